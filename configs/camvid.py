@@ -1,0 +1,41 @@
+"""CamVid, 480 x 360, 11 classes: street scenes with 23, 46, 92 or 184 of 367 frames labelled.
+
+    python main.py --config=configs/camvid.py:1_8,method=rcc
+
+Expects in `data/camvid` the folders `images`, `labels` and `splits` (lists `1_8/labeled.txt`,
+`1_8/unlabeled.txt`, ..., `val.txt`). Starts from random weights unless `--config.model.pretrained`
+names a ResNet-50 with the 7x7 stem; a file that lacks the last stage needs
+`--config.model.allow_missing=layer4` too.
+"""
+
+from configs import common
+
+PARTITIONS = ("1_16", "1_8", "1_4", "1_2")
+CLASS_NAMES = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car",
+    "pedestrian", "bicyclist",
+)  # fmt: skip
+
+
+def get_config(arguments=None):
+    chosen = common.parse_arguments(
+        arguments, partition="1_8", method="rcc", backbone="resnet50", seed="0"
+    )
+    partition = common.choose(chosen["partition"], PARTITIONS, "partition")
+    config = common.get_config()
+    config.seed = int(chosen["seed"])
+    config.data.root = "data/camvid"
+    config.data.labeled = f"splits/{partition}/labeled.txt"
+    config.data.unlabeled = f"splits/{partition}/unlabeled.txt"
+    config.data.val = "splits/val.txt"
+    config.data.num_classes = len(CLASS_NAMES)
+    config.data.class_names = CLASS_NAMES
+    config.data.crop_size = 321
+    config.model.backbone = chosen["backbone"]
+    config.model.stem = "v1"
+    config.method.name = chosen["method"]
+    config.optimizer.learning_rate = 0.002
+    config.train.num_steps = 2400
+    config.train.log_every = 20
+    config.eval.every_steps = 200
+    return config

@@ -1,0 +1,179 @@
+"""Every field of a configuration, its meaning and the default.
+
+A configuration file imports this module, changes what it needs and returns the result from
+`get_config(arguments)`. On the command line any field is `--config.group.field=value`.
+"""
+
+import difflib
+
+import ml_collections
+
+from rcc_jax.errors import ConfigError
+
+
+def _config(**fields) -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(fields)
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The defaults: the paper's setting for PASCAL VOC, without the data."""
+    return _config(
+        # One seed for the initial weights, every random draw of the views and every shuffle.
+        seed=0,
+        data=_config(
+            # 'folder': list files or globs of images below `root`. 'scenes': drawn on the fly.
+            source="folder",
+            # Folder that the paths in the lists are relative to.
+            root="",
+            # List of `image label` lines, of images alone (or a glob) for `unlabeled`; relative
+            # to `root` or to the working directory. 'scenes': START:STOP numbers.
+            labeled="",
+            unlabeled="",
+            val="",
+            # Number of classes K; labels are 0..K-1 and 255 (ignored).
+            num_classes=21,
+            # Names in the order of the ids, or empty.
+            class_names=(),
+            # Side of the square training crop in pixels.
+            crop_size=513,
+            # Changes raw ids of 'L' and palette masks: 'RAW:ID,RAW:ID,*:ID'; '*' is the rest.
+            label_map="",
+            # Reads RGB masks: '#rrggbb:ID,#rrggbb:ID,*:255'.
+            colormap="",
+            # Threads that decode and augment, and worker processes (0 = none). The batches are
+            # the same for any numbers.
+            num_threads=4,
+            num_workers=0,
+        ),
+        model=_config(
+            # resnet18, resnet34, resnet50 or resnet101.
+            backbone="resnet50",
+            # 'deep': three 3x3 convolutions (UniMatch's weights). 'v1': one 7x7 (torchvision's).
+            stem="deep",
+            # 16 or 8: how much smaller the last features are than the image.
+            output_stride=16,
+            # Channels of the first stage (64 is a standard ResNet) and of the decoder.
+            width=64,
+            decoder_channels=256,
+            # Dilations of the three ASPP branches, in features.
+            aspp_rates=(6, 12, 18),
+            # Weights file (.npz, .safetensors, .pth) of the backbone or the network; '' = none.
+            pretrained="",
+            # Comma-separated parts that the file may lack and that then start random: 'layer4'.
+            allow_missing="",
+            # Type of the computation: float32, bfloat16 or float64 (weights stay float32 but
+            # for float64).
+            dtype="float32",
+            # Recompute residual blocks in the backward pass: less memory, more time.
+            remat=False,
+            # Use the running statistics of BatchNorm in training too.
+            freeze_bn=False,
+        ),
+        method=_config(
+            # supervised, fixmatch, unimatch, cc or rcc.
+            name="rcc",
+            # Consensus term added to UniMatch, '' = the method's own: 'rank' for rcc, 'l2' for
+            # cc, which may also have 'ce' or 'kl'.
+            consensus_kind="",
+            # Number of players N, from 3 to 8 and at most K.
+            top_n=4,
+            # Weight lambda of the consensus term.
+            consensus_weight=0.2,
+            # Temperature tau of the soft ranks.
+            temperature=1.0,
+            # Confidence gamma from which a pseudo label counts, 0 to 1.
+            confidence_threshold=0.95,
+            # 'ce' or 'ohem', the latter with its threshold and least number of pixels kept per
+            # labelled image.
+            labeled_loss="ce",
+            ohem_threshold=0.7,
+            ohem_min_kept=100_000,
+            # Decay of an averaged teacher, e.g. 0.996; 0 = teacher and student share weights.
+            ema_decay=0.0,
+        ),
+        optimizer=_config(
+            # Learning rate of the backbone, lr0 * (1 - t / T) ** power.
+            learning_rate=0.001,
+            # Factor on the learning rate outside the backbone.
+            head_multiplier=10.0,
+            momentum=0.9,
+            weight_decay=1e-4,
+            power=0.9,
+        ),
+        train=_config(
+            # GLOBAL batch: so many labelled and so many unlabelled images a step, on any number
+            # of devices. Supervised training takes twice as many labelled images instead.
+            batch_size=8,
+            # An epoch is one pass over the unlabelled images (supervised: the labelled ones).
+            num_epochs=80,
+            # Number of steps; if above 0 it wins over num_epochs.
+            num_steps=0,
+            # Parts that a batch is worked through in, where memory is short. Equal to 1 only with
+            # model.freeze_bn and labeled_loss 'ce': else statistics and OHEM are those of a part.
+            accumulation=1,
+            # Bit-exact on GPUs too, at some cost in speed. CPU runs always are.
+            deterministic=False,
+            # Steps between two lines of the log.
+            log_every=50,
+            # Folder of compiled programs kept between runs; 'auto' = in the user's cache folder,
+            # '' = none.
+            compilation_cache="auto",
+        ),
+        eval=_config(
+            # 'whole': every image at its own size. 'sliding': windows of `window` pixels.
+            mode="whole",
+            # Steps between two evaluations; 0 = once an epoch. The last step always has one.
+            every_steps=0,
+            # Images of one size that are evaluated together.
+            batch_size=8,
+            # Side of a sliding window and the distance between two, in pixels.
+            window=801,
+            stride=534,
+            # Validation images drawn into `pictures/` at each evaluation.
+            pictures=4,
+        ),
+        checkpoint=_config(
+            # Steps between two checkpoints; 0 = only at evaluations, which always have one.
+            every_steps=0,
+            # Newest checkpoints kept, besides the best.
+            keep=2,
+        ),
+    )
+
+
+def parse_arguments(text: str | None, **defaults) -> dict:
+    """The part of `--config=FILE:ARGUMENTS` behind the colon.
+
+    Args:
+      text: `VALUE,key=value,...`; a value without a key belongs to the first default.
+      **defaults: what is known, with the value where it is not given.
+
+    Returns:
+      One string per name in `defaults`.
+
+    Raises:
+      ConfigError: for an unknown key.
+    """
+    found = dict(defaults)
+    for position, item in enumerate(filter(None, (text or "").split(","))):
+        key, separator, value = item.partition("=")
+        if not separator and position == 0:
+            key, value = next(iter(defaults)), item
+        elif not separator or key not in defaults:
+            close = difflib.get_close_matches(key, defaults, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(
+                f"--config argument {item!r} is not known{hint} "
+                f"Known are {', '.join(f'{name}=...' for name in defaults)}."
+            )
+        found[key] = value
+    return found
+
+
+def choose(value: str, choices, name: str) -> str:
+    """The value if it is one of the choices, else a ConfigError that lists them."""
+    if value not in choices:
+        raise ConfigError(
+            f"--config argument {name}={value!r} is not known; use one of {', '.join(choices)}."
+        )
+    return value

@@ -1,0 +1,120 @@
+"""What is looked at before the first step, so that bad data stop a run at once."""
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+
+from input_pipeline import images
+from input_pipeline.errors import DataError
+from input_pipeline.labels import IGNORE
+from input_pipeline.partitions import Partition
+from input_pipeline.sources import FolderSource, Source
+
+# Up to this many files the existence of every one is checked, beyond it that of the sample.
+CHECK_ALL_BELOW = 20_000
+
+
+def check_partition(partition: Partition, *, sample: int = 200) -> None:
+    """Checks lists, files and a sample of masks.
+
+    The labelled, unlabelled and validation images must be disjoint and free of duplicates, the
+    files of the labelled and validation lists must exist, as must a sample of the unlabelled
+    ones, and sampled masks must hold allowed ids and have the size of their image.
+
+    Args:
+        partition: what `open_partition` gave.
+        sample: number of masks to decode, and of unlabelled files to look for.
+
+    Raises:
+        DataError: the first fault found: the list, the entry and what to do.
+    """
+    names, num_classes = partition.class_names, partition.num_classes
+    if len(names) != num_classes:
+        raise DataError(
+            f"data.class_names has {len(names)} names, data.num_classes = {num_classes}. "
+            "Name every class once, in id order, or leave the names empty."
+        )
+    for source in (partition.labeled, partition.val):
+        if len(source) == 0:
+            raise DataError(f"{source.name}: no image. Training needs at least one labelled one.")
+    _check_disjoint(partition)
+    for source in (partition.labeled, partition.val, partition.unlabeled):
+        if isinstance(source, FolderSource):
+            _check_files(source, sample)
+    _check_masks(partition, sample)
+
+
+def _check_disjoint(partition: Partition) -> None:
+    sources = (partition.labeled, partition.val, partition.unlabeled)
+    seen: list[tuple[Source, set[str]]] = []
+    for source in sources:
+        ids = set()
+        for image in source.ids:
+            if image in ids:
+                raise DataError(
+                    f"{source.name}: {image} is listed twice. Remove one of the two lines."
+                )
+            ids.add(image)
+            for other, other_ids in seen:
+                if image in other_ids:
+                    raise DataError(
+                        f"{image} is in {other.name} and in {source.name}. The labelled, "
+                        "unlabelled and validation images must be disjoint: remove it from one."
+                    )
+        seen.append((source, ids))
+
+
+def _check_files(source: FolderSource, sample: int) -> None:
+    labeled = len(source) > 0 and source.label_path(0) is not None
+    check_all = labeled and len(source) < CHECK_ALL_BELOW
+    for index in range(len(source)) if check_all else _spread(len(source), sample):
+        for path in filter(None, (source.image_path(index), source.label_path(index))):
+            if not os.path.isfile(path):
+                raise DataError(
+                    f"{path}: no such file, named in {source.name}. Paths in a list are relative "
+                    "to data.root: correct data.root or the list (a blank in a path needs "
+                    "columns separated by a tab)."
+                )
+            if os.path.getsize(path) == 0:
+                raise DataError(
+                    f"{path}: the file is empty (0 bytes), named in {source.name}. Copy it again, "
+                    "or take it off the list."
+                )
+    if not labeled:
+        for index in _spread(len(source), sample):
+            images.read_size(source.image_path(index))
+
+
+def _check_masks(partition: Partition, sample: int) -> None:
+    used = np.zeros(256, bool)
+    checked = 0
+    val_share = min(len(partition.val), sample // 2)
+    labeled_share = min(len(partition.labeled), sample - val_share)
+    val_share = min(len(partition.val), sample - labeled_share)
+    for source, share in ((partition.labeled, labeled_share), (partition.val, val_share)):
+        if isinstance(source, FolderSource):
+            for index in _spread(len(source), share):
+                used[source.read_checked_label(index)] = True
+                checked += 1
+    if not checked:
+        return
+    used_ids = np.flatnonzero(used).tolist()
+    if used_ids == [IGNORE]:
+        raise DataError(
+            f"{partition.labeled.name}: all {checked} masks that were checked hold nothing but "
+            f"{IGNORE} (ignored). Correct the masks, data.label_map or data.colormap."
+        )
+    if used_ids == [0, IGNORE]:
+        raise DataError(
+            f"{partition.labeled.name}: the {checked} masks that were checked hold only 0 and "
+            f"{IGNORE}, and {IGNORE} means ignored. If they are binary masks of 0 and 255, set "
+            "data.label_map='0:0,255:1'."
+        )
+
+
+def _spread(length: int, count: int) -> Iterable[int]:
+    """Up to count indices, spread evenly over 0..length - 1."""
+    if count >= length:
+        return range(length)
+    return (int(index) for index in np.linspace(0, length - 1, count).astype(int))

@@ -1,0 +1,80 @@
+"""Batches for evaluation: whole images, every one counted once."""
+
+import collections
+import concurrent.futures
+from collections.abc import Iterator
+
+import numpy as np
+
+from input_pipeline.labels import IGNORE
+from input_pipeline.sources import Source
+
+# Images that wait for others of their size; beyond it the size that waited longest goes out.
+MAX_WAITING = 256
+
+
+def evaluation_batches(
+    source: Source, *, batch_size: int, num_threads: int = 2
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields every image of a labelled source once, in batches of equal image size.
+
+    Batches fill up in list order; what is left is padded with black rows of label 255.
+
+    Args:
+        source: images with labels.
+        batch_size: B, rows of every batch.
+        num_threads: threads that decode ahead.
+
+    Yields:
+        {'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W], 'index': int32 [B]}, index = the
+        position in the source, -1 for padding.
+
+    Raises:
+        DataError: a file that cannot be used.
+    """
+    if batch_size < 1 or num_threads < 1:
+        raise ValueError(
+            f"batch_size = {batch_size}, num_threads = {num_threads}: must be at least 1."
+        )
+    return _batches(source, batch_size, num_threads)
+
+
+def _batches(source: Source, batch_size: int, num_threads: int) -> Iterator[dict]:
+    waiting: dict[tuple[int, int], list] = {}  # In the order of each size's first image.
+    for index, element in enumerate(_decode_ahead(source, num_threads)):
+        size = element["label"].shape
+        bucket = waiting.setdefault(size, [])
+        bucket.append((index, element))
+        if len(bucket) == batch_size:
+            yield _stack(waiting.pop(size), batch_size)
+        elif sum(map(len, waiting.values())) >= max(MAX_WAITING, batch_size):
+            yield _stack(waiting.pop(next(iter(waiting))), batch_size)
+    for bucket in waiting.values():
+        yield _stack(bucket, batch_size)
+
+
+def _decode_ahead(source: Source, num_threads: int) -> Iterator[dict]:
+    executor = concurrent.futures.ThreadPoolExecutor(num_threads, "evaluation-decode")
+    pending: collections.deque = collections.deque()
+    try:
+        for index in range(len(source)):
+            pending.append(executor.submit(source.__getitem__, index))
+            if len(pending) > 2 * num_threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _stack(bucket: list, batch_size: int) -> dict[str, np.ndarray]:
+    height, width = bucket[0][1]["label"].shape
+    batch = {
+        "image": np.zeros((batch_size, height, width, 3), np.uint8),
+        "label": np.full((batch_size, height, width), IGNORE, np.uint8),
+        "index": np.full(batch_size, -1, np.int32),
+    }
+    for row, (index, element) in enumerate(bucket):
+        batch["image"][row], batch["label"][row] = element["image"], element["label"]
+        batch["index"][row] = index
+    return batch

@@ -1,0 +1,87 @@
+"""Reading photographs as RGB."""
+
+import io
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from input_pipeline.errors import DataError
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+def read_bytes(path: str) -> bytes:
+    """Returns the bytes of a file that must exist and hold some.
+
+    Raises:
+        DataError: missing, unreadable or empty file.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror or error}. Restore the file, or take it "
+            "off its list."
+        ) from None
+    if not data:
+        raise DataError(f"{path}: the file is empty (0 bytes). Copy it again, or take it off.")
+    return data
+
+
+def read_image(path: str) -> np.ndarray:
+    """Reads an image as RGB: grey, palette, RGBA and CMYK are converted, EXIF is ignored.
+
+    A rotation noted in EXIF is not carried out, since masks are stored as the sensor saw them.
+
+    Args:
+        path: the file.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        DataError: missing, truncated or otherwise unreadable image.
+    """
+    data = read_bytes(path)
+    # Some versions of OpenCV fill up a cut-off JPEG with grey and say nothing, so only a file
+    # that ends as it should is left to it. Pillow is the judge of all others.
+    whole = data.startswith(JPEG_START) and data.endswith(JPEG_END)
+    if whole or data.startswith(PNG_START):
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if image is not None:
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as image:
+            if image.mode in ("F", "I") or image.mode.startswith("I;"):
+                raise DataError(
+                    f"{path}: image mode {image.mode!r} has no fixed range of brightness. "
+                    "Convert it to 8 bits a channel."
+                )
+            return np.asarray(image.convert("RGB"))
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises half a dozen types for broken files.
+        raise DataError(
+            f"{path}: not a readable image ({type(error).__name__}: {error}). Copy it again, or "
+            "take it off its list."
+        ) from None
+
+
+def read_size(path: str) -> tuple[int, int]:
+    """Returns (height, width) from the header of an image file, without decoding it.
+
+    Raises:
+        DataError: not an image.
+    """
+    try:
+        with PIL.Image.open(path) as image:
+            return image.height, image.width
+    except Exception as error:  # As above.
+        raise DataError(
+            f"{path}: not a readable image ({type(error).__name__}: {error}). Copy it again, or "
+            "take it off its list."
+        ) from None

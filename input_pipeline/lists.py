@@ -1,0 +1,127 @@
+"""List files, globs and folders: which images a part of the data set consists of."""
+
+import glob
+import os
+
+from input_pipeline.errors import DataError
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+def read_pairs(path: str, *, field: str) -> tuple[list[str], list[str]]:
+    """Reads a list with one `image label` pair a line.
+
+    Args:
+        path: the list file.
+        field: the setting that named it, for messages.
+
+    Returns:
+        The image paths and the label paths, as written.
+
+    Raises:
+        DataError: unreadable or empty list, or a line that is not a pair.
+    """
+    images, labels = [], []
+    for number, columns in _lines(path, field=field):
+        if len(columns) != 2:
+            raise DataError(
+                f"{path}:{number}: expected one `image label` pair, found {len(columns)} "
+                f"{'column' if len(columns) == 1 else 'columns'}: {' '.join(columns)!r}. "
+                f"Columns are split at blanks; separate them by a tab if a path has a blank "
+                f"({field})."
+            )
+        images.append(columns[0])
+        labels.append(columns[1])
+    return images, labels
+
+
+def read_images(path: str, *, field: str) -> list[str]:
+    """Reads a list with an image path a line; a second column is ignored, whatever it names.
+
+    Args:
+        path: the list file.
+        field: the setting that named it, for messages.
+
+    Returns:
+        The image paths, as written.
+
+    Raises:
+        DataError: unreadable or empty list, or a line of more than two columns.
+    """
+    images = []
+    for number, columns in _lines(path, field=field):
+        if len(columns) > 2:
+            raise DataError(
+                f"{path}:{number}: expected one image path, or `image label`, found "
+                f"{len(columns)} columns: {' '.join(columns)!r}. Columns are split at blanks; "
+                f"write a tab behind a path that has a blank ({field})."
+            )
+        images.append(columns[0])
+    return images
+
+
+def find_images(pattern: str, *, root: str, field: str) -> list[str]:
+    """Lists the images of a folder (with its subfolders) or of a glob, sorted by path.
+
+    Args:
+        pattern: a folder or a glob (`**` = any depth), absolute or relative to root.
+        root: the root folder of the data.
+        field: the setting that holds the pattern, for messages.
+
+    Returns:
+        The paths of the image files; hidden files are left out.
+
+    Raises:
+        DataError: no image there.
+    """
+    full = os.path.join(root, os.path.expanduser(pattern))
+    if os.path.isdir(full):
+        full = os.path.join(glob.escape(full), "**", "*")
+    found = glob.glob(full, recursive=True)
+    images = sorted(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
+    if not images:
+        raise DataError(
+            f"{field} = {pattern!r}: no image there (looked for {full}; images end in "
+            f"{', '.join(IMAGE_SUFFIXES)}). Name a list file, a folder with images or a glob."
+        )
+    return images
+
+
+def resolve_list(name: str, *, root: str, field: str) -> str:
+    """Finds a list file: absolute, else relative to root, else to the working directory.
+
+    Raises:
+        DataError: no such file.
+    """
+    name = os.path.expanduser(name)
+    candidates = dict.fromkeys((os.path.join(root, name), os.path.abspath(name)))
+    for candidate in candidates:
+        if os.path.isfile(candidate):
+            return candidate
+    raise DataError(
+        f"{field} = {name!r}: no such list file (looked for {' and '.join(candidates)}). "
+        "Put the list there, or set the field to its path."
+    )
+
+
+def _lines(path: str, *, field: str) -> list[tuple[int, list[str]]]:
+    """The columns of every line that is not blank, with its number from 1 (CRLF, BOM: fine)."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as a text list: {error}. Save it as UTF-8 text with one "
+            f"entry a line ({field})."
+        ) from None
+    columns = ((number, _split(line)) for number, line in enumerate(lines, start=1))
+    found = [(number, parts) for number, parts in columns if parts]
+    if not found:
+        raise DataError(f"{path}:1: the list is empty ({field}). Write one entry a line.")
+    return found
+
+
+def _split(line: str) -> list[str]:
+    if "\t" in line:
+        return [part.strip() for part in line.split("\t") if part.strip()]
+    return line.split()

@@ -1,0 +1,182 @@
+"""The stream of training batches, as a grain graph.
+
+Row r of batch t depends on the seed, the stream and t alone: not on threads, worker processes,
+the number of training processes or where the run was interrupted.
+"""
+
+from collections.abc import Iterator
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+
+from input_pipeline.errors import DataError
+from input_pipeline.partitions import Partition
+from input_pipeline.views import LabeledViews, UnlabeledViews
+
+# Position in SeedSequence([seed, stream]): unrelated draws for each, also among nearby seeds.
+LABELED_STREAM, UNLABELED_STREAM, PARTNER_STREAM = 0, 1, 2
+
+# The graph runs one batch per thread; OpenCV's own threads on top would only compete.
+cv2.setNumThreads(1)
+
+
+class BatchStream(Iterator):
+    """Batches in order; `close()` ends the threads and worker processes behind it.
+
+    Args:
+        iterator: gives the batches and has close(); None = no batch.
+        copy: whether the batches lie in memory shared with a worker process, which is freed by
+            copying them out.
+    """
+
+    def __init__(self, iterator, *, copy: bool = False):
+        self._iterator = iterator
+        self._copy = copy
+
+    def __next__(self) -> dict:
+        if self._iterator is None:
+            raise StopIteration
+        try:
+            batch = next(self._iterator)
+        except StopIteration:
+            self.close()
+            raise
+        except Exception as error:
+            self.close()
+            found = _find_data_error(error)
+            if found is None:
+                raise
+            raise found from None
+        if not self._copy:
+            return batch
+        return {
+            part: {name: np.array(rows, subok=False) for name, rows in arrays.items()}
+            for part, arrays in batch.items()
+        }
+
+    def close(self) -> None:
+        """Ends the stream; may be called more than once."""
+        iterator, self._iterator = self._iterator, None
+        if iterator is not None:
+            iterator.close()
+
+    def __enter__(self) -> "BatchStream":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def train_stream(
+    partition: Partition,
+    *,
+    seed: int,
+    crop_size: int,
+    labeled_batch_size: int,
+    unlabeled_batch_size: int,
+    strong_views: int = 2,
+    start_step: int = 0,
+    num_steps: int,
+    num_threads: int = 4,
+    num_workers: int = 0,
+    shard: tuple[int, int] = (0, 1),
+) -> BatchStream:
+    """Yields the batches start_step, .., num_steps - 1 of a training run.
+
+    A batch is {'labeled': {'image': uint8 [B, S, S, 3], 'label': uint8 [B, S, S]},
+    'unlabeled': {'weak', 'strong1', 'strong2': uint8 [B, S, S, 3], 'valid': bool [B, S, S],
+    'boxes': int32 [B, 2, 4]}, 'partner': {'weak', 'strong1', 'strong2', 'valid'}} with labels
+    of 255 and valid = False on padding, and boxes as in `views.draw_box`.
+
+    Args:
+        partition: the data.
+        seed: not negative; the three streams draw and shuffle independently.
+        crop_size: S, pixels.
+        labeled_batch_size: rows of the global labelled batch.
+        unlabeled_batch_size: rows of the global unlabelled and partner batches.
+        strong_views: 2; 1 leaves out 'strong2' and its box; 0 leaves 'labeled' alone.
+        start_step: number of batches to skip, at no cost.
+        num_steps: number of batches of the whole run.
+        num_threads: threads that decode and augment, in each process that does.
+        num_workers: worker processes; 0 = threads of this process.
+        shard: (index, count): this training process gets rows index, index + count, .. of the
+            global batches.
+
+    Raises:
+        ValueError: an argument out of range.
+        DataError: no unlabelled image; while iterating: a file that cannot be used.
+    """
+    index, count = shard
+    if not 0 <= index < count:
+        raise ValueError(f"shard = {shard}: must be (index, count) with index < count.")
+    _check_least(seed=(seed, 0), crop_size=(crop_size, 1), strong_views=(strong_views, 0))
+    _check_least(start_step=(start_step, 0), num_steps=(num_steps, start_step))
+    _check_least(num_threads=(num_threads, 1), num_workers=(num_workers, 0))
+    _check_batch_size("labeled_batch_size", labeled_batch_size, count)
+    if strong_views:
+        _check_batch_size("unlabeled_batch_size", unlabeled_batch_size, count)
+    if strong_views > 2:
+        raise ValueError(f"strong_views = {strong_views}: must be 0, 1 or 2.")
+    if strong_views and len(partition.unlabeled) == 0:
+        raise DataError(
+            f"{partition.unlabeled.name}: no unlabelled image, but the method trains on them. "
+            "Set data.unlabeled to a list, a folder or a glob, or train supervised."
+        )
+
+    def stream(source, number, views, batch_size):
+        stream_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        rows = grain.MapDataset.source(source).seed(stream_seed).shuffle().repeat()
+        rows = rows.random_map(views)[index::count]
+        return rows.batch(batch_size // count, drop_remainder=True)[start_step:num_steps]
+
+    streams = {
+        "labeled": stream(
+            partition.labeled, LABELED_STREAM, LabeledViews(crop_size), labeled_batch_size
+        )
+    }
+    if strong_views:
+        for name, number in (("unlabeled", UNLABELED_STREAM), ("partner", PARTNER_STREAM)):
+            views = UnlabeledViews(crop_size, strong_views, boxes=name == "unlabeled")
+            streams[name] = stream(partition.unlabeled, number, views, unlabeled_batch_size)
+    if start_step == num_steps:
+        return BatchStream(None)
+    batches = grain.experimental.ZipMapDataset(list(streams.values())).map(_Named(tuple(streams)))
+    # The buffer counts whole batches, those being made included.
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 2)
+    batches = batches.to_iter_dataset(options)
+    if num_workers:
+        # grain reads its own flags when it starts workers, which absl refuses before parsing:
+        # a program that does not use absl gets their defaults.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+    return BatchStream(iter(batches), copy=num_workers > 0)
+
+
+class _Named:
+    """Turns a tuple of batches into a dictionary; a class, since workers unpickle it."""
+
+    def __init__(self, names: tuple[str, ...]):
+        self._names = names
+
+    def __call__(self, batches: tuple) -> dict:
+        return dict(zip(self._names, batches, strict=True))
+
+
+def _check_least(**given: tuple[int, int]) -> None:
+    for name, (value, least) in given.items():
+        if value < least:
+            raise ValueError(f"{name} = {value}: must be at least {least}.")
+
+
+def _check_batch_size(name: str, value: int, count: int) -> None:
+    if value < 1 or value % count:
+        raise ValueError(f"{name} = {value}: must be a positive multiple of {count} processes.")
+
+
+def _find_data_error(error: BaseException | None) -> DataError | None:
+    while error is not None and not isinstance(error, DataError):
+        error = error.__cause__ or error.__context__
+    return error

@@ -1,0 +1,200 @@
+"""Drawn scenes for the demo: a seabed with six kinds of animals, alike in pairs.
+
+The kinds of a pair share size and colours, and shape or texture. Fish have bars across or lines
+along the body; stars have five or seven arms; shells have ribs from the hinge or rings around
+it. Colour tells pairs apart at best, the kinds of a pair never.
+"""
+
+import colorsys
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+
+SIZE = 96  # Height and width of a scene in pixels.
+CLASS_NAMES = (
+    "seabed",
+    "barred_fish",
+    "lined_fish",
+    "five_armed_star",
+    "seven_armed_star",
+    "ribbed_shell",
+    "ringed_shell",
+)
+_SALT = 0x5EABED
+_ROWS, _COLUMNS = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+# Of a pair: radius in pixels, smallest and largest, and mean hue.
+_RADIUS = {"fish": (12.0, 23.0), "star": (10.0, 19.0), "shell": (9.0, 17.0)}
+_HUE = {"fish": 0.5, "star": 0.08, "shell": 0.8}
+_HUE_SPREAD = 0.09
+
+
+@dataclasses.dataclass(frozen=True)
+class _Animal:
+    """What is drawn into a window: inside (pixels from the outline), texture and relief."""
+
+    window: tuple[slice, slice]
+    inside: np.ndarray
+    texture: np.ndarray  # -1 .. 1, between the two colours.
+    relief: np.ndarray  # About 0 .. 1, brightness of the form.
+    hue: float
+
+
+def draw_scene(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a scene, a pure function of its number.
+
+    Args:
+        number: not negative.
+
+    Returns:
+        The image, uint8 [SIZE, SIZE, 3], and the label, uint8 [SIZE, SIZE] with ids of
+        CLASS_NAMES.
+    """
+    rng = np.random.default_rng((_SALT, number))
+    image = _draw_seabed(rng)
+    label = np.zeros((SIZE, SIZE), np.uint8)
+    for _ in range(rng.integers(3, 8)):
+        kind = int(rng.integers(1, len(CLASS_NAMES)))
+        animal = _draw_animal(rng, kind)
+        _paint(image, animal, rng)
+        label[animal.window][animal.inside > 0] = kind
+    _draw_weed(image, label, rng)
+    return _photograph(image, rng), label
+
+
+def _draw_seabed(rng: np.random.Generator) -> np.ndarray:
+    """Sand with ripples, stains, grain and pebbles; float32 [SIZE, SIZE, 3], about 0 .. 1."""
+    color = _color(rng.random(), rng, saturation=(0.05, 0.35), value=(0.3, 0.8))
+    stains = _noise(rng, 5)
+    angle, period = rng.uniform(0, np.pi), rng.uniform(4, 16)
+    phase = (math.cos(angle) * _COLUMNS + math.sin(angle) * _ROWS) * (2 * np.pi / period)
+    ripples = np.sin(phase + 2.5 * stains) * rng.uniform(0, 0.16)
+    bright = 1 + rng.uniform(0.05, 0.25) * stains + ripples
+    bright += rng.uniform(0.02, 0.15) * _noise(rng, int(rng.integers(16, 49)))
+    image = bright[..., None] * color
+    for _ in range(rng.integers(0, 9)):
+        center = rng.integers(0, SIZE, 2).tolist()
+        axes = rng.integers(2, 8, 2).tolist()
+        pebble = _color(rng.random(), rng, saturation=(0.0, 0.5), value=(0.2, 0.9))
+        tilt = float(rng.uniform(0, 180))
+        cv2.ellipse(image, center, axes, tilt, 0, 360, pebble.tolist(), -1, cv2.LINE_AA)
+    return image
+
+
+def _draw_animal(rng: np.random.Generator, kind: int) -> _Animal:
+    shape = ("fish", "star", "shell")[(kind - 1) // 2]
+    second = kind % 2 == 0
+    radius = rng.uniform(*_RADIUS[shape])
+    center = rng.uniform(2, SIZE - 2, 2)
+    reach = radius * 1.5
+    low = np.maximum(np.floor(center - reach), 0).astype(int)
+    high = np.minimum(np.ceil(center + reach) + 1, SIZE).astype(int)
+    window = (slice(low[0], high[0]), slice(low[1], high[1]))
+    y, x = _ROWS[window] - float(center[0]), _COLUMNS[window] - float(center[1])
+    angle = rng.uniform(0, 2 * np.pi)
+    cosine, sine = math.cos(angle) / radius, math.sin(angle) / radius
+    draw = {"fish": _fish, "star": _star, "shell": _shell}[shape]
+    inside, texture, relief = draw(
+        rng, cosine * x + sine * y, cosine * y - sine * x, radius, second
+    )
+    return _Animal(window, inside * radius, texture, relief, _HUE[shape])
+
+
+def _fish(rng, u, v, radius, lined: bool):
+    """A bent spindle with a tail; u runs from tail to head, both in units of the radius."""
+    v = v - rng.uniform(-0.25, 0.25) * (u * u - 0.3)
+    height = rng.uniform(0.36, 0.5)
+    body = (1 - u * u - (v / height) ** 2) * (0.5 * height)
+    tail = np.minimum(np.minimum(u + 1.3, -0.72 - u), (-0.62 - u) * 0.95 - np.abs(v))
+    fin = np.minimum(np.minimum(u + 0.4, 0.35 - u), v + height * 1.35 - 0.3 * np.abs(u))
+    inside = np.maximum(np.maximum(body, tail), np.minimum(fin, -v))
+    across = 2 * np.pi * radius / rng.uniform(4.5, 8)
+    texture = np.sin(across * (v if lined else u) + rng.uniform(0, 2 * np.pi))
+    eye = (u - 0.66) ** 2 + (v + 0.1) ** 2 < 0.012
+    return inside, np.where(eye, -2, texture), 1.0 - 0.9 * (v / height) ** 2 * (body > 0)
+
+
+def _star(rng, u, v, radius, seven_armed: bool):
+    """Rounded arms around a centre, with warts."""
+    arms = 7 if seven_armed else 5
+    distance, angle = np.hypot(u, v), np.arctan2(v, u)
+    angle = angle + rng.uniform(-0.4, 0.4) * distance  # Arms swing a little.
+    core = rng.uniform(0.36, 0.52)
+    arm = (0.5 + 0.5 * np.cos(arms * angle)) ** rng.uniform(0.8, 1.4)
+    inside = (core + (1 - core) * arm - distance) * 0.6
+    pitch = 2 * np.pi * radius / rng.uniform(3.5, 6.5)
+    texture = 1.6 * np.sin(pitch * u) * np.sin(pitch * v) - 0.2
+    return inside, texture, 0.35 + 0.65 * arm + 0.3 * (1 - distance)
+
+
+def _shell(rng, u, v, radius, ringed: bool):
+    """A fan with a hinge at the bottom and a scalloped edge."""
+    flat = rng.uniform(0.95, 1.2)
+    hinge = v + 0.8
+    distance, angle = np.hypot(u, hinge), np.arctan2(u, hinge)
+    ribs = rng.uniform(14, 22)
+    edge = 0.05 * np.cos(ribs * angle)
+    body = 1 + edge - np.hypot(u * flat, v)
+    inside = np.minimum(body, (hinge + 0.12) - 0.35 * np.abs(u))
+    rings = 2 * np.pi * radius / rng.uniform(3.8, 6.5)
+    texture = np.cos(rings * distance) if ringed else np.cos(ribs * angle)
+    return inside, texture, 0.4 + 0.6 * np.clip(body * 1.6, 0, 1)
+
+
+def _paint(image: np.ndarray, animal: _Animal, rng: np.random.Generator) -> None:
+    """Lays the shadow and then the animal over the image."""
+    cover = np.clip(animal.inside + 0.5, 0, 1)
+    patch = image[animal.window]
+    shift = np.float32([[1, 0, rng.uniform(-3, 3)], [0, 1, rng.uniform(0.5, 4)]])
+    shadow = cv2.warpAffine(cover, shift, cover.shape[::-1])
+    patch *= 1 - rng.uniform(0.1, 0.5) * cv2.GaussianBlur(shadow, (5, 5), 1.5)[..., None]
+    hues = rng.normal(animal.hue, _HUE_SPREAD, 2)
+    first, second = (_color(hue, rng, saturation=(0.2, 0.8), value=(0.4, 0.95)) for hue in hues)
+    # Both colours are kept close, so that a texture can be faint, and apart in brightness.
+    second = 0.5 * (first + second) * float(rng.choice([0.55, 0.7, 1.35, 1.6]))
+    mixed = (0.5 + 0.5 * rng.uniform(0.65, 1.0) * animal.texture)[..., None]
+    surface = first + (second - first) * mixed
+    surface *= (0.55 + 0.5 * animal.relief)[..., None]
+    patch += cover[..., None] * (surface - patch)
+
+
+def _draw_weed(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> None:
+    """Strands of weed in front of everything; they count as seabed."""
+    for _ in range(rng.integers(0, 5)):
+        steps = np.linspace(0, 1, 9)
+        x = rng.uniform(0, SIZE) + rng.uniform(-18, 18) * steps
+        x += rng.uniform(1, 5) * np.sin(rng.uniform(4, 9) * steps + rng.uniform(0, 6))
+        y = SIZE - steps * rng.uniform(25, 90) + rng.uniform(-30, 10)
+        line = [np.stack([x, y], -1).round().astype(np.int32)]
+        color = _color(rng.random(), rng, saturation=(0.2, 0.7), value=(0.15, 0.7))
+        width = int(rng.integers(1, 4))
+        cv2.polylines(image, line, False, color.tolist(), width, cv2.LINE_AA)
+        cv2.polylines(label, line, False, 0, width)
+
+
+def _photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Light from above, murk, a tint, blur and noise; uint8 [SIZE, SIZE, 3]."""
+    angle = rng.uniform(0, 2 * np.pi)
+    slope = (math.cos(angle) * _COLUMNS + math.sin(angle) * _ROWS) / SIZE
+    light = 1 + rng.uniform(0, 0.5) * (slope - slope.mean()) + rng.uniform(0, 0.2) * _noise(rng, 7)
+    image = image * (rng.uniform(0.65, 1.3) * light[..., None]).astype(np.float32)
+    water = _color(rng.random(), rng, saturation=(0.2, 0.7), value=(0.3, 0.8))
+    murk = rng.uniform(0, 0.25)
+    image = (1 - murk) * image + murk * water
+    if rng.random() < 0.6:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 0.9))
+    noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0.01, 0.05)
+    return (np.clip(image + noise, 0, 1) * 255).round().astype(np.uint8)
+
+
+def _noise(rng: np.random.Generator, cells: int) -> np.ndarray:
+    """Smooth noise of about -1 .. 1, with cells x cells bumps; float32 [SIZE, SIZE]."""
+    coarse = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
+    return cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+
+
+def _color(hue: float, rng: np.random.Generator, *, saturation, value) -> np.ndarray:
+    """A colour of that hue (a fraction of the circle); float32 [3], RGB in 0 .. 1."""
+    color = colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(*saturation), rng.uniform(*value))
+    return np.array(color, np.float32)

@@ -1,0 +1,117 @@
+"""Random-access sources of images, with or without labels."""
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from input_pipeline import images, scenes
+from input_pipeline.errors import DataError
+from input_pipeline.labels import LabelReader
+from input_pipeline.string_table import StringTable
+
+
+class Source(Protocol):
+    """What grain and the checks ask of a source.
+
+    `source[i]` is {'image': uint8 [H, W, 3]}, with 'label': uint8 [H, W] where labelled.
+    `ids` names every entry; equal names are the same image. `name` is the setting and its
+    value, for messages.
+    """
+
+    ids: Sequence[str]
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]: ...
+
+
+class FolderSource:
+    """Image files, and their masks, below a root folder.
+
+    Args:
+        root: what the paths are relative to.
+        image_paths: an image file each.
+        label_paths: the mask of each image; None = unlabelled.
+        reader: reads the masks.
+        name: the setting that lists the files, for messages.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image_paths: Sequence[str],
+        label_paths: Sequence[str] | None = None,
+        *,
+        reader: LabelReader | None = None,
+        name: str = "",
+    ):
+        self.name = name
+        self.ids = StringTable(image_paths)
+        self._root = root
+        self._labels = None if label_paths is None else StringTable(label_paths)
+        self._reader = reader
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        image = images.read_image(self.image_path(index))
+        if self._labels is None:
+            return {"image": image}
+        label = self._reader.read(self.label_path(index))
+        self._compare_sizes(index, image.shape[:2], label.shape)
+        return {"image": image, "label": label}
+
+    def image_path(self, index: int) -> str:
+        """The file of an image."""
+        return os.path.join(self._root, self.ids[index])
+
+    def label_path(self, index: int) -> str | None:
+        """The file of its mask, None where unlabelled."""
+        return None if self._labels is None else os.path.join(self._root, self._labels[index])
+
+    def read_checked_label(self, index: int) -> np.ndarray | None:
+        """The mask, its size compared with the header of the image, which is not decoded."""
+        size = images.read_size(self.image_path(index))
+        if self._labels is None:
+            return None
+        label = self._reader.read(self.label_path(index))
+        self._compare_sizes(index, size, label.shape)
+        return label
+
+    def _compare_sizes(self, index: int, image_size: tuple, label_size: tuple) -> None:
+        if tuple(image_size) != tuple(label_size):
+            (height, width), (label_height, label_width) = image_size, label_size
+            raise DataError(
+                f"{self.label_path(index)}: the mask is {label_width}x{label_height}, its image "
+                f"{self.image_path(index)} is {width}x{height} (width x height). Pair each image "
+                f"with the mask of the same size ({self.name})."
+            )
+
+
+class SceneSource:
+    """Drawn scenes; scene i is a pure function of its number.
+
+    Args:
+        start, stop: the range of scene numbers, stop excluded.
+        labeled: whether the masks are given out too.
+        name: the setting that holds the range, for messages.
+    """
+
+    def __init__(self, start: int, stop: int, *, labeled: bool, name: str = ""):
+        self.name = name
+        self.ids = StringTable(str(number) for number in range(start, stop))
+        self._start = start
+        self._labeled = labeled
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} in a source of {len(self)} scenes")
+        image, label = scenes.draw_scene(self._start + int(index))
+        return {"image": image, "label": label} if self._labeled else {"image": image}

@@ -1,0 +1,149 @@
+"""Weak and strong views of an image, where padding is valid, and CutMix boxes.
+
+The recipe is UniMatch's (Yang et al., CVPR 2023).
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from input_pipeline.labels import IGNORE
+from input_pipeline.photometric import strong_view
+
+SCALE = (0.5, 2.0)  # Of the long side.
+FLIP_PROBABILITY = 0.5
+BOX_PROBABILITY = 0.5
+BOX_AREA = (0.02, 0.4)  # Of the crop.
+BOX_RATIO = (0.3, 1 / 0.3)  # Height / width.
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """A resize, a crop and a flip: (height, width) after the resize, corner of the crop."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+    flip: bool
+
+
+def draw_geometry(rng: np.random.Generator, height: int, width: int, crop_size: int) -> Geometry:
+    """Draws the geometry of a weak view.
+
+    Args:
+        rng: the draws.
+        height: of the image, pixels.
+        width: of the image, pixels.
+        crop_size: side of the crop; a smaller resized image is padded at the right and bottom.
+    """
+    scale, y, x = rng.uniform(*SCALE), rng.random(), rng.random()
+    longest = max(height, width)
+    resized = max(1, round(longest * scale))
+    new_height = max(1, round(height * resized / longest))
+    new_width = max(1, round(width * resized / longest))
+    return Geometry(
+        height=new_height,
+        width=new_width,
+        top=int(y * (max(new_height - crop_size, 0) + 1)),
+        left=int(x * (max(new_width - crop_size, 0) + 1)),
+        flip=bool(rng.random() < FLIP_PROBABILITY),
+    )
+
+
+def crop_image(image: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndarray:
+    """Resizes, crops, pads with black and flips; uint8 [H, W, 3] to [crop_size, crop_size, 3]."""
+    shrinks = geometry.height < image.shape[0] or geometry.width < image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (geometry.width, geometry.height), interpolation=interpolation)
+    window = resized[
+        geometry.top : geometry.top + crop_size, geometry.left : geometry.left + crop_size
+    ]
+    crop = np.zeros((crop_size, crop_size, 3), np.uint8)
+    crop[: window.shape[0], : window.shape[1]] = window
+    return cv2.flip(crop, 1) if geometry.flip else crop
+
+
+def crop_label(label: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndarray:
+    """The same for a mask: nearest neighbour, padded with 255; uint8 [H, W] to [S, S]."""
+    # Only the crop is looked up: nearest neighbour needs no other pixel.
+    rows = _nearest(label.shape[0], geometry.height, geometry.top, crop_size)
+    columns = _nearest(label.shape[1], geometry.width, geometry.left, crop_size)
+    crop = np.full((crop_size, crop_size), IGNORE, np.uint8)
+    crop[: len(rows), : len(columns)] = label[rows[:, None], columns]
+    return cv2.flip(crop, 1) if geometry.flip else crop
+
+
+def valid_mask(geometry: Geometry, crop_size: int) -> np.ndarray:
+    """True where the crop shows the image, False on padding; bool [crop_size, crop_size]."""
+    valid = np.zeros((crop_size, crop_size), bool)
+    valid[: geometry.height - geometry.top, : geometry.width - geometry.left] = True
+    return valid[:, ::-1] if geometry.flip else valid
+
+
+def draw_box(rng: np.random.Generator, crop_size: int) -> np.ndarray:
+    """Draws a CutMix box that lies within the crop, or none.
+
+    Returns:
+        int32 [4]: y0, x0, y1, x1, ends excluded; all zeros = no box.
+    """
+    if rng.random() >= BOX_PROBABILITY:
+        return np.zeros(4, np.int32)
+    area = rng.uniform(*BOX_AREA) * crop_size**2
+    while True:  # A shape or place that does not fit is drawn again, as in the recipe.
+        ratio = rng.uniform(*BOX_RATIO)
+        height, width = max(1, int((area * ratio) ** 0.5)), max(1, int((area / ratio) ** 0.5))
+        top, left = (int(x) for x in rng.integers(0, crop_size, 2))
+        if top + height <= crop_size and left + width <= crop_size:
+            return np.array([top, left, top + height, left + width], np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabeledViews:
+    """Turns {'image', 'label'} into their weak view, of crop_size."""
+
+    crop_size: int
+
+    def __call__(self, element: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        image, label = element["image"], element["label"]
+        geometry = draw_geometry(rng, *image.shape[:2], self.crop_size)
+        return {
+            "image": crop_image(image, geometry, self.crop_size),
+            "label": crop_label(label, geometry, self.crop_size),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlabeledViews:
+    """Turns {'image'} into weak, strong1, .., valid and, for the receiver of CutMix, boxes.
+
+    Attributes:
+        crop_size: side of the views, pixels.
+        strong_views: how many strong views are made of the weak one.
+        boxes: whether to draw a box for each of them.
+    """
+
+    crop_size: int
+    strong_views: int
+    boxes: bool
+
+    def __call__(self, element: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        image = element["image"]
+        # Everything but colour is drawn first, and for two views, so that the first strong view
+        # does not depend on how many there are.
+        geometry = draw_geometry(rng, *image.shape[:2], self.crop_size)
+        boxes = [draw_box(rng, self.crop_size) for _ in range(2)]
+        weak = crop_image(image, geometry, self.crop_size)
+        views = {"weak": weak, "valid": valid_mask(geometry, self.crop_size)}
+        for number in range(1, self.strong_views + 1):
+            views[f"strong{number}"] = strong_view(weak, rng)
+        if self.boxes:
+            views["boxes"] = np.stack(boxes[: self.strong_views])
+        return views
+
+
+def _nearest(length: int, new_length: int, start: int, count: int) -> np.ndarray:
+    """Source indices of up to count resized pixels from start on, by pixel centres."""
+    positions = np.arange(start, min(start + count, new_length))
+    return (2 * positions + 1) * length // (2 * new_length)

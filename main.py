@@ -1,0 +1,86 @@
+"""Command line of rcc_jax.
+
+python main.py --config=configs/demo.py
+python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
+python main.py --mode=eval --config=configs/demo.py --checkpoint=best
+"""
+
+import pathlib
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from input_pipeline.errors import DataError
+from rcc_jax.errors import ConfigError
+
+_MODES = ("train", "eval")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration: FILE[:ARGUMENTS]; any field is --config.group.field=value."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; by default runs/<configuration and arguments>."
+)
+_MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", "latest", "eval: 'latest', 'best', or the path of a checkpoint or a workdir."
+)
+
+BAD_INPUT = 2
+
+
+def _fail(message: object, exit_code: int = BAD_INPUT) -> None:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(exit_code)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        rest = flags.FLAGS(argv)
+    except (flags.Error, ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
+        _fail(f"{error.args[0] if error.args else error}")
+    except OSError as error:
+        _fail(f"--config: cannot read {error.filename or error}; name a file below configs/.")
+    if len(rest) > 1:
+        _fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
+    if _CONFIG.value is None:
+        _fail("--config is missing; for instance --config=configs/demo.py.")
+    return rest
+
+
+def _workdir() -> str:
+    if _WORKDIR.value:
+        return _WORKDIR.value
+    file, _, arguments = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    name = pathlib.Path(file).stem
+    if arguments:
+        name += "-" + arguments.replace("/", "_")
+    return str(pathlib.Path("runs") / name)
+
+
+def main(_) -> None:
+    # Here and not above: worker processes import this file too, and need none of it.
+    from rcc_jax import evaluation_run, trainer
+    from rcc_jax.interruption import Interrupted
+    from rcc_jax.run import set_up_jax
+
+    # absl's default lets every library report each step of its work.
+    logging.set_verbosity(logging.WARNING)
+    config = _CONFIG.value
+    try:
+        set_up_jax(config)
+        if _MODE.value == "train":
+            trainer.train(config, _workdir())
+        else:
+            evaluation_run.evaluate(config, _workdir(), checkpoint=_CHECKPOINT.value)
+    except (ConfigError, DataError) as error:
+        _fail(error)
+    except trainer.NonFiniteError as error:
+        _fail(error, exit_code=1)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr, flush=True)
+        sys.exit(stop.exit_code)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse_flags)

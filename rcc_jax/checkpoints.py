@@ -1,0 +1,253 @@
+"""Asynchronous, atomic checkpoints: the latest ones and the best one."""
+
+import math
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from rcc_jax.errors import ConfigError
+
+PyTree = Any
+ASIDE = ".{}.replaced"
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    A killed save leaves the earlier checkpoints as they were: a step appears on disk by one rename.
+    """
+
+    def __init__(self, directory: str | os.PathLike, *, keep: int = 2, read_only: bool = False):
+        """Opens the folder and clears away what a killed run left half-written.
+
+        Args:
+            directory: The folder; made where it is absent.
+            keep: How many of the latest steps stay; the best one stays besides.
+            read_only: For reading alone: change nothing, as a run may be saving there.
+
+        Raises:
+            ConfigError: If `keep` is below 1.
+        """
+        if keep < 1:
+            raise ConfigError(f"checkpoint.keep={keep}: keep 1 or more, or nothing can be resumed")
+        self.directory = pathlib.Path(directory).absolute()
+        policies = ocp.checkpoint_managers
+        if not read_only:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._finish_replacements()
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            item_handlers={"state": ocp.StandardCheckpointHandler()},
+            options=ocp.CheckpointManagerOptions(
+                # Not max_to_keep, which together with best_fn deletes the newest checkpoint.
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [
+                        policies.LatestN(keep),
+                        policies.BestN(
+                            n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False
+                        ),
+                    ]
+                ),
+                best_fn=_rank,
+                best_mode="max",
+                cleanup_tmp_directories=not read_only,
+                create=not read_only,
+            ),
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """The last step that was saved; None where there is none."""
+        return self._manager.latest_step()
+
+    @property
+    def best_step(self) -> int | None:
+        """The step with the highest score, the later one of equals; None where none has one."""
+        step = self._manager.best_step()
+        return step if step is not None and self._score(step) is not None else None
+
+    @property
+    def best_score(self) -> float | None:
+        """The highest score; None where no step has one."""
+        step = self._manager.best_step()
+        return None if step is None else self._score(step)
+
+    def _score(self, step: int) -> float | None:
+        metrics = self._manager.metrics(step)
+        return None if metrics is None else metrics["score"]
+
+    def save(
+        self, step: int, state: PyTree, *, metric: float | None = None, wait: bool = False
+    ) -> None:
+        """Starts to write a state; it is copied before this returns, so it may be donated then.
+
+        Args:
+            step: The step that the state has reached. One that is on disk is replaced.
+            state: A pytree of `jax.Array`s.
+            metric: The score that ranks it, higher is better; None, or a value that is not finite,
+                where it was not evaluated.
+            wait: Return only when the checkpoint is on disk.
+        """
+        if step in self._manager.all_steps():
+            self._manager.wait_until_finished()
+            self._set_aside(step)
+            wait = True
+        score = float(metric) if metric is not None and math.isfinite(metric) else None
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
+            metrics={"score": score},
+            force=True,
+        )
+        if wait:
+            self.wait()
+            shutil.rmtree(self.directory / ASIDE.format(step), ignore_errors=True)
+
+    def _set_aside(self, step: int) -> None:
+        # Not deleted before its successor is whole: it may be the only checkpoint there is.
+        os.rename(self.directory / str(step), self.directory / ASIDE.format(step))
+        self._manager.reload()
+
+    def _finish_replacements(self) -> None:
+        for aside in self.directory.glob(ASIDE.format("*")):
+            final = self.directory / aside.name.split(".")[1]
+            if final.exists():
+                shutil.rmtree(aside)
+            else:
+                os.rename(aside, final)
+
+    def restore(self, abstract_state: PyTree, *, step: int | None = None) -> PyTree:
+        """Reads a state back, onto any number of devices.
+
+        Args:
+            abstract_state: Its pytree of `jax.ShapeDtypeStruct`s with their shardings.
+            step: The step to read; the latest by default.
+
+        Returns:
+            The state.
+
+        Raises:
+            ConfigError: If there is no such checkpoint, it cannot be read, or it holds another
+                state.
+        """
+        self.wait()
+        steps = sorted(self._manager.all_steps())
+        if step is None and not steps:
+            raise ConfigError(f"{self.directory}: no checkpoint there; train first")
+        step = steps[-1] if step is None else step
+        path = self.directory / str(step)
+        if step not in steps:
+            raise ConfigError(f"{path}: no such checkpoint; there are {steps or 'none'}")
+        others = [other for other in steps if other != step]
+        remedy = (
+            f"remove this folder to go on from step {others[-1]}"
+            if others
+            else "there is no other one: remove this folder and start again"
+        )
+        try:
+            differences = _differences(self._manager.item_metadata(step)["state"], abstract_state)
+            if not differences:
+                target = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
+                state = self._manager.restore(step, args=target)["state"]
+                # Without its metadata a key comes back as plain integers.
+                if [x.dtype for x in jax.tree.leaves(state)] == [
+                    x.dtype for x in jax.tree.leaves(abstract_state)
+                ]:
+                    return state
+                raise ValueError("the types of its arrays are lost")
+        # Whatever a damaged folder makes orbax raise: it has no error of its own for that.
+        except Exception as error:
+            raise ConfigError(
+                f"{path}: a damaged checkpoint ({_first_line(error)}); {remedy}"
+            ) from error
+        raise ConfigError(
+            f"{path} holds another state than this config makes:\n"
+            + "\n".join(f"  {line}" for line in differences)
+            + "\nUse the config that it was trained with, or another checkpoint."
+        )
+
+    def wait(self) -> None:
+        """Returns when every save is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, then ends the threads that save."""
+        self._manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def restore_path(path: str | os.PathLike, abstract_state: PyTree) -> tuple[PyTree, int]:
+    """Reads the checkpoint that a path names.
+
+    Args:
+        path: A run's folder, its folder of checkpoints (of either the latest step), or one step.
+        abstract_state: As for `Checkpoints.restore`.
+
+    Returns:
+        The state and its step.
+
+    Raises:
+        ConfigError: If there is no checkpoint, or not one of this state.
+    """
+    path = pathlib.Path(path).absolute()
+    if not path.is_dir():
+        raise ConfigError(f"--checkpoint={path}: there is no such folder")
+    step = None
+    if (path / "checkpoints").is_dir():
+        path = path / "checkpoints"
+    elif path.name.isdecimal():
+        path, step = path.parent, int(path.name)
+    with Checkpoints(path, read_only=True) as checkpoints:
+        step = checkpoints.latest_step if step is None else step
+        return checkpoints.restore(abstract_state, step=step), step
+
+
+def _rank(metrics: dict[str, float | None]) -> float:
+    return -math.inf if metrics["score"] is None else metrics["score"]
+
+
+def _first_line(error: Exception) -> str:
+    # The rest of the line may be a page of tensorstore's settings.
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
+
+
+def _differences(saved: PyTree, wanted: PyTree, limit: int = 10) -> list[str]:
+    """Lines on the leaves that differ; orbax would cast another dtype without a word."""
+    if saved is None:
+        raise ValueError("its list of arrays is lost")
+    old, new = _leaves(saved), _leaves(wanted)
+    lines = []
+    for name in sorted(old.keys() | new.keys()):
+        if name not in new:
+            lines.append(f"{name}: only in the checkpoint")
+        elif name not in old:
+            lines.append(f"{name}: not in the checkpoint")
+        elif old[name] != new[name]:
+            lines.append(f"{name}: {_show(old[name])} in the checkpoint, {_show(new[name])} here")
+    return [*lines[:limit], f"and {len(lines) - limit} more"] if len(lines) > limit else lines
+
+
+def _leaves(tree: PyTree) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    leaves = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.eval_shape(jax.random.key_data, leaf)
+        leaves[jax.tree_util.keystr(path, simple=True, separator=".")] = (
+            tuple(leaf.shape),
+            np.dtype(leaf.dtype),
+        )
+    return leaves
+
+
+def _show(leaf: tuple[tuple[int, ...], np.dtype]) -> str:
+    return f"{leaf[1]}{list(leaf[0])}"

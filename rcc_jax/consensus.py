@@ -1,0 +1,271 @@
+"""Class consensus: the cooperative game between the classes that a pixel hesitates between.
+
+The players are the top-N classes of one pixel, the value of a coalition is the entropy of the
+softmax over its members, and the consensus of two classes is their Banzhaf interaction. RCC asks
+teacher and student to rank the pairs of classes alike. Depends on jax alone.
+
+Reference: Mai, Sun, Wu. "Relaxed Class-consensus Consistency for Semi-supervised Semantic
+Segmentation", AAAI 2025, equations 4-11.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+MIN_PLAYERS, MAX_PLAYERS = 2, 8
+CC_KINDS = ("l2", "ce", "kl")
+
+
+def _at_least_float32(logits: jax.Array, name: str) -> jax.Array:
+    logits = jnp.asarray(logits)
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise ValueError(f"{name} must be floating-point logits, got {logits.dtype}")
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+def _check_players(count: int, what: str) -> None:
+    if not MIN_PLAYERS <= count <= MAX_PLAYERS:
+        raise ValueError(f"{what} must be from {MIN_PLAYERS} to {MAX_PLAYERS}, got {count}")
+
+
+def _two_way_entropy(odds: jax.Array) -> jax.Array:
+    """Entropy of a choice between two with the log-odds given; even, and smooth at 0."""
+    distance = jnp.abs(odds)
+    return jax.nn.softplus(-distance) + distance * jax.nn.sigmoid(-distance)
+
+
+def subset_entropies(logits: jax.Array) -> jax.Array:
+    """Entropy of the softmax restricted to every subset of the players (eq. 6).
+
+    The chain rule of entropy adds one player at a time, so no subset needs a maximum of its own
+    and the result stays finite for logits of +-1e4.
+
+    Args:
+      logits: [..., N] logits of the N players, 2 <= N <= 8.
+
+    Returns:
+      [..., 2**N] entropies in nats, at least float32; bit i of the last index tells whether
+      player i is in the subset. The empty set and the single players have entropy 0.
+
+    Raises:
+      ValueError: for integer logits, or N outside 2..8.
+
+    >>> print(subset_entropies(jnp.zeros(2)).round(3))
+    [0.    0.    0.    0.693]
+    """
+    logits = _at_least_float32(logits, "logits")
+    if logits.ndim == 0:
+        raise ValueError("logits must have a last axis of players, got a scalar")
+    _check_players(logits.shape[-1], "the number of players (last axis of logits)")
+    zero = jnp.zeros_like(logits[..., :1])
+    # Only the non-empty subsets are kept on the way: the empty one has log-sum-exp -inf.
+    entropy, log_sum = zero, logits[..., :1]
+    for player in range(1, logits.shape[-1]):
+        own = logits[..., player : player + 1]
+        odds = own - log_sum
+        joined = _two_way_entropy(odds) + jax.nn.sigmoid(-odds) * entropy
+        entropy = jnp.concatenate([entropy, zero, joined], axis=-1)
+        log_sum = jnp.concatenate([log_sum, own, jnp.logaddexp(log_sum, own)], axis=-1)
+    return jnp.concatenate([zero, entropy], axis=-1)
+
+
+def _interaction_matrix(players: int) -> np.ndarray:
+    """[2**N, M] weights that turn subset entropies into pairwise Banzhaf interactions (eq. 7)."""
+    subsets = np.arange(2**players)[:, None] >> np.arange(players) & 1
+    columns = [
+        np.where(subsets[:, u] == subsets[:, v], 1.0, -1.0)
+        for u, v in itertools.combinations(range(players), 2)
+    ]
+    return np.stack(columns, axis=-1) / 2 ** (players - 2)
+
+
+def class_consensus(logits: jax.Array) -> jax.Array:
+    """Consensus J(u, v) of every pair of players: their Banzhaf interaction (eq. 4, 5, 7).
+
+    Args:
+      logits: [..., N] logits of the players, 2 <= N <= 8.
+
+    Returns:
+      [..., N * (N - 1) / 2] consensus in nats, pairs in the order of
+      `itertools.combinations(range(N), 2)`.
+
+    Raises:
+      ValueError: for integer logits, or N outside 2..8.
+
+    >>> [f"{value:.4f}" for value in class_consensus(jnp.zeros(3))]
+    ['0.2027', '0.2027', '0.2027']
+    """
+    entropies = subset_entropies(logits)
+    weights = _interaction_matrix(entropies.shape[-1].bit_length() - 1)
+    # HIGHEST: the terms nearly cancel, which TF32 on a GPU would not survive.
+    return jnp.matmul(
+        entropies, jnp.asarray(weights, entropies.dtype), precision=jax.lax.Precision.HIGHEST
+    )
+
+
+def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
+    """Sigmoid-relaxed descending ranks: 1 + the soft number of larger values (eq. 11).
+
+    Args:
+      values: [..., M] values to rank.
+      temperature: tau > 0 in the unit of the values; towards 0 the ranks become hard.
+
+    Returns:
+      [..., M] ranks between 1 and M that sum to M (M + 1) / 2.
+
+    Raises:
+      ValueError: for integer values or a temperature that is not above 0.
+
+    >>> soft_ranks(jnp.array([3.0, 1.0, 2.0]), temperature=0.01).tolist()
+    [1.0, 3.0, 2.0]
+    """
+    values = _at_least_float32(values, "values")
+    if isinstance(temperature, (int, float)) and temperature <= 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    larger = jax.nn.sigmoid((values[..., None, :] - values[..., :, None]) / temperature)
+    # Each value meets itself with sigmoid(0) = 1/2, which the constant takes back.
+    return 0.5 + larger.sum(axis=-1)
+
+
+def rank_loss(
+    teacher_values: jax.Array, student_values: jax.Array, temperature: float = 1.0
+) -> jax.Array:
+    """Relative difference of two soft rankings, summed over the ranked values (eq. 9).
+
+    Args:
+      teacher_values: [..., M] consensus of the teacher; its gradient is not stopped here.
+      student_values: [..., M] consensus of the student.
+      temperature: tau of `soft_ranks`, the same for both.
+
+    Returns:
+      [...] losses, 0 where both rank alike and always below M.
+
+    Raises:
+      ValueError: for mismatched shapes, integer values or a temperature that is not above 0.
+    """
+    _check_same_shape(teacher_values, student_values, "values")
+    teacher = soft_ranks(teacher_values, temperature)
+    student = soft_ranks(student_values, temperature)
+    return jnp.sum(1 - jnp.minimum(teacher, student) / jnp.maximum(teacher, student), axis=-1)
+
+
+def _check_same_shape(teacher: jax.Array, student: jax.Array, what: str) -> None:
+    if jnp.shape(teacher) != jnp.shape(student):
+        raise ValueError(
+            f"teacher and student {what} must have the same shape, "
+            f"got {jnp.shape(teacher)} and {jnp.shape(student)}"
+        )
+
+
+def _consensus_of_both(
+    teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
+) -> tuple[jax.Array, jax.Array]:
+    """Consensus [..., M] of teacher (gradient stopped) and student over the teacher's top N."""
+    _check_same_shape(teacher_logits, student_logits, "logits")
+    teacher = jax.lax.stop_gradient(_at_least_float32(teacher_logits, "teacher_logits"))
+    student = _at_least_float32(student_logits, "student_logits")
+    _check_players(top_n, "top_n")
+    if teacher.ndim == 0 or top_n > teacher.shape[-1]:
+        raise ValueError(
+            f"top_n = {top_n} needs at least that many classes, got logits of shape {teacher.shape}"
+        )
+    players, classes = jax.lax.top_k(teacher, top_n)
+    return class_consensus(players), class_consensus(jnp.take_along_axis(student, classes, axis=-1))
+
+
+def pixel_rcc_loss(
+    teacher_logits: jax.Array,
+    student_logits: jax.Array,
+    *,
+    top_n: int = 4,
+    temperature: float = 1.0,
+) -> jax.Array:
+    """`rcc_loss` of every pixel, [...], before the mean."""
+    teacher, student = _consensus_of_both(teacher_logits, student_logits, top_n)
+    return rank_loss(teacher, student, temperature)
+
+
+def pixel_cc_loss(
+    teacher_logits: jax.Array, student_logits: jax.Array, *, top_n: int = 4, kind: str = "l2"
+) -> jax.Array:
+    """`cc_loss` of every pixel, [...], before the mean."""
+    if kind not in CC_KINDS:
+        raise ValueError(f"kind must be one of {', '.join(CC_KINDS)}, got {kind!r}")
+    teacher, student = _consensus_of_both(teacher_logits, student_logits, top_n)
+    if kind == "l2":
+        return jnp.sum(jnp.square(teacher - student), axis=-1)
+    target = jax.nn.softmax(teacher)
+    cross_entropy = -jnp.sum(target * jax.nn.log_softmax(student), axis=-1)
+    if kind == "ce":
+        return cross_entropy
+    return cross_entropy + jnp.sum(target * jax.nn.log_softmax(teacher), axis=-1)
+
+
+def _masked_mean(losses: jax.Array, where: jax.Array | None) -> jax.Array:
+    if where is None:
+        return jnp.mean(losses)
+    if jnp.shape(where) != losses.shape:
+        raise ValueError(
+            f"where must have the shape of the pixels {losses.shape}, got {jnp.shape(where)}"
+        )
+    kept = jnp.sum(where, dtype=losses.dtype)
+    return jnp.sum(jnp.where(where, losses, 0)) / jnp.maximum(kept, 1)
+
+
+def rcc_loss(
+    teacher_logits: jax.Array,
+    student_logits: jax.Array,
+    *,
+    top_n: int = 4,
+    temperature: float = 1.0,
+    where: jax.Array | None = None,
+) -> jax.Array:
+    """Relaxed class-consensus consistency of a strong view with its weak view (eq. 9-11).
+
+    Args:
+      teacher_logits: [..., K] logits of the weak view; no gradient flows into them.
+      student_logits: [..., K] logits of the strong view.
+      top_n: number of players N, the teacher's top classes; 2 <= N <= min(8, K). At N = 2 there
+        is one pair only and the loss is 0.
+      temperature: tau of the relaxed ranks, above 0.
+      where: [...] bool, pixels that count; all if None.
+
+    Returns:
+      Scalar mean over the pixels that count, 0 where there are none.
+
+    Raises:
+      ValueError: for integer logits, mismatched shapes, a top_n or temperature out of range.
+    """
+    losses = pixel_rcc_loss(teacher_logits, student_logits, top_n=top_n, temperature=temperature)
+    return _masked_mean(losses, where)
+
+
+def cc_loss(
+    teacher_logits: jax.Array,
+    student_logits: jax.Array,
+    *,
+    top_n: int = 4,
+    kind: str = "l2",
+    where: jax.Array | None = None,
+) -> jax.Array:
+    """Strict class-consensus consistency (eq. 8; the alternatives of Table 5).
+
+    Args:
+      teacher_logits: [..., K] logits of the weak view; no gradient flows into them.
+      student_logits: [..., K] logits of the strong view.
+      top_n: number of players N, 2 <= N <= min(8, K).
+      kind: 'l2' for the squared distance summed over the pairs; 'ce' and 'kl' compare the
+        softmax over the pairs (their gradients agree).
+      where: [...] bool, pixels that count; all if None.
+
+    Returns:
+      Scalar mean over the pixels that count, 0 where there are none.
+
+    Raises:
+      ValueError: for integer logits, mismatched shapes, an unknown kind or a top_n out of range.
+    """
+    return _masked_mean(
+        pixel_cc_loss(teacher_logits, student_logits, top_n=top_n, kind=kind), where
+    )

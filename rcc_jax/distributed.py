@@ -1,0 +1,97 @@
+"""Devices as one mesh axis, and the placement of batches onto it."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from rcc_jax.errors import ConfigError
+
+PyTree = Any
+
+
+def make_mesh() -> Mesh:
+    """Puts all devices, of all processes, on one axis called 'data'."""
+    # The default axis type is Explicit, which refuses e.g. jnp.roll along the batch.
+    return jax.make_mesh((jax.device_count(),), ("data",), (AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device holds whole: parameters, statistics, scalars."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The sharding of a batch: its leading axis is split over the devices."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def local_device_count(mesh: Mesh) -> int:
+    """The devices of the mesh that this process feeds."""
+    return sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
+
+
+def place_batch(mesh: Mesh, batch: PyTree) -> PyTree:
+    """Makes global arrays of the rows that this process holds.
+
+    Args:
+        mesh: The devices, from `make_mesh`.
+        batch: A pytree of numpy arrays [rows, ...]; the rows of this process alone, a multiple of
+            its devices.
+
+    Returns:
+        The same pytree of `jax.Array`s whose leading axis is split over all devices.
+
+    Raises:
+        ValueError: If the rows do not divide among the devices of this process.
+    """
+    sharding, devices = batch_sharding(mesh), local_device_count(mesh)
+
+    def place(array: np.ndarray) -> jax.Array:
+        if array.ndim == 0 or array.shape[0] % devices:
+            raise ValueError(
+                f"cannot split a batch array of shape {array.shape} over {devices} devices: its "
+                "leading axis has to be a multiple of them"
+            )
+        return jax.make_array_from_process_local_data(sharding, array)
+
+    return jax.tree.map(place, batch)
+
+
+def check_batch_size(batch_size: int, accumulation: int, num_devices: int, field: str) -> None:
+    """Refuses a global batch that does not split evenly over accumulation steps and devices.
+
+    Args:
+        batch_size: Rows of the global batch.
+        accumulation: Parts that a step computes one after the other; 1 where there are none.
+        num_devices: Devices that share each part.
+        field: The config field that holds `batch_size`, for the message.
+
+    Raises:
+        ConfigError: With the nearest sizes, accumulations and device counts that do work.
+    """
+    if accumulation < 1:
+        raise ConfigError(f"train.accumulation={accumulation}: give 1 (no accumulation) or more")
+    if batch_size < 1:
+        raise ConfigError(f"{field}={batch_size}: a global batch has at least one row")
+    unit = accumulation * num_devices
+    if batch_size % unit == 0:
+        return
+    below = batch_size // unit * unit
+    sizes = [str(size) for size in (below, below + unit) if size]
+    ways = [f"{field}={' or '.join(sizes)}"]
+    if batch_size % num_devices == 0:
+        per_device = batch_size // num_devices
+        divisors = [n for n in range(1, per_device + 1) if per_device % n == 0]
+        nearest = min(divisors, key=lambda n: (abs(n - accumulation), n))
+        ways.append(f"train.accumulation={nearest}")
+    if batch_size % accumulation == 0:
+        rows = batch_size // accumulation
+        fewer = max(n for n in range(1, num_devices) if rows % n == 0)
+        ways.append("one device" if fewer == 1 else f"{fewer} devices")
+    raise ConfigError(
+        f"{field}={batch_size} does not split evenly over {num_devices} devices"
+        f"{f' x {accumulation} accumulation steps' if accumulation > 1 else ''}: "
+        f"it has to be a multiple of {unit}. Use {', or '.join(ways)}."
+    )

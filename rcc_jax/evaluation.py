@@ -1,0 +1,250 @@
+"""Whole-image and sliding-window evaluation with one global confusion matrix."""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from rcc_jax import distributed
+from rcc_jax.errors import ConfigError
+
+PyTree = Any
+IGNORED = 255
+# Batches whose counts may still be on the devices: enough to hide the host, few enough for memory.
+MAX_PENDING = 4
+
+
+class Evaluator:
+    """Labels images with a network and counts its hits and misses.
+
+    Attributes:
+        num_classes: The classes K, at most 255.
+    """
+
+    def __init__(
+        self,
+        predict: Callable[[PyTree, jax.Array], jax.Array],
+        *,
+        num_classes: int,
+        mesh: Mesh,
+        mode: str = "whole",
+        window: int | None = None,
+        stride: int | None = None,
+    ):
+        """Compiles nothing yet.
+
+        Args:
+            predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable.
+            num_classes: K.
+            mesh: The devices, from `distributed.make_mesh`.
+            mode: 'whole' compiles the network for each image size; 'sliding' for one window size.
+            window: Height and width of a window in pixels; for 'sliding' only.
+            stride: Pixels between windows, at most `window`; the last one is shifted back to the
+                border.
+
+        Raises:
+            ConfigError: If the mode, window or stride cannot work.
+        """
+        if mode not in ("whole", "sliding"):
+            raise ConfigError(f"eval.mode={mode!r}: use 'whole' or 'sliding'")
+        if mode == "sliding":
+            if not window or window < 1:
+                raise ConfigError(f"eval.window={window}: 'sliding' needs a window of 1 pixel up")
+            if not stride or not 1 <= stride <= window:
+                raise ConfigError(
+                    f"eval.stride={stride}: between 1 and eval.window={window}, or pixels are left "
+                    "out"
+                )
+        self.num_classes = num_classes
+        self._mesh, self._window, self._stride = mesh, window, stride
+        self._label = self._label_whole if mode == "whole" else self._label_sliding
+        split, copied = distributed.batch_sharding(mesh), distributed.replicated(mesh)
+        self._gather = jax.jit(lambda labels: labels, out_shardings=copied)
+        self._count = jax.jit(
+            functools.partial(_confusion, num_classes=num_classes), out_shardings=copied
+        )
+        self._predict_labels = jax.jit(
+            lambda variables, images: _argmax(predict(variables, images)), out_shardings=split
+        )
+        self._probabilities = jax.jit(
+            lambda variables, images: jax.nn.softmax(
+                predict(variables, images).astype(jnp.float32), axis=-1
+            ),
+            out_shardings=split,
+        )
+        self._crop = jax.jit(_crop, static_argnames="size", out_shardings=split)
+        self._zeros = jax.jit(
+            lambda images: jnp.zeros((*images.shape[:3], num_classes), jnp.float32),
+            out_shardings=split,
+        )
+        self._add = jax.jit(_add, donate_argnums=0, out_shardings=split)
+        self._argmax = jax.jit(_argmax, out_shardings=split)
+
+    def confusion(
+        self,
+        variables: PyTree,
+        batches: Iterable[Mapping[str, np.ndarray]],
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> np.ndarray | None:
+        """Counts every pixel of every batch once.
+
+        Args:
+            variables: What `predict` takes, the same on every device.
+            batches: 'image' [B, H, W, 3] and 'label' [B, H, W] of this process's rows; pixels of
+                label 255 do not count.
+            should_stop: Asked between batches.
+
+        Returns:
+            Counts [K, K] as int64, a row a true class and a column a predicted one; None where
+            `should_stop` said so.
+        """
+        variables = jax.device_put(variables, distributed.replicated(self._mesh))
+        total = np.zeros((self.num_classes, self.num_classes), np.int64)
+        pending = collections.deque()
+        for batch in batches:
+            if should_stop():
+                return None
+            images, truth = batch["image"], batch["label"]
+            placed = distributed.place_batch(
+                self._mesh, (self._pad_rows(images, 0), self._pad_rows(truth, IGNORED))
+            )
+            pending.append(self._count(self._label(variables, placed[0]), placed[1]))
+            if len(pending) > MAX_PENDING:
+                total += np.asarray(pending.popleft())
+        for counts in pending:
+            total += np.asarray(counts)
+        return total
+
+    def predictions(self, variables: PyTree, images: np.ndarray) -> np.ndarray:
+        """Labels images [B, H, W, 3] the way `confusion` does; returns [B, H, W] as uint8."""
+        variables = jax.device_put(variables, distributed.replicated(self._mesh))
+        placed = distributed.place_batch(self._mesh, self._pad_rows(images, 0))
+        return np.asarray(self._gather(self._label(variables, placed)))[: len(images)]
+
+    def _pad_rows(self, array: np.ndarray, value: int) -> np.ndarray:
+        missing = -len(array) % distributed.local_device_count(self._mesh)
+        if not missing:
+            return array
+        filling = np.full((missing, *array.shape[1:]), value, array.dtype)
+        return np.concatenate([array, filling])
+
+    def _label_whole(self, variables: PyTree, images: jax.Array) -> jax.Array:
+        return self._predict_labels(variables, images)
+
+    def _label_sliding(self, variables: PyTree, images: jax.Array) -> jax.Array:
+        size, (height, width) = self._window, images.shape[1:3]
+        # Cropping, adding and argmax compile for each image size, in no time; the network does not.
+        sums = self._zeros(images)
+        for top in window_starts(height, size, self._stride):
+            for left in window_starts(width, size, self._stride):
+                corner = np.array([top, left], np.int32)
+                seen = self._probabilities(variables, self._crop(images, corner, size=size))
+                sums = self._add(sums, seen, corner)
+        return self._argmax(sums)
+
+
+def window_starts(length: int, window: int, stride: int) -> list[int]:
+    """Starts of the windows along one axis of an image; the last one ends at the border."""
+    if length <= window:
+        return [0]
+    return [*range(0, length - window, stride), length - window]
+
+
+def _crop(images: jax.Array, corner: jax.Array, *, size: int) -> jax.Array:
+    below, right = (max(size - length, 0) for length in images.shape[1:3])
+    # Black, as training pads: 0 before the normalisation.
+    padded = jnp.pad(images, ((0, 0), (0, below), (0, right), (0, 0)))
+    starts = (0, corner[0], corner[1], 0)
+    return jax.lax.dynamic_slice(padded, starts, (len(images), size, size, images.shape[-1]))
+
+
+def _add(sums: jax.Array, seen: jax.Array, corner: jax.Array) -> jax.Array:
+    seen = seen[:, : sums.shape[1], : sums.shape[2]]
+    starts = (0, corner[0], corner[1], 0)
+    before = jax.lax.dynamic_slice(sums, starts, seen.shape)
+    return jax.lax.dynamic_update_slice(sums, before + seen, starts)
+
+
+def _argmax(scores: jax.Array) -> jax.Array:
+    return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+
+
+def _confusion(labels: jax.Array, truth: jax.Array, *, num_classes: int) -> jax.Array:
+    size = num_classes * num_classes
+    cells = truth.astype(jnp.int32) * num_classes + labels.astype(jnp.int32)
+    # Ignored pixels go to a cell of their own, which is cut off.
+    cells = jnp.where(truth == IGNORED, size, cells).reshape(len(truth), -1)
+    # A histogram an image: each device counts its own rows before they are summed.
+    counts = jax.vmap(functools.partial(jnp.bincount, length=size + 1))(cells)
+    return counts.sum(axis=0, dtype=jnp.int32)[:size].reshape(num_classes, num_classes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What a confusion matrix says, in percent.
+
+    Attributes:
+        miou: Mean of `iou` over the classes that have one; nan where none has.
+        iou: Intersection over union by class name; nan where the class is neither in the ground
+            truth nor predicted.
+        absent: Names of the classes without a pixel in the ground truth.
+        accuracy: Share of the pixels that are right; nan where there are none.
+    """
+
+    miou: float
+    iou: dict[str, float]
+    absent: tuple[str, ...]
+    accuracy: float
+
+    def table(self) -> str:
+        """One line a class, then the mean over classes and the share of right pixels."""
+        width = max(len(name) for name in (*self.iou, "accuracy"))
+        lines = []
+        for name, value in self.iou.items():
+            note = "  not in the ground truth" if name in self.absent else ""
+            lines.append(f"{name:<{width}}  {_percent(value)}{note}")
+        counted = sum(not np.isnan(value) for value in self.iou.values())
+        lines.append(f"{'mIoU':<{width}}  {_percent(self.miou)}  over {counted} classes")
+        lines.append(f"{'accuracy':<{width}}  {_percent(self.accuracy)}")
+        return "\n".join(lines)
+
+
+def scores(confusion: np.ndarray, class_names: Sequence[str]) -> Scores:
+    """Turns counts into intersection over union; a class with an empty union has none.
+
+    Args:
+        confusion: Counts [K, K], a row a true class and a column a predicted one.
+        class_names: K different names.
+
+    Returns:
+        The scores.
+
+    Raises:
+        ValueError: If the names do not fit the matrix.
+    """
+    if len(set(class_names)) != len(class_names) or len(class_names) != len(confusion):
+        raise ValueError(
+            f"{len(confusion)} classes need as many different names, not {list(class_names)}"
+        )
+    hits = np.diag(confusion)
+    truth = confusion.sum(axis=1)
+    union = truth + confusion.sum(axis=0) - hits
+    iou = np.divide(100 * hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+    total = confusion.sum()
+    return Scores(
+        miou=float(np.nanmean(iou)) if (union > 0).any() else float("nan"),
+        iou=dict(zip(class_names, iou.tolist(), strict=True)),
+        absent=tuple(n for n, pixels in zip(class_names, truth, strict=True) if pixels == 0),
+        accuracy=float(100 * hits.sum() / total) if total else float("nan"),
+    )
+
+
+def _percent(value: float) -> str:
+    return "     -" if np.isnan(value) else f"{value:6.2f}"

@@ -1,0 +1,92 @@
+"""Losses of semi-supervised segmentation: element-wise, with explicit masks."""
+
+import jax
+import jax.numpy as jnp
+
+IGNORED = 255
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Softmax cross-entropy of every pixel, 0 where the label is 255.
+
+    Args:
+      logits: [..., K] logits.
+      labels: [...] integer class ids 0..K-1, 255 = ignored.
+
+    Returns:
+      [...] losses in nats, at least float32.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    kept = labels != IGNORED
+    # A comparison instead of an indexed read: its gradient needs no scatter.
+    is_true = labels[..., None] == jax.lax.broadcasted_iota(
+        jnp.int32, logits.shape, logits.ndim - 1
+    )
+    chosen = jnp.sum(jnp.where(is_true, logits, 0), axis=-1)
+    return jnp.where(kept, jax.nn.logsumexp(logits, axis=-1) - chosen, 0)
+
+
+def pseudo_labels(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Argmax classes and their softmax confidence (eq. 2).
+
+    Args:
+      logits: [..., K] logits of the teacher.
+
+    Returns:
+      [...] int32 classes and [...] confidences in (0, 1], at least float32.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    confidence = jnp.exp(jnp.max(logits, axis=-1) - jax.nn.logsumexp(logits, axis=-1))
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32), confidence
+
+
+def _kth_smallest(values: jax.Array, k: jax.Array | int) -> jax.Array:
+    """The k-th smallest (from 1) of non-negative floats.
+
+    Non-negative floats sort like their bit patterns, so the answer is found one bit at a time by
+    counting. Unlike a sort this needs only a sum over devices that hold parts of the values.
+    """
+    integer = {4: jnp.int32, 8: jnp.int64}[values.dtype.itemsize]
+    patterns = jax.lax.bitcast_convert_type(values, integer)
+    top_bit = 8 * values.dtype.itemsize - 2
+
+    def set_bit(index, prefix):
+        candidate = prefix | (jnp.ones((), integer) << (top_bit - index).astype(integer))
+        return jnp.where(jnp.sum(patterns < candidate) < k, candidate, prefix)
+
+    found = jax.lax.fori_loop(0, top_bit + 1, set_bit, jnp.zeros((), integer))
+    return jax.lax.bitcast_convert_type(found, values.dtype)
+
+
+def ohem_mask(
+    logits: jax.Array, labels: jax.Array, *, threshold: float, min_kept: int
+) -> jax.Array:
+    """Hard pixels for online hard example mining, over the whole batch.
+
+    Kept are the labelled pixels whose probability of the true class is at most the threshold, or
+    at most the `min_kept`-th smallest probability of the batch where that is larger. With fewer
+    than `min_kept` labelled pixels all of them are kept.
+
+    Args:
+      logits: [..., K] logits.
+      labels: [...] class ids, 255 = ignored.
+      threshold: probability up to which a pixel is hard.
+      min_kept: number of pixels of the batch that are kept at least.
+
+    Returns:
+      [...] bool.
+    """
+    labeled = labels != IGNORED
+    # Ignored pixels count as easiest, so that they never push the threshold down.
+    probability = jnp.where(labeled, jnp.exp(-cross_entropy(logits, labels)), 1)
+    probability = jax.lax.stop_gradient(probability)
+    if min_kept > 0:
+        rank = min(min_kept, probability.size)
+        threshold = jnp.maximum(threshold, _kth_smallest(probability, rank))
+    hard = labeled & (probability <= threshold)
+    return jnp.where(jnp.sum(labeled) < min_kept, labeled, hard)
+
+
+def masked_sum(losses: jax.Array, where: jax.Array) -> jax.Array:
+    """Sum of the losses where `where` holds; the rest has no gradient."""
+    return jnp.sum(jnp.where(where, losses, 0))

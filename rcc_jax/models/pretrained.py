@@ -1,0 +1,191 @@
+"""Weights in and out: PyTorch state dicts of the backbone or of the whole network.
+
+`python -m rcc_jax.models.pretrained --source=FILE` tells what a file is good for.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from rcc_jax.models import state_dict_files, torch_names
+from rcc_jax.models.deeplabv3plus import DeepLabV3Plus
+from rcc_jax.models.resnet import BACKBONES, STEMS
+from rcc_jax.models.torch_matching import match
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What `load_torch` did.
+
+    Attributes:
+      path: the file.
+      format: 'npz', 'safetensors' or 'torch'.
+      sha256: hash of the file, in hexadecimal.
+      stem: 'v1' or 'deep'.
+      covers: 'backbone' or 'network'.
+      loaded: number of tensors taken from the file.
+      missing: names in the model, not in the file, that were allowed to be missing.
+      unused: names in the file, not in the model, that were allowed to be unused.
+    """
+
+    path: str
+    format: str
+    sha256: str
+    stem: str
+    covers: str
+    loaded: int
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.loaded} tensors of the {self.covers} (stem {self.stem}) from {self.path},"
+            f" {len(self.missing)} missing, {len(self.unused)} unused, sha256 {self.sha256[:12]}"
+        )
+
+
+def load_torch(
+    model: DeepLabV3Plus,
+    path: str | os.PathLike[str],
+    *,
+    allow_missing: Sequence[str] = (),
+    allow_unused: Sequence[str] = ("fc",),
+) -> Summary:
+    """Loads a PyTorch state dict into a model, in place, and accounts for every name.
+
+    The names are torchvision's or timm's (a bare backbone) or UniMatch's (the whole network). A
+    bare backbone leaves the decoder as it is. After an error the model is unchanged.
+
+    Args:
+      model: network to change.
+      path: .npz, .safetensors, or .pth / .pt (which needs PyTorch; nothing else is unpickled).
+      allow_missing: names or leading parts of names, such as 'layer4', that the file may lack.
+      allow_unused: names or leading parts that the file may have in excess. A name that both
+        lists allow may also have another shape, and then stays as it is in the model: so
+        'classifier' in both starts a network with other classes.
+
+    Returns:
+      What was loaded, missing and unused.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ImportError: a .pth or .pt file, and PyTorch is not installed.
+      ValueError: a damaged file; names that are missing, in excess or of another shape; values
+        that are not finite; an allow_missing that fits nothing in the model.
+    """
+    state = state_dict_files.read(path)
+    shapes = {name: value.shape for name, value in state.items()}
+    variables, missing, unused = match(model, path, shapes, allow_missing, allow_unused)
+    for name in variables:
+        if not np.isfinite(state[name]).all():
+            raise ValueError(f"{path}: {name} has values that are not finite; get the file again")
+    for name, variable in variables.items():
+        variable[...] = jnp.asarray(torch_names.from_torch_layout(state[name]), variable.dtype)
+    return Summary(
+        path=os.fspath(path),
+        format=state_dict_files.file_format(path),
+        sha256=state_dict_files.sha256(path),
+        stem=model.backbone.stem_name,
+        covers="network" if torch_names.is_network(shapes) else "backbone",
+        loaded=len(variables),
+        missing=missing,
+        unused=unused,
+    )
+
+
+def save_torch(model: DeepLabV3Plus, path: str | os.PathLike[str]) -> None:
+    """Writes a model as a state dict with UniMatch's names, which PyTorch code loads strictly.
+
+    Args:
+      model: network to save.
+      path: .npz, .safetensors, or .pth / .pt (which needs PyTorch); appears whole or not at all.
+
+    Raises:
+      ImportError: a .pth or .pt file, and PyTorch is not installed.
+      OSError: the folder is missing or cannot be written.
+      ValueError: another suffix.
+    """
+    state = {}
+    for name, variable in torch_names.named_variables(model).items():
+        state[name] = torch_names.to_torch_layout(np.asarray(variable[...]))
+        if name.endswith(".running_var"):
+            counter = name.replace("running_var", torch_names.COUNTER)
+            state[counter] = np.zeros((), np.int64)
+    state_dict_files.write(path, state)
+
+
+def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
+    """Checks that a file fits a network that we can build, down to every name and shape.
+
+    Args:
+      path: file as for `load_torch`.
+      backbone: name that the file is expected to be; by default whatever it is.
+
+    Returns:
+      Lines for a person: hash, stem, what the file covers, and settings that fit.
+
+    Raises:
+      FileNotFoundError, ImportError, ValueError: as `load_torch`.
+    """
+    state = state_dict_files.read(path)
+    shapes = {name: value.shape for name, value in state.items()}
+    contents = torch_names.describe(shapes)
+    backbone = backbone or contents.backbone
+    if backbone not in BACKBONES or contents.stem not in STEMS:
+        raise ValueError(
+            f"{path} seems to be {contents}; what fits is {', '.join(BACKBONES)} with a stem"
+            " v1 (one 7x7) or deep (3x3, 64-64-128)"
+        )
+    model = nnx.eval_shape(
+        lambda: DeepLabV3Plus(
+            contents.num_classes or 1,
+            backbone,
+            contents.stem,
+            width=contents.width or 64,
+            decoder_channels=contents.decoder_channels or 256,
+            rngs=nnx.Rngs(0),
+        )
+    )
+    absent = tuple(s for s in ("layer1", "layer2", "layer3", "layer4") if s not in contents.stages)
+    variables, _, unused = match(model, path, shapes, absent, ("fc",))
+    dtypes = sorted({state[k].dtype.name for k in variables})
+    settings = {"backbone": backbone, "stem": contents.stem, "pretrained": os.fspath(path)}
+    lines = [
+        f"file     {path}",
+        f"sha256   {state_dict_files.sha256(path)}",
+        f"format   {state_dict_files.file_format(path)}, {' and '.join(dtypes)}",
+        f"stem     {contents.stem}",
+        f"covers   {contents}: {len(variables)} tensors",
+    ]
+    if unused:
+        lines.append(f"unused   {', '.join(unused)}")
+    lines.append("fits     " + " ".join(f"--config.model.{k}={v}" for k, v in settings.items()))
+    if absent:
+        lines.append(f'         --config.model.allow_missing="{absent!r}"  (starts from random)')
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m rcc_jax.models.pretrained",
+        description="Checks a file of weights: hash, stem, what it covers, settings that fit.",
+    )
+    parser.add_argument("--source", required=True, help=".npz, .safetensors, .pth or .pt")
+    parser.add_argument("--backbone", choices=BACKBONES, help="what the file should be")
+    options = parser.parse_args(arguments)
+    try:
+        print(check(options.source, options.backbone))
+    except (ImportError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Bilinear resizing on the grid whose corners coincide (align_corners=True), as two products."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def interpolation_matrix(in_size: Any, out_size: Any, dtype: Any = jnp.float32) -> jax.Array:
+    """Weights of the `in_size` samples in each of `out_size` samples between the same end points.
+
+    Output o lies at o * (in_size - 1) / (out_size - 1) of the input, a single output at 0.
+    Computed from the sizes with jnp, so that either may be a symbolic dimension of `jax.export`.
+
+    Args:
+      in_size: number of input samples, at least 1.
+      out_size: number of output samples, at least 1.
+      dtype: floating type of the weights.
+
+    Returns:
+      Matrix [out_size, in_size] whose rows sum to 1, with at most two entries in each.
+    """
+    # Integer division places every sample exactly; in floating point the last one can miss the
+    # edge. The products fit int32 for any sizes below 46,340.
+    steps = jnp.maximum(jnp.asarray(out_size, jnp.int32) - 1, 1)
+    span = jnp.asarray(in_size, jnp.int32) - 1
+    scaled = jnp.arange(out_size, dtype=jnp.int32) * span
+    left = (scaled // steps)[:, None]
+    fraction = ((scaled % steps).astype(dtype) / steps.astype(dtype))[:, None]
+    source = jnp.arange(in_size, dtype=jnp.int32)[None, :]
+    zero = jnp.zeros((), dtype)
+    return jnp.where(source == left, 1 - fraction, zero) + jnp.where(
+        source == left + 1, fraction, zero
+    )
+
+
+def resize_bilinear(images: jax.Array, size: tuple[Any, Any]) -> jax.Array:
+    """Resizes the two middle axes bilinearly with aligned corners.
+
+    Unlike `jax.image.resize`, which puts pixels on half-integers and smooths when it shrinks, this
+    is PyTorch's `interpolate(mode='bilinear', align_corners=True)`. A value that is not finite
+    spoils its whole row and column, since the weights of all others are 0, not absent.
+
+    Args:
+      images: floating array, [B, H, W, C].
+      size: (height, width) of the result in pixels; either may be symbolic.
+
+    Returns:
+      Array [B, height, width, C] of the type of `images`, computed in at least float32.
+    """
+    dtype = jnp.promote_types(images.dtype, jnp.float32)
+    rows = interpolation_matrix(images.shape[1], size[0], dtype)
+    columns = interpolation_matrix(images.shape[2], size[1], dtype)
+    # Accelerators multiply float32 with 8 or 11 bits unless told to keep them all; logits that are
+    # compared with a threshold, or ranked, need them.
+    precision = jax.lax.Precision.HIGHEST
+    x = jnp.einsum("oh,bhwc->bowc", rows, images.astype(dtype), precision=precision)
+    x = jnp.einsum("pw,bowc->bopc", columns, x, precision=precision)
+    return x.astype(images.dtype)

@@ -1,0 +1,218 @@
+"""ResNet-18, 34, 50 and 101 whose last stages can be dilated instead of strided."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rcc_jax.models.layers import HE_NORMAL_FAN_OUT, BatchNorm, Conv, ConvBN, max_pool
+
+
+class BasicBlock(nnx.Module):
+    """Two 3x3 convolutions around a shortcut (He et al. 2016, figure 5 left)."""
+
+    expansion = 1
+
+    def __init__(
+        self,
+        in_features: int,
+        planes: int,
+        *,
+        stride: int,
+        dilation: int,
+        frozen: bool,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ):
+        conv = functools.partial(Conv, init=HE_NORMAL_FAN_OUT, dtype=dtype, rngs=rngs)
+        norm = functools.partial(BatchNorm, planes, frozen=frozen, dtype=dtype, rngs=rngs)
+        self.conv1 = conv(in_features, planes, 3, stride=stride, dilation=dilation)
+        self.bn1 = norm()
+        self.conv2 = conv(planes, planes, 3, dilation=dilation)
+        self.bn2 = norm()
+        self.downsample = _shortcut(in_features, planes, stride, frozen, dtype, rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = nnx.relu(self.bn1(self.conv1(x), train=train))
+        y = self.bn2(self.conv2(y), train=train)
+        return nnx.relu(y + (x if self.downsample is None else self.downsample(x, train=train)))
+
+
+class Bottleneck(nnx.Module):
+    """1x1, 3x3, 1x1 around a shortcut, four times as wide outside, the stride on the 3x3 (v1.5)."""
+
+    expansion = 4
+
+    def __init__(
+        self,
+        in_features: int,
+        planes: int,
+        *,
+        stride: int,
+        dilation: int,
+        frozen: bool,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ):
+        conv = functools.partial(Conv, init=HE_NORMAL_FAN_OUT, dtype=dtype, rngs=rngs)
+        norm = functools.partial(BatchNorm, frozen=frozen, dtype=dtype, rngs=rngs)
+        out_features = planes * self.expansion
+        self.conv1 = conv(in_features, planes, 1)
+        self.bn1 = norm(planes)
+        self.conv2 = conv(planes, planes, 3, stride=stride, dilation=dilation)
+        self.bn2 = norm(planes)
+        self.conv3 = conv(planes, out_features, 1)
+        self.bn3 = norm(out_features)
+        self.downsample = _shortcut(in_features, out_features, stride, frozen, dtype, rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = nnx.relu(self.bn1(self.conv1(x), train=train))
+        y = nnx.relu(self.bn2(self.conv2(y), train=train))
+        y = self.bn3(self.conv3(y), train=train)
+        return nnx.relu(y + (x if self.downsample is None else self.downsample(x, train=train)))
+
+
+def _shortcut(
+    in_features: int, out_features: int, stride: int, frozen: bool, dtype: Any, rngs: nnx.Rngs
+) -> ConvBN | None:
+    if stride == 1 and in_features == out_features:
+        return None
+    return ConvBN(
+        in_features,
+        out_features,
+        1,
+        stride=stride,
+        relu=False,
+        init=HE_NORMAL_FAN_OUT,
+        frozen=frozen,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+# Block and number of blocks in each of the four stages (He et al. 2016, table 1).
+ARCHITECTURES = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+}
+BACKBONES = tuple(ARCHITECTURES)
+
+# Kernel, stride and width (in units of the base width) of the convolutions before the stages.
+STEMS = {"v1": ((7, 2, 1),), "deep": ((3, 2, 1), (3, 1, 1), (3, 1, 2))}
+
+# Dilation that replaces the stride of stages 3 and 4.
+_DILATED = {16: (False, True), 8: (True, True)}
+
+
+class ResNet(nnx.Module):
+    """Residual network that returns the features of all four stages.
+
+    Args:
+      name: one of `BACKBONES`.
+      stem: 'v1' (one 7x7 convolution) or 'deep' (three 3x3 ones, the last twice as wide).
+      output_stride: 16 (stage 4 dilated instead of strided) or 8 (stages 3 and 4).
+      width: channels of the first stage's inner convolutions; 64 is the standard network.
+      dtype: type of the computation.
+      remat: recomputes the inside of each residual block in the backward pass to save memory.
+      freeze_bn: batch normalisation uses its running statistics in training, too.
+      rngs: source of the initial values.
+
+    Raises:
+      ValueError: name, stem or output stride is none of the above.
+
+    References:
+      He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; the dilation follows
+      Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stem: str,
+        *,
+        output_stride: int = 16,
+        width: int = 64,
+        dtype: Any = jnp.float32,
+        remat: bool = False,
+        freeze_bn: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        for what, value, known in (
+            ("backbone", name, ARCHITECTURES),
+            ("stem", stem, STEMS),
+            ("output_stride", output_stride, _DILATED),
+        ):
+            if value not in known:
+                raise ValueError(f"{what} is {value!r}; use one of {', '.join(map(str, known))}")
+        if width < 1:
+            raise ValueError(f"width is {width}; use at least 1 channel")
+        self.name = name
+        self.stem_name = stem
+        self.remat = remat
+        self.freeze_bn = freeze_bn
+        norm = {"frozen": freeze_bn, "dtype": dtype, "rngs": rngs}
+        features = 3
+        self.stem = nnx.List([])
+        for kernel, stride, units in STEMS[stem]:
+            out = units * width
+            self.stem.append(
+                ConvBN(features, out, kernel, stride=stride, init=HE_NORMAL_FAN_OUT, **norm)
+            )
+            features = out
+        block, counts = ARCHITECTURES[name]
+        dilation = 1
+        for stage, count in enumerate(counts):
+            stride = 1 if stage == 0 else 2
+            first_dilation = dilation
+            if stage >= 2 and _DILATED[output_stride][stage - 2]:
+                dilation, stride = dilation * 2, 1
+            planes = width * 2**stage
+            blocks = nnx.List([])
+            for i in range(count):
+                # The first block of a dilated stage keeps the dilation before it, as in PyTorch.
+                blocks.append(
+                    block(
+                        features,
+                        planes,
+                        stride=stride if i == 0 else 1,
+                        dilation=first_dilation if i == 0 else dilation,
+                        **norm,
+                    )
+                )
+                features = planes * block.expansion
+            setattr(self, f"layer{stage + 1}", blocks)
+        self.low_features = width * block.expansion
+        self.high_features = features
+
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        """Features of the four stages of images [B, H, W, 3], at strides 4, 8, 8 to 16, 8 or 16."""
+        for conv_bn in self.stem:
+            x = conv_bn(x, train=train)
+        x = max_pool(x)
+        stages = []
+        moving = train and not self.freeze_bn
+        for blocks in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in blocks:
+                x = _rematerialised(block, x, moving) if self.remat else block(x, train=moving)
+            stages.append(x)
+        return tuple(stages)
+
+
+def _rematerialised(block: nnx.Module, x: jax.Array, train: bool) -> jax.Array:
+    """Runs a block of which the backward pass keeps only the input; its statistics still move."""
+    graphdef, params, stats = nnx.split(block, nnx.Param, nnx.BatchStat)
+
+    @jax.checkpoint
+    def run(params, stats, x):
+        copy = nnx.merge(graphdef, params, stats)
+        y = copy(x, train=train)
+        return y, nnx.state(copy, nnx.BatchStat)
+
+    y, stats = run(params, stats, x)
+    if train:
+        nnx.update(block, stats)
+    return y

@@ -1,0 +1,155 @@
+"""State dicts on disk: .npz, .safetensors and PyTorch's .pth, as named numpy arrays."""
+
+import hashlib
+import os
+import pathlib
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+FORMATS = {".npz": "npz", ".safetensors": "safetensors", ".pth": "torch", ".pt": "torch"}
+# Where training scripts put the weights among the optimizer and the rest.
+_WRAPPERS = ("model", "state_dict")
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads a state dict without unpickling any object.
+
+    A wrapper `{'model': ...}` or `{'state_dict': ...}` and the prefix `module.` are taken off.
+
+    Args:
+      path: file whose suffix is one of `FORMATS`.
+
+    Returns:
+      Arrays by name, in the order of the file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ImportError: a .pth or .pt file, and PyTorch is not installed.
+      ValueError: another suffix, a damaged file, or one that holds anything but tensors.
+    """
+    path = pathlib.Path(path)
+    kind = file_format(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: give the path of a file")
+    state = {"npz": _read_npz, "safetensors": _read_safetensors, "torch": _read_torch}[kind](path)
+    if not state:
+        raise ValueError(f"{path} holds no weights: is it the right file?")
+    for name, value in state.items():
+        if value.dtype.kind not in "fiu" and value.dtype.name != "bfloat16":
+            raise ValueError(f"{path} holds {value.dtype} values under {name!r}, not numbers")
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def write(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> None:
+    """Writes a state dict in the format of the suffix, all of it or nothing.
+
+    Raises:
+      ImportError: a .pth or .pt file, and PyTorch is not installed.
+      OSError: the folder is missing or cannot be written.
+      ValueError: another suffix.
+    """
+    path = pathlib.Path(path)
+    kind = file_format(path)
+    if kind == "torch":
+        torch = _torch(path)
+    # A reader, or a second start after a crash, sees the old file or the whole new one.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if kind == "npz":
+                np.savez(file, **state)
+            elif kind == "safetensors":
+                file.write(safetensors.numpy.save(dict(state)))
+            else:
+                torch.save({k: torch.from_numpy(np.array(v)) for k, v in state.items()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def file_format(path: str | os.PathLike[str]) -> str:
+    """Format that a suffix stands for: 'npz', 'safetensors' or 'torch'."""
+    suffix = pathlib.Path(path).suffix
+    if suffix not in FORMATS:
+        raise ValueError(f"{path} has suffix {suffix!r}; weights are one of {', '.join(FORMATS)}")
+    return FORMATS[suffix]
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        # Opened here, because numpy leaves a file open that turns out not to be an archive.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (AttributeError, EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except KeyError as error:
+        raise ValueError(f"{path} has values of type {error}; save them as float32") from error
+    except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    torch = _torch(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # PyTorch passes on whatever its readers raise.
+        raise _damaged(path, error) from error
+    wrappers = list(_WRAPPERS)
+    while wrappers and isinstance(state, dict):
+        key = wrappers.pop(0)
+        if isinstance(state.get(key), dict):
+            state, wrappers = state[key], list(_WRAPPERS)
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds a {type(state).__name__}; save a state dict instead")
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(
+                f"{path} holds a {type(value).__name__} under {name!r} where a tensor belongs;"
+                " save model.state_dict(), bare or as {'model': ...}"
+            )
+    # numpy has no bfloat16; the way to float32 is exact.
+    wide = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in state.items()}
+    return {k: v.numpy() for k, v in wide.items()}
+
+
+def _torch(path: pathlib.Path) -> Any:
+    try:
+        import torch  # Optional, and slow to import.
+    except ImportError as error:
+        raise ImportError(
+            f"{path} needs PyTorch: pip install 'rcc_jax[torch]', or use .safetensors or .npz"
+        ) from error
+    return torch
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> ValueError:
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return ValueError(f"cannot read weights from {path}: damaged, or another format ({reason})")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,115 @@
+"""Accounts for every name of a PyTorch state dict: found, missing, in excess, of another shape."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from flax import nnx
+
+from rcc_jax.models import torch_names
+from rcc_jax.models.deeplabv3plus import DeepLabV3Plus
+from rcc_jax.models.resnet import BACKBONES, STEMS
+
+
+def match(
+    model: DeepLabV3Plus,
+    path: str | os.PathLike[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    allow_missing: Sequence[str],
+    allow_unused: Sequence[str],
+) -> tuple[dict[str, nnx.Variable], tuple[str, ...], tuple[str, ...]]:
+    """Finds the variable for every name of a state dict, or says what does not fit.
+
+    Args:
+      model: network to load into; one without arrays (`nnx.eval_shape`) will do.
+      path: the file, for messages.
+      shapes: shape in PyTorch of every tensor of the file, by name.
+      allow_missing: names or leading parts of names that the file may lack.
+      allow_unused: names or leading parts that the file may have in excess.
+
+    Returns:
+      The model's variables by the file's names; the missing names; the unused names.
+
+    Raises:
+      ValueError: names are missing, in excess or of another shape, or an allow_missing fits
+        nothing in the model.
+    """
+    variables = torch_names.named_variables(model)
+    _check_allowed(allow_missing, allow_unused, variables)
+    if not torch_names.is_network(shapes):
+        prefix = torch_names.BACKBONE
+        variables = {
+            k.removeprefix(prefix): v for k, v in variables.items() if k.startswith(prefix)
+        }
+    contents = torch_names.describe(shapes)
+    shapes = {k: v for k, v in shapes.items() if not k.endswith(torch_names.COUNTER)}
+    missing = [k for k in variables if k not in shapes]
+    unused = [k for k in shapes if k not in variables]
+    problems = []
+    for k in list(variables):
+        if k not in shapes or shapes[k] == torch_names.torch_shape(variables[k]):
+            continue
+        if _allowed(k, allow_missing) and _allowed(k, allow_unused):
+            missing.append(k)
+            unused.append(k)
+        else:
+            wanted = torch_names.torch_shape(variables[k])
+            problems.append(f"{k} {shapes[k]}, in the model {wanted}")
+    reports = [
+        ("missing", [k for k in missing if not _allowed(k, allow_missing)]),
+        ("left over", [k for k in unused if not _allowed(k, allow_unused)]),
+        ("of another shape", problems),
+    ]
+    if any(names for _, names in reports):
+        raise ValueError(_mismatch(model, path, contents, reports))
+    taken = {k: v for k, v in variables.items() if k not in missing}
+    if not taken:
+        raise ValueError(f"{path}: allow_missing leaves nothing to load")
+    return taken, tuple(missing), tuple(unused)
+
+
+def _mismatch(
+    model: DeepLabV3Plus,
+    path: str | os.PathLike[str],
+    contents: torch_names.Contents,
+    reports: Sequence[tuple[str, Sequence[str]]],
+) -> str:
+    backbone, stem = model.backbone.name, model.backbone.stem_name
+    lines = [
+        f"the weights in {path} do not fit: the model is {backbone}, stem {stem};"
+        f" the file seems to be {contents}"
+    ]
+    for what, names in reports:
+        if names:
+            more = f", and {len(names) - 10} more" if len(names) > 10 else ""
+            lines.append(f"  {len(names)} {what}: {', '.join(names[:10])}{more}")
+    if contents.stem in STEMS and contents.stem != stem:
+        lines.append(f"  use the stem {contents.stem!r}, or weights for the stem {stem!r}")
+    elif contents.backbone in BACKBONES and contents.backbone != backbone:
+        lines.append(f"  use the backbone {contents.backbone!r}, or weights for {backbone!r}")
+    else:
+        lines.append("  use other weights, or name what may differ in allow_missing, allow_unused")
+    return "\n".join(lines)
+
+
+def _check_allowed(
+    allow_missing: Sequence[str], allow_unused: Sequence[str], names: Iterable[str]
+) -> None:
+    for argument, prefixes in (("allow_missing", allow_missing), ("allow_unused", allow_unused)):
+        if isinstance(prefixes, str):
+            raise ValueError(f"{argument} is the string {prefixes!r}; give a tuple of names")
+    bare = [name.removeprefix(torch_names.BACKBONE) for name in names]
+    for prefix in allow_missing:
+        if not any(_allowed(name, [prefix]) for name in bare):
+            raise ValueError(
+                f"allow_missing names {prefix!r}, which is nothing in the model;"
+                " use leading parts of names such as 'layer4' or 'head.b4'"
+            )
+
+
+def _allowed(name: str, prefixes: Sequence[str]) -> bool:
+    name = name.removeprefix(torch_names.BACKBONE)
+    for prefix in prefixes:
+        prefix = prefix.removeprefix(torch_names.BACKBONE)
+        if name == prefix or name.startswith(prefix + "."):
+            return True
+    return False

@@ -1,0 +1,167 @@
+"""Names and layout of the weights in PyTorch code (torchvision, timm, UniMatch) and in ours."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from flax import nnx
+
+from rcc_jax.models.deeplabv3plus import DeepLabV3Plus
+from rcc_jax.models.resnet import ARCHITECTURES, Bottleneck
+
+# Our module -> PyTorch's, where they differ. In a Sequential of convolution, norm, ReLU the parts
+# are numbered; parts without weights count, too.
+_STEM = {
+    "v1": {"stem.0.conv": "conv1", "stem.0.bn": "bn1"},
+    "deep": {
+        "stem.0.conv": "conv1.0",
+        "stem.0.bn": "conv1.1",
+        "stem.1.conv": "conv1.3",
+        "stem.1.bn": "conv1.4",
+        "stem.2.conv": "conv1.6",
+        "stem.2.bn": "bn1",
+    },
+}
+_DECODER = {
+    "head.b4.conv": "head.b4.gap.1",
+    "head.b4.bn": "head.b4.gap.2",
+    "fuse.0.conv": "fuse.0",
+    "fuse.0.bn": "fuse.1",
+    "fuse.1.conv": "fuse.3",
+    "fuse.1.bn": "fuse.4",
+}
+_SEQUENTIAL = {"conv": "0", "bn": "1"}
+_LEAF = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+COUNTER = "num_batches_tracked"
+BACKBONE = "backbone."
+_NETWORK = (BACKBONE, "head.", "reduce.", "fuse.", "classifier.")
+
+
+def named_variables(model: DeepLabV3Plus) -> dict[str, nnx.Variable]:
+    """All parameters and statistics of a model under UniMatch's names, backbone first.
+
+    Args:
+      model: the network; one without arrays (`nnx.eval_shape`) will do.
+
+    Returns:
+      The model's own variables (assigning to one changes the model) by PyTorch's name.
+    """
+    special = {BACKBONE + k: BACKBONE + v for k, v in _STEM[model.backbone.stem_name].items()}
+    special |= _DECODER
+    named = {}
+    for path, variable in nnx.iter_graph(model):
+        if not isinstance(variable, nnx.Variable):
+            continue
+        *module, leaf = map(str, path)
+        name = ".".join(module)
+        if name in special:
+            name = special[name]
+        elif module[-1] in _SEQUENTIAL:
+            name = ".".join([*module[:-1], _SEQUENTIAL[module[-1]]])
+        named[f"{name}.{_LEAF[leaf]}"] = variable
+    return dict(sorted(named.items(), key=lambda item: not item[0].startswith(BACKBONE)))
+
+
+def torch_shape(variable: nnx.Variable) -> tuple[int, ...]:
+    """Shape of a variable in PyTorch: kernels are [out, in, height, width] there."""
+    shape = variable.shape
+    return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else tuple(shape)
+
+
+def to_torch_layout(value: np.ndarray) -> np.ndarray:
+    """Kernel [height, width, in, out] -> [out, in, height, width]; the rest as it is."""
+    return np.ascontiguousarray(value.transpose(3, 2, 0, 1)) if value.ndim == 4 else value
+
+
+def from_torch_layout(value: np.ndarray) -> np.ndarray:
+    """Kernel [out, in, height, width] -> [height, width, in, out]; the rest as it is."""
+    return np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
+
+
+def is_network(names: Mapping[str, object]) -> bool:
+    """Whether names are those of a whole network rather than of a bare backbone."""
+    return any(name.startswith(_NETWORK) for name in names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a state dict seems to hold; None where it cannot be told.
+
+    Attributes:
+      backbone: 'resnet50' and the like, or what else the blocks look like.
+      stem: 'v1', 'deep', or what else the first convolutions look like.
+      width: base width of the ResNet, 64 in the standard one.
+      stages: those of 'layer1' to 'layer4' that are there.
+      decoder_channels: width of the decoder; None in a bare backbone.
+      num_classes: number of classes of the classifier; None in a bare backbone.
+    """
+
+    backbone: str | None
+    stem: str | None
+    width: int | None
+    stages: tuple[str, ...]
+    decoder_channels: int | None
+    num_classes: int | None
+
+    def __str__(self) -> str:
+        if not self.stages and self.stem is None:
+            return "no ResNet"
+        parts = [self.backbone or "an unknown backbone", f"stem {self.stem or 'missing'}"]
+        if self.width not in (None, 64):
+            parts.append(f"width {self.width}")
+        parts.append(" ".join(self.stages) or "no stages")
+        classes = self.num_classes
+        parts.append("no decoder" if classes is None else f"decoder with {classes} classes")
+        return ", ".join(parts)
+
+
+def describe(shapes: Mapping[str, tuple[int, ...]]) -> Contents:
+    """Tells from names and shapes (PyTorch's) which network a state dict belongs to."""
+    shapes = {name.removeprefix(BACKBONE): tuple(shape) for name, shape in shapes.items()}
+    blocks: dict[str, set[str]] = {}
+    for name in shapes:
+        stage, *rest = name.split(".")
+        if stage in ("layer1", "layer2", "layer3", "layer4") and rest and rest[0].isdigit():
+            blocks.setdefault(stage, set()).add(rest[0])
+    counts = {stage: len(indices) for stage, indices in sorted(blocks.items())}
+    inner = shapes.get("layer1.0.conv1.weight", (None,))[0]
+    return Contents(
+        backbone=_backbone(counts, shapes),
+        stem=_stem(shapes, inner),
+        width=inner,
+        stages=tuple(counts),
+        decoder_channels=shapes.get("head.project.0.weight", (None,))[0],
+        num_classes=shapes.get("classifier.weight", (None,))[0],
+    )
+
+
+def _backbone(counts: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    if not counts:
+        return None
+    bottleneck = any(name.endswith(".0.conv3.weight") for name in shapes)
+    if any(name.endswith(".downsample.2.weight") for name in shapes):
+        return "ResNet-D with average-pooled shortcuts"
+    for name, (block, expected) in ARCHITECTURES.items():
+        stages = {f"layer{i + 1}": count for i, count in enumerate(expected)}
+        if (block is Bottleneck) == bottleneck and counts.items() <= stages.items():
+            return name
+    kind = "bottleneck" if bottleneck else "basic"
+    return f"a ResNet of {'-'.join(map(str, counts.values()))} {kind} blocks"
+
+
+def _stem(shapes: Mapping[str, tuple[int, ...]], width: int | None) -> str | None:
+    if "conv1.weight" in shapes:
+        size = shapes["conv1.weight"][2:]
+        return "v1" if size == (7, 7) else f"of one {'x'.join(map(str, size))} convolution"
+    deep = [shapes[k][0] for k in (f"conv1.{i}.weight" for i in (0, 3, 6)) if k in shapes]
+    if not deep:
+        return None
+    if width is not None and deep == [width, width, 2 * width]:
+        return "deep"
+    return "deep, but " + "-".join(map(str, deep))

@@ -1,0 +1,43 @@
+"""SGD as UniMatch uses it: momentum, weight decay on everything, poly schedule, a faster head."""
+
+import jax
+import optax
+
+
+def poly_schedule(learning_rate: float, num_steps: int, power: float = 0.9) -> optax.Schedule:
+    """lr0 * (1 - t / T) ** power for the step t, counted from 0."""
+    return optax.polynomial_schedule(learning_rate, 0.0, power, num_steps)
+
+
+def _outside_backbone(params):
+    """True for the leaves that are not below the top-level key 'backbone'."""
+    return {
+        name: jax.tree.map(lambda _, head=name != "backbone": head, subtree)
+        for name, subtree in params.items()
+    }
+
+
+def sgd(
+    schedule: optax.Schedule,
+    *,
+    head_multiplier: float = 1.0,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-4,
+) -> optax.GradientTransformation:
+    """SGD in PyTorch's order: decay is added to the gradient before the momentum.
+
+    Args:
+      schedule: learning rate of the backbone by step.
+      head_multiplier: factor on the learning rate of everything outside 'backbone'.
+      momentum: decay of the momentum buffer.
+      weight_decay: applied to all parameters, BatchNorm and biases too.
+
+    Returns:
+      A transformation over a dict of parameters whose top-level keys name the parts of the network.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay),
+        optax.trace(decay=momentum),
+        optax.masked(optax.scale(head_multiplier), _outside_backbone),
+        optax.scale_by_learning_rate(schedule),
+    )

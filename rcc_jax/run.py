@@ -1,0 +1,192 @@
+"""The fixed parts of one run, built from its configuration: data, network, step, evaluator."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+import input_pipeline
+from rcc_jax import distributed, methods, optimizer, settings, train_state, train_step
+from rcc_jax.evaluation import Evaluator
+from rcc_jax.train_state import TrainState, Weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What does not change while a run goes on.
+
+    Attributes:
+      config: the checked configuration.
+      partition: images and masks.
+      mesh: all devices on the axis 'data'.
+      method: the training method.
+      network: the network as pure functions.
+      optimizer, schedule: the optimizer and its learning rate.
+      num_steps, epoch_steps: length of the run and of an epoch.
+      evaluator: the jitted evaluation.
+    """
+
+    config: ml_collections.ConfigDict
+    partition: input_pipeline.Partition
+    mesh: Mesh
+    method: methods.Method
+    network: train_step.Network
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    num_steps: int
+    epoch_steps: int
+    evaluator: Evaluator
+
+    @classmethod
+    def build(cls, config: ml_collections.ConfigDict) -> "Run":
+        """Checks configuration and data and builds the rest; compiles nothing yet.
+
+        Raises:
+          ConfigError, DataError: for what cannot work, before anything is written.
+        """
+        settings.check(config)
+        mesh = distributed.make_mesh()
+        distributed.check_batch_size(
+            config.train.batch_size,
+            config.train.accumulation,
+            mesh.size,
+            "config.train.batch_size",
+        )
+        partition = settings.open_partition(config)
+        num_steps, epoch_steps = settings.num_steps(config, partition)
+        schedule = optimizer.poly_schedule(
+            config.optimizer.learning_rate, num_steps, config.optimizer.power
+        )
+        abstract = nnx.eval_shape(lambda: settings.build_model(config, nnx.Rngs(0)))
+        network = train_step.Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
+        return cls(
+            config=config,
+            partition=partition,
+            mesh=mesh,
+            method=settings.build_method(config),
+            network=network,
+            optimizer=optimizer.sgd(
+                schedule,
+                head_multiplier=config.optimizer.head_multiplier,
+                momentum=config.optimizer.momentum,
+                weight_decay=config.optimizer.weight_decay,
+            ),
+            schedule=schedule,
+            num_steps=num_steps,
+            epoch_steps=epoch_steps,
+            evaluator=Evaluator(
+                network.predict,
+                num_classes=partition.num_classes,
+                mesh=mesh,
+                mode=config.eval.mode,
+                window=config.eval.window,
+                stride=config.eval.stride,
+            ),
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in the order of the ids; 'class 0', ... where the data have none."""
+        names = tuple(self.partition.class_names)
+        return names or tuple(f"class {i}" for i in range(self.partition.num_classes))
+
+    def _state_of(self, weights: Weights, rng: jax.Array) -> TrainState:
+        return train_state.create(
+            weights,
+            self.optimizer,
+            rng,
+            ema=self.method.ema_decay > 0,
+            term_names=train_step.watched_terms(self.method),
+        )
+
+    def _random_weights(self, key: jax.Array) -> Weights:
+        model = settings.build_model(self.config, nnx.Rngs(key))
+        # Raises if the network hides any other state.
+        _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+        return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, types and sharding of the state, to restore a checkpoint into."""
+        sharding = distributed.replicated(self.mesh)
+        key = jax.random.key(0)
+        shapes = jax.eval_shape(lambda key: self._state_of(self._random_weights(key), key), key)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
+        )
+
+    def initial_state(self, report: Callable[[str], None]) -> TrainState:
+        """The state before the first step: random weights, then the pretrained ones.
+
+        Args:
+          report: takes a line of text about what was loaded.
+        """
+        sharding = distributed.replicated(self.mesh)
+        key = jax.random.key(self.config.seed)
+        weights = jax.jit(self._random_weights)(jax.random.fold_in(key, 0))
+        if self.config.model.pretrained:
+            model = nnx.merge(self.network.graphdef, weights.params, weights.stats)
+            settings.load_pretrained(self.config, model, report)
+            _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+            weights = Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
+        create = jax.jit(self._state_of, out_shardings=sharding)
+        return create(jax.device_put(weights, sharding), jax.random.fold_in(key, 1))
+
+    def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, dict]]:
+        """The jitted training step."""
+        return train_step.make_train_step(
+            self.network,
+            self.method,
+            self.optimizer,
+            self.schedule,
+            self.mesh,
+            accumulation=self.config.train.accumulation,
+        )
+
+    def batches(self, start_step: int) -> Iterator[dict]:
+        """The training batches from a step on, as numpy."""
+        batch_size = self.config.train.batch_size
+        return input_pipeline.train_stream(
+            self.partition,
+            seed=self.config.seed,
+            crop_size=self.config.data.crop_size,
+            labeled_batch_size=batch_size * self.method.labeled_per_unlabeled,
+            unlabeled_batch_size=batch_size,
+            strong_views=self.method.strong_views,
+            start_step=start_step,
+            num_steps=self.num_steps,
+            num_threads=self.config.data.num_threads,
+            num_workers=self.config.data.num_workers,
+        )
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether the model is evaluated after this step."""
+        every = self.config.eval.every_steps or self.epoch_steps
+        return step == self.num_steps or (step > 0 and step % every == 0)
+
+    def checkpoint_due(self, step: int) -> bool:
+        """Whether a checkpoint is due after this step, evaluated or not."""
+        every = self.config.checkpoint.every_steps
+        return step == self.num_steps or (every > 0 and step > 0 and step % every == 0)
+
+
+def set_up_jax(config: ml_collections.ConfigDict) -> None:
+    """Process-wide settings of JAX; to be called before the first use of a device."""
+    if config.model.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    if config.train.deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    cache = config.train.compilation_cache
+    if cache:
+        folder = pathlib.Path.home() / ".cache" / "rcc_jax" / "xla"
+        if cache != "auto":
+            folder = pathlib.Path(cache).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(folder))

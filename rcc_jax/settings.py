@@ -1,0 +1,235 @@
+"""From a configuration to plain objects: checked values, the method, the network, the data."""
+
+import math
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+import input_pipeline
+from rcc_jax import methods
+from rcc_jax.errors import ConfigError
+from rcc_jax.models import BACKBONES, DeepLabV3Plus, pretrained
+
+_SOURCES = ("folder", "scenes")
+_STEMS = ("deep", "v1")
+_DTYPES = ("float32", "bfloat16", "float64")
+_EVALUATION_MODES = ("whole", "sliding")
+
+
+def _choice(config, field: str, choices) -> None:
+    value = _get(config, field)
+    if value not in choices:
+        allowed = ", ".join(str(c) for c in choices)
+        raise ConfigError(f"config.{field} = {value!r} is not known; use one of {allowed}.")
+
+
+def _get(config, field: str):
+    for name in field.split("."):
+        config = config[name]
+    return config
+
+
+# Lowest allowed value, and whether it is itself allowed, by field.
+_LOWER_BOUNDS = {
+    "seed": (0, True),
+    "data.num_classes": (2, True),
+    "data.crop_size": (1, True),
+    "data.num_threads": (1, True),
+    "data.num_workers": (0, True),
+    "model.width": (1, True),
+    "model.decoder_channels": (1, True),
+    "method.consensus_weight": (0, True),
+    "method.temperature": (0, False),
+    "method.ohem_threshold": (0, True),
+    "method.ohem_min_kept": (0, True),
+    "optimizer.learning_rate": (0, False),
+    "optimizer.head_multiplier": (0, False),
+    "optimizer.power": (0, True),
+    "optimizer.weight_decay": (0, True),
+    "train.batch_size": (1, True),
+    "train.num_epochs": (0, True),
+    "train.num_steps": (0, True),
+    "train.accumulation": (1, True),
+    "train.log_every": (1, True),
+    "eval.every_steps": (0, True),
+    "eval.batch_size": (1, True),
+    "eval.window": (1, True),
+    "eval.stride": (1, True),
+    "eval.pictures": (0, True),
+    "checkpoint.every_steps": (0, True),
+    "checkpoint.keep": (1, True),
+}
+
+
+def _check_numbers(config) -> None:
+    for field, (bound, included) in _LOWER_BOUNDS.items():
+        value = _get(config, field)
+        if not math.isfinite(value) or value < bound or (value == bound and not included):
+            relation = "at least" if included else "above"
+            raise ConfigError(f"config.{field} = {value!r} must be {relation} {bound}.")
+    for field in ("method.confidence_threshold", "method.ohem_threshold"):
+        if not 0 <= _get(config, field) <= 1:
+            raise ConfigError(f"config.{field} = {_get(config, field)!r} must be from 0 to 1.")
+    for field in ("method.ema_decay", "optimizer.momentum"):
+        if not 0 <= _get(config, field) < 1:
+            raise ConfigError(
+                f"config.{field} = {_get(config, field)!r} must be from 0 to below 1."
+            )
+    if config.data.num_classes > 255:
+        raise ConfigError(
+            f"config.data.num_classes = {config.data.num_classes} must be at most 255: "
+            "masks hold 8 bits and 255 means ignored."
+        )
+    if config.eval.mode == "sliding" and config.eval.stride > config.eval.window:
+        raise ConfigError(
+            f"config.eval.stride = {config.eval.stride} must be at most "
+            f"config.eval.window = {config.eval.window}, "
+            "or pixels between the windows are missed."
+        )
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Refuses values that cannot work, each with the field, the value and what to do.
+
+    Raises:
+      ConfigError: naming the first such field.
+    """
+    _choice(config, "data.source", _SOURCES)
+    _choice(config, "model.backbone", BACKBONES)
+    _choice(config, "model.stem", _STEMS)
+    _choice(config, "model.output_stride", (8, 16))
+    _choice(config, "model.dtype", _DTYPES)
+    _choice(config, "method.name", tuple(methods.PRESETS))
+    _choice(config, "method.labeled_loss", methods.LABELED_LOSSES)
+    _choice(config, "eval.mode", _EVALUATION_MODES)
+    _check_numbers(config)
+    method = build_method(config)
+    if method.strong_views and not config.data.unlabeled:
+        raise ConfigError(
+            f"config.method.name = {config.method.name!r} needs unlabelled images; set "
+            "config.data.unlabeled to a list, a folder or a glob, or train with "
+            "config.method.name=supervised."
+        )
+
+
+def _consensus_kind(config) -> str:
+    name, kind = config.method.name, config.method.consensus_kind
+    preset = methods.PRESETS[name].get("consensus", "none")
+    allowed = {"cc": ("l2", "ce", "kl"), "rcc": ("rank",)}.get(name, ("none",))
+    if not kind:
+        return preset
+    if kind not in allowed:
+        raise ConfigError(
+            f"config.method.consensus_kind = {kind!r} does not go with config.method.name = "
+            f"{name!r}; leave it empty or use one of {', '.join(allowed)}."
+        )
+    return kind
+
+
+def build_method(config: ml_collections.ConfigDict) -> methods.Method:
+    """The method that `config.method` describes.
+
+    Raises:
+      ConfigError: where the players do not fit the classes.
+    """
+    fields = config.method
+    kind, num_classes = _consensus_kind(config), config.data.num_classes
+    if kind != "none":
+        if num_classes < 3:
+            raise ConfigError(
+                f"config.method.name = {fields.name!r} compares pairs of classes and needs at "
+                f"least 3 classes, but config.data.num_classes = {num_classes}; use "
+                "config.method.name=unimatch."
+            )
+        if not 3 <= fields.top_n <= min(8, num_classes):
+            raise ConfigError(
+                f"config.method.top_n = {fields.top_n} must be from 3 to "
+                f"{min(8, num_classes)} for config.data.num_classes = {num_classes}."
+            )
+    return methods.Method(
+        strong_views=methods.PRESETS[fields.name]["strong_views"],
+        feature_perturbation=methods.PRESETS[fields.name]["feature_perturbation"],
+        consensus=kind,
+        consensus_weight=fields.consensus_weight,
+        top_n=fields.top_n,
+        temperature=fields.temperature,
+        confidence_threshold=fields.confidence_threshold,
+        labeled_loss=fields.labeled_loss,
+        ohem_threshold=fields.ohem_threshold,
+        ohem_min_kept=fields.ohem_min_kept,
+        ema_decay=fields.ema_decay,
+    )
+
+
+def build_model(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> DeepLabV3Plus:
+    """The network that `config.model` describes, with random weights."""
+    fields = config.model
+    return DeepLabV3Plus(
+        config.data.num_classes,
+        fields.backbone,
+        fields.stem,
+        output_stride=fields.output_stride,
+        width=fields.width,
+        decoder_channels=fields.decoder_channels,
+        aspp_rates=tuple(fields.aspp_rates),
+        dtype=jnp.dtype(fields.dtype),
+        remat=fields.remat,
+        freeze_bn=fields.freeze_bn,
+        rngs=rngs,
+    )
+
+
+def load_pretrained(
+    config: ml_collections.ConfigDict, model: DeepLabV3Plus, report: Callable[[str], None]
+) -> None:
+    """Puts the weights of `config.model.pretrained` into the network, if there are any.
+
+    Raises:
+      ConfigError: for a file that is missing, damaged or of another network.
+    """
+    path = config.model.pretrained
+    if not path:
+        return
+    allowed = tuple(filter(None, config.model.allow_missing.replace(" ", "").split(",")))
+    try:
+        summary = pretrained.load_torch(model, path, allow_missing=allowed)
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(f"config.model.pretrained = {path!r}: {error}") from error
+    report(f"pretrained weights: {summary}")
+
+
+def open_partition(config: ml_collections.ConfigDict) -> input_pipeline.Partition:
+    """The images and masks that `config.data` describes, checked as far as a start allows."""
+    fields = config.data
+    partition = input_pipeline.open_partition(
+        source=fields.source,
+        root=fields.root,
+        labeled=fields.labeled,
+        unlabeled=fields.unlabeled if build_method(config).strong_views else "",
+        val=fields.val,
+        num_classes=fields.num_classes,
+        class_names=tuple(fields.class_names),
+        label_map=fields.label_map,
+        colormap=fields.colormap,
+    )
+    input_pipeline.check_partition(partition)
+    return partition
+
+
+def num_steps(config: ml_collections.ConfigDict, partition) -> tuple[int, int]:
+    """Number of training steps, and of steps in an epoch."""
+    method, batch_size = build_method(config), config.train.batch_size
+    if method.strong_views:
+        images, rows, what = len(partition.unlabeled), batch_size, "unlabelled"
+    else:
+        images, rows, what = len(partition.labeled), 2 * batch_size, "labelled"
+    epoch = max(images // rows, 1)
+    total = config.train.num_steps or config.train.num_epochs * epoch
+    if total < 1:
+        raise ConfigError(
+            "config.train.num_steps = 0 and config.train.num_epochs = 0 leave nothing to train; "
+            f"set one of them (an epoch of the {images} {what} images has {epoch} steps)."
+        )
+    return total, epoch

@@ -1,0 +1,68 @@
+"""Everything that changes during training, as one pytree."""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class Weights:
+    """Parameters and BatchNorm running statistics of one network, as plain nested dicts."""
+
+    params: dict[str, Any]
+    stats: dict[str, Any]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """State of training after `step` steps.
+
+    Attributes:
+      step: int32 scalar, number of finished steps.
+      weights: the student.
+      ema: the averaged teacher, or None where teacher and student share weights.
+      opt_state: state of the optimizer.
+      rng: typed key; the key of a step is `fold_in(rng, step)`.
+      bad_step: int32 scalar, the first step (from 1) with a non-finite loss or gradient, else 0.
+      bad_terms: the loss terms of that step.
+    """
+
+    step: jax.Array
+    weights: Weights
+    ema: Weights | None
+    opt_state: optax.OptState
+    rng: jax.Array
+    bad_step: jax.Array
+    bad_terms: dict[str, jax.Array]
+
+
+def create(
+    weights: Weights,
+    optimizer: optax.GradientTransformation,
+    rng: jax.Array,
+    *,
+    ema: bool,
+    term_names: tuple[str, ...],
+) -> TrainState:
+    """State before the first step; the EMA teacher starts as a copy of the student.
+
+    Args:
+      weights: initial weights.
+      optimizer: the optimizer.
+      rng: typed key of `jax.random.key`.
+      ema: whether there is an EMA teacher.
+      term_names: names of the scalars that are watched for non-finite values.
+    """
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        weights=weights,
+        # A copy of its own: the state is donated, and no buffer can be donated twice.
+        ema=jax.tree.map(jnp.copy, weights) if ema else None,
+        opt_state=optimizer.init(weights.params),
+        rng=rng,
+        bad_step=jnp.zeros((), jnp.int32),
+        bad_terms={name: jnp.zeros((), jnp.float32) for name in term_names},
+    )

@@ -1,0 +1,301 @@
+"""The loop: data, step, metrics, checkpoint, evaluation; resumable bit for bit."""
+
+import collections
+import math
+import time
+from typing import NoReturn
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+import input_pipeline
+from rcc_jax import distributed, visualization
+from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.evaluation import Scores, scores
+from rcc_jax.interruption import Interrupted, Interruption
+from rcc_jax.run import Run
+from rcc_jax.train_state import TrainState
+from rcc_jax.workdir import Workdir
+from rcc_jax.writers import MetricWriter, Progress
+
+# Steps that may be queued on the devices; each holds a batch in their memory.
+_STEPS_IN_FLIGHT = 2
+
+
+class NonFiniteError(Exception):
+    """A loss or gradient became infinite or NaN. The message names step and terms."""
+
+
+def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
+    """Trains, or goes on with what the workdir holds.
+
+    Args:
+      config: the configuration, as `configs/common.py` describes it.
+      workdir_path: folder of the run; made if absent.
+
+    Returns:
+      mIoU of the last evaluation, in percent (of the EMA teacher where there is one).
+
+    Raises:
+      ConfigError, DataError: for input that cannot work.
+      NonFiniteError: when the training diverges.
+      Interrupted: after SIGTERM or SIGINT, with everything saved.
+    """
+    run = Run.build(config)
+    with (
+        Interruption() as interruption,
+        Workdir.open(workdir_path, config.to_dict()) as workdir,
+        Checkpoints(workdir.checkpoints_path, keep=config.checkpoint.keep) as checkpoints,
+    ):
+        return _Loop(run, workdir, checkpoints, interruption).run_to_end()
+
+
+class _Loop:
+    """What changes while a run goes on, besides the state itself."""
+
+    def __init__(self, run, workdir, checkpoints, interruption):
+        self.run: Run = run
+        self.workdir: Workdir = workdir
+        self.checkpoints: Checkpoints = checkpoints
+        self.interruption: Interruption = interruption
+        start = checkpoints.latest_step or 0
+        self.writer = MetricWriter(workdir.path, start_step=start, total_steps=run.num_steps)
+        self.progress = Progress(run.num_steps, start)
+        self.clock = _Clock(start)
+        self.best_score = checkpoints.best_score
+        self.last_score = None
+
+    def run_to_end(self) -> float:
+        try:
+            state = self._initial_state()
+            state = self._finish_evaluation(state)
+            state = self._steps(state)
+        finally:
+            self.progress.close()
+            self.writer.close()
+        return self.last_score
+
+    def _initial_state(self) -> TrainState:
+        partition, message = self.run.partition, self.progress.message
+        message(
+            f"{len(partition.labeled)} labelled, {len(partition.unlabeled)} unlabelled, "
+            f"{len(partition.val)} validation images; {self.run.num_steps} steps on "
+            f"{self.run.mesh.size} device(s) of kind {jax.devices()[0].device_kind}"
+        )
+        if self.checkpoints.latest_step is None:
+            return self.run.initial_state(message)
+        state = self.checkpoints.restore(self.run.abstract_state())
+        message(f"going on after step {int(state.step)} of {self.workdir.path}")
+        return state
+
+    def _finish_evaluation(self, state: TrainState) -> TrainState:
+        """Makes up for an evaluation that the last run was stopped in."""
+        step = int(state.step)
+        if self.run.evaluation_due(step) and not self.writer.has_evaluation(step):
+            self._evaluate_and_save(state, step)
+        elif step == self.run.num_steps:
+            self.last_score = self.writer.evaluation_score(step)
+        return state
+
+    def _steps(self, state: TrainState) -> TrainState:
+        start = int(state.step)
+        if start >= self.run.num_steps:
+            self.progress.message(f"finished: all {self.run.num_steps} steps are done")
+            return state
+        train_step = self.run.train_step()
+        batches = self.run.batches(start)
+        in_flight = collections.deque()
+        try:
+            for step in range(start + 1, self.run.num_steps + 1):
+                with self.clock.waiting():
+                    batch = next(batches)
+                state, scalars = train_step(state, distributed.place_batch(self.run.mesh, batch))
+                in_flight.append(scalars["loss"])
+                if len(in_flight) > _STEPS_IN_FLIGHT:
+                    jax.block_until_ready(in_flight.popleft())
+                self._after_step(state, step, scalars)
+        finally:
+            batches.close()
+        return state
+
+    def _after_step(self, state: TrainState, step: int, scalars: dict) -> None:
+        if step % self.run.config.train.log_every == 0 or step == self.run.num_steps:
+            self._log(state, step, scalars)
+        if self.run.evaluation_due(step):
+            self._evaluate_and_save(state, step)
+        elif self.run.checkpoint_due(step) or self.interruption.requested():
+            self._save(state, step)
+        if self.interruption.requested() and step < self.run.num_steps:
+            self._stop(step)
+
+    def _log(self, state: TrainState, step: int, scalars: dict) -> None:
+        self._require_finite(state)
+        values = {name: float(value) for name, value in jax.device_get(scalars).items()}
+        self.writer.write(step, values)
+        timing = self.clock.lap(step, self.run.config.train.batch_size)
+        self.writer.timing(step, timing)
+        self.progress.update(step, {**values, **timing})
+
+    def _require_finite(self, state: TrainState) -> None:
+        bad_step = int(state.bad_step)
+        if not bad_step:
+            return
+        terms = {name: float(value) for name, value in jax.device_get(state.bad_terms).items()}
+        named = [f"{name} = {value}" for name, value in terms.items() if not np.isfinite(value)]
+        saved = self.checkpoints.latest_step
+        raise NonFiniteError(
+            f"step {bad_step} is not finite: {', '.join(named)}. Nothing after it was saved; "
+            + (f"the last good checkpoint is step {saved}. " if saved else "")
+            + "Try a lower config.optimizer.learning_rate in a new --workdir."
+        )
+
+    def _save(self, state: TrainState, step: int, score: float | None = None) -> None:
+        self._require_finite(state)
+        if not bool(_all_finite(state.weights)):
+            raise NonFiniteError(
+                f"the weights after step {step} are not finite though its losses were; nothing "
+                "was saved. Try a lower config.optimizer.learning_rate."
+            )
+        self.checkpoints.save(step, state, metric=score)
+
+    def _evaluate_and_save(self, state: TrainState, step: int) -> None:
+        self._require_finite(state)
+        with self.clock.paused():
+            results = self._evaluate(state)
+            if results is None:
+                # Without a metric: the next start finds the evaluation missing and makes it up.
+                self._save(state, step)
+                self._stop(step)
+            line = {}
+            for suffix, result in results.items():
+                line[f"miou{suffix}"] = result.miou
+                line[f"iou{suffix}"] = result.iou
+            # Before the checkpoint: whoever finds the checkpoint finds its metrics too.
+            self.writer.write(step, line)
+            self.last_score = list(results.values())[-1].miou
+            known = [s for s in (self.best_score, self.last_score) if s is not None]
+            self.best_score = max((s for s in known if not math.isnan(s)), default=math.nan)
+            self._save(state, step, self.last_score)
+            self._report(state, step, results)
+
+    def _evaluate(self, state: TrainState) -> dict[str, Scores] | None:
+        """Scores of the student ('') and of the EMA teacher ('_ema'), None if interrupted."""
+        networks = {"": state.weights}
+        if state.ema is not None:
+            networks["_ema"] = state.ema
+        results = {}
+        for suffix, weights in networks.items():
+            confusion = evaluate_confusion(self.run, weights, self.interruption.requested)
+            if confusion is None:
+                return None
+            results[suffix] = scores(confusion, self.run.class_names)
+        return results
+
+    def _report(self, state: TrainState, step: int, results: dict[str, Scores]) -> None:
+        weights = state.weights if state.ema is None else state.ema
+        if step == self.run.num_steps:
+            self.progress.message(list(results.values())[-1].table())
+        text = ", ".join(f"mIoU{s.replace('_', ' ')} {r.miou:.2f}" for s, r in results.items())
+        self.progress.message(f"step {step}: {text} (best {self.best_score:.2f})")
+        picture = prediction_sheet(self.run, weights)
+        if picture is not None:
+            self.workdir.pictures_path.mkdir(exist_ok=True)
+            visualization.save_png(self.workdir.pictures_path / f"step_{step:07d}.png", picture)
+            self.writer.image(step, "predictions", picture)
+
+    def _stop(self, step: int) -> NoReturn:
+        self.checkpoints.wait()
+        raise Interrupted(
+            self.interruption.signum,
+            f"stopped and saved after step {step} of {self.run.num_steps} in "
+            f"{self.workdir.path}; the same command goes on from there.",
+        )
+
+
+class _Clock:
+    """Rates since the last line of the log, without evaluations and without the first step."""
+
+    def __init__(self, start_step: int):
+        self._step = start_step
+        self._since = time.monotonic()
+        self._waited = 0.0
+
+    def waiting(self):
+        return _Span(self._add_wait)
+
+    def paused(self):
+        return _Span(self._skip)
+
+    def _add_wait(self, seconds: float):
+        self._waited += seconds
+
+    def _skip(self, seconds: float):
+        self._since += seconds
+
+    def lap(self, step: int, batch_size: int) -> dict[str, float]:
+        """Steps and unlabelled images a second, and the share of time spent waiting for input."""
+        elapsed = max(time.monotonic() - self._since, 1e-9)
+        steps = step - self._step
+        timing = {
+            "steps_per_second": steps / elapsed,
+            "images_per_second": steps * batch_size / elapsed,
+            "wait_share": self._waited / elapsed,
+        }
+        self._step, self._since, self._waited = step, time.monotonic(), 0.0
+        return timing
+
+
+class _Span:
+    def __init__(self, report):
+        self._report = report
+
+    def __enter__(self):
+        self._start = time.monotonic()
+
+    def __exit__(self, *_):
+        self._report(time.monotonic() - self._start)
+
+
+@jax.jit
+def _all_finite(tree) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def evaluate_confusion(run: Run, weights, should_stop=lambda: False) -> np.ndarray | None:
+    """Confusion matrix [K, K] (rows = truth) over the validation images.
+
+    Args:
+      run: the run.
+      weights: weights of the network.
+      should_stop: asked between batches; once true, the result is None.
+    """
+    batches = input_pipeline.evaluation_batches(
+        run.partition.val,
+        batch_size=run.config.eval.batch_size,
+        num_threads=run.config.data.num_threads,
+    )
+    return run.evaluator.confusion(weights, batches, should_stop=should_stop)
+
+
+def prediction_sheet(run: Run, weights) -> np.ndarray | None:
+    """Image, truth and prediction of the first validation images, uint8 [H, W, 3]."""
+    count = min(run.config.eval.pictures, len(run.partition.val))
+    if not count:
+        return None
+    colors = visualization.palette(run.partition.num_classes)
+    rows = []
+    for index in range(count):
+        example = run.partition.val[index]
+        predicted = run.evaluator.predictions(weights, example["image"][None])[0]
+        rows.append(
+            [
+                example["image"],
+                visualization.colorize(example["label"], colors),
+                visualization.colorize(np.asarray(predicted), colors),
+            ]
+        )
+    return visualization.sheet(
+        rows, ["image", "truth", "prediction"], class_names=run.class_names, palette=colors
+    )

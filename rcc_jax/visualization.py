@@ -1,0 +1,115 @@
+"""Pictures of labels: colours by class, sheets with titles and a legend."""
+
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from rcc_jax.workdir import write_atomically
+
+TEXT_SIZE, LINE, GAP = 13, 19, 4
+# No class has this grey, nor white.
+UNUSED, IGNORED = (224, 224, 192), (255, 255, 255)
+
+
+def palette(num_classes: int) -> np.ndarray:
+    """Colours whose ids differ in few bits look different, as PASCAL VOC draws its labels.
+
+    Args:
+        num_classes: K, at most 255; ids from K on are grey.
+
+    Returns:
+        Colours [256, 3] as uint8; 255, which is ignored, is white.
+    """
+    ids = np.arange(256)
+    colors = np.zeros((256, 3), np.uint8)
+    # Bit 3 j + c of the id is bit 7 - j of channel c.
+    for bit in range(8):
+        position, channel = divmod(bit, 3)
+        colors[:, channel] |= ((ids >> bit & 1) << (7 - position)).astype(np.uint8)
+    colors[num_classes:] = UNUSED
+    colors[255] = IGNORED
+    return colors
+
+
+# For `sheet`, whose argument hides the name.
+_default_palette = palette
+
+
+def colorize(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Turns labels [H, W] of 0 to 255 into a picture [H, W, 3] with the colours of a `palette`."""
+    return palette[label]
+
+
+def sheet(
+    rows: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str],
+    *,
+    class_names: Sequence[str] = (),
+    palette: np.ndarray | None = None,
+    scale: int = 1,
+) -> np.ndarray:
+    """Lays pictures out as a table with a title over each column and a legend under it.
+
+    Args:
+        rows: Pictures [H, W, 3] as uint8, as many in each row as there are titles.
+        titles: One a column.
+        class_names: K names for the legend; none leaves it out.
+        palette: Colours [256, 3] of the legend; those of `palette(K)` by default.
+        scale: Each pixel becomes a square of this side.
+
+    Returns:
+        The sheet [H, W, 3] as uint8.
+
+    Raises:
+        ValueError: If a row has another number of pictures than there are titles.
+    """
+    for index, row in enumerate(rows):
+        if len(row) != len(titles):
+            raise ValueError(f"row {index} has {len(row)} pictures for {len(titles)} titles")
+    rows = [[image.repeat(scale, axis=0).repeat(scale, axis=1) for image in row] for row in rows]
+    font = ImageFont.load_default(TEXT_SIZE)
+    widths = [
+        max(int(font.getlength(title)) + 1, *(row[column].shape[1] for row in rows))
+        for column, title in enumerate(titles)
+    ]
+    heights = [max(image.shape[0] for image in row) for row in rows]
+    lefts = np.cumsum([GAP, *(width + GAP for width in widths)])
+    tops = np.cumsum([LINE + GAP, *(height + GAP for height in heights)])
+    entries, bottom = _legend_places(class_names, font, lefts[-1], tops[-1])
+    canvas = Image.new("RGB", (int(lefts[-1]), int(bottom)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for title, left in zip(titles, lefts[:-1], strict=True):
+        draw.text((left, 2), title, fill="black", font=font)
+    for row, top in zip(rows, tops[:-1], strict=True):
+        for image, left in zip(row, lefts[:-1], strict=True):
+            canvas.paste(Image.fromarray(image), (int(left), int(top)))
+    colors = _default_palette(len(class_names)) if palette is None else palette
+    for index, (name, (left, top)) in enumerate(zip(class_names, entries, strict=True)):
+        square = (left, top + 2, left + TEXT_SIZE, top + 2 + TEXT_SIZE)
+        draw.rectangle(square, fill=tuple(colors[index].tolist()), outline="black")
+        draw.text((left + LINE, top), name, fill="black", font=font)
+    return np.asarray(canvas)
+
+
+def _legend_places(
+    names: Sequence[str], font: ImageFont.ImageFont, width: int, top: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Corners of the entries, broken into lines of at most `width`, and where the legend ends."""
+    places, left, top = [], GAP, int(top)
+    for name in names:
+        needed = LINE + int(font.getlength(name)) + 3 * GAP
+        if left > GAP and left + needed > width:
+            left, top = GAP, top + LINE
+        places.append((left, top))
+        left += needed
+    return places, top + LINE if names else top
+
+
+def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Writes a picture, [H, W] or [H, W, 3] of uint8, whole or not at all."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    write_atomically(path, file.getvalue())

@@ -1,0 +1,195 @@
+"""The folder of one run: its lock, its recorded config and the paths of its files."""
+
+import fcntl
+import fnmatch
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rcc_jax.errors import ConfigError
+
+# Fields that cannot change what a run computes.
+MAY_CHANGE = (
+    "data.root",
+    "data.num_threads",
+    "data.num_workers",
+    "train.log_every",
+    "eval.*",
+    "checkpoint.*",
+)
+
+
+def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:
+    """Writes a file that is, whenever the process dies, either the old one or the new one whole.
+
+    Args:
+        path: The file; its folder exists.
+        content: Bytes, or text that is written as UTF-8.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+class Workdir:
+    """The folder of one run, held by one process at a time.
+
+    Open it with `Workdir.open`. The lock ends with the process, so a killed run leaves none behind.
+    """
+
+    def __init__(self, path: pathlib.Path, lock: int | None):
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike,
+        config: Mapping[str, Any],
+        *,
+        may_change: Sequence[str] = MAY_CHANGE,
+        read_only: bool = False,
+    ) -> "Workdir":
+        """Takes the folder for a run, or goes on with the run that it holds.
+
+        Args:
+            path: The folder; made where it is absent.
+            config: The whole config as nested mappings of plain values.
+            may_change: Dotted fields, or patterns such as 'eval.*', that may differ from the
+                recorded config.
+            read_only: Make, lock and write nothing, so that a run may go on beside it.
+
+        Returns:
+            The open folder; close it, or use it in a `with` block.
+
+        Raises:
+            ConfigError: If the folder cannot be used, another process holds it, or it belongs to
+                a run with another config.
+        """
+        path = pathlib.Path(path).absolute()
+        if read_only:
+            if not path.is_dir():
+                raise ConfigError(f"--workdir={path}: there is no such folder; train first")
+            lock = None
+        else:
+            lock = _make_and_lock(path)
+        try:
+            _record_or_compare(path / "config.json", config, may_change, write=not read_only)
+        except BaseException:
+            if lock is not None:
+                os.close(lock)
+            raise
+        return cls(path, lock)
+
+    @property
+    def config_path(self) -> pathlib.Path:
+        """The config of the first start, as JSON."""
+        return self.path / "config.json"
+
+    @property
+    def metrics_path(self) -> pathlib.Path:
+        """One JSON object a line, the same for an interrupted and an uninterrupted run."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints_path(self) -> pathlib.Path:
+        """One folder a kept step."""
+        return self.path / "checkpoints"
+
+    @property
+    def pictures_path(self) -> pathlib.Path:
+        """Picture sheets."""
+        return self.path / "pictures"
+
+    def close(self) -> None:
+        """Lets another process take the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> "Workdir":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _make_and_lock(path: pathlib.Path) -> int:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigError(
+            f"--workdir={path}: cannot write there ({error.strerror}); name a folder that you may "
+            "write to"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode().strip() or "unknown"
+        os.close(lock)
+        raise ConfigError(
+            f"--workdir={path}: in use by another run (process {holder}); wait for it, stop it, or "
+            "use another --workdir"
+        ) from None
+    except OSError as error:
+        os.close(lock)
+        raise ConfigError(
+            f"--workdir={path}: this file system refuses locks ({error.strerror}); use a --workdir "
+            "on another one"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _record_or_compare(
+    path: pathlib.Path, config: Mapping[str, Any], may_change: Sequence[str], *, write: bool
+) -> None:
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    if not path.exists():
+        if write:
+            write_atomically(path, text)
+        return
+    try:
+        recorded = _flatten(json.loads(path.read_text()))
+    except (ValueError, AttributeError):
+        raise ConfigError(
+            f"{path}: not a JSON object, so nothing tells which run this folder holds; use another "
+            "--workdir"
+        ) from None
+    # Through JSON, so that a tuple equals the list that was recorded of it.
+    given = _flatten(json.loads(text))
+    absent = "(absent)"
+    changes = [
+        f"  {field}: {_show(recorded.get(field, absent))} -> {_show(given.get(field, absent))}"
+        for field in sorted(recorded.keys() | given.keys())
+        if recorded.get(field, absent) != given.get(field, absent)
+        and not any(fnmatch.fnmatchcase(field, pattern) for pattern in may_change)
+    ]
+    if changes:
+        raise ConfigError(
+            f"--workdir={path.parent} holds a run with another config:\n"
+            + "\n".join(changes)
+            + "\nUse another --workdir for this config, or set these fields back."
+        )
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _show(value: Any) -> str:
+    return value if value == "(absent)" else json.dumps(value)

@@ -1,0 +1,105 @@
+"""List files, globs, folders and the table of strings."""
+
+import pickle
+
+import pytest
+
+from input_pipeline import lists
+from input_pipeline.errors import DataError
+from input_pipeline.string_table import StringTable
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.jpg a.png\nb.jpg b.png\n",
+        "a.jpg a.png\r\nb.jpg b.png\r\n",
+        "\n  a.jpg   a.png  \n\n\nb.jpg\tb.png\n\n",
+        "\ufeffa.jpg a.png\nb.jpg b.png",
+    ],
+    ids=["plain", "crlf", "blank lines", "byte order mark"],
+)
+def test_pairs(folder, text):
+    path = folder.write("list.txt", text)
+    assert lists.read_pairs(path, field="f") == (["a.jpg", "b.jpg"], ["a.png", "b.png"])
+    assert lists.read_images(path, field="f") == ["a.jpg", "b.jpg"]
+
+
+def test_images_of_one_column_and_blanks_in_tabbed_paths(folder):
+    path = folder.write("list.txt", "a.jpg\r\nb.jpg\r\n\r\n")
+    assert lists.read_images(path, field="f") == ["a.jpg", "b.jpg"]
+    path = folder.write("list.txt", "my image.jpg\tits mask.png\n")
+    assert lists.read_pairs(path, field="f") == (["my image.jpg"], ["its mask.png"])
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a.jpg a.png\nb.jpg\n", 2), ("\r\na.jpg a.png c.png\r\n", 2), ("my a.jpg my a.png\n", 1)],
+)
+def test_line_that_is_no_pair(folder, text, line):
+    path = folder.write("list.txt", text)
+    with pytest.raises(DataError, match=rf"list\.txt:{line}: expected one `image label` pair"):
+        lists.read_pairs(path, field="data.labeled")
+
+
+@pytest.mark.parametrize("text", ["", "\n \r\n"])
+def test_empty_list(folder, text):
+    path = folder.write("list.txt", text)
+    with pytest.raises(DataError, match=r"list\.txt:1: the list is empty \(data\.val\)"):
+        lists.read_pairs(path, field="data.val")
+    with pytest.raises(DataError, match=r"list\.txt:1: the list is empty"):
+        lists.read_images(path, field="data.unlabeled")
+
+
+def test_list_that_is_no_text(folder):
+    with pytest.raises(DataError, match=r"0\.jpg: cannot be read as a text list"):
+        lists.read_images(str(folder.root / "i/0.jpg"), field="data.unlabeled")
+
+
+def test_three_columns_of_images(folder):
+    path = folder.write("list.txt", "a b c\n")
+    with pytest.raises(DataError, match=r"list\.txt:1: expected one image path.*3 columns"):
+        lists.read_images(path, field="data.unlabeled")
+
+
+def test_list_is_looked_for_in_root_then_in_working_directory(folder, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "own.txt").write_text("x")
+    (elsewhere / "val.txt").write_text("x")
+    monkeypatch.chdir(elsewhere)
+    root = str(folder.root)
+    assert lists.resolve_list("val.txt", root=root, field="f") == str(folder.root / "val.txt")
+    assert lists.resolve_list("own.txt", root=root, field="f") == str(elsewhere / "own.txt")
+    absolute = str(elsewhere / "val.txt")
+    assert lists.resolve_list(absolute, root=root, field="f") == absolute
+    with pytest.raises(DataError, match=r"data\.val = 'none\.txt': no such list file"):
+        lists.resolve_list("none.txt", root=root, field="data.val")
+
+
+def test_find_images_in_folder_and_by_glob(folder):
+    (folder.root / "i/deep").mkdir()
+    folder.save("i/deep/x.PNG", [[[1, 2, 3]]])
+    folder.write("i/notes.txt", "no image")
+    folder.write("i/.hidden.jpg", "")
+    root = str(folder.root)
+    expected = [f"{root}/i/{n}.jpg" for n in range(9)] + [f"{root}/i/deep/x.PNG"]
+    assert lists.find_images("i", root=root, field="f") == expected
+    assert lists.find_images("i/**", root=root, field="f") == expected
+    assert lists.find_images("i/[12].jpg", root=root, field="f") == expected[1:3]
+    with pytest.raises(DataError, match=r"data\.unlabeled = 'x/\*\.jpg': no image there"):
+        lists.find_images("x/*.jpg", root=root, field="data.unlabeled")
+
+
+def test_string_table_is_a_compact_sequence():
+    strings = ["", "a/b.jpg", "grün/ß.png", "", "語"] * 3
+    table = pickle.loads(pickle.dumps(StringTable(strings)))
+    assert list(table) == strings
+    assert len(table) == 15
+    assert table[-1] == "語"
+    assert table[1:4] == strings[1:4]
+    with pytest.raises(IndexError):
+        table[15]
+    assert len(StringTable()) == 0
+    many = StringTable(f"images/{number:08d}.jpg" for number in range(10_000))
+    assert len(pickle.dumps(many)) < 10_000 * (8 + 19) + 1000

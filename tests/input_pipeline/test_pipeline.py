@@ -1,0 +1,264 @@
+"""The stream of batches: the same for any threads, workers, processes and interruptions."""
+
+import ast
+import itertools
+import multiprocessing
+import pathlib
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import input_pipeline
+from input_pipeline import DataError, Partition, train_stream
+from input_pipeline.string_table import StringTable
+
+SETTINGS = {
+    "seed": 3,
+    "crop_size": 48,
+    "labeled_batch_size": 4,
+    "unlabeled_batch_size": 6,
+    "num_steps": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> Partition:
+    return input_pipeline.open_partition(
+        source="scenes", root="", labeled="0:5", unlabeled="10:21", val="30:32", num_classes=7
+    )
+
+
+@pytest.fixture(scope="module")
+def reference(scenes) -> list[dict]:
+    return list(train_stream(scenes, **SETTINGS))
+
+
+def assert_equal(batches: list[dict], expected: list[dict]) -> None:
+    assert len(batches) == len(expected)
+    for batch, other in zip(batches, expected, strict=True):
+        assert {part: set(batch[part]) for part in batch} == {p: set(other[p]) for p in other}
+        for part, arrays in batch.items():
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(array, other[part][name], err_msg=f"{part} {name}")
+
+
+class Numbers:
+    """Source whose image i is filled with i; it counts what is read."""
+
+    name = "numbers"
+
+    def __init__(self, count: int, labeled: bool = False):
+        self.ids = StringTable(str(number) for number in range(count))
+        self.reads = 0
+        self._labeled = labeled
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict:
+        self.reads += 1
+        image = np.full((8, 8, 3), index, np.uint8)
+        return {"image": image, "label": image[..., 0]} if self._labeled else {"image": image}
+
+
+def numbers(labeled: int, unlabeled: int) -> Partition:
+    sources = Numbers(labeled, True), Numbers(unlabeled), Numbers(1, True)
+    return Partition(*sources, num_classes=255, class_names=())
+
+
+def visited(partition: Partition, num_steps: int, **changes) -> dict[str, np.ndarray]:
+    """The images that each stream visits: the largest pixel, since padding is black."""
+    settings = {**SETTINGS, "crop_size": 4, "num_steps": num_steps, "num_threads": 1, **changes}
+    batches = list(train_stream(partition, **settings))
+    names = {"labeled": "image", "unlabeled": "weak", "partner": "weak"}
+    return {
+        part: np.concatenate([batch[part][name].max((1, 2, 3)) for batch in batches]).astype(int)
+        for part, name in names.items()
+    }
+
+
+def test_shapes_and_types(reference):
+    spec = {
+        part: {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
+        for part, arrays in reference[0].items()
+    }
+    image = ((6, 48, 48, 3), "uint8")
+    views = {"weak": image, "strong1": image, "strong2": image, "valid": ((6, 48, 48), "bool")}
+    assert spec == {
+        "labeled": {"image": ((4, 48, 48, 3), "uint8"), "label": ((4, 48, 48), "uint8")},
+        "unlabeled": {**views, "boxes": ((6, 2, 4), "int32")},
+        "partner": views,
+    }
+    assert len(reference) == 5
+
+
+@pytest.mark.parametrize("changes", [{"num_threads": 1}, {"num_threads": 7}, {"num_workers": 1}])
+def test_threads_and_a_worker_change_nothing(scenes, reference, changes):
+    assert_equal(list(train_stream(scenes, **{**SETTINGS, **changes})), reference)
+
+
+def test_workers_change_nothing_from_any_start(scenes, reference):
+    stream = train_stream(scenes, **SETTINGS, num_workers=2, num_threads=2, start_step=1)
+    batches = list(stream)
+    assert type(batches[0]["labeled"]["image"]) is np.ndarray
+    assert_equal(batches, reference[1:])
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("start_step", [0, 2, 4, 5])
+def test_resuming_continues_the_stream(scenes, reference, start_step):
+    assert_equal(
+        list(train_stream(scenes, **SETTINGS, start_step=start_step)), reference[start_step:]
+    )
+
+
+def test_length_of_the_run_does_not_change_its_start(scenes, reference):
+    assert_equal(list(train_stream(scenes, **{**SETTINGS, "num_steps": 2})), reference[:2])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_processes_share_the_rows_of_a_global_batch(scenes, reference, count):
+    shards = [list(train_stream(scenes, **SETTINGS, shard=(k, count))) for k in range(count)]
+    for step, batch in enumerate(reference):
+        for part, arrays in batch.items():
+            for name, rows in arrays.items():
+                for index in range(count):
+                    np.testing.assert_array_equal(
+                        shards[index][step][part][name], rows[index::count]
+                    )
+
+
+def test_fewer_strong_views_are_the_same_views(scenes, reference):
+    one = list(train_stream(scenes, **SETTINGS, strong_views=1))
+    assert set(one[0]["partner"]) == {"weak", "strong1", "valid"}
+    for batch, other in zip(one, reference, strict=True):
+        for part, name in (("labeled", "label"), ("unlabeled", "strong1"), ("partner", "strong1")):
+            np.testing.assert_array_equal(batch[part][name], other[part][name])
+        np.testing.assert_array_equal(
+            batch["unlabeled"]["boxes"], other["unlabeled"]["boxes"][:, :1]
+        )
+    none = list(train_stream(scenes, **{**SETTINGS, "unlabeled_batch_size": 0}, strong_views=0))
+    assert_equal(none, [{"labeled": batch["labeled"]} for batch in reference])
+
+
+def test_every_epoch_is_another_permutation():
+    orders = visited(numbers(12, 18), 12)
+    for part, length in (("labeled", 12), ("unlabeled", 18), ("partner", 18)):
+        epochs = orders[part].reshape(-1, length)
+        np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(length), (len(epochs), 1)))
+        assert len(epochs) == 4
+        assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
+
+
+def test_streams_are_independent_of_each_other_and_of_nearby_seeds():
+    partition = numbers(240, 240)
+    streams = {
+        (part, seed): order
+        for seed in (3, 4, 5)
+        for part, order in visited(partition, 160, seed=seed, labeled_batch_size=6).items()
+    }
+    for first, second in itertools.combinations(streams, 2):
+        # 960 rows of 240 images: 4 coincidences on average.
+        assert np.sum(streams[first] == streams[second]) < 16, (first, second)
+
+
+def test_another_seed_is_another_stream(scenes, reference):
+    other = next(train_stream(scenes, **{**SETTINGS, "seed": 4}))
+    for part, name in (("labeled", "image"), ("unlabeled", "weak"), ("partner", "weak")):
+        assert not np.array_equal(other[part][name], reference[0][part][name])
+
+
+def test_skipped_steps_cost_nothing():
+    partition = numbers(7, 9)
+    orders = visited(partition, 1_000_003, start_step=1_000_000, unlabeled_batch_size=2)
+    assert len(orders["unlabeled"]) == 6
+    assert partition.unlabeled.reads == 2 * 3 * 2
+    assert partition.labeled.reads == 3 * 4
+
+
+def test_memory_stays_bounded_while_nobody_takes_batches():
+    partition = numbers(7, 9)
+    settings = {**SETTINGS, "crop_size": 4, "num_steps": 10_000, "num_threads": 2}
+    with train_stream(partition, **settings) as stream:
+        next(stream)
+        time.sleep(0.3)
+        assert partition.labeled.reads <= 4 * (1 + 2 + 2 + 2)
+
+
+def test_close_ends_threads_and_iteration(scenes):
+    before = set(threading.enumerate())
+    stream = train_stream(scenes, **{**SETTINGS, "num_steps": 1000})
+    next(stream)
+    stream.close()
+    stream.close()
+    with pytest.raises(StopIteration):
+        next(stream)
+    deadline = time.monotonic() + 20
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not set(threading.enumerate()) - before
+
+
+def test_close_ends_workers(scenes):
+    stream = train_stream(scenes, **{**SETTINGS, "num_steps": 1000}, num_workers=2)
+    next(stream)
+    assert len(multiprocessing.active_children()) == 2
+    stream.close()
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_broken_image_is_named_by_the_consumer(folder, num_workers):
+    partition = folder.open()
+    path = folder.root / "i/7.jpg"
+    path.write_bytes(path.read_bytes()[:900])
+    stream = train_stream(partition, **{**SETTINGS, "num_steps": 9}, num_workers=num_workers)
+    with pytest.raises(DataError, match=r"^/.*i/7\.jpg: not a readable image"):
+        list(stream)
+    assert not multiprocessing.active_children()
+
+
+def test_id_out_of_range_is_named_while_training(folder):
+    partition = folder.open()
+    folder.save("m/1.png", np.full((40, 50), 9))
+    with pytest.raises(DataError, match=r"m/1\.png: id 9 with data\.num_classes = 3"):
+        list(train_stream(partition, **SETTINGS))
+
+
+def test_no_unlabeled_image(folder):
+    partition = folder.open(unlabeled="")
+    with pytest.raises(DataError, match=r"data\.unlabeled \(not set\): no unlabelled image"):
+        train_stream(partition, **SETTINGS)
+    assert len(list(train_stream(partition, **SETTINGS, strong_views=0))) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop_size": 0}, "crop_size = 0: must be at least 1"),
+        ({"strong_views": 3}, "strong_views = 3: must be 0, 1 or 2"),
+        ({"start_step": 6}, "num_steps = 5: must be at least 6"),
+        ({"seed": -1}, "seed = -1"),
+        ({"num_threads": 0}, "num_threads = 0"),
+        ({"labeled_batch_size": 0}, "labeled_batch_size = 0"),
+        ({"shard": (0, 4)}, "unlabeled_batch_size = 6: must be a positive multiple of 4"),
+        ({"shard": (2, 2)}, r"shard = \(2, 2\)"),
+    ],
+)
+def test_arguments_out_of_range(scenes, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train_stream(scenes, **{**SETTINGS, **changes})
+
+
+def test_package_does_not_import_jax():
+    folder = pathlib.Path(input_pipeline.__file__).parent
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [
+                alias.name for alias in getattr(node, "names", ()) if isinstance(node, ast.Import)
+            ]
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            roots = {name.split(".")[0] for name in names}
+            assert not roots & {"jax", "flax", "rcc_jax"}, path

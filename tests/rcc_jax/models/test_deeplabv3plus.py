@@ -1,0 +1,239 @@
+"""The segmentation network: types, shapes, perturbation, statistics, memory and devices."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import export
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from rcc_jax.models import DeepLabV3Plus
+from rcc_jax.models.layers import UNIFORM_FAN_IN, Conv, dropout_channels
+
+# Compiles in half the time; nothing here is timed.
+FAST_COMPILE = {"xla_backend_optimization_level": 0}
+
+
+def jit(function):
+    return jax.jit(function, compiler_options=FAST_COMPILE)
+
+
+def pure_split(model):
+    """Graph definition, parameters and statistics; fails if the model holds any other state."""
+    graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+
+def loss_and_gradients(model, images, key=None):
+    """Jitted training step's loss, gradients and new statistics."""
+    graphdef, params, stats = pure_split(model)
+
+    def loss_fn(params, images):
+        copy = nnx.merge(graphdef, params, stats)
+        rngs = None if key is None else nnx.Rngs(key)
+        logits = jax.tree.leaves(copy(images, train=True, perturb_rngs=rngs))
+        loss = sum(jnp.mean(jax.nn.logsumexp(x, axis=-1) - x[..., 0]) for x in logits)
+        return loss, nnx.to_pure_dict(nnx.state(copy, nnx.BatchStat))
+
+    step = jit(jax.value_and_grad(loss_fn, has_aux=True))
+    (loss, new_stats), gradients = step(params, images)
+    return loss, gradients, new_stats
+
+
+@pytest.mark.parametrize(
+    ("backbone", "count"), [("resnet50", 40_475_957), ("resnet101", 59_468_085)]
+)
+def test_parameter_count(backbone, count):
+    model = nnx.eval_shape(lambda: DeepLabV3Plus(21, backbone, rngs=nnx.Rngs(0)))
+    params = nnx.state(model, nnx.Param)
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == count
+
+
+@pytest.mark.parametrize("size", [(33, 33), (32, 47), (65, 18)])
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("stem", ["v1", "deep"])
+def test_logits_have_the_size_of_the_images(make_model, size, output_stride, stem):
+    model = make_model(stem=stem, output_stride=output_stride)
+    x = jax.ShapeDtypeStruct((3, *size, 3), jnp.float32)
+    logits = jax.eval_shape(lambda x: model(x, train=False), x)
+    assert (logits.shape, logits.dtype) == ((3, *size, 5), jnp.float32)
+    pair = jax.eval_shape(lambda x: model(x, train=False, perturb_rngs=nnx.Rngs(0)), x)
+    assert [p.shape for p in pair] == [(3, *size, 5)] * 2
+
+
+def test_low_level_features_scale_with_the_decoder(make_model):
+    assert make_model(decoder_channels=256).reduce.conv.out_features == 48
+    assert make_model(decoder_channels=32).reduce.conv.out_features == 6
+
+
+def test_decoder_starts_as_in_torch(make_model):
+    model = make_model()
+    convs = [(path[0], node) for path, node in nnx.iter_graph(model) if isinstance(node, Conv)]
+    decoder = [conv for part, conv in convs if part != "backbone"]
+    assert len(decoder) == 6 + 1 + 2 + 1
+    assert all(conv.kernel_init is UNIFORM_FAN_IN for conv in decoder)
+    assert [conv for conv in decoder if conv.use_bias] == [model.classifier]
+
+
+def test_bfloat16_is_near_float32(make_model, images):
+    exact = jit(lambda x: make_model()(x, train=False))(images)
+    model = make_model(dtype=jnp.bfloat16)
+    logits = jit(lambda x: model(x, train=False))(images)
+    assert logits.dtype == jnp.float32
+    assert np.abs(logits - exact).max() < 0.05 * np.ptp(exact)
+    loss, gradients, stats = loss_and_gradients(model, images)
+    for leaf in jax.tree.leaves((loss, gradients, stats)):
+        assert leaf.dtype == jnp.float32
+        assert jnp.isfinite(leaf).all()
+
+
+def test_float64_throughout(make_model, images):
+    single = jit(lambda x: make_model()(x, train=False))(images)
+    with jax.enable_x64(True):
+        model = make_model(dtype=jnp.float64)
+        loss, gradients, stats = jax.eval_shape(lambda x: loss_and_gradients(model, x), images)
+        logits = jit(lambda x: model(x, train=False))(images)
+        assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((loss, gradients, stats)))
+        assert logits.dtype == jnp.float64
+        np.testing.assert_allclose(single, logits, atol=1e-4 * np.ptp(logits))
+
+
+def test_dropout_drops_whole_channels_of_single_examples():
+    x = jnp.ones((6, 3, 4, 500))
+    y = np.asarray(dropout_channels(x, jax.random.key(0)))
+    assert set(np.unique(y)) == {0.0, 2.0}
+    np.testing.assert_array_equal(y, np.broadcast_to(y[:, :1, :1], y.shape))
+    kept = y[:, 0, 0] > 0
+    assert 0.42 < kept.mean() < 0.58
+    assert all((kept[i] != kept[j]).mean() > 0.35 for i in range(6) for j in range(i))
+
+
+def test_perturbed_logits_are_of_dropped_features(make_model, images):
+    """Clean logits are those without perturbation, the others a decoding of dropped features."""
+    model = make_model()
+
+    @jit
+    def run(images):
+        clean, perturbed = model(images, train=False, perturb_rngs=nnx.Rngs(dropout=3))
+        low, _, _, high = model.backbone(images, train=False)
+        rngs = nnx.Rngs(dropout=3)
+        low = dropout_channels(low, rngs.dropout())
+        high = dropout_channels(high, rngs.dropout())
+        expected = model._decode(low, high, train=False)
+        return clean, perturbed, model(images, train=False), expected
+
+    clean, perturbed, plain, quarter = run(images)
+    np.testing.assert_allclose(clean, plain, atol=1e-5 * np.ptp(plain))
+    # The corners of an aligned-corners resize are the corners of its input.
+    corners = np.ix_([0, 1], [0, -1], [0, -1])
+    np.testing.assert_allclose(perturbed[corners], quarter[corners], atol=1e-5 * np.ptp(plain))
+    assert np.abs(perturbed - clean).max() > 0.1 * np.ptp(plain)
+
+
+def test_decoder_statistics_see_clean_and_dropped_features(make_model, images):
+    graphdef, params, stats = pure_split(make_model(stem="v1"))
+
+    @jit
+    def run(images):
+        model = nnx.merge(graphdef, params, stats)
+        model(images, train=True, perturb_rngs=nnx.Rngs(5))
+        after = nnx.to_pure_dict(nnx.state(model.reduce.bn, nnx.BatchStat))
+        model = nnx.merge(graphdef, params, stats)
+        low, *_ = model.backbone(images, train=True)
+        dropped = dropout_channels(low, nnx.Rngs(5).dropout())
+        features = model.reduce.conv(jnp.concatenate([low, dropped]))
+        return after, features.mean(axis=(0, 1, 2)), features.var(axis=(0, 1, 2))
+
+    after, mean, var = run(images)
+    before = stats["reduce"]["bn"]
+    np.testing.assert_allclose(after["mean"], 0.9 * before["mean"] + 0.1 * mean, atol=1e-5)
+    np.testing.assert_allclose(after["var"], 0.9 * before["var"] + 0.1 * var, rtol=1e-4)
+
+
+def test_remat_changes_nothing_but_memory(make_model, images):
+    """Same loss, gradients and statistics; in float64, as BatchNorm amplifies rounding."""
+    with jax.enable_x64(True):
+        plain = make_model(stem="v1", dtype=jnp.float64)
+        remat = make_model(stem="v1", dtype=jnp.float64, remat=True)
+        expected = loss_and_gradients(plain, images, key=1)
+        result = loss_and_gradients(remat, images, key=1)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), result, expected)
+        program = str(jax.make_jaxpr(lambda x: remat(x, train=False))(images))
+    assert program.count("remat") >= 8
+
+
+def test_frozen_statistics_stay(make_model, images):
+    graphdef, params, stats = pure_split(make_model(stem="v1", freeze_bn=True, remat=True))
+
+    @jit
+    def run(images):
+        model = nnx.merge(graphdef, params, stats)
+        logits = model(images, train=True), model(images, train=False)
+        return logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+    (training, evaluation), after = run(images)
+    np.testing.assert_allclose(training, evaluation, atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, after, stats)
+
+
+def test_two_training_passes_chain_their_statistics(make_model, images):
+    graphdef, params, stats = pure_split(make_model(stem="v1"))
+
+    @jit
+    def run(first, second):
+        model = nnx.merge(graphdef, params, stats)
+        stem = model.backbone.stem[0]
+        model.backbone(first, train=True)
+        model.backbone(second, train=True)
+        return stem.bn.mean[...], [stem.conv(x).mean(axis=(0, 1, 2)) for x in (first, second)]
+
+    mean, (first, second) = run(images, images[:, ::-1] + 1)
+    before = stats["backbone"]["stem"][0]["bn"]["mean"]
+    expected = 0.9 * (0.9 * before + 0.1 * first) + 0.1 * second
+    np.testing.assert_allclose(mean, expected, atol=1e-5)
+
+
+def test_eight_devices_equal_one(make_model):
+    """Batch normalisation over a sharded batch uses the statistics of all of it."""
+    x = np.random.default_rng(0).standard_normal((8, 17, 17, 3)).astype(np.float32)
+    with jax.enable_x64(True):
+        model = make_model(stem="v1", dtype=jnp.float64)
+        single = loss_and_gradients(model, x, key=2)
+        mesh = jax.make_mesh((8,), ("data",), (AxisType.Auto,))
+        sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+        replicated = NamedSharding(mesh, PartitionSpec())
+        graphdef, params, stats = pure_split(model)
+        params, stats = jax.device_put((params, stats), replicated)
+        several = loss_and_gradients(nnx.merge(graphdef, params, stats), sharded, key=2)
+        for left, right in zip(several, single, strict=True):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), left, right)
+
+
+def test_export_with_symbolic_sizes(make_model, images):
+    graphdef, params, stats = pure_split(make_model(stem="v1"))
+    run = jax.jit(lambda state, x: nnx.merge(graphdef, *state)(x, train=False))
+    batch, height, width = export.symbolic_shape("b, h, w", constraints=["h >= 16", "w >= 16"])
+    state = (params, stats)
+    exported = export.export(run)(
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state),
+        jax.ShapeDtypeStruct((batch, height, width, 3), jnp.float32),
+    )
+    np.testing.assert_allclose(exported.call(state, images), run(state, images), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 0}, "num_classes is 0"),
+        ({"decoder_channels": 5}, "decoder_channels is 5"),
+        ({"aspp_rates": (6, 12)}, "three dilations"),
+        ({"dtype": jnp.float16}, "dtype is float16; use float32, bfloat16 or float64"),
+        ({"dtype": jnp.float64}, "jax_enable_x64"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        DeepLabV3Plus(**{"num_classes": 5, "backbone": "resnet18"} | arguments, rngs=nnx.Rngs(0))

@@ -1,0 +1,144 @@
+"""Padding, pooling, dilation, sizes and initial values of the residual networks."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from rcc_jax.models import BACKBONES
+from rcc_jax.models.layers import HE_NORMAL_FAN_OUT, BatchNorm, Conv, max_pool
+from rcc_jax.models.resnet import ResNet
+
+
+def abstract(name, stem="v1", **arguments):
+    return nnx.eval_shape(lambda: ResNet(name, stem, **arguments, rngs=nnx.Rngs(0)))
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_strided_convolution_pads_both_sides_alike(size):
+    """A kernel that copies its centre picks pixels 0, 2, 4, ...; XLA's 'SAME' would pick 1, 3."""
+    conv = Conv(1, 1, 3, stride=2, rngs=nnx.Rngs(0))
+    conv.kernel[...] = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1)
+    x = jnp.arange(float(size * size)).reshape(1, size, size, 1)
+    np.testing.assert_array_equal(conv(x), x[:, ::2, ::2])
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (3, 1), (3, 6), (7, 1)])
+def test_convolution_keeps_the_size_at_stride_one(kernel, dilation):
+    result = jax.eval_shape(
+        lambda x: Conv(2, 3, kernel, dilation=dilation, rngs=nnx.Rngs(0))(x),
+        jax.ShapeDtypeStruct((1, 5, 8, 2), jnp.float32),
+    )
+    assert result.shape == (1, 5, 8, 3)
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_max_pool_ignores_the_border(size):
+    """Negative values stay negative at the border: the padding is -inf, not 0."""
+    x = np.random.default_rng(0).uniform(-2, -1, (1, size, size, 2)).astype(np.float32)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    half = (size + 1) // 2
+    expected = np.zeros((1, half, half, 2), np.float32)
+    for i, j in np.ndindex(half, half):
+        window = padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
+        expected[:, i, j] = window.max(axis=(1, 2))
+    np.testing.assert_array_equal(max_pool(jnp.asarray(x)), expected)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(("output_stride", "sizes"), [(16, (17, 9, 5, 5)), (8, (17, 9, 9, 9))])
+def test_sizes_and_channels_of_the_stages(name, output_stride, sizes):
+    stages = jax.eval_shape(
+        lambda x: ResNet(name, "v1", output_stride=output_stride, rngs=nnx.Rngs(0))(x, train=False),
+        jax.ShapeDtypeStruct((1, 65, 65, 3), jnp.float32),
+    )
+    expansion = 1 if name in ("resnet18", "resnet34") else 4
+    expected = [(1, size, size, 64 * 2**i * expansion) for i, size in enumerate(sizes)]
+    assert [stage.shape for stage in stages] == expected
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet50"])
+def test_first_block_of_a_dilated_stage_keeps_the_dilation_before(name):
+    def dilations(output_stride):
+        model = abstract(name, output_stride=output_stride)
+        return [[b.conv2.kernel_dilation for b in s] for s in (model.layer3, model.layer4)]
+
+    assert dilations(16) == [[1] * 6, [1, 2, 2]]
+    assert dilations(8) == [[1] + [2] * 5, [2, 4, 4]]
+
+
+def test_basic_block_strides_and_dilates_its_first_convolution():
+    model = abstract("resnet18")
+    assert [b.conv1.strides for b in model.layer2] == [2, 1]
+    assert [b.conv1.kernel_dilation for b in model.layer4] == [1, 2]
+
+
+def test_bottleneck_strides_on_the_3x3():
+    block = abstract("resnet50").layer2[0]
+    assert (block.conv1.strides, block.conv2.strides, block.conv3.strides) == (1, 2, 1)
+
+
+@pytest.mark.parametrize(("name", "count"), [("resnet18", 11_176_512), ("resnet50", 23_508_032)])
+def test_parameter_count_is_torchvision_s_without_fc(name, count):
+    params = nnx.state(abstract(name), nnx.Param)
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == count
+
+
+def test_initial_kernels():
+    """He normal by fan OUT; PyTorch's default is uniform in +-1/sqrt(fan in)."""
+    conv = Conv(16, 64, 3, init=HE_NORMAL_FAN_OUT, rngs=nnx.Rngs(0))
+    kernel = np.asarray(conv.kernel[...])
+    np.testing.assert_allclose(kernel.std(), math.sqrt(2 / (9 * 64)), rtol=0.05)
+    assert np.abs(kernel).max() > 3 * kernel.std()
+    conv = Conv(16, 64, 3, bias=True, rngs=nnx.Rngs(0))
+    for value in (conv.kernel[...], conv.bias[...]):
+        bound = (9 * 16) ** -0.5
+        assert 0.9 * bound < np.abs(value).max() <= bound
+        np.testing.assert_allclose(np.std(value), bound / math.sqrt(3), rtol=0.2)
+
+
+@pytest.mark.parametrize("stem", ["v1", "deep"])
+def test_every_backbone_kernel_starts_he_normal(stem):
+    model = abstract("resnet50", stem)
+    convs = [node for _, node in nnx.iter_graph(model) if isinstance(node, Conv)]
+    assert len(convs) == 52 + {"v1": 1, "deep": 3}[stem]
+    assert all(conv.kernel_init is HE_NORMAL_FAN_OUT and not conv.use_bias for conv in convs)
+
+
+def test_batch_norm_starts_as_the_identity():
+    norm = BatchNorm(4, frozen=False, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 3, 4)), jnp.bfloat16)
+    y = norm(x, train=False)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(y, x)  # 1e-5 under the root is below bfloat16's steps
+
+
+def test_batch_norm_moves_a_tenth_towards_the_batch():
+    """Biased variance of the whole batch, in float32 even for bfloat16 features near 100."""
+    norm = BatchNorm(2, frozen=False, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    x = 100 + np.random.default_rng(0).standard_normal((4, 5, 5, 2))
+    x = jnp.asarray(x, jnp.bfloat16)
+    y = norm(x, train=True)
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(norm.mean[...], 0.1 * exact.mean(axis=(0, 1, 2)), rtol=1e-5)
+    variance = exact.var(axis=(0, 1, 2))
+    np.testing.assert_allclose(norm.var[...], 0.9 + 0.1 * variance, rtol=1e-5)
+    expected = (exact - exact.mean(axis=(0, 1, 2))) / np.sqrt(variance + 1e-5)
+    np.testing.assert_allclose(y.astype(jnp.float32), expected, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet5"}, "backbone is 'resnet5'; use one of resnet18, resnet34"),
+        ({"stem": "v2"}, "stem is 'v2'; use one of v1, deep"),
+        ({"output_stride": 32}, "output_stride is 32; use one of 16, 8"),
+        ({"width": 0}, "width is 0"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ResNet(**{"name": "resnet18", "stem": "v1"} | arguments, rngs=nnx.Rngs(0))

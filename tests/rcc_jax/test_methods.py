@@ -1,0 +1,197 @@
+"""The loss of each method against recorded numbers, and its parts against each other."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rcc_jax import consensus, methods, views
+
+UNIMATCH = methods.Method(strong_views=2, feature_perturbation=True)
+RCC = dataclasses.replace(UNIMATCH, consensus="rank")
+
+
+def channels_last(array):
+    return np.moveaxis(array, 1, -1)
+
+
+@pytest.fixture(scope="module")
+def oracle(oracles):
+    return np.load(oracles / "unimatch_losses_pascal.npz")
+
+
+def oracle_problem(oracle, strong_views):
+    def take(name):
+        return oracle[f"pascal/in/{name}"]
+
+    logits = methods.Logits(
+        labeled=channels_last(take("logits_x")),
+        strong=tuple(channels_last(take(f"logits_u_s{i + 1}")) for i in range(strong_views)),
+        perturbed=channels_last(take("logits_u_w_fp")),
+        weak=channels_last(take("logits_u_w")),
+        partner=channels_last(take("logits_u_w_mix")),
+    )
+    targets = methods.Targets(
+        labels=take("mask_x").astype(np.int32),
+        valid=take("ignore_mask") != 255,
+        partner_valid=take("ignore_mask_mix") != 255,
+        pasted=tuple(take(f"cutmix_box{i + 1}") == 1 for i in range(strong_views)),
+    )
+    return logits, targets
+
+
+def total(method, logits, targets):
+    return methods.loss_terms(method, logits, targets, methods.count_pixels(targets))
+
+
+def test_unimatch_equals_the_oracle(oracle):
+    logits, targets = oracle_problem(oracle, 2)
+    (loss, terms), gradient = jax.jit(
+        jax.value_and_grad(lambda x: total(UNIMATCH, x, targets), has_aux=True)
+    )(logits)
+    names = {
+        "loss_x": terms["loss_labeled"],
+        "loss_u_s1": terms["loss_strong1"],
+        "loss_u_s2": terms["loss_strong2"],
+        "loss_u_w_fp": terms["loss_perturbed"],
+        "mask_ratio": terms["kept_ratio"],
+        "loss": loss,
+    }
+    for name, value in names.items():
+        np.testing.assert_allclose(value, oracle[f"pascal/unimatch/{name}"], rtol=1e-5)
+    gradients = {
+        "x": gradient.labeled,
+        "u_w": gradient.weak,
+        "u_w_mix": gradient.partner,
+        "u_w_fp": gradient.perturbed,
+        "u_s1": gradient.strong[0],
+        "u_s2": gradient.strong[1],
+    }
+    for name, value in gradients.items():
+        expected = channels_last(oracle[f"pascal/unimatch/grad_logits_{name}"])
+        np.testing.assert_allclose(value, expected, atol=1e-5 * max(np.abs(expected).max(), 1e-3))
+
+
+def test_fixmatch_equals_the_oracle(oracle):
+    method = methods.Method(strong_views=1, feature_perturbation=False)
+    loss, terms = total(method, *oracle_problem(oracle, 1))
+    assert set(terms) == {"loss_labeled", "loss_strong1", "kept_ratio"}
+    for name, value in {
+        "loss_x": terms["loss_labeled"],
+        "loss_u_s": terms["loss_strong1"],
+        "mask_ratio": terms["kept_ratio"],
+        "loss": loss,
+    }.items():
+        np.testing.assert_allclose(value, oracle[f"pascal/fixmatch/{name}"], rtol=1e-5)
+
+
+def random_problem(seed=0, rows=4, size=9, num_classes=5):
+    rng = np.random.default_rng(seed)
+
+    def logits():
+        return jnp.asarray(rng.normal(scale=3, size=(rows, size, size, num_classes)), jnp.float32)
+
+    labels = rng.integers(0, num_classes, (rows, size, size))
+    labels[:, :2] = 255
+    valid, partner_valid = np.ones((2, rows, size, size), bool)
+    valid[:, :, 7:], partner_valid[:, 6:] = False, False
+    boxes = np.array([[1, 2, 6, 8], [0, 0, 0, 0], [0, 0, 9, 9], [3, 3, 9, 9]], np.int32)
+    pasted = (views.box_masks(boxes, size, size), views.box_masks(boxes[::-1], size, size))
+    return (
+        methods.Logits(logits(), (logits(), logits()), logits(), logits(), logits()),
+        methods.Targets(jnp.asarray(labels, jnp.int32), valid, partner_valid, pasted),
+    )
+
+
+@pytest.mark.parametrize("kind", ["l2", "ce", "kl", "rank"])
+def test_consensus_adds_one_weighted_term_on_mixed_teachers(kind):
+    logits, targets = random_problem()
+    method = dataclasses.replace(RCC, consensus=kind, consensus_weight=0.3, top_n=3)
+    loss, terms = total(method, logits, targets)
+    plain, _ = total(UNIMATCH, logits, targets)
+    expected = []
+    for student, pasted in zip(logits.strong, targets.pasted, strict=True):
+        teacher = jnp.where(pasted[..., None], logits.partner, logits.weak)
+        valid = jnp.where(pasted, targets.partner_valid, targets.valid)
+        if kind == "rank":
+            expected.append(consensus.rcc_loss(teacher, student, top_n=3, where=valid))
+        else:
+            expected.append(consensus.cc_loss(teacher, student, top_n=3, kind=kind, where=valid))
+    np.testing.assert_allclose(terms["loss_consensus"], np.mean(expected), rtol=1e-5)
+    np.testing.assert_allclose(loss, plain + 0.3 * terms["loss_consensus"] / 2, rtol=1e-5)
+    gradient = jax.grad(lambda x: total(method, x, targets)[0])(logits)
+    assert not np.any(gradient.weak)
+    assert not np.any(gradient.partner)
+    for student, valid in zip(gradient.strong, targets.strong_valid, strict=True):
+        np.testing.assert_array_equal(np.any(student, axis=-1), valid)
+
+
+@pytest.mark.parametrize("method", [UNIMATCH, RCC], ids=["unimatch", "rcc"])
+def test_parts_of_a_batch_add_up_to_the_whole(method):
+    logits, targets = random_problem()
+    denominators = methods.count_pixels(targets)
+    whole = methods.loss_terms(method, logits, targets, denominators)
+    parts = [
+        methods.loss_terms(
+            method,
+            *jax.tree.map(lambda x, rows=rows: x[rows], (logits, targets)),
+            denominators,
+            parts=2,
+        )
+        for rows in (np.s_[:1], np.s_[1:])
+    ]
+    summed = jax.tree.map(jnp.add, *parts)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), summed, whole)
+
+
+def test_nothing_labelled_nothing_valid_is_zero_and_finite():
+    logits, targets = random_problem()
+    targets = dataclasses.replace(
+        targets,
+        labels=jnp.full_like(targets.labels, 255),
+        valid=np.zeros_like(targets.valid),
+        partner_valid=np.zeros_like(targets.valid),
+    )
+    for labeled_loss in methods.LABELED_LOSSES:
+        method = dataclasses.replace(RCC, labeled_loss=labeled_loss)
+        (loss, _), gradient = jax.value_and_grad(
+            lambda x, m=method: total(m, x, targets), has_aux=True
+        )(logits)
+        assert loss == 0
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
+
+
+def test_hard_example_mining_scales_with_the_images():
+    logits, targets = random_problem()
+    method = methods.Method(
+        strong_views=0,
+        feature_perturbation=False,
+        labeled_loss="ohem",
+        ohem_threshold=0.0,
+        ohem_min_kept=10,
+    )
+    _, terms = total(method, logits, methods.Targets(labels=targets.labels))
+    log_p = jax.nn.log_softmax(logits.labeled)
+    labels = np.asarray(targets.labels)
+    losses = -np.take_along_axis(log_p, np.where(labels == 255, 0, labels)[..., None], -1)[..., 0]
+    hardest = np.sort(losses[labels != 255])[-40:]
+    np.testing.assert_allclose(terms["loss_labeled"], hardest.mean(), rtol=1e-5)
+
+
+def test_boxes_become_masks_and_paste():
+    boxes = np.array([[0, 1, 2, 3], [0, 0, 0, 0]], np.int32)
+    mask = np.asarray(views.box_masks(boxes, 3, 4))
+    expected = np.zeros((2, 3, 4), bool)
+    expected[0, 0:2, 1:3] = True
+    np.testing.assert_array_equal(mask, expected)
+    own, partner = np.zeros((2, 3, 4, 3), np.uint8), np.full((2, 3, 4, 3), 7, np.uint8)
+    pasted = np.asarray(views.paste(mask, partner, own))
+    np.testing.assert_array_equal(pasted, np.where(expected[..., None], partner, own))
+
+
+def test_normalisation_is_imagenets():
+    images = np.array([[[0, 128, 255]]], np.uint8)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(views.normalize(images), (images / 255 - mean) / std, atol=1e-6)

@@ -1,0 +1,230 @@
+"""One training step of a small network: methods, devices, accumulation, EMA, the watch."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, Mesh
+
+from rcc_jax import methods, optimizer, train_state, train_step
+from rcc_jax.models import DeepLabV3Plus
+from rcc_jax.train_state import Weights
+
+NUM_CLASSES, SIZE = 5, 33
+
+
+def make_mesh(count):
+    return Mesh(np.array(jax.devices()[:count]), ("data",), axis_types=(AxisType.Auto,))
+
+
+def make_batch(method, rows=8, seed=0):
+    rng = np.random.default_rng(seed)
+
+    def image(count):
+        return rng.integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
+
+    labels = rng.integers(0, NUM_CLASSES, (rows * method.labeled_per_unlabeled, SIZE, SIZE))
+    labels[:, :3] = 255
+    batch = {"labeled": {"image": image(len(labels)), "label": labels.astype(np.uint8)}}
+    if method.strong_views:
+        names = ["weak", *(f"strong{i + 1}" for i in range(method.strong_views))]
+        for stream in ("unlabeled", "partner"):
+            valid = np.ones((rows, SIZE, SIZE), bool)
+            valid[:, rng.integers(20, SIZE) :] = False
+            batch[stream] = {"valid": valid, **{name: image(rows) for name in names}}
+        corners = np.sort(rng.integers(0, SIZE, (rows, method.strong_views, 2, 2)), axis=2)
+        batch["unlabeled"]["boxes"] = corners.reshape(rows, method.strong_views, 4).astype(np.int32)
+    return batch
+
+
+def make_method(name="rcc", **changes):
+    changes = {"confidence_threshold": 0.3, "ohem_min_kept": 300, **changes}
+    return methods.Method(**methods.PRESETS[name], **changes)
+
+
+class Setup:
+    """A small network with everything that a step needs."""
+
+    def __init__(self, method, devices=1, dtype=jnp.float32, accumulation=1, **network):
+        self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
+        self.schedule = optimizer.poly_schedule(0.05, 20)
+        self.optimizer = optimizer.sgd(self.schedule, head_multiplier=2.0)
+        self.build = lambda key: DeepLabV3Plus(
+            NUM_CLASSES,
+            "resnet18",
+            "v1",
+            width=8,
+            decoder_channels=16,
+            aspp_rates=(1, 2, 3),
+            dtype=dtype,
+            rngs=nnx.Rngs(key),
+            **network,
+        )
+        self.network = train_step.Network(
+            nnx.graphdef(nnx.eval_shape(lambda: self.build(jax.random.key(0)))), dtype
+        )
+        self.step = train_step.make_train_step(
+            self.network,
+            method,
+            self.optimizer,
+            self.schedule,
+            self.mesh,
+            accumulation=accumulation,
+        )
+
+    def state(self):
+        def create(key):
+            _, params, stats = nnx.split(self.build(key), nnx.Param, nnx.BatchStat)
+            return train_state.create(
+                Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats)),
+                self.optimizer,
+                key,
+                ema=self.method.ema_decay > 0,
+                term_names=train_step.watched_terms(self.method),
+            )
+
+        return jax.jit(create)(jax.random.key(1))
+
+    def run(self, steps):
+        state, log = self.state(), []
+        for step in range(steps):
+            state, scalars = self.step(state, make_batch(self.method, seed=step))
+            log.append(jax.device_get(scalars))
+        return jax.device_get(dataclasses.replace(state, rng=jax.random.key_data(state.rng))), log
+
+
+def relative_distance(actual, expected):
+    """Largest difference over all leaves, relative to the largest value of all leaves."""
+    actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
+    scale = max(np.abs(leaf).max() for leaf in expected)
+    return max(np.abs(a - b).max() for a, b in zip(actual, expected, strict=True)) / scale
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("supervised", {}),
+        ("rcc", {"labeled_loss": "ohem", "ema_decay": 0.9}),
+    ],
+    ids=["supervised", "rcc_ohem_ema"],
+)
+def test_eight_devices_train_like_one_in_float64(name, changes):
+    method = make_method(name, **changes)
+    with jax.enable_x64(True):
+        one, one_log = Setup(method, 1, jnp.float64).run(5)
+        eight, eight_log = Setup(method, 8, jnp.float64).run(5)
+    assert one.weights.params["classifier"]["bias"].dtype == np.float64
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), one_log, eight_log)
+    for part in ("weights", "opt_state", "ema"):
+        if getattr(one, part) is not None:
+            assert relative_distance(getattr(eight, part), getattr(one, part)) < 1e-9
+
+
+def test_eight_devices_start_like_one_in_float32():
+    one, one_log = Setup(make_method(), 1).run(1)
+    eight, eight_log = Setup(make_method(), 8).run(1)
+    assert set(one_log[0]) == {
+        "loss", "loss_labeled", "loss_strong1", "loss_strong2", "loss_perturbed",
+        "loss_consensus", "kept_ratio", "learning_rate", "gradient_norm",
+    }  # fmt: skip
+    np.testing.assert_allclose(eight_log[0]["loss"], one_log[0]["loss"], rtol=1e-5)
+    # The momentum buffer holds the first gradient, to which the same decay is added.
+    assert relative_distance(eight.opt_state, one.opt_state) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "unimatch", "cc"])
+def test_every_method_moves_the_weights_and_learns_the_batch(name):
+    setup = Setup(make_method(name))
+    state, losses = setup.state(), []
+    batch = make_batch(setup.method)
+    for _ in range(6):
+        state, scalars = setup.step(state, batch)
+        losses.append(float(scalars["loss_labeled"]))
+    assert losses[-1] < losses[0]
+    assert int(state.step) == 6
+    assert int(state.bad_step) == 0
+
+
+def test_accumulation_equals_one_part_where_batch_norm_is_frozen():
+    with jax.enable_x64(True):
+        # Dropped channels are drawn per part, so the perturbed stream is left out.
+        method = dataclasses.replace(make_method(), feature_perturbation=False)
+        whole, whole_log = Setup(method, 2, jnp.float64, freeze_bn=True).run(2)
+        parts, parts_log = Setup(method, 2, jnp.float64, accumulation=4, freeze_bn=True).run(2)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), parts_log, whole_log)
+    assert relative_distance(parts.weights, whole.weights) < 1e-9
+
+
+def test_ema_teacher_makes_the_targets_and_averages():
+    method = make_method("unimatch", ema_decay=0.5)
+    setup = Setup(method)
+    before = jax.device_get(setup.state().weights)
+    after, _ = setup.run(1)
+    # The ramp starts at 1 - 1 / (0 + 1) = 0: after the first step the average is the student.
+    jax.tree.map(np.testing.assert_array_equal, after.ema, after.weights)
+    two, _ = setup.run(2)
+    expected = jax.tree.map(lambda a, b: a + 0.5 * (b - a), after.weights, two.weights)
+    assert relative_distance(two.ema, expected) < 1e-6
+    # A teacher that always says class 0 makes the student's unlabelled loss its own.
+    state = setup.state()
+    bias = jnp.asarray([50.0, 0, 0, 0, 0])
+    params = {**state.ema.params, "classifier": {**state.ema.params["classifier"], "bias": bias}}
+    state = state.replace(ema=state.ema.replace(params=params))
+    _, scalars = setup.step(state, make_batch(method))
+    assert scalars["kept_ratio"] == 1
+    del before
+
+
+def test_statistics_move_in_the_weak_and_then_the_strong_pass():
+    setup = Setup(make_method("fixmatch"))
+    state, batch = setup.state(), make_batch(setup.method)
+    model = nnx.merge(setup.network.graphdef, state.weights.params, state.weights.stats)
+    images = train_step.views.normalize(
+        np.concatenate([batch["labeled"]["image"], batch["unlabeled"]["weak"]])
+    )
+    masks = train_step.views.box_masks(batch["unlabeled"]["boxes"][:, 0], SIZE, SIZE)
+    mixed = train_step.views.paste(
+        masks, batch["partner"]["strong1"], batch["unlabeled"]["strong1"]
+    )
+    model(images, train=True)
+    model(train_step.views.normalize(mixed), train=True)
+    expected = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+    state, _ = setup.step(state, batch)
+    assert relative_distance(state.weights.stats, expected) < 1e-5
+
+
+def test_the_first_step_that_is_not_finite_is_remembered():
+    setup = Setup(make_method("unimatch"))
+    state, _ = setup.step(setup.state(), make_batch(setup.method))
+    bias = jnp.full(NUM_CLASSES, jnp.inf)
+    params = {
+        **state.weights.params,
+        "classifier": {**state.weights.params["classifier"], "bias": bias},
+    }
+    state = state.replace(weights=state.weights.replace(params=params))
+    for _ in range(2):
+        state, _ = setup.step(state, make_batch(setup.method))
+    assert int(state.bad_step) == 2
+    assert not np.isfinite(state.bad_terms["loss_labeled"])
+
+
+def test_sgd_is_the_recipe():
+    """Weight decay before momentum on all parameters; head multiplier; poly decay."""
+    schedule = optimizer.poly_schedule(0.1, 10)
+    tx = optimizer.sgd(schedule, head_multiplier=10, momentum=0.9, weight_decay=0.01)
+    params = {"backbone": {"w": jnp.array(2.0)}, "head": {"bias": jnp.array(2.0)}}
+    state = tx.init(params)
+    expected, buffer = {"backbone": 2.0, "head": 2.0}, {"backbone": 0.0, "head": 0.0}
+    for t in range(3):
+        gradients = jax.tree.map(lambda _, g=t + 1.0: jnp.array(g), params)
+        updates, state = tx.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        for name, factor in (("backbone", 1), ("head", 10)):
+            buffer[name] = 0.9 * buffer[name] + (t + 1.0) + 0.01 * expected[name]
+            expected[name] -= 0.1 * (1 - t / 10) ** 0.9 * factor * buffer[name]
+    np.testing.assert_allclose(params["backbone"]["w"], expected["backbone"], rtol=1e-6)
+    np.testing.assert_allclose(params["head"]["bias"], expected["head"], rtol=1e-6)

@@ -1,0 +1,102 @@
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import Workdir, write_atomically
+
+
+def config(**changes):
+    return {
+        "seed": 0,
+        "class_names": ("road", "car"),
+        "data": {"root": "data", "crop_size": 321},
+        "eval": {"mode": "whole", "window": None},
+        **changes,
+    }
+
+
+def test_first_start_records_and_the_same_config_goes_on(tmp_path):
+    with Workdir.open(tmp_path / "runs" / "a", config()) as workdir:
+        recorded = json.loads(workdir.config_path.read_text())
+    assert recorded == {**config(), "class_names": ["road", "car"]}
+    with Workdir.open(tmp_path / "runs" / "a", config()) as workdir:
+        assert workdir.checkpoints_path.parent == workdir.pictures_path.parent == workdir.path
+        assert workdir.metrics_path == tmp_path / "runs" / "a" / "metrics.jsonl"
+
+
+def test_fields_that_cannot_change_the_result_may_change(tmp_path):
+    Workdir.open(tmp_path, config()).close()
+    other = config(data={"root": "/elsewhere", "crop_size": 321}, eval={"mode": "sliding"})
+    Workdir.open(tmp_path, other).close()
+    assert json.loads((tmp_path / "config.json").read_text())["data"]["root"] == "data"
+
+
+def test_another_config_is_refused_with_every_field_that_differs(tmp_path):
+    Workdir.open(tmp_path, config()).close()
+    other = config(seed=1, data={"root": "/elsewhere", "crop_size": 513}, method={"name": "rcc"})
+    with pytest.raises(ConfigError) as caught:
+        Workdir.open(tmp_path, other)
+    lines = str(caught.value).splitlines()
+    assert str(tmp_path) in lines[0]
+    assert lines[1:-1] == [
+        "  data.crop_size: 321 -> 513",
+        '  method.name: (absent) -> "rcc"',
+        "  seed: 0 -> 1",
+    ]
+    assert "another --workdir" in lines[-1]
+    # A refused start lets go of the folder.
+    Workdir.open(tmp_path, config()).close()
+
+
+def test_second_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
+    script = textwrap.dedent("""
+        import sys, time
+        from rcc_jax.workdir import Workdir
+        workdir = Workdir.open(sys.argv[1], {"seed": 0})
+        print("open", flush=True)
+        time.sleep(600)
+    """)
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout.readline() == "open\n"
+            with pytest.raises(ConfigError, match=f"process {holder.pid}"):
+                Workdir.open(tmp_path, {"seed": 0})
+            Workdir.open(tmp_path, {"seed": 0}, read_only=True).close()
+        finally:
+            holder.send_signal(signal.SIGKILL)
+    Workdir.open(tmp_path, {"seed": 0}).close()
+
+
+def test_reading_alone_makes_nothing(tmp_path):
+    with pytest.raises(ConfigError, match="no such folder"):
+        Workdir.open(tmp_path / "absent", config(), read_only=True)
+    Workdir.open(tmp_path, config(), read_only=True).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"file/run: cannot write there"):
+        Workdir.open(tmp_path / "file" / "run", config())
+
+
+def test_damaged_config_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(ConfigError, match=r"config\.json: not a JSON object"):
+        Workdir.open(tmp_path, config())
+
+
+def test_write_atomically_replaces_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    (tmp_path / ".file.txt.tmp").write_text("left by a killed run, longer than the new content")
+    write_atomically(path, "früh")
+    write_atomically(path, b"sp\xc3\xa4t")
+    assert path.read_text(encoding="utf-8") == "spät"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
