@@ -1,11 +1,11 @@
 """What is looked at before the first step, so that bad data stop a run at once."""
 
+import concurrent.futures
 import os
 from collections.abc import Iterable
 
 import numpy as np
 
-from input_pipeline import images
 from input_pipeline.errors import DataError
 from input_pipeline.labels import IGNORE
 from input_pipeline.partitions import Partition
@@ -20,11 +20,12 @@ def check_partition(partition: Partition, *, sample: int = 200) -> None:
 
     The labelled, unlabelled and validation images must be disjoint and free of duplicates, the
     files of the labelled and validation lists must exist, as must a sample of the unlabelled
-    ones, and sampled masks must hold allowed ids and have the size of their image.
+    ones; sampled images must be readable, sampled masks must hold allowed ids and have the size
+    of their image.
 
     Args:
         partition: what `open_partition` gave.
-        sample: number of masks to decode, and of unlabelled files to look for.
+        sample: number of masks to decode with their images, and of unlabelled images.
 
     Raises:
         DataError: the first fault found: the list, the entry and what to do.
@@ -42,7 +43,7 @@ def check_partition(partition: Partition, *, sample: int = 200) -> None:
     for source in (partition.labeled, partition.val, partition.unlabeled):
         if isinstance(source, FolderSource):
             _check_files(source, sample)
-    _check_masks(partition, sample)
+    _check_examples(partition, sample)
 
 
 def _check_disjoint(partition: Partition) -> None:
@@ -81,33 +82,50 @@ def _check_files(source: FolderSource, sample: int) -> None:
                     f"{path}: the file is empty (0 bytes), named in {source.name}. Copy it again, "
                     "or take it off the list."
                 )
-    if not labeled:
-        for index in _spread(len(source), sample):
-            images.read_size(source.image_path(index))
 
 
-def _check_masks(partition: Partition, sample: int) -> None:
-    used = np.zeros(256, bool)
-    checked = 0
+def _check_examples(partition: Partition, sample: int) -> None:
     val_share = min(len(partition.val), sample // 2)
     labeled_share = min(len(partition.labeled), sample - val_share)
     val_share = min(len(partition.val), sample - labeled_share)
-    for source, share in ((partition.labeled, labeled_share), (partition.val, val_share)):
-        if isinstance(source, FolderSource):
-            for index in _spread(len(source), share):
-                used[source.read_checked_label(index)] = True
+    shares = (
+        (partition.labeled, labeled_share),
+        (partition.val, val_share),
+        (partition.unlabeled, sample),
+    )
+    examples = [
+        (source, index)
+        for source, share in shares
+        if isinstance(source, FolderSource)
+        for index in _spread(len(source), share)
+    ]
+    used, checked = np.zeros(256, bool), 0
+    with concurrent.futures.ThreadPoolExecutor(8, "check") as executor:
+        for ids in executor.map(_ids_of, examples):
+            if ids is not None:
+                used |= ids
                 checked += 1
-    if not checked:
-        return
+    if checked:
+        _check_use_of_ids(used, checked, partition.labeled.name)
+
+
+def _ids_of(example: tuple[Source, int]) -> np.ndarray | None:
+    """Decodes an example; which ids its mask holds, bool [256], or None without a mask."""
+    source, index = example
+    label = source[index].get("label")
+    return None if label is None else np.bincount(label.ravel(), minlength=256) > 0
+
+
+def _check_use_of_ids(used: np.ndarray, checked: int, name: str) -> None:
     used_ids = np.flatnonzero(used).tolist()
     if used_ids == [IGNORE]:
         raise DataError(
-            f"{partition.labeled.name}: all {checked} masks that were checked hold nothing but "
+            f"{name}: all {checked} masks that were checked hold nothing but "
             f"{IGNORE} (ignored). Correct the masks, data.label_map or data.colormap."
         )
     if used_ids == [0, IGNORE]:
         raise DataError(
-            f"{partition.labeled.name}: the {checked} masks that were checked hold only 0 and "
+            f"{name}: the {checked} masks that were checked hold only 0 and "
             f"{IGNORE}, and {IGNORE} means ignored. If they are binary masks of 0 and 255, set "
             "data.label_map='0:0,255:1'."
         )

@@ -27,7 +27,9 @@ def read_bytes(path: str) -> bytes:
             "off its list."
         ) from None
     if not data:
-        raise DataError(f"{path}: the file is empty (0 bytes). Copy it again, or take it off.")
+        raise DataError(
+            f"{path}: the file is empty (0 bytes). Copy it again, or take it off its list."
+        )
     return data
 
 
@@ -65,22 +67,6 @@ def read_image(path: str) -> np.ndarray:
     except DataError:
         raise
     except Exception as error:  # Pillow raises half a dozen types for broken files.
-        raise DataError(
-            f"{path}: not a readable image ({type(error).__name__}: {error}). Copy it again, or "
-            "take it off its list."
-        ) from None
-
-
-def read_size(path: str) -> tuple[int, int]:
-    """Returns (height, width) from the header of an image file, without decoding it.
-
-    Raises:
-        DataError: not an image.
-    """
-    try:
-        with PIL.Image.open(path) as image:
-            return image.height, image.width
-    except Exception as error:  # As above.
         raise DataError(
             f"{path}: not a readable image ({type(error).__name__}: {error}). Copy it again, or "
             "take it off its list."

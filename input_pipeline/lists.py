@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections.abc import Iterator
 
 from input_pipeline.errors import DataError
 
@@ -104,21 +105,23 @@ def resolve_list(name: str, *, root: str, field: str) -> str:
     )
 
 
-def _lines(path: str, *, field: str) -> list[tuple[int, list[str]]]:
+def _lines(path: str, *, field: str) -> Iterator[tuple[int, list[str]]]:
     """The columns of every line that is not blank, with its number from 1 (CRLF, BOM: fine)."""
+    empty = True
     try:
         with open(path, encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
+            for number, line in enumerate(file, start=1):
+                columns = _split(line)
+                if columns:
+                    empty = False
+                    yield number, columns
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read as a text list: {error}. Save it as UTF-8 text with one "
             f"entry a line ({field})."
         ) from None
-    columns = ((number, _split(line)) for number, line in enumerate(lines, start=1))
-    found = [(number, parts) for number, parts in columns if parts]
-    if not found:
+    if empty:
         raise DataError(f"{path}:1: the list is empty ({field}). Write one entry a line.")
-    return found
 
 
 def _split(line: str) -> list[str]:

@@ -115,7 +115,7 @@ def _open_unlabeled(root: str, text: str, listed: set[str]) -> FolderSource:
     if not is_glob and not os.path.isdir(full):
         path = lists.resolve_list(text, root=root, field=field)
         images = lists.read_images(path, field=field)
-        return FolderSource(root, [_relative(x, root) for x in images], name=f"{field} ({path})")
+        return FolderSource(root, (_relative(x, root) for x in images), name=f"{field} ({path})")
     found = [_relative(x, root) for x in lists.find_images(text, root=root, field=field)]
     images = [image for image in found if image not in listed]
     if not images:

@@ -1,8 +1,8 @@
 """Drawn scenes for the demo: a seabed with six kinds of animals, alike in pairs.
 
-The kinds of a pair share size and colours, and shape or texture. Fish have bars across or lines
-along the body; stars have five or seven arms; shells have ribs from the hinge or rings around
-it. Colour tells pairs apart at best, the kinds of a pair never.
+The kinds of a pair share size, colours and most of their form. Fish have bars or spots, stars
+thick or thin arms, shells plain ribs or a net of ribs and rings. Colour tells pairs apart, and
+the kinds of a pair only more often than not.
 """
 
 import colorsys
@@ -16,18 +16,19 @@ SIZE = 96  # Height and width of a scene in pixels.
 CLASS_NAMES = (
     "seabed",
     "barred_fish",
-    "lined_fish",
-    "five_armed_star",
-    "seven_armed_star",
+    "spotted_fish",
+    "cushion_star",
+    "brittle_star",
     "ribbed_shell",
-    "ringed_shell",
+    "netted_shell",
 )
 _SALT = 0x5EABED
 _ROWS, _COLUMNS = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
 # Of a pair: radius in pixels, smallest and largest, and mean hue.
-_RADIUS = {"fish": (12.0, 23.0), "star": (10.0, 19.0), "shell": (9.0, 17.0)}
-_HUE = {"fish": 0.5, "star": 0.08, "shell": 0.8}
-_HUE_SPREAD = 0.09
+_RADIUS = {"fish": (18.0, 28.0), "star": (15.0, 24.0), "shell": (13.0, 21.0)}
+_HUE = {"fish": 0.53, "star": 0.1, "shell": 0.83}
+# The mean hues of a pair's kinds lie on either side, nearer than the animals of one kind spread.
+_HUE_SHIFT, _HUE_SPREAD = 0.035, 0.045
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def draw_scene(number: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng((_SALT, number))
     image = _draw_seabed(rng)
     label = np.zeros((SIZE, SIZE), np.uint8)
-    for _ in range(rng.integers(3, 8)):
+    for _ in range(rng.integers(2, 6)):
         kind = int(rng.integers(1, len(CLASS_NAMES)))
         animal = _draw_animal(rng, kind)
         _paint(image, animal, rng)
@@ -98,10 +99,11 @@ def _draw_animal(rng: np.random.Generator, kind: int) -> _Animal:
     inside, texture, relief = draw(
         rng, cosine * x + sine * y, cosine * y - sine * x, radius, second
     )
-    return _Animal(window, inside * radius, texture, relief, _HUE[shape])
+    hue = _HUE[shape] + (_HUE_SHIFT if second else -_HUE_SHIFT)
+    return _Animal(window, inside * radius, texture, relief, hue)
 
 
-def _fish(rng, u, v, radius, lined: bool):
+def _fish(rng, u, v, radius, spotted: bool):
     """A bent spindle with a tail; u runs from tail to head, both in units of the radius."""
     v = v - rng.uniform(-0.25, 0.25) * (u * u - 0.3)
     height = rng.uniform(0.36, 0.5)
@@ -109,36 +111,40 @@ def _fish(rng, u, v, radius, lined: bool):
     tail = np.minimum(np.minimum(u + 1.3, -0.72 - u), (-0.62 - u) * 0.95 - np.abs(v))
     fin = np.minimum(np.minimum(u + 0.4, 0.35 - u), v + height * 1.35 - 0.3 * np.abs(u))
     inside = np.maximum(np.maximum(body, tail), np.minimum(fin, -v))
-    across = 2 * np.pi * radius / rng.uniform(4.5, 8)
-    texture = np.sin(across * (v if lined else u) + rng.uniform(0, 2 * np.pi))
+    pitch = 2 * np.pi * radius / rng.uniform(9, 14)
+    texture = np.sin(pitch * u + rng.uniform(0, 2 * np.pi))
+    if spotted:
+        texture *= 1.6 * np.sin(pitch * v + rng.uniform(0, 2 * np.pi))
     eye = (u - 0.66) ** 2 + (v + 0.1) ** 2 < 0.012
     return inside, np.where(eye, -2, texture), 1.0 - 0.9 * (v / height) ** 2 * (body > 0)
 
 
-def _star(rng, u, v, radius, seven_armed: bool):
-    """Rounded arms around a centre, with warts."""
-    arms = 7 if seven_armed else 5
+def _star(rng, u, v, radius, brittle: bool):
+    """Five arms around a centre, with warts."""
     distance, angle = np.hypot(u, v), np.arctan2(v, u)
     angle = angle + rng.uniform(-0.4, 0.4) * distance  # Arms swing a little.
-    core = rng.uniform(0.36, 0.52)
-    arm = (0.5 + 0.5 * np.cos(arms * angle)) ** rng.uniform(0.8, 1.4)
+    core = rng.uniform(0.15, 0.28) if brittle else rng.uniform(0.5, 0.65)
+    arm = (0.5 + 0.5 * np.cos(5 * angle)) ** (
+        rng.uniform(1.3, 2) if brittle else rng.uniform(0.8, 1.2)
+    )
     inside = (core + (1 - core) * arm - distance) * 0.6
-    pitch = 2 * np.pi * radius / rng.uniform(3.5, 6.5)
+    pitch = 2 * np.pi * radius / rng.uniform(8, 12)
     texture = 1.6 * np.sin(pitch * u) * np.sin(pitch * v) - 0.2
     return inside, texture, 0.35 + 0.65 * arm + 0.3 * (1 - distance)
 
 
-def _shell(rng, u, v, radius, ringed: bool):
+def _shell(rng, u, v, radius, netted: bool):
     """A fan with a hinge at the bottom and a scalloped edge."""
     flat = rng.uniform(0.95, 1.2)
     hinge = v + 0.8
     distance, angle = np.hypot(u, hinge), np.arctan2(u, hinge)
-    ribs = rng.uniform(14, 22)
+    ribs = rng.uniform(8, 11)
     edge = 0.05 * np.cos(ribs * angle)
     body = 1 + edge - np.hypot(u * flat, v)
     inside = np.minimum(body, (hinge + 0.12) - 0.35 * np.abs(u))
-    rings = 2 * np.pi * radius / rng.uniform(3.8, 6.5)
-    texture = np.cos(rings * distance) if ringed else np.cos(ribs * angle)
+    texture = np.cos(ribs * angle)
+    if netted:
+        texture *= 1.6 * np.cos(2 * np.pi * radius / rng.uniform(8, 12) * distance)
     return inside, texture, 0.4 + 0.6 * np.clip(body * 1.6, 0, 1)
 
 
@@ -150,10 +156,10 @@ def _paint(image: np.ndarray, animal: _Animal, rng: np.random.Generator) -> None
     shadow = cv2.warpAffine(cover, shift, cover.shape[::-1])
     patch *= 1 - rng.uniform(0.1, 0.5) * cv2.GaussianBlur(shadow, (5, 5), 1.5)[..., None]
     hues = rng.normal(animal.hue, _HUE_SPREAD, 2)
-    first, second = (_color(hue, rng, saturation=(0.2, 0.8), value=(0.4, 0.95)) for hue in hues)
+    first, second = (_color(hue, rng, saturation=(0.5, 0.95), value=(0.5, 0.95)) for hue in hues)
     # Both colours are kept close, so that a texture can be faint, and apart in brightness.
-    second = 0.5 * (first + second) * float(rng.choice([0.55, 0.7, 1.35, 1.6]))
-    mixed = (0.5 + 0.5 * rng.uniform(0.65, 1.0) * animal.texture)[..., None]
+    second = 0.5 * (first + second) * float(rng.choice([0.35, 0.5, 1.6, 2.0]))
+    mixed = (0.5 + 0.5 * rng.uniform(0.75, 1.0) * animal.texture)[..., None]
     surface = first + (second - first) * mixed
     surface *= (0.55 + 0.5 * animal.relief)[..., None]
     patch += cover[..., None] * (surface - patch)
@@ -161,7 +167,7 @@ def _paint(image: np.ndarray, animal: _Animal, rng: np.random.Generator) -> None
 
 def _draw_weed(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> None:
     """Strands of weed in front of everything; they count as seabed."""
-    for _ in range(rng.integers(0, 5)):
+    for _ in range(rng.integers(0, 4)):
         steps = np.linspace(0, 1, 9)
         x = rng.uniform(0, SIZE) + rng.uniform(-18, 18) * steps
         x += rng.uniform(1, 5) * np.sin(rng.uniform(4, 9) * steps + rng.uniform(0, 6))
@@ -180,11 +186,11 @@ def _photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     light = 1 + rng.uniform(0, 0.5) * (slope - slope.mean()) + rng.uniform(0, 0.2) * _noise(rng, 7)
     image = image * (rng.uniform(0.65, 1.3) * light[..., None]).astype(np.float32)
     water = _color(rng.random(), rng, saturation=(0.2, 0.7), value=(0.3, 0.8))
-    murk = rng.uniform(0, 0.25)
+    murk = rng.uniform(0, 0.15)
     image = (1 - murk) * image + murk * water
     if rng.random() < 0.6:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 0.9))
-    noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0.01, 0.05)
+    noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0.01, 0.04)
     return (np.clip(image + noise, 0, 1) * 255).round().astype(np.uint8)
 
 

@@ -1,7 +1,7 @@
 """Random-access sources of images, with or without labels."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -42,8 +42,8 @@ class FolderSource:
     def __init__(
         self,
         root: str,
-        image_paths: Sequence[str],
-        label_paths: Sequence[str] | None = None,
+        image_paths: Iterable[str],
+        label_paths: Iterable[str] | None = None,
         *,
         reader: LabelReader | None = None,
         name: str = "",
@@ -72,15 +72,6 @@ class FolderSource:
     def label_path(self, index: int) -> str | None:
         """The file of its mask, None where unlabelled."""
         return None if self._labels is None else os.path.join(self._root, self._labels[index])
-
-    def read_checked_label(self, index: int) -> np.ndarray | None:
-        """The mask, its size compared with the header of the image, which is not decoded."""
-        size = images.read_size(self.image_path(index))
-        if self._labels is None:
-            return None
-        label = self._reader.read(self.label_path(index))
-        self._compare_sizes(index, size, label.shape)
-        return label
 
     def _compare_sizes(self, index: int, image_size: tuple, label_size: tuple) -> None:
         if tuple(image_size) != tuple(label_size):

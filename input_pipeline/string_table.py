@@ -1,5 +1,6 @@
 """A read-only sequence of strings in one block of bytes."""
 
+import array
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -16,9 +17,12 @@ class StringTable(Sequence):
     """
 
     def __init__(self, strings: Iterable[str] = ()):
-        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
-        self._ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
-        self._bytes = b"".join(encoded)
+        text, ends = bytearray(), array.array("q")
+        for string in strings:
+            text += string.encode("utf-8", "surrogateescape")
+            ends.append(len(text))
+        self._bytes = bytes(text)
+        self._ends = np.frombuffer(ends, np.int64) if ends else np.zeros(0, np.int64)
 
     def __len__(self) -> int:
         return len(self._ends)

@@ -122,7 +122,7 @@ def count_pixels(targets: Targets) -> Denominators:
     """The denominators of a (whole) batch; at least 1, so that an empty term is 0."""
 
     def count(mask):
-        return jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
+        return jnp.maximum(jnp.sum(mask), 1).astype(float)
 
     return Denominators(
         labeled=count(targets.labels != losses.IGNORED),

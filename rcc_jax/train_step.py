@@ -175,8 +175,13 @@ def _accumulate(network, method, state, batch, key, parts, mesh):
 
 def _average(ema: Weights, weights: Weights, decay: float, step: jax.Array) -> Weights:
     # The ramp lets the average forget the random start: it is a plain mean at first.
-    rate = 1 - jnp.minimum(decay, 1 - 1 / (step + 1))
-    return jax.tree.map(lambda a, b: a + rate.astype(a.dtype) * (b - a), ema, weights)
+    decay = jnp.minimum(decay, 1 - 1 / (step + 1))
+
+    def average(old, new):
+        rate = decay.astype(old.dtype)
+        return rate * old + (1 - rate) * new
+
+    return jax.tree.map(average, ema, weights)
 
 
 def _watch(state: TrainState, step: jax.Array, scalars: dict[str, jax.Array]) -> dict[str, Any]:

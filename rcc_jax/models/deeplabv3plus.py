@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rcc_jax.models.initialization import draw_uniform
 from rcc_jax.models.layers import Conv, ConvBN, dropout_channels
 from rcc_jax.models.resize import resize_bilinear
 from rcc_jax.models.resnet import ResNet
@@ -22,7 +23,6 @@ class ASPP(nnx.Module):
       rates: the three dilations in pixels.
       frozen: batch normalisation uses its running statistics in training, too.
       dtype: type of the computation.
-      rngs: source of the initial values.
 
     References:
       Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017.
@@ -36,9 +36,8 @@ class ASPP(nnx.Module):
         *,
         frozen: bool,
         dtype: Any,
-        rngs: nnx.Rngs,
     ):
-        conv_bn = functools.partial(ConvBN, frozen=frozen, dtype=dtype, rngs=rngs)
+        conv_bn = functools.partial(ConvBN, frozen=frozen, dtype=dtype)
         self.b0 = conv_bn(in_features, out_features, 1)
         self.b1 = conv_bn(in_features, out_features, 3, dilation=rates[0])
         self.b2 = conv_bn(in_features, out_features, 3, dilation=rates[1])
@@ -115,7 +114,7 @@ class DeepLabV3Plus(nnx.Module):
             freeze_bn=freeze_bn,
             rngs=rngs,
         )
-        norm = {"frozen": freeze_bn, "dtype": dtype, "rngs": rngs}
+        norm = {"frozen": freeze_bn, "dtype": dtype}
         low_channels = 3 * decoder_channels // 16
         self.head = ASPP(self.backbone.high_features, decoder_channels, aspp_rates, **norm)
         self.reduce = ConvBN(self.backbone.low_features, low_channels, 1, **norm)
@@ -127,9 +126,8 @@ class DeepLabV3Plus(nnx.Module):
         )
         # In at least float32: a bfloat16 logit near 10 has steps of 1/16, too coarse to rank.
         logits_dtype = jnp.promote_types(dtype, jnp.float32)
-        self.classifier = Conv(
-            decoder_channels, num_classes, 1, bias=True, dtype=logits_dtype, rngs=rngs
-        )
+        self.classifier = Conv(decoder_channels, num_classes, 1, bias=True, dtype=logits_dtype)
+        draw_uniform([self.head, self.reduce, *self.fuse, self.classifier], rngs.params())
 
     def __call__(
         self, images: jax.Array, *, train: bool, perturb_rngs: nnx.Rngs | None = None

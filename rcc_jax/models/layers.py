@@ -6,22 +6,18 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-# He et al. 2015, counted over the outgoing connections: the usual start of a ResNet.
-HE_NORMAL_FAN_OUT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
-# Uniform in +-1/sqrt(fan in), what a PyTorch convolution starts from when nothing else is said.
-UNIFORM_FAN_IN = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
 
 def param_dtype(dtype: Any) -> Any:
     """Type in which parameters and statistics live: float32, or float64 where that is computed."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
-class Conv(nnx.Conv):
+class Conv(nnx.Module):
     """Square convolution with symmetric padding that keeps the size at stride 1.
 
     XLA's 'SAME' pads one more row at the bottom than at the top when stride 2 meets an even size,
     which shifts every feature against weights trained in PyTorch; hence the explicit padding.
+    Kernel and bias are zeros until `initialization` draws them.
 
     Args:
       in_features: channels of the input.
@@ -29,10 +25,8 @@ class Conv(nnx.Conv):
       kernel: side of the square kernel, odd.
       stride: step of the kernel in pixels.
       dilation: distance of neighbouring kernel taps in pixels.
-      bias: adds a learned bias, which starts uniform in +-1/sqrt(fan in).
-      init: initialiser of the kernel.
-      dtype: type of the computation.
-      rngs: source of the initial values.
+      bias: adds a learned bias.
+      dtype: type of the computation and of the result.
     """
 
     def __init__(
@@ -44,31 +38,31 @@ class Conv(nnx.Conv):
         stride: int = 1,
         dilation: int = 1,
         bias: bool = False,
-        init: Any = UNIFORM_FAN_IN,
-        dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        dtype: Any,
     ):
-        padding = dilation * (kernel // 2)
-        super().__init__(
-            in_features,
-            out_features,
-            (kernel, kernel),
-            strides=stride,
-            padding=((padding, padding), (padding, padding)),
-            kernel_dilation=dilation,
-            use_bias=bias,
-            kernel_init=init,
-            dtype=dtype,
-            param_dtype=param_dtype(dtype),
-            rngs=rngs,
+        inner = param_dtype(dtype)
+        self.kernel = nnx.Param(jnp.zeros((kernel, kernel, in_features, out_features), inner))
+        self.bias = nnx.Param(jnp.zeros((out_features,), inner)) if bias else None
+        self.stride = stride
+        self.dilation = dilation
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolves [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
+        kernel = self.kernel[...].astype(self.dtype)
+        padding = self.dilation * (kernel.shape[0] // 2)
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel,
+            (self.stride, self.stride),
+            ((padding, padding), (padding, padding)),
+            rhs_dilation=(self.dilation, self.dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        if bias:
-            bound = (in_features * kernel * kernel) ** -0.5
-            shape, dtype = (out_features,), param_dtype(dtype)
-            self.bias = nnx.Param(jax.random.uniform(rngs.params(), shape, dtype, -bound, bound))
+        return y if self.bias is None else y + _last_axis(self.bias[...].astype(self.dtype))
 
 
-class BatchNorm(nnx.BatchNorm):
+class BatchNorm(nnx.Module):
     """Batch normalisation over batch and space, with everything inside in at least float32.
 
     The running statistics move by a tenth each step (PyTorch's momentum 0.1); the running variance
@@ -78,30 +72,39 @@ class BatchNorm(nnx.BatchNorm):
       features: number of channels.
       frozen: uses the running statistics while training, too, and leaves them as they are.
       dtype: type of the result.
-      rngs: source of the initial values.
+
+    References:
+      Ioffe and Szegedy, "Batch Normalization", ICML 2015.
     """
 
-    def __init__(self, features: int, *, frozen: bool, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, features: int, *, frozen: bool, dtype: Any):
         inner = param_dtype(dtype)
-        super().__init__(
-            features,
-            momentum=0.9,
-            epsilon=1e-5,
-            use_fast_variance=False,
-            dtype=inner,
-            param_dtype=inner,
-            rngs=rngs,
-        )
-        # Flax keeps float32 statistics for a float64 layer, so their type would change on update.
+        self.scale = nnx.Param(jnp.ones((features,), inner))
+        self.bias = nnx.Param(jnp.zeros((features,), inner))
         self.mean = nnx.BatchStat(jnp.zeros((features,), inner))
         self.var = nnx.BatchStat(jnp.ones((features,), inner))
         self.frozen = frozen
-        self.result_dtype = dtype
+        self.dtype = dtype
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises `x` [..., C]; in training (unless frozen) by its own statistics."""
-        running = self.frozen or not train
-        return super().__call__(x, use_running_average=running).astype(self.result_dtype)
+        """Normalises `x` [B, H, W, C]; in training (unless frozen) by its own statistics."""
+        x = x.astype(self.scale.dtype)
+        if train and not self.frozen:
+            mean = jnp.mean(x, axis=(0, 1, 2))
+            # Not E[x^2] - E[x]^2, which cancels where the mean is large.
+            var = jnp.mean(jnp.square(x - _last_axis(mean)), axis=(0, 1, 2))
+            # `variable[...] = value` would put a scatter into the program, and trace slowly.
+            self.mean.set_value(0.9 * self.mean[...] + 0.1 * mean)
+            self.var.set_value(0.9 * self.var[...] + 0.1 * var)
+        else:
+            mean, var = self.mean[...], self.var[...]
+        factor = jax.lax.rsqrt(var + 1e-5) * self.scale[...]
+        y = (x - _last_axis(mean)) * _last_axis(factor) + _last_axis(self.bias[...])
+        return y.astype(self.dtype)
+
+
+def _last_axis(channels: jax.Array) -> jax.Array:
+    return channels.reshape(1, 1, 1, -1)
 
 
 class ConvBN(nnx.Module):
@@ -116,23 +119,14 @@ class ConvBN(nnx.Module):
         stride: int = 1,
         dilation: int = 1,
         relu: bool = True,
-        init: Any = UNIFORM_FAN_IN,
         frozen: bool,
         dtype: Any,
-        rngs: nnx.Rngs,
     ):
         self.relu = relu
         self.conv = Conv(
-            in_features,
-            out_features,
-            kernel,
-            stride=stride,
-            dilation=dilation,
-            init=init,
-            dtype=dtype,
-            rngs=rngs,
+            in_features, out_features, kernel, stride=stride, dilation=dilation, dtype=dtype
         )
-        self.bn = BatchNorm(out_features, frozen=frozen, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(out_features, frozen=frozen, dtype=dtype)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = self.bn(self.conv(x), train=train)

@@ -86,7 +86,8 @@ def load_torch(
         if not np.isfinite(state[name]).all():
             raise ValueError(f"{path}: {name} has values that are not finite; get the file again")
     for name, variable in variables.items():
-        variable[...] = jnp.asarray(torch_names.from_torch_layout(state[name]), variable.dtype)
+        value = torch_names.from_torch_layout(state[name])
+        variable.set_value(jnp.asarray(value, variable.dtype))
     return Summary(
         path=os.fspath(path),
         format=state_dict_files.file_format(path),
@@ -156,6 +157,8 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
     variables, _, unused = match(model, path, shapes, absent, ("fc",))
     dtypes = sorted({state[k].dtype.name for k in variables})
     settings = {"backbone": backbone, "stem": contents.stem, "pretrained": os.fspath(path)}
+    if absent:
+        settings["allow_missing"] = ",".join(absent)
     lines = [
         f"file     {path}",
         f"sha256   {state_dict_files.sha256(path)}",
@@ -166,8 +169,6 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
     if unused:
         lines.append(f"unused   {', '.join(unused)}")
     lines.append("fits     " + " ".join(f"--config.model.{k}={v}" for k, v in settings.items()))
-    if absent:
-        lines.append(f'         --config.model.allow_missing="{absent!r}"  (starts from random)')
     return "\n".join(lines)
 
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rcc_jax.models.layers import HE_NORMAL_FAN_OUT, BatchNorm, Conv, ConvBN, max_pool
+from rcc_jax.models.initialization import draw_he_normal
+from rcc_jax.models.layers import BatchNorm, Conv, ConvBN, max_pool
 
 
 class BasicBlock(nnx.Module):
@@ -24,15 +25,14 @@ class BasicBlock(nnx.Module):
         dilation: int,
         frozen: bool,
         dtype: Any,
-        rngs: nnx.Rngs,
     ):
-        conv = functools.partial(Conv, init=HE_NORMAL_FAN_OUT, dtype=dtype, rngs=rngs)
-        norm = functools.partial(BatchNorm, planes, frozen=frozen, dtype=dtype, rngs=rngs)
+        conv = functools.partial(Conv, dtype=dtype)
+        norm = functools.partial(BatchNorm, planes, frozen=frozen, dtype=dtype)
         self.conv1 = conv(in_features, planes, 3, stride=stride, dilation=dilation)
         self.bn1 = norm()
         self.conv2 = conv(planes, planes, 3, dilation=dilation)
         self.bn2 = norm()
-        self.downsample = _shortcut(in_features, planes, stride, frozen, dtype, rngs)
+        self.downsample = _shortcut(in_features, planes, stride, frozen, dtype)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         y = nnx.relu(self.bn1(self.conv1(x), train=train))
@@ -54,10 +54,9 @@ class Bottleneck(nnx.Module):
         dilation: int,
         frozen: bool,
         dtype: Any,
-        rngs: nnx.Rngs,
     ):
-        conv = functools.partial(Conv, init=HE_NORMAL_FAN_OUT, dtype=dtype, rngs=rngs)
-        norm = functools.partial(BatchNorm, frozen=frozen, dtype=dtype, rngs=rngs)
+        conv = functools.partial(Conv, dtype=dtype)
+        norm = functools.partial(BatchNorm, frozen=frozen, dtype=dtype)
         out_features = planes * self.expansion
         self.conv1 = conv(in_features, planes, 1)
         self.bn1 = norm(planes)
@@ -65,7 +64,7 @@ class Bottleneck(nnx.Module):
         self.bn2 = norm(planes)
         self.conv3 = conv(planes, out_features, 1)
         self.bn3 = norm(out_features)
-        self.downsample = _shortcut(in_features, out_features, stride, frozen, dtype, rngs)
+        self.downsample = _shortcut(in_features, out_features, stride, frozen, dtype)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         y = nnx.relu(self.bn1(self.conv1(x), train=train))
@@ -75,7 +74,7 @@ class Bottleneck(nnx.Module):
 
 
 def _shortcut(
-    in_features: int, out_features: int, stride: int, frozen: bool, dtype: Any, rngs: nnx.Rngs
+    in_features: int, out_features: int, stride: int, frozen: bool, dtype: Any
 ) -> ConvBN | None:
     if stride == 1 and in_features == out_features:
         return None
@@ -85,10 +84,8 @@ def _shortcut(
         1,
         stride=stride,
         relu=False,
-        init=HE_NORMAL_FAN_OUT,
         frozen=frozen,
         dtype=dtype,
-        rngs=rngs,
     )
 
 
@@ -154,14 +151,12 @@ class ResNet(nnx.Module):
         self.stem_name = stem
         self.remat = remat
         self.freeze_bn = freeze_bn
-        norm = {"frozen": freeze_bn, "dtype": dtype, "rngs": rngs}
+        norm = {"frozen": freeze_bn, "dtype": dtype}
         features = 3
         self.stem = nnx.List([])
         for kernel, stride, units in STEMS[stem]:
             out = units * width
-            self.stem.append(
-                ConvBN(features, out, kernel, stride=stride, init=HE_NORMAL_FAN_OUT, **norm)
-            )
+            self.stem.append(ConvBN(features, out, kernel, stride=stride, **norm))
             features = out
         block, counts = ARCHITECTURES[name]
         dilation = 1
@@ -187,6 +182,7 @@ class ResNet(nnx.Module):
             setattr(self, f"layer{stage + 1}", blocks)
         self.low_features = width * block.expansion
         self.high_features = features
+        draw_he_normal([self], rngs.params())
 
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         """Features of the four stages of images [B, H, W, 3], at strides 4, 8, 8 to 16, 8 or 16."""
@@ -197,12 +193,12 @@ class ResNet(nnx.Module):
         moving = train and not self.freeze_bn
         for blocks in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in blocks:
-                x = _rematerialised(block, x, moving) if self.remat else block(x, train=moving)
+                x = rematerialised(block, x, moving) if self.remat else block(x, train=moving)
             stages.append(x)
         return tuple(stages)
 
 
-def _rematerialised(block: nnx.Module, x: jax.Array, train: bool) -> jax.Array:
+def rematerialised(block: nnx.Module, x: jax.Array, train: bool) -> jax.Array:
     """Runs a block of which the backward pass keeps only the input; its statistics still move."""
     graphdef, params, stats = nnx.split(block, nnx.Param, nnx.BatchStat)
 

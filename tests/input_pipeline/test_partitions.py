@@ -107,6 +107,10 @@ def test_files_that_cannot_be_used(folder):
     folder.write("i/6.jpg", "not an image")
     with pytest.raises(DataError, match=r"i/6\.jpg: not a readable image"):
         check_partition(folder.open())
+    path = folder.root / "i/4.jpg"
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(DataError, match=r"i/4\.jpg: not a readable image"):
+        check_partition(folder.open())
     folder.write("i/6.jpg", "")
     with pytest.raises(DataError, match=r"i/6\.jpg: the file is empty"):
         check_partition(folder.open())

@@ -120,7 +120,7 @@ def test_strong_views_keep_geometry_and_do_not_depend_on_their_number():
         for name in ("strong1", "strong2"):
             # Colours and sharpness change, but every edge stays where it is.
             gray = [two[key].mean(2)[two["valid"]] for key in ("weak", name)]
-            assert np.corrcoef(gray)[0, 1] > 0.85
+            assert np.corrcoef(gray)[0, 1] > 0.5
     assert equal < 8  # Both may be left as they are.
 
 

@@ -1,6 +1,7 @@
 """One training step of a small network: methods, devices, accumulation, EMA, the watch."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jax.sharding import AxisType, Mesh
 
 from rcc_jax import methods, optimizer, train_state, train_step
 from rcc_jax.models import DeepLabV3Plus
+from rcc_jax.models.layers import BatchNorm, dropout_channels
 from rcc_jax.train_state import Weights
 
 NUM_CLASSES, SIZE = 5, 33
@@ -27,9 +29,10 @@ def make_batch(method, rows=8, seed=0):
     def image(count):
         return rng.integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
 
-    labels = rng.integers(0, NUM_CLASSES, (rows * method.labeled_per_unlabeled, SIZE, SIZE))
+    labeled = image(rows * method.labeled_per_unlabeled)
+    labels = labeled[..., 0] // (256 // NUM_CLASSES + 1)
     labels[:, :3] = 255
-    batch = {"labeled": {"image": image(len(labels)), "label": labels.astype(np.uint8)}}
+    batch = {"labeled": {"image": labeled, "label": labels}}
     if method.strong_views:
         names = ["weak", *(f"strong{i + 1}" for i in range(method.strong_views))]
         for stream in ("unlabeled", "partner"):
@@ -46,24 +49,47 @@ def make_method(name="rcc", **changes):
     return methods.Method(**methods.PRESETS[name], **changes)
 
 
-class Setup:
-    """A small network with everything that a step needs."""
+class SmallNetwork(nnx.Module):
+    """Two convolutions with BatchNorm between, called like the real network."""
 
-    def __init__(self, method, devices=1, dtype=jnp.float32, accumulation=1, **network):
+    def __init__(self, dtype, freeze_bn, rngs):
+        types = {"dtype": dtype, "param_dtype": dtype, "rngs": rngs}
+        self.backbone = nnx.Conv(3, 12, (3, 3), use_bias=False, **types)
+        self.norm = BatchNorm(12, frozen=freeze_bn, dtype=dtype)
+        self.classifier = nnx.Conv(12, NUM_CLASSES, (3, 3), **types)
+
+    def __call__(self, images, *, train, perturb_rngs=None):
+        features = nnx.relu(self.norm(self.backbone(images), train=train))
+        if perturb_rngs is None:
+            return self.classifier(features)
+        dropped = dropout_channels(features, perturb_rngs.dropout())
+        return train_step.separate(self.classifier(train_step.interleave(features, dropped)))
+
+
+@functools.cache
+def initial_weights(build):
+    """Parameters and statistics as numpy; one call is slow, so a test makes few."""
+
+    def create(key):
+        _, params, stats = nnx.split(build(key), nnx.Param, nnx.BatchStat)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+    create = jax.jit(create) if build is deeplab else create
+    return jax.device_get(create(jax.random.key(1)))
+
+
+def small(key, *, dtype, freeze_bn=False):
+    return SmallNetwork(dtype, freeze_bn, nnx.Rngs(key))
+
+
+class Setup:
+    """A network with everything that a step needs."""
+
+    def __init__(self, method, devices=1, dtype=jnp.float32, accumulation=1, build=None, **network):
         self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
         self.schedule = optimizer.poly_schedule(0.05, 20)
         self.optimizer = optimizer.sgd(self.schedule, head_multiplier=2.0)
-        self.build = lambda key: DeepLabV3Plus(
-            NUM_CLASSES,
-            "resnet18",
-            "v1",
-            width=8,
-            decoder_channels=16,
-            aspp_rates=(1, 2, 3),
-            dtype=dtype,
-            rngs=nnx.Rngs(key),
-            **network,
-        )
+        self.build = build or functools.partial(small, dtype=dtype, **network)
         self.network = train_step.Network(
             nnx.graphdef(nnx.eval_shape(lambda: self.build(jax.random.key(0)))), dtype
         )
@@ -77,17 +103,14 @@ class Setup:
         )
 
     def state(self):
-        def create(key):
-            _, params, stats = nnx.split(self.build(key), nnx.Param, nnx.BatchStat)
-            return train_state.create(
-                Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats)),
-                self.optimizer,
-                key,
-                ema=self.method.ema_decay > 0,
-                term_names=train_step.watched_terms(self.method),
-            )
-
-        return jax.jit(create)(jax.random.key(1))
+        params, stats = initial_weights(self.build)
+        return train_state.create(
+            Weights(*jax.tree.map(jnp.asarray, (params, stats))),
+            self.optimizer,
+            jax.random.key(1),
+            ema=self.method.ema_decay > 0,
+            term_names=train_step.watched_terms(self.method),
+        )
 
     def run(self, steps):
         state, log = self.state(), []
@@ -124,9 +147,22 @@ def test_eight_devices_train_like_one_in_float64(name, changes):
             assert relative_distance(getattr(eight, part), getattr(one, part)) < 1e-9
 
 
+def deeplab(key):
+    return DeepLabV3Plus(
+        NUM_CLASSES,
+        "resnet18",
+        "v1",
+        width=8,
+        decoder_channels=16,
+        aspp_rates=(1, 2, 3),
+        rngs=nnx.Rngs(key),
+    )
+
+
 def test_eight_devices_start_like_one_in_float32():
-    one, one_log = Setup(make_method(), 1).run(1)
-    eight, eight_log = Setup(make_method(), 8).run(1)
+    """The real network; its first step, since BatchNorm amplifies rounding from there on."""
+    one, one_log = Setup(make_method(), 1, build=deeplab).run(1)
+    eight, eight_log = Setup(make_method(), 8, build=deeplab).run(1)
     assert set(one_log[0]) == {
         "loss", "loss_labeled", "loss_strong1", "loss_strong2", "loss_perturbed",
         "loss_consensus", "kept_ratio", "learning_rate", "gradient_norm",
@@ -141,11 +177,11 @@ def test_every_method_moves_the_weights_and_learns_the_batch(name):
     setup = Setup(make_method(name))
     state, losses = setup.state(), []
     batch = make_batch(setup.method)
-    for _ in range(6):
+    for _ in range(20):
         state, scalars = setup.step(state, batch)
         losses.append(float(scalars["loss_labeled"]))
-    assert losses[-1] < losses[0]
-    assert int(state.step) == 6
+    assert losses[-1] < 0.8 * losses[0]
+    assert int(state.step) == 20
     assert int(state.bad_step) == 0
 
 
@@ -162,7 +198,6 @@ def test_accumulation_equals_one_part_where_batch_norm_is_frozen():
 def test_ema_teacher_makes_the_targets_and_averages():
     method = make_method("unimatch", ema_decay=0.5)
     setup = Setup(method)
-    before = jax.device_get(setup.state().weights)
     after, _ = setup.run(1)
     # The ramp starts at 1 - 1 / (0 + 1) = 0: after the first step the average is the student.
     jax.tree.map(np.testing.assert_array_equal, after.ema, after.weights)
@@ -176,7 +211,6 @@ def test_ema_teacher_makes_the_targets_and_averages():
     state = state.replace(ema=state.ema.replace(params=params))
     _, scalars = setup.step(state, make_batch(method))
     assert scalars["kept_ratio"] == 1
-    del before
 
 
 def test_statistics_move_in_the_weak_and_then_the_strong_pass():

@@ -1,5 +1,7 @@
 """Small networks with weights drawn by numpy: building one compiles nothing."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,15 +24,21 @@ def draw(path, leaf, rng):
     return jnp.asarray(value, leaf.dtype)
 
 
-def build(seed=0, **arguments):
-    """A network with random weights, statistics away from 0 and 1 as after training."""
+@functools.cache
+def drawn(seed, double, **arguments):
+    """Graph definition and values; `double` only tells runs with jax_enable_x64 apart."""
     abstract = nnx.eval_shape(lambda: DeepLabV3Plus(**SMALL | arguments, rngs=nnx.Rngs(0)))
     graphdef, state = nnx.split(abstract)
     rng = np.random.default_rng(seed)
     values = jax.tree_util.tree_map_with_path(
         lambda path, leaf: draw(path, leaf, rng), nnx.to_pure_dict(state)
     )
-    return nnx.merge(graphdef, values)
+    return graphdef, values
+
+
+def build(seed=0, **arguments):
+    """A network with random weights, statistics away from 0 and 1 as after training."""
+    return nnx.merge(*drawn(seed, jax.config.jax_enable_x64, **arguments))
 
 
 @pytest.fixture

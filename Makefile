@@ -1,0 +1,51 @@
+# Everything below sets itself up: PYTHON is the interpreter to start from, VENV what it makes.
+PYTHON ?= python3
+VENV ?= .venv/$(notdir $(PYTHON))
+JOBS ?= 2
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/installed
+
+.PHONY: help setup demo demo-table test test-slow lint format bench clean
+
+help:
+	@echo "make demo        trains on the labels alone and with RCC, compares, draws pictures"
+	@echo "make demo-table  the same for 3 methods x 3 seeds; writes benchmarks/results/demo.json"
+	@echo "make test        lint and tests         make test PYTHON=python3.13  with another Python"
+	@echo "make test-slow   the tests that take minutes"
+	@echo "make lint        style                  make format  mends it"
+	@echo "make bench       benchmarks at a small size"
+
+$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+setup: $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/python benchmarks/demo.py --methods=supervised,rcc --seeds=0
+
+demo-table: $(INSTALLED)
+	$(BIN)/python benchmarks/demo.py --methods=supervised,unimatch,rcc --seeds=0,1,2 \
+	  --results=benchmarks/results/demo.json
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/consensus_overhead.py --size=small
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache
