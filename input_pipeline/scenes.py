@@ -1,8 +1,8 @@
 """Drawn scenes for the demo: a seabed with six kinds of animals, alike in pairs.
 
-The kinds of a pair share size, colours and most of their form. Fish have bars or spots, stars
-thick or thin arms, shells plain ribs or a net of ribs and rings. Colour tells pairs apart, and
-the kinds of a pair only more often than not.
+The kinds of a pair share size and brightness and most of their form: fish have bars or spots,
+stars thick or thin arms, shells plain ribs or a net of ribs and rings. Hue and brightness tell
+pairs apart; the hues of a pair's kinds overlap.
 """
 
 import colorsys
@@ -24,11 +24,12 @@ CLASS_NAMES = (
 )
 _SALT = 0x5EABED
 _ROWS, _COLUMNS = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-# Of a pair: radius in pixels, smallest and largest, and mean hue.
+# Of a pair: radius in pixels, smallest and largest; mean hue; brightness of the colour.
 _RADIUS = {"fish": (18.0, 28.0), "star": (15.0, 24.0), "shell": (13.0, 21.0)}
-_HUE = {"fish": 0.53, "star": 0.1, "shell": 0.83}
-# The mean hues of a pair's kinds lie on either side, nearer than the animals of one kind spread.
-_HUE_SHIFT, _HUE_SPREAD = 0.035, 0.045
+_HUE = {"fish": 0.6, "star": 0.15, "shell": 0.9}
+_VALUE = {"fish": (0.3, 0.5), "star": (0.85, 1.0), "shell": (0.55, 0.75)}
+# The mean hues of a pair's kinds lie on either side, as far apart as the animals of one kind.
+_HUE_SHIFT, _HUE_SPREAD = 0.045, 0.045
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,8 @@ class _Animal:
     inside: np.ndarray
     texture: np.ndarray  # -1 .. 1, between the two colours.
     relief: np.ndarray  # About 0 .. 1, brightness of the form.
-    hue: float
+    hue: float  # Mean hue, a fraction of the circle.
+    value: tuple[float, float]  # Brightness of the colour, smallest and largest.
 
 
 def draw_scene(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +102,7 @@ def _draw_animal(rng: np.random.Generator, kind: int) -> _Animal:
         rng, cosine * x + sine * y, cosine * y - sine * x, radius, second
     )
     hue = _HUE[shape] + (_HUE_SHIFT if second else -_HUE_SHIFT)
-    return _Animal(window, inside * radius, texture, relief, hue)
+    return _Animal(window, inside * radius, texture, relief, hue, _VALUE[shape])
 
 
 def _fish(rng, u, v, radius, spotted: bool):
@@ -156,9 +158,9 @@ def _paint(image: np.ndarray, animal: _Animal, rng: np.random.Generator) -> None
     shadow = cv2.warpAffine(cover, shift, cover.shape[::-1])
     patch *= 1 - rng.uniform(0.1, 0.5) * cv2.GaussianBlur(shadow, (5, 5), 1.5)[..., None]
     hues = rng.normal(animal.hue, _HUE_SPREAD, 2)
-    first, second = (_color(hue, rng, saturation=(0.5, 0.95), value=(0.5, 0.95)) for hue in hues)
-    # Both colours are kept close, so that a texture can be faint, and apart in brightness.
-    second = 0.5 * (first + second) * float(rng.choice([0.35, 0.5, 1.6, 2.0]))
+    first, second = (_color(hue, rng, saturation=(0.5, 0.95), value=animal.value) for hue in hues)
+    # The texture is a darker shade, so that the brightness of a pair stays its own.
+    second = 0.5 * (first + second) * float(rng.uniform(0.3, 0.6))
     mixed = (0.5 + 0.5 * rng.uniform(0.75, 1.0) * animal.texture)[..., None]
     surface = first + (second - first) * mixed
     surface *= (0.55 + 0.5 * animal.relief)[..., None]
