@@ -45,7 +45,7 @@ test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/consensus_overhead.py --size=small
+	$(BIN)/python benchmarks/step_overhead.py --size=small
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache

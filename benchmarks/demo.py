@@ -14,7 +14,6 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
 
 import environment
 import numpy as np
@@ -33,9 +32,8 @@ def run_name(method: str, seed: int) -> str:
     return f"demo-method={method},seed={seed}"
 
 
-def train(folder: pathlib.Path, method: str, seed: int) -> float:
-    """Trains one method and returns the seconds it took."""
-    start = time.monotonic()
+def train(folder: pathlib.Path, method: str, seed: int) -> None:
+    """Trains one method, or goes on with it."""
     command = [
         sys.executable,
         str(REPOSITORY / "main.py"),
@@ -44,7 +42,6 @@ def train(folder: pathlib.Path, method: str, seed: int) -> float:
     ]
     print(f"\n== {method}, seed {seed}", flush=True)
     subprocess.run(command, check=True, cwd=REPOSITORY)
-    return time.monotonic() - start
 
 
 def read_scores(workdir: pathlib.Path) -> dict:
@@ -120,9 +117,9 @@ def main() -> None:
     results: dict[str, list[dict]] = {method: [] for method in methods}
     for seed in seeds:
         for method in methods:
-            seconds = train(arguments.folder, method, seed)
+            train(arguments.folder, method, seed)
             scores = read_scores(arguments.folder / run_name(method, seed))
-            results[method].append({"seed": seed, "seconds": round(seconds, 1), **scores})
+            results[method].append({"seed": seed, **scores})
     picture = draw(arguments.folder, methods, seeds[0])
     if arguments.results:
         record = {**environment.describe(), "config": "configs/demo.py", "results": results}

@@ -31,13 +31,14 @@ def test_shapes_types_and_ids(drawn):
 
 
 def test_every_class_is_in_a_few_scenes_and_none_rules(drawn):
-    for start in range(0, 144, 12):  # Twelve labelled scenes show every class.
-        present = {int(k) for _, label in drawn[start : start + 12] for k in np.unique(label)}
+    for start in (0, 25, 50, 75, 100, 125):  # The demo's ten labelled scenes come first.
+        count = 10 if start == 0 else 25
+        present = {int(k) for _, label in drawn[start : start + count] for k in np.unique(label)}
         assert present == set(range(7))
     share = np.bincount(np.concatenate([label.ravel() for _, label in drawn]), minlength=7)
     share = share / share.sum()
-    assert 0.6 < share[0] < 0.85
-    assert share[1:].min() > 0.02
+    assert 0.65 < share[0] < 0.85
+    assert share[1:].min() > 0.015
     assert share[1:].max() < 2.5 * share[1:].min()
 
 
@@ -52,4 +53,4 @@ def test_colour_tells_the_kinds_of_a_pair_apart_at_times_only(drawn):
         for channel in range(3):
             spread = np.sqrt((one[:, channel].var() + other[:, channel].var()) / 2)
             gap = abs(one[:, channel].mean() - other[:, channel].mean())
-            assert gap < 2 * spread, (first, channel)
+            assert gap < 3 * spread, (first, channel)
