@@ -5,12 +5,14 @@ python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.
 python main.py --mode=eval --config=configs/demo.py --checkpoint=best
 """
 
+import difflib
 import pathlib
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from configs import common
 from input_pipeline.errors import DataError
 from rcc_jax.errors import ConfigError
 
@@ -37,15 +39,39 @@ def _fail(message: object, exit_code: int = BAD_INPUT) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
-    except (flags.Error, ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
-        _fail(f"{error.args[0] if error.args else error}")
-    except OSError as error:
-        _fail(f"--config: cannot read {error.filename or error}; name a file below configs/.")
+        if _CONFIG.value is None:
+            _fail("--config is missing; for instance --config=configs/demo.py.")
+        # ml_collections keeps quiet about a file that it cannot read until a field is wanted.
+        _CONFIG.value.keys()
+    except OSError:
+        given = [argument for argument in argv if argument.lstrip("-").startswith("config=")]
+        _fail(f"{given[0] if given else '--config'}: no such file; one is configs/demo.py.")
+    except (AttributeError, KeyError) as error:
+        _fail(_unknown_field(argv) or error)
+    except (flags.Error, ConfigError, SyntaxError, TypeError, ValueError) as error:
+        _fail(error)
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
-    if _CONFIG.value is None:
-        _fail("--config is missing; for instance --config=configs/demo.py.")
     return rest
+
+
+def _unknown_field(argv: list[str]) -> str | None:
+    """Message on the first --config.FIELD that no configuration has, with the nearest one."""
+    known = [
+        f"{group}.{name}"
+        for group, fields in common.get_config().to_dict().items()
+        for name in (fields if isinstance(fields, dict) else ())
+    ] + list(common.get_config())
+    for argument in argv:
+        flag = argument.partition("=")[0]
+        field = flag.partition("config.")[2]
+        if flag.lstrip("-").startswith("config.") and field not in known:
+            same_name = [name for name in known if name.split(".")[-1] == field.split(".")[-1]]
+            close = same_name or difflib.get_close_matches(field, known, n=1)
+            hint = " or ".join(f"--config.{name}" for name in close)
+            hint = f"did you mean {hint}?" if close else "see configs/common.py."
+            return f"{flag}: there is no such field; {hint}"
+    return None
 
 
 def _workdir() -> str:
@@ -80,6 +106,8 @@ def main(_) -> None:
     except Interrupted as stop:
         print(stop, file=sys.stderr, flush=True)
         sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on after the last checkpoint.", exit_code=130)
 
 
 if __name__ == "__main__":

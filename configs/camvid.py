@@ -19,11 +19,11 @@ CLASS_NAMES = (
 
 def get_config(arguments=None):
     chosen = common.parse_arguments(
-        arguments, partition="1_8", method="rcc", backbone="resnet50", seed="0"
+        arguments, partition="1_8", method="rcc", backbone="resnet50", seed=0
     )
     partition = common.choose(chosen["partition"], PARTITIONS, "partition")
     config = common.get_config()
-    config.seed = int(chosen["seed"])
+    config.seed = chosen["seed"]
     config.data.root = "data/camvid"
     config.data.labeled = f"splits/{partition}/labeled.txt"
     config.data.unlabeled = f"splits/{partition}/unlabeled.txt"

@@ -146,13 +146,13 @@ def parse_arguments(text: str | None, **defaults) -> dict:
 
     Args:
       text: `VALUE,key=value,...`; a value without a key belongs to the first default.
-      **defaults: what is known, with the value where it is not given.
+      **defaults: what is known, with the value where it is not given; a number takes a number.
 
     Returns:
-      One string per name in `defaults`.
+      One value per name in `defaults`, of the type of its default.
 
     Raises:
-      ConfigError: for an unknown key.
+      ConfigError: for an unknown key, or a value of another type.
     """
     found = dict(defaults)
     for position, item in enumerate(filter(None, (text or "").split(","))):
@@ -161,12 +161,17 @@ def parse_arguments(text: str | None, **defaults) -> dict:
             key, value = next(iter(defaults)), item
         elif not separator or key not in defaults:
             close = difflib.get_close_matches(key, defaults, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f"; did you mean {close[0]!r}?" if close else "."
             raise ConfigError(
                 f"--config argument {item!r} is not known{hint} "
                 f"Known are {', '.join(f'{name}=...' for name in defaults)}."
             )
-        found[key] = value
+        try:
+            found[key] = type(defaults[key])(value)
+        except ValueError:
+            raise ConfigError(
+                f"--config argument {item!r} must be a number, such as {key}={defaults[key]}."
+            ) from None
     return found
 
 

@@ -12,9 +12,9 @@ from input_pipeline import scenes
 
 
 def get_config(arguments=None):
-    chosen = common.parse_arguments(arguments, method="rcc", seed="0")
+    chosen = common.parse_arguments(arguments, method="rcc", seed=0)
     config = common.get_config()
-    config.seed = int(chosen["seed"])
+    config.seed = chosen["seed"]
     config.data.source = "scenes"
     config.data.labeled = "0:10"
     config.data.unlabeled = "1000:1400"

@@ -1,15 +1,17 @@
-"""Evaluation of a trained run: restore, score the validation images, print and record."""
+"""Evaluation of a run on its validation images: scores, pictures, and the mode that prints them."""
 
 import json
 import math
 
 import ml_collections
+import numpy as np
 
+import input_pipeline
+from rcc_jax import visualization
 from rcc_jax.checkpoints import Checkpoints, restore_path
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation import Scores, scores
 from rcc_jax.run import Run
-from rcc_jax.trainer import evaluate_confusion
 from rcc_jax.workdir import Workdir, write_atomically
 
 
@@ -53,7 +55,7 @@ def evaluate(
     if state.ema is not None:
         networks["ema"] = state.ema
     results = {
-        name: scores(evaluate_confusion(run, weights), run.class_names)
+        name: scores(evaluate_confusion(run, weights), run.partition.class_names)
         for name, weights in networks.items()
     }
     for name, result in results.items():
@@ -75,3 +77,44 @@ def _as_json(results: dict[str, Scores], run: Run, step: int) -> dict:
             for name, result in results.items()
         },
     }
+
+
+def evaluate_confusion(run: Run, weights, should_stop=lambda: False) -> np.ndarray | None:
+    """Confusion matrix [K, K] (rows = truth) over the validation images.
+
+    Args:
+      run: the run.
+      weights: weights of the network.
+      should_stop: asked between batches; once true, the result is None.
+    """
+    batches = input_pipeline.evaluation_batches(
+        run.partition.val,
+        batch_size=run.config.eval.batch_size,
+        num_threads=run.config.data.num_threads,
+    )
+    return run.evaluator.confusion(weights, batches, should_stop=should_stop)
+
+
+def prediction_sheet(run: Run, weights) -> np.ndarray | None:
+    """Image, truth and prediction of the first validation images, uint8 [H, W, 3]."""
+    count = min(run.config.eval.pictures, len(run.partition.val))
+    if not count:
+        return None
+    colors = visualization.palette(run.partition.num_classes)
+    rows = []
+    for index in range(count):
+        example = run.partition.val[index]
+        predicted = run.evaluator.predictions(weights, example["image"][None])[0]
+        rows.append(
+            [
+                example["image"],
+                visualization.colorize(example["label"], colors),
+                visualization.colorize(np.asarray(predicted), colors),
+            ]
+        )
+    return visualization.sheet(
+        rows,
+        ["image", "truth", "prediction"],
+        class_names=run.partition.class_names,
+        palette=colors,
+    )

@@ -54,12 +54,6 @@ class Run:
         """
         settings.check(config)
         mesh = distributed.make_mesh()
-        distributed.check_batch_size(
-            config.train.batch_size,
-            config.train.accumulation,
-            mesh.size,
-            "config.train.batch_size",
-        )
         partition = settings.open_partition(config)
         num_steps, epoch_steps = settings.num_steps(config, partition)
         schedule = optimizer.poly_schedule(
@@ -91,12 +85,6 @@ class Run:
                 stride=config.eval.stride,
             ),
         )
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names in the order of the ids; 'class 0', ... where the data have none."""
-        names = tuple(self.partition.class_names)
-        return names or tuple(f"class {i}" for i in range(self.partition.num_classes))
 
     def _state_of(self, weights: Weights, rng: jax.Array) -> TrainState:
         return train_state.create(

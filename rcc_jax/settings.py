@@ -90,6 +90,14 @@ def _check_numbers(config) -> None:
         )
 
 
+def _check_aspp_rates(rates) -> None:
+    if len(rates) != 3 or not all(isinstance(rate, int) and rate >= 1 for rate in rates):
+        raise ConfigError(
+            f"config.model.aspp_rates = {tuple(rates)!r} must be three whole numbers of at least "
+            "1, such as 6,12,18."
+        )
+
+
 def check(config: ml_collections.ConfigDict) -> None:
     """Refuses values that cannot work, each with the field, the value and what to do.
 
@@ -105,6 +113,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     _choice(config, "method.labeled_loss", methods.LABELED_LOSSES)
     _choice(config, "eval.mode", _EVALUATION_MODES)
     _check_numbers(config)
+    _check_aspp_rates(config.model.aspp_rates)
     method = build_method(config)
     if method.strong_views and not config.data.unlabeled:
         raise ConfigError(
@@ -200,6 +209,12 @@ def load_pretrained(
     report(f"pretrained weights: {summary}")
 
 
+def check_pretrained(config: ml_collections.ConfigDict) -> None:
+    """Finds out, at little cost, whether `load_pretrained` will work; raises what it raises."""
+    abstract = nnx.eval_shape(lambda: build_model(config, nnx.Rngs(0)))
+    load_pretrained(config, abstract, report=lambda _: None)
+
+
 def open_partition(config: ml_collections.ConfigDict) -> input_pipeline.Partition:
     """The images and masks that `config.data` describes, checked as far as a start allows."""
     fields = config.data
@@ -221,15 +236,15 @@ def open_partition(config: ml_collections.ConfigDict) -> input_pipeline.Partitio
 def num_steps(config: ml_collections.ConfigDict, partition) -> tuple[int, int]:
     """Number of training steps, and of steps in an epoch."""
     method, batch_size = build_method(config), config.train.batch_size
-    if method.strong_views:
-        images, rows, what = len(partition.unlabeled), batch_size, "unlabelled"
-    else:
-        images, rows, what = len(partition.labeled), 2 * batch_size, "labelled"
-    epoch = max(images // rows, 1)
+    epoch = input_pipeline.num_steps_per_epoch(
+        partition,
+        labeled_batch_size=batch_size * method.labeled_per_unlabeled,
+        unlabeled_batch_size=batch_size if method.strong_views else 0,
+    )
     total = config.train.num_steps or config.train.num_epochs * epoch
     if total < 1:
         raise ConfigError(
             "config.train.num_steps = 0 and config.train.num_epochs = 0 leave nothing to train; "
-            f"set one of them (an epoch of the {images} {what} images has {epoch} steps)."
+            f"set one of them (an epoch has {epoch} steps)."
         )
     return total, epoch

@@ -2,7 +2,7 @@
 
 import collections
 import math
-import time
+import pathlib
 from typing import NoReturn
 
 import jax
@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-import input_pipeline
-from rcc_jax import distributed, visualization
+from rcc_jax import distributed, settings, visualization
 from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.clock import StepClock
 from rcc_jax.evaluation import Scores, scores
+from rcc_jax.evaluation_run import evaluate_confusion, prediction_sheet
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.run import Run
 from rcc_jax.train_state import TrainState
@@ -44,6 +45,12 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
       Interrupted: after SIGTERM or SIGINT, with everything saved.
     """
     run = Run.build(config)
+    distributed.check_batch_size(
+        config.train.batch_size, config.train.accumulation, run.mesh.size, "config.train.batch_size"
+    )
+    if not any(pathlib.Path(workdir_path, "checkpoints").glob("[0-9]*")):
+        # Before the folder is made, which would then belong to this faulty configuration.
+        settings.check_pretrained(config)
     with (
         Interruption() as interruption,
         Workdir.open(workdir_path, config.to_dict()) as workdir,
@@ -63,7 +70,7 @@ class _Loop:
         start = checkpoints.latest_step or 0
         self.writer = MetricWriter(workdir.path, start_step=start, total_steps=run.num_steps)
         self.progress = Progress(run.num_steps, start)
-        self.clock = _Clock(start)
+        self.clock = StepClock(start)
         self.best_score = checkpoints.best_score
         self.last_score = None
 
@@ -110,7 +117,7 @@ class _Loop:
         try:
             for step in range(start + 1, self.run.num_steps + 1):
                 with self.clock.waiting():
-                    batch = next(batches)
+                    batch = self._next_batch(batches, state, step)
                 state, scalars = train_step(state, distributed.place_batch(self.run.mesh, batch))
                 in_flight.append(scalars["loss"])
                 if len(in_flight) > _STEPS_IN_FLIGHT:
@@ -119,6 +126,16 @@ class _Loop:
         finally:
             batches.close()
         return state
+
+    def _next_batch(self, batches, state: TrainState, step: int) -> dict:
+        try:
+            return next(batches)
+        except Exception:
+            # Ctrl-C reaches the worker processes too, whose end is then no fault of the data.
+            if not self.interruption.requested():
+                raise
+            self._save(state, step - 1)
+            self._stop(step - 1)
 
     def _after_step(self, state: TrainState, step: int, scalars: dict) -> None:
         if step % self.run.config.train.log_every == 0 or step == self.run.num_steps:
@@ -190,7 +207,7 @@ class _Loop:
             confusion = evaluate_confusion(self.run, weights, self.interruption.requested)
             if confusion is None:
                 return None
-            results[suffix] = scores(confusion, self.run.class_names)
+            results[suffix] = scores(confusion, self.run.partition.class_names)
         return results
 
     def _report(self, state: TrainState, step: int, results: dict[str, Scores]) -> None:
@@ -214,88 +231,6 @@ class _Loop:
         )
 
 
-class _Clock:
-    """Rates since the last line of the log, without evaluations and without the first step."""
-
-    def __init__(self, start_step: int):
-        self._step = start_step
-        self._since = time.monotonic()
-        self._waited = 0.0
-
-    def waiting(self):
-        return _Span(self._add_wait)
-
-    def paused(self):
-        return _Span(self._skip)
-
-    def _add_wait(self, seconds: float):
-        self._waited += seconds
-
-    def _skip(self, seconds: float):
-        self._since += seconds
-
-    def lap(self, step: int, batch_size: int) -> dict[str, float]:
-        """Steps and unlabelled images a second, and the share of time spent waiting for input."""
-        elapsed = max(time.monotonic() - self._since, 1e-9)
-        steps = step - self._step
-        timing = {
-            "steps_per_second": steps / elapsed,
-            "images_per_second": steps * batch_size / elapsed,
-            "wait_share": self._waited / elapsed,
-        }
-        self._step, self._since, self._waited = step, time.monotonic(), 0.0
-        return timing
-
-
-class _Span:
-    def __init__(self, report):
-        self._report = report
-
-    def __enter__(self):
-        self._start = time.monotonic()
-
-    def __exit__(self, *_):
-        self._report(time.monotonic() - self._start)
-
-
 @jax.jit
 def _all_finite(tree) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
-
-
-def evaluate_confusion(run: Run, weights, should_stop=lambda: False) -> np.ndarray | None:
-    """Confusion matrix [K, K] (rows = truth) over the validation images.
-
-    Args:
-      run: the run.
-      weights: weights of the network.
-      should_stop: asked between batches; once true, the result is None.
-    """
-    batches = input_pipeline.evaluation_batches(
-        run.partition.val,
-        batch_size=run.config.eval.batch_size,
-        num_threads=run.config.data.num_threads,
-    )
-    return run.evaluator.confusion(weights, batches, should_stop=should_stop)
-
-
-def prediction_sheet(run: Run, weights) -> np.ndarray | None:
-    """Image, truth and prediction of the first validation images, uint8 [H, W, 3]."""
-    count = min(run.config.eval.pictures, len(run.partition.val))
-    if not count:
-        return None
-    colors = visualization.palette(run.partition.num_classes)
-    rows = []
-    for index in range(count):
-        example = run.partition.val[index]
-        predicted = run.evaluator.predictions(weights, example["image"][None])[0]
-        rows.append(
-            [
-                example["image"],
-                visualization.colorize(example["label"], colors),
-                visualization.colorize(np.asarray(predicted), colors),
-            ]
-        )
-    return visualization.sheet(
-        rows, ["image", "truth", "prediction"], class_names=run.class_names, palette=colors
-    )

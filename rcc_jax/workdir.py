@@ -15,6 +15,7 @@ MAY_CHANGE = (
     "data.root",
     "data.num_threads",
     "data.num_workers",
+    "train.compilation_cache",
     "train.log_every",
     "eval.*",
     "checkpoint.*",

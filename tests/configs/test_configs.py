@@ -1,0 +1,104 @@
+"""Every configuration file gives a configuration that works, once its data are there."""
+
+import importlib
+import pathlib
+
+import pytest
+
+from configs import camvid, common, demo, folder, pascal_1_16
+from input_pipeline import DataError
+from rcc_jax import settings
+from rcc_jax.errors import ConfigError
+
+FILES = sorted(
+    path.stem
+    for path in pathlib.Path(common.__file__).parent.glob("*.py")
+    if path.stem not in ("__init__", "common")
+)
+
+
+def load(name, arguments=None):
+    config = importlib.import_module(f"configs.{name}").get_config(arguments)
+    if name == "folder":
+        config.data.unlabeled = "images"
+    return config
+
+
+@pytest.mark.parametrize("method", ["supervised", "fixmatch", "unimatch", "cc", "rcc"])
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_works_with_every_method(name, method):
+    config = load(name, f"method={method}")
+    assert config.method.name == method
+    settings.check(config)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_change_known_fields_only(name):
+    def fields(config):
+        return {
+            f"{group}.{field}"
+            for group, values in config.to_dict().items()
+            for field in (values if isinstance(values, dict) else [""])
+        }
+
+    assert fields(load(name)) == fields(common.get_config())
+
+
+def test_arguments_choose_partition_backbone_and_seed():
+    config = camvid.get_config("1_4,method=unimatch,backbone=resnet18,seed=3")
+    assert config.data.labeled == "splits/1_4/labeled.txt"
+    assert config.data.unlabeled == "splits/1_4/unlabeled.txt"
+    assert (config.method.name, config.model.backbone, config.seed) == ("unimatch", "resnet18", 3)
+    assert camvid.get_config("partition=1_2").data.labeled == "splits/1_2/labeled.txt"
+    assert pascal_1_16.get_config("backbone=resnet101").model.pretrained.endswith("resnet101.pth")
+
+
+@pytest.mark.parametrize(
+    ("get_config", "arguments", "hint"),
+    [
+        (demo.get_config, "methd=rcc", "did you mean 'method'?"),
+        (demo.get_config, "zzz=1", "Known are method=..., seed=..."),
+        (demo.get_config, "seed=x", "seed=0"),
+        (folder.get_config, "seed=1", "method=..., backbone=..."),
+        (camvid.get_config, "1_3", "1_16, 1_8, 1_4, 1_2"),
+        (camvid.get_config, "1_8,rcc", "method=..."),
+    ],
+)
+def test_unknown_arguments_are_refused_with_a_hint(get_config, arguments, hint):
+    with pytest.raises(ConfigError) as caught:
+        get_config(arguments)
+    assert arguments.split(",")[-1] in str(caught.value)
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["unimtch", "RCC"])
+def test_unknown_method_is_refused_with_the_known_ones(name):
+    with pytest.raises(ConfigError, match=f"config.method.name = '{name}'.*unimatch, cc, rcc"):
+        settings.check(demo.get_config(f"method={name}"))
+
+
+def test_absent_data_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = pascal_1_16.get_config()
+    with pytest.raises(DataError, match=f"data.root: no folder {tmp_path}/data/pascal.*Put"):
+        settings.open_partition(config)
+    (tmp_path / "data" / "pascal").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"data.labeled.*data/splits/pascal/1_16/labeled.txt"):
+        settings.open_partition(config)
+
+
+def test_pascal_says_which_weights_are_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="config.model.pretrained = 'pretrained/resnet50.pth'"):
+        settings.check_pretrained(pascal_1_16.get_config())
+
+
+@pytest.mark.parametrize(
+    ("partition", "labeled"), [("1_16", 23), ("1_8", 46), ("1_4", 92), ("1_2", 184)]
+)
+def test_camvid_partitions_have_the_sizes_that_the_file_says(shared_data, partition, labeled):
+    config = camvid.get_config(partition)
+    config.data.root = str(shared_data / "camvid")
+    opened = settings.open_partition(config)
+    sizes = len(opened.labeled), len(opened.unlabeled), len(opened.val)
+    assert sizes == (labeled, 367 - labeled, 101)

@@ -1,0 +1,276 @@
+"""Bad settings end a run before its first step, with the field, the value and a way out."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import common, demo
+from input_pipeline import DataError
+from rcc_jax import settings, trainer
+from rcc_jax.errors import ConfigError
+
+
+def changed(config, fields):
+    with config.unlocked():
+        config.update_from_flattened_dict(fields)
+    return config
+
+
+def tiny(**fields):
+    """The demo with a tiny network, and dotted fields (written with __) changed."""
+    defaults = {
+        "model.width": 8,
+        "model.decoder_channels": 16,
+        "data.crop_size": 33,
+        "data.unlabeled": "1000:1008",
+        "data.val": "100000:100002",
+        "train.batch_size": 8,
+    }
+    fields = {name.replace("__", "."): value for name, value in fields.items()}
+    return changed(demo.get_config(), defaults | fields)
+
+
+def message(error_type, function, *arguments):
+    with pytest.raises(error_type) as caught:
+        function(*arguments)
+    return str(caught.value)
+
+
+REFUSED = {
+    "data.source": ("tfds", "folder, scenes"),
+    "data.crop_size": (0, "at least 1"),
+    "data.num_classes": (1, "at least 2"),
+    "data.num_threads": (0, "at least 1"),
+    "model.backbone": ("resnet51", "resnet50"),
+    "model.stem": ("v2", "deep, v1"),
+    "model.output_stride": (32, "8, 16"),
+    "model.dtype": ("float16", "bfloat16"),
+    "model.aspp_rates": ((6, 12), "three"),
+    "method.name": ("rrc", "rcc"),
+    "method.labeled_loss": ("focal", "ohem"),
+    "method.consensus_weight": (-0.1, "at least 0"),
+    "method.temperature": (0.0, "above 0"),
+    "method.confidence_threshold": (1.5, "from 0 to 1"),
+    "method.ema_decay": (1.0, "below 1"),
+    "optimizer.learning_rate": (0.0, "above 0"),
+    "optimizer.momentum": (1.0, "below 1"),
+    "optimizer.weight_decay": (float("nan"), "at least 0"),
+    "train.batch_size": (0, "at least 1"),
+    "train.num_steps": (-1, "at least 0"),
+    "train.accumulation": (0, "at least 1"),
+    "eval.mode": ("crops", "whole, sliding"),
+    "checkpoint.keep": (0, "at least 1"),
+}
+
+
+@pytest.mark.parametrize("field", REFUSED)
+def test_a_value_that_cannot_work_is_named_with_what_can(field):
+    value, remedy = REFUSED[field]
+    text = message(ConfigError, settings.check, tiny(**{field: value}))
+    assert f"config.{field} = {value!r}" in text
+    assert remedy in text
+
+
+def test_mask_ids_leave_room_for_255():
+    text = message(ConfigError, settings.check, tiny(data__num_classes=256))
+    assert "config.data.num_classes = 256" in text
+    assert "at most 255" in text
+
+
+def test_sliding_windows_must_touch():
+    text = message(
+        ConfigError,
+        settings.check,
+        tiny(eval__mode="sliding", eval__window=100, eval__stride=101),
+    )
+    assert "config.eval.stride = 101" in text
+    assert "config.eval.window = 100" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "remedy"),
+    [("rcc", "l2", "rank"), ("cc", "rank", "l2, ce, kl"), ("unimatch", "kl", "none")],
+)
+def test_consensus_kind_must_fit_the_method(name, kind, remedy):
+    config = tiny(method__name=name, method__consensus_kind=kind)
+    text = message(ConfigError, settings.check, config)
+    assert f"config.method.consensus_kind = {kind!r}" in text
+    assert remedy in text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "consensus"),
+    [("rcc", "", "rank"), ("cc", "", "l2"), ("cc", "kl", "kl"), ("unimatch", "", "none")],
+)
+def test_consensus_kind_by_method(name, kind, consensus):
+    config = tiny(method__name=name, method__consensus_kind=kind)
+    assert settings.build_method(config).consensus == consensus
+
+
+def test_two_classes_have_no_consensus_but_other_methods():
+    config = tiny(data__num_classes=2, data__class_names=())
+    text = message(ConfigError, settings.check, config)
+    assert "config.data.num_classes = 2" in text
+    assert "config.method.name=unimatch" in text
+    config.method.name = "unimatch"
+    settings.check(config)
+
+
+@pytest.mark.parametrize(("top_n", "fits"), [(2, False), (3, True), (7, True), (8, False)])
+def test_players_must_fit_the_seven_classes(top_n, fits):
+    config = tiny(method__top_n=top_n)
+    if fits:
+        settings.check(config)
+    else:
+        text = message(ConfigError, settings.check, config)
+        assert f"config.method.top_n = {top_n} must be from 3 to 7" in text
+
+
+def test_semi_supervised_needs_unlabelled_images_and_supervised_does_not():
+    config = tiny(data__unlabeled="")
+    text = message(ConfigError, settings.check, config)
+    assert "config.method.name = 'rcc'" in text
+    assert "config.data.unlabeled" in text
+    assert "config.method.name=supervised" in text
+    config.method.name = "supervised"
+    settings.check(config)
+
+
+def test_number_of_steps_wins_over_epochs():
+    config = tiny(train__num_steps=0, train__num_epochs=3, train__batch_size=2)
+    partition = settings.open_partition(config)
+    assert settings.num_steps(config, partition) == (12, 4)
+    config.train.num_steps = 5
+    assert settings.num_steps(config, partition) == (5, 4)
+    config.train.num_steps = config.train.num_epochs = 0
+    text = message(ConfigError, settings.num_steps, config, partition)
+    assert "config.train.num_steps = 0 and config.train.num_epochs = 0" in text
+
+
+def test_an_epoch_of_supervised_training_counts_the_labelled_images():
+    config = tiny(method__name="supervised", train__batch_size=2, train__num_steps=0)
+    config.train.num_epochs = 3
+    assert settings.num_steps(config, settings.open_partition(config)) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "remedy"),
+    [
+        ({"train__batch_size": 12}, "8 devices"),
+        ({"train__batch_size": 16, "train__accumulation": 3}, "train.accumulation=2"),
+    ],
+)
+def test_batch_must_split_over_devices_and_accumulation(tmp_path, fields, remedy):
+    workdir = tmp_path / "run"
+    text = message(ConfigError, trainer.train, tiny(**fields), str(workdir))
+    assert f"config.train.batch_size={fields['train__batch_size']}" in text
+    assert remedy in text
+    assert not workdir.exists()
+
+
+def test_workdir_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    text = message(ConfigError, trainer.train, tiny(), str(tmp_path / "file" / "run"))
+    assert f"--workdir={tmp_path}/file/run" in text
+    assert "cannot write" in text
+
+
+def test_weights_file_that_is_missing_leaves_no_workdir(tmp_path):
+    workdir, path = tmp_path / "run", str(tmp_path / "absent.npz")
+    text = message(ConfigError, trainer.train, tiny(model__pretrained=path), str(workdir))
+    assert "config.model.pretrained" in text
+    assert path in text
+    assert not workdir.exists()
+
+
+def test_partial_weights_need_leave_for_what_they_lack(shared_data):
+    path = shared_data / "backbones" / "resnet50_imagenet_stages1-4.npz"
+    config = changed(
+        common.get_config(),
+        {"model.pretrained": str(path), "model.stem": "v1", "model.decoder_channels": 16},
+    )
+    text = message(ConfigError, settings.check_pretrained, config)
+    assert "config.model.pretrained" in text
+    assert "layer4" in text
+    assert "allow_missing" in text
+    config.model.allow_missing = "layer4"
+    settings.check_pretrained(config)
+    config.model.stem = "deep"
+    assert "stem" in message(ConfigError, settings.check_pretrained, config)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of four images with masks of two classes, and its lists."""
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        Image.fromarray(rng.integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / f"{name}.jpg")
+        Image.fromarray(rng.integers(0, 3, (40, 50), np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "labeled.txt").write_text("a.jpg a.png\r\n\nb.jpg b.png\n")
+    (tmp_path / "val.txt").write_text("c.jpg c.png\n")
+    return tmp_path
+
+
+def folder_config(root, **fields):
+    defaults = {
+        "data.source": "folder",
+        "data.root": str(root),
+        "data.labeled": "labeled.txt",
+        "data.unlabeled": "*.jpg",
+        "data.val": "val.txt",
+        "data.num_classes": 3,
+        "data.class_names": (),
+        "method.top_n": 3,
+    }
+    return changed(tiny(), defaults | {k.replace("__", "."): v for k, v in fields.items()})
+
+
+def test_lists_with_blank_lines_and_crlf_are_read(folder):
+    partition = settings.open_partition(folder_config(folder))
+    parts = partition.labeled, partition.unlabeled, partition.val
+    assert [list(part.ids) for part in parts] == [["a.jpg", "b.jpg"], ["d.jpg"], ["c.jpg"]]
+
+
+def _remove(folder):
+    (folder / "b.png").unlink()
+
+
+def _damage(folder):
+    (folder / "b.jpg").write_bytes((folder / "b.jpg").read_bytes()[:100])
+
+
+def _crop_mask(folder):
+    Image.fromarray(np.zeros((40, 49), np.uint8)).save(folder / "b.png")
+
+
+def _high_id(folder):
+    Image.fromarray(np.full((40, 50), 3, np.uint8)).save(folder / "b.png")
+
+
+def _empty_list(folder):
+    (folder / "labeled.txt").write_text("\n")
+
+
+def _no_list(folder):
+    (folder / "labeled.txt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        (_remove, "b.png: no such file"),
+        (_damage, "b.jpg"),
+        (_crop_mask, "b.png.*40"),
+        (_high_id, "b.png.*3"),
+        (_empty_list, "labeled.txt"),
+        (_no_list, "labeled.txt"),
+    ],
+)
+def test_faulty_data_stop_before_the_workdir_is_made(folder, fault, named):
+    fault(folder)
+    workdir = folder / "run"
+    text = message(DataError, trainer.train, folder_config(folder), str(workdir))
+    assert re.search(named, text, re.DOTALL)
+    assert not workdir.exists()

@@ -1,0 +1,215 @@
+"""Whole runs as a user starts them: killed, stopped, gone on with, evaluated, diverged."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+STEPS = 12
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory):
+    """The command of a tiny run; all runs share the compiled programs of the first."""
+    cache = tmp_path_factory.mktemp("compiled")
+    fields = {
+        "train.compilation_cache": cache,
+        "model.width": 8,
+        "model.decoder_channels": 16,
+        "data.crop_size": 33,
+        "data.unlabeled": "1000:1040",
+        "data.val": "100000:100004",
+        "method.ema_decay": 0.9,
+        "method.confidence_threshold": 0.3,
+        "train.batch_size": 2,
+        "train.num_steps": STEPS,
+        "train.log_every": 2,
+        "eval.every_steps": 6,
+        "eval.pictures": 1,
+        "checkpoint.every_steps": 3,
+    }
+
+    def build(workdir, *flags, **changed):
+        changed = {name.replace("__", "."): value for name, value in changed.items()}
+        values = [f"--config.{name}={value}" for name, value in {**fields, **changed}.items()]
+        start = [sys.executable, "main.py", "--config=configs/demo.py", f"--workdir={workdir}"]
+        return [*start, *values, *flags]
+
+    return build
+
+
+def start(arguments):
+    return subprocess.Popen(
+        arguments,
+        cwd=REPOSITORY,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, exit_code=0):
+    """Output and errors of a process that must end with this code."""
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == exit_code, f"{output}\n{errors}"
+    return output, errors
+
+
+def wait_until(process, condition):
+    """Returns as soon as the condition holds or the process has ended."""
+    limit = time.monotonic() + 300
+    while process.poll() is None and not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.001)
+
+
+def reached(workdir, step):
+    """Whether metrics.jsonl has a line of this step or a later one."""
+    path = workdir / "metrics.jsonl"
+    return path.exists() and any(line["step"] >= step for line in metrics(workdir))
+
+
+def saving(workdir, step):
+    """Whether the checkpoint of this step, or a later one, is just being written."""
+    return any(
+        int(path.name.split(".")[0]) >= step
+        for path in (workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*")
+    )
+
+
+def metrics(workdir):
+    text = (workdir / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def saved_state(workdir, step):
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(workdir / "checkpoints" / str(step) / "state")
+
+
+def leaves(state):
+    """Every array of a state by its path, as bytes."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        found[jax.tree_util.keystr(path)] = (leaf.shape, leaf.dtype, np.asarray(leaf).tobytes())
+    return found
+
+
+def assert_same_run(workdir, other):
+    assert (workdir / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+    assert leaves(saved_state(workdir, STEPS)) == leaves(saved_state(other, STEPS))
+
+
+@pytest.fixture(scope="session")
+def finished(command, tmp_path_factory):
+    """The workdir of a run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("finished")
+    output, errors = finish(start(command(workdir)))
+    assert f"step {STEPS}: mIoU" in output
+    assert errors == ""
+    return workdir
+
+
+def test_run_leaves_what_it_promises(finished):
+    lines = metrics(finished)
+    assert [line["step"] for line in lines] == [2, 4, 6, 6, 8, 10, 12, 12]
+    evaluations = [line for line in lines if "miou" in line]
+    assert [line["step"] for line in evaluations] == [6, 12]
+    assert all(len(line["iou"]) == 7 and "miou_ema" in line for line in evaluations)
+    # All terms of the loss are at work, or equality below would prove little.
+    assert all(lines[-2][f"loss_{term}"] > 0 for term in ("labeled", "strong1", "consensus"))
+    names = {
+        path.split("'")[1] if "'" in path else path for path in leaves(saved_state(finished, STEPS))
+    }
+    assert {"step", "weights", "ema", "opt_state", "rng"} <= names
+    assert len(list((finished / "pictures").glob("*.png"))) == 2
+    assert list((finished / "tensorboard").iterdir())
+
+
+def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, finished, tmp_path):
+    delay = random.Random(0).uniform
+    moments = [
+        (lambda: True, delay(1, 4)),
+        (lambda: reached(tmp_path, 2), delay(0, 0.1)),
+        (lambda: saving(tmp_path, 6), 0),
+        (lambda: saving(tmp_path, 9), delay(0, 0.02)),
+    ]
+    killed = 0
+    for condition, seconds in moments:
+        process = start(command(tmp_path))
+        wait_until(process, condition)
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+    output, _ = finish(start(command(tmp_path)))
+    assert killed >= 3
+    assert "going on after step" in output
+    assert_same_run(tmp_path, finished)
+
+
+def test_sigterm_saves_and_other_workers_go_on_the_same(command, finished, tmp_path):
+    process = start(command(tmp_path))
+    wait_until(process, lambda: reached(tmp_path, 4))
+    process.terminate()
+    _, errors = finish(process, 143)
+    assert "stopped and saved after step" in errors
+    assert "the same command goes on from there" in errors
+    output, _ = finish(start(command(tmp_path, data__num_threads=1, data__num_workers=1)))
+    assert "going on after step" in output
+    assert_same_run(tmp_path, finished)
+
+
+def test_another_config_on_the_workdir_is_refused(command, finished):
+    before = (finished / "metrics.jsonl").read_bytes()
+    _, errors = finish(start(command(finished, optimizer__learning_rate=0.1)), 2)
+    assert errors.startswith("error: ")
+    assert "optimizer.learning_rate: 0.05 -> 0.1" in errors
+    assert "Traceback" not in errors
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_evaluation_reproduces_the_scores_of_the_training(command, finished):
+    recorded = {line["step"]: line for line in metrics(finished) if "miou" in line}
+    best = max(recorded, key=lambda step: (recorded[step]["miou_ema"], step))
+    flags = ("--checkpoint=latest", "--checkpoint=best", f"--checkpoint={finished}/checkpoints/9")
+    processes = [start(command(finished, "--mode=eval", flag)) for flag in flags]
+    latest, at_best, at_path = (finish(process)[0] for process in processes)
+    for step, output in ((STEPS, latest), (best, at_best)):
+        assert f"ema, step {step}\n" in output
+        evaluation = json.loads((finished / f"evaluation_{step}.json").read_text())
+        assert evaluation["student"]["miou"] == recorded[step]["miou"]
+        assert evaluation["ema"]["miou"] == recorded[step]["miou_ema"]
+        assert evaluation["student"]["iou"] == recorded[step]["iou"]
+    assert "student, step 9\n" in at_path
+    assert not (finished / "evaluation_9.json").exists()
+
+
+def test_divergence_stops_the_run_and_is_not_saved(command, tmp_path):
+    arguments = command(
+        tmp_path,
+        method__name="supervised",
+        optimizer__learning_rate=1e30,
+        checkpoint__every_steps=1,
+    )
+    _, errors = finish(start(arguments), 1)
+    assert errors.startswith("error: step 2 is not finite: ")
+    assert "loss_labeled = nan" in errors
+    assert "Traceback" not in errors
+    steps = [int(path.name) for path in (tmp_path / "checkpoints").iterdir()]
+    assert steps == [1]
+    weights = jax.tree.leaves(saved_state(tmp_path, 1)["weights"])
+    assert all(np.isfinite(leaf).all() for leaf in weights)
