@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import pathlib
 import platform
 import subprocess
 
@@ -13,7 +14,10 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "num
 def describe() -> dict:
     """Versions, device, number of cores and commit of this measurement."""
     git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    folder = pathlib.Path(__file__).parent
+    commit = subprocess.run(
+        git, cwd=folder, capture_output=True, text=True, check=False
+    ).stdout.strip()
     return {
         "commit": commit or "unknown",
         "python": platform.python_version(),

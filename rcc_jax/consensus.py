@@ -122,7 +122,7 @@ def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
     [1.0, 3.0, 2.0]
     """
     values = _at_least_float32(values, "values")
-    if isinstance(temperature, (int, float)) and temperature <= 0:
+    if not isinstance(temperature, jax.Array) and not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     larger = jax.nn.sigmoid((values[..., None, :] - values[..., :, None]) / temperature)
     # Each value meets itself with sigmoid(0) = 1/2, which the constant takes back.
