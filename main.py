@@ -2,7 +2,7 @@
 
 python main.py --config=configs/demo.py
 python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
-python main.py --mode=eval --config=configs/demo.py --checkpoint=best
+python main.py --mode=eval --workdir=DIR --checkpoint=best
 """
 
 import difflib
@@ -38,7 +38,7 @@ def _fail(message: object, exit_code: int = BAD_INPUT) -> None:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS(_with_recorded_config(argv))
         if _CONFIG.value is None:
             _fail("--config is missing; for instance --config=configs/demo.py.")
         # ml_collections keeps quiet about a file that it cannot read until a field is wanted.
@@ -53,6 +53,15 @@ def _parse_flags(argv: list[str]) -> list[str]:
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
     return rest
+
+
+def _with_recorded_config(argv: list[str]) -> list[str]:
+    """Adds --config=configs/recorded.py:WORKDIR to an evaluation that names a workdir alone."""
+    flags.FLAGS(argv, known_only=True)
+    if _CONFIG.value is not None or _MODE.value != "eval" or not _WORKDIR.value:
+        return argv
+    recorded = pathlib.Path(common.__file__).with_name("recorded.py")
+    return [argv[0], f"--config={recorded}:{_WORKDIR.value}", *argv[1:]]
 
 
 def _unknown_field(argv: list[str]) -> str | None:

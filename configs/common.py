@@ -61,6 +61,8 @@ def get_config() -> ml_collections.ConfigDict:
             pretrained="",
             # Comma-separated parts that the file may lack and that then start random: 'layer4'.
             allow_missing="",
+            # Likewise what the file may hold in excess; 'fc' is the classifier of ImageNet.
+            allow_unused="fc",
             # Type of the computation: float32, bfloat16 or float64 (weights stay float32 but
             # for float64).
             dtype="float32",

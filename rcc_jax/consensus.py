@@ -171,7 +171,8 @@ def _consensus_of_both(
         raise ValueError(
             f"top_n = {top_n} needs at least that many classes, got logits of shape {teacher.shape}"
         )
-    players, classes = jax.lax.top_k(teacher, top_n)
+    # The barrier keeps XLA's CPU compiler from fusing `top_k` into a full sort.
+    players, classes = jax.lax.optimization_barrier(tuple(jax.lax.top_k(teacher, top_n)))
     return class_consensus(players), class_consensus(jnp.take_along_axis(student, classes, axis=-1))
 
 

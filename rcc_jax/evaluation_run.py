@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 
 import ml_collections
 import numpy as np
@@ -87,12 +88,15 @@ def evaluate_confusion(run: Run, weights, should_stop=lambda: False) -> np.ndarr
       weights: weights of the network.
       should_stop: asked between batches; once true, the result is None.
     """
-    batches = input_pipeline.evaluation_batches(
+    return run.evaluator.confusion(weights, _batches(run), should_stop=should_stop)
+
+
+def _batches(run: Run) -> Iterator[dict[str, np.ndarray]]:
+    return input_pipeline.evaluation_batches(
         run.partition.val,
         batch_size=run.config.eval.batch_size,
         num_threads=run.config.data.num_threads,
     )
-    return run.evaluator.confusion(weights, batches, should_stop=should_stop)
 
 
 def prediction_sheet(run: Run, weights) -> np.ndarray | None:
@@ -102,18 +106,19 @@ def prediction_sheet(run: Run, weights) -> np.ndarray | None:
         return None
     colors = visualization.palette(run.partition.num_classes)
     rows = []
-    for index in range(count):
-        example = run.partition.val[index]
-        predicted = run.evaluator.predictions(weights, example["image"][None])[0]
-        rows.append(
-            [
-                example["image"],
-                visualization.colorize(example["label"], colors),
-                visualization.colorize(np.asarray(predicted), colors),
-            ]
-        )
+    # Whole batches: the shapes that the network is compiled for anyway.
+    for batch in _batches(run):
+        predicted = run.evaluator.predictions(weights, batch["image"])
+        shown = zip(batch["index"], batch["image"], batch["label"], predicted, strict=True)
+        rows += [
+            [image, visualization.colorize(label, colors), visualization.colorize(guess, colors)]
+            for index, image, label, guess in shown
+            if index >= 0
+        ]
+        if len(rows) >= count:
+            break
     return visualization.sheet(
-        rows,
+        rows[:count],
         ["image", "truth", "prediction"],
         class_names=run.partition.class_names,
         palette=colors,

@@ -201,9 +201,12 @@ def load_pretrained(
     path = config.model.pretrained
     if not path:
         return
-    allowed = tuple(filter(None, config.model.allow_missing.replace(" ", "").split(",")))
+    missing, unused = (
+        tuple(filter(None, names.replace(" ", "").split(",")))
+        for names in (config.model.allow_missing, config.model.allow_unused)
+    )
     try:
-        summary = pretrained.load_torch(model, path, allow_missing=allowed)
+        summary = pretrained.load_torch(model, path, allow_missing=missing, allow_unused=unused)
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(f"config.model.pretrained = {path!r}: {error}") from error
     report(f"pretrained weights: {summary}")

@@ -56,6 +56,7 @@ def start(arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # A group of its own, for what a terminal sends to all of it.
     )
 
 
@@ -161,14 +162,21 @@ def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, fin
     assert_same_run(tmp_path, finished)
 
 
-def test_sigterm_saves_and_other_workers_go_on_the_same(command, finished, tmp_path):
+def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, tmp_path):
     process = start(command(tmp_path))
-    wait_until(process, lambda: reached(tmp_path, 4))
+    wait_until(process, lambda: reached(tmp_path, 2))
     process.terminate()
     _, errors = finish(process, 143)
     assert "stopped and saved after step" in errors
     assert "the same command goes on from there" in errors
-    output, _ = finish(start(command(tmp_path, data__num_threads=1, data__num_workers=1)))
+    # Ctrl-C reaches the worker processes of the pipeline too.
+    process = start(command(tmp_path, data__num_workers=1))
+    wait_until(process, lambda: reached(tmp_path, 6))
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = finish(process, 130)
+    assert "stopped and saved after step" in errors
+    assert "Traceback" not in errors
+    output, _ = finish(start(command(tmp_path, data__num_threads=1)))
     assert "going on after step" in output
     assert_same_run(tmp_path, finished)
 
@@ -186,7 +194,10 @@ def test_evaluation_reproduces_the_scores_of_the_training(command, finished):
     recorded = {line["step"]: line for line in metrics(finished) if "miou" in line}
     best = max(recorded, key=lambda step: (recorded[step]["miou_ema"], step))
     flags = ("--checkpoint=latest", "--checkpoint=best", f"--checkpoint={finished}/checkpoints/9")
-    processes = [start(command(finished, "--mode=eval", flag)) for flag in flags]
+    processes = [start(command(finished, "--mode=eval", flag)) for flag in flags[1:]]
+    # Without --config: the folder knows its own.
+    short = [sys.executable, "main.py", "--mode=eval", f"--workdir={finished}", flags[0]]
+    processes.insert(0, start(short))
     latest, at_best, at_path = (finish(process)[0] for process in processes)
     for step, output in ((STEPS, latest), (best, at_best)):
         assert f"ema, step {step}\n" in output

@@ -1,11 +1,12 @@
 """Every configuration file gives a configuration that works, once its data are there."""
 
 import importlib
+import json
 import pathlib
 
 import pytest
 
-from configs import camvid, common, demo, folder, pascal_1_16
+from configs import camvid, common, demo, folder, pascal_1_16, recorded
 from input_pipeline import DataError
 from rcc_jax import settings
 from rcc_jax.errors import ConfigError
@@ -13,7 +14,7 @@ from rcc_jax.errors import ConfigError
 FILES = sorted(
     path.stem
     for path in pathlib.Path(common.__file__).parent.glob("*.py")
-    if path.stem not in ("__init__", "common")
+    if path.stem not in ("__init__", "common", "recorded")
 )
 
 
@@ -102,3 +103,28 @@ def test_camvid_partitions_have_the_sizes_that_the_file_says(shared_data, partit
     opened = settings.open_partition(config)
     sizes = len(opened.labeled), len(opened.unlabeled), len(opened.val)
     assert sizes == (labeled, 367 - labeled, 101)
+
+
+def test_recorded_configuration_comes_back_as_it_was(tmp_path):
+    config = demo.get_config("method=cc")
+    config.train.batch_size = 4
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    assert recorded.get_config(str(tmp_path)) == config
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such file"),
+        ("{", "JSON"),
+        ('{"data": {"rot": "x"}}', '"rot" does not exist'),
+        ('{"seed": "x"}', "seed"),
+        ("[]", "not a configuration"),
+    ],
+)
+def test_damaged_record_is_named(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match=f"{tmp_path}/config.json: .*{said}") as caught:
+        recorded.get_config(str(tmp_path))
+    assert len(str(caught.value)) < len(str(tmp_path)) + 120
