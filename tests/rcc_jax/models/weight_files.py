@@ -1,0 +1,51 @@
+"""What the tests of weights share: values by PyTorch's names, state dicts, and refusals."""
+
+import re
+
+import numpy as np
+import pytest
+
+from rcc_jax.models.pretrained import load_torch, save_torch
+from rcc_jax.models.torch_names import named_variables
+
+
+def values(model):
+    return {name: np.asarray(v[...]) for name, v in named_variables(model).items()}
+
+
+def assert_same(model, other, prefix=""):
+    left, right = values(model), values(other)
+    assert left.keys() == right.keys()
+    for name in left:
+        if name.startswith(prefix):
+            np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def differs(model, other, name):
+    return not np.array_equal(values(model)[name], values(other)[name])
+
+
+def saved_state(model, folder):
+    """State dict of a model under PyTorch's names, as save_torch writes it."""
+    save_torch(model, folder / "state.npz")
+    return dict(np.load(folder / "state.npz"))
+
+
+def backbone_state(model, folder):
+    """The same as a bare, torchvision-like backbone, with the classifier that those have."""
+    state = {
+        k.removeprefix("backbone."): v
+        for k, v in saved_state(model, folder).items()
+        if k.startswith("backbone.")
+    }
+    return state | {"fc.weight": np.zeros((7, 64), np.float32), "fc.bias": np.zeros(7, np.float32)}
+
+
+def error_of(model, path, **allowed):
+    """Message of the error that loading raises; the model must not have changed."""
+    before = values(model)
+    with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
+        load_torch(model, path, **allowed)
+    for name, value in values(model).items():
+        np.testing.assert_array_equal(value, before[name])
+    return str(caught.value)
