@@ -108,22 +108,14 @@ def train_stream(
         ValueError: an argument out of range.
         DataError: no unlabelled image; while iterating: a file that cannot be used.
     """
+    _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps)
+    _check_least(num_threads=(num_threads, 1), num_workers=(num_workers, 0))
     index, count = shard
     if not 0 <= index < count:
         raise ValueError(f"shard = {shard}: must be (index, count) with index < count.")
-    _check_least(seed=(seed, 0), crop_size=(crop_size, 1), strong_views=(strong_views, 0))
-    _check_least(start_step=(start_step, 0), num_steps=(num_steps, start_step))
-    _check_least(num_threads=(num_threads, 1), num_workers=(num_workers, 0))
     _check_batch_size("labeled_batch_size", labeled_batch_size, count)
     if strong_views:
         _check_batch_size("unlabeled_batch_size", unlabeled_batch_size, count)
-    if strong_views > 2:
-        raise ValueError(f"strong_views = {strong_views}: must be 0, 1 or 2.")
-    if strong_views and len(partition.unlabeled) == 0:
-        raise DataError(
-            f"{partition.unlabeled.name}: no unlabelled image, but the method trains on them. "
-            "Set data.unlabeled to a list, a folder or a glob, or train supervised."
-        )
 
     def stream(source, number, views, batch_size):
         stream_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
@@ -143,6 +135,11 @@ def train_stream(
     if start_step == num_steps:
         return BatchStream(None)
     batches = grain.experimental.ZipMapDataset(list(streams.values())).map(_Named(tuple(streams)))
+    return _read(batches, num_threads, num_workers)
+
+
+def _read(batches: grain.MapDataset, num_threads: int, num_workers: int) -> BatchStream:
+    """Starts the threads, and worker processes, that make the batches."""
     # The buffer counts whole batches, those being made included.
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 2)
     batches = batches.to_iter_dataset(options)
@@ -153,6 +150,18 @@ def train_stream(
             flags.FLAGS.mark_as_parsed()
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return BatchStream(iter(batches), copy=num_workers > 0)
+
+
+def _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps) -> None:
+    _check_least(seed=(seed, 0), crop_size=(crop_size, 1), strong_views=(strong_views, 0))
+    _check_least(start_step=(start_step, 0), num_steps=(num_steps, start_step))
+    if strong_views > 2:
+        raise ValueError(f"strong_views = {strong_views}: must be 0, 1 or 2.")
+    if strong_views and len(partition.unlabeled) == 0:
+        raise DataError(
+            f"{partition.unlabeled.name}: no unlabelled image, but the method trains on them. "
+            "Set data.unlabeled to a list, a folder or a glob, or train supervised."
+        )
 
 
 class _Named:

@@ -1,8 +1,8 @@
 """Drawn scenes for the demo: a seabed with six kinds of animals, alike in pairs.
 
-The kinds of a pair share size and brightness and most of their form: fish have bars or spots,
-stars thick or thin arms, shells plain ribs or a net of ribs and rings. Hue and brightness tell
-pairs apart; the hues of a pair's kinds overlap.
+The kinds of a pair share size, colour and most of their form: fish have dark bars or bright spots,
+stars thick arms with dark warts or thin ones with bright warts, shells dark ribs or a bright net.
+All of that outlasts the changes of colour that strong views make.
 """
 
 import colorsys
@@ -24,12 +24,14 @@ CLASS_NAMES = (
 )
 _SALT = 0x5EABED
 _ROWS, _COLUMNS = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-# Of a pair: radius in pixels, smallest and largest; mean hue; brightness of the colour.
-_RADIUS = {"fish": (18.0, 28.0), "star": (15.0, 24.0), "shell": (13.0, 21.0)}
+# Of a pair: radius in pixels, smallest and largest; mean hue; brightness of the colour, which
+# leaves room for darker and brighter patterns.
+_RADIUS = {"fish": (18.0, 28.0), "star": (18.0, 26.0), "shell": (14.0, 22.0)}
 _HUE = {"fish": 0.6, "star": 0.15, "shell": 0.9}
-_VALUE = {"fish": (0.3, 0.5), "star": (0.85, 1.0), "shell": (0.55, 0.75)}
-# The mean hues of a pair's kinds lie on either side, as far apart as the animals of one kind.
-_HUE_SHIFT, _HUE_SPREAD = 0.045, 0.045
+_VALUE = {"fish": (0.4, 0.65), "star": (0.65, 0.8), "shell": (0.5, 0.75)}
+_HUE_SPREAD = 0.06
+# How far the pattern goes from the colour of an animal towards black or white.
+_CONTRAST = (0.5, 0.9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +40,11 @@ class _Animal:
 
     window: tuple[slice, slice]
     inside: np.ndarray
-    texture: np.ndarray  # -1 .. 1, between the two colours.
+    texture: np.ndarray  # The pattern is where this is above about 0.2.
     relief: np.ndarray  # About 0 .. 1, brightness of the form.
     hue: float  # Mean hue, a fraction of the circle.
     value: tuple[float, float]  # Brightness of the colour, smallest and largest.
+    bright: bool  # Whether the pattern is brighter or darker than the rest.
 
 
 def draw_scene(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,8 +104,8 @@ def _draw_animal(rng: np.random.Generator, kind: int) -> _Animal:
     inside, texture, relief = draw(
         rng, cosine * x + sine * y, cosine * y - sine * x, radius, second
     )
-    hue = _HUE[shape] + (_HUE_SHIFT if second else -_HUE_SHIFT)
-    return _Animal(window, inside * radius, texture, relief, hue, _VALUE[shape])
+    inside = inside * radius
+    return _Animal(window, inside, texture, relief, _HUE[shape], _VALUE[shape], second)
 
 
 def _fish(rng, u, v, radius, spotted: bool):
@@ -125,9 +128,9 @@ def _star(rng, u, v, radius, brittle: bool):
     """Five arms around a centre, with warts."""
     distance, angle = np.hypot(u, v), np.arctan2(v, u)
     angle = angle + rng.uniform(-0.4, 0.4) * distance  # Arms swing a little.
-    core = rng.uniform(0.15, 0.28) if brittle else rng.uniform(0.5, 0.65)
+    core = rng.uniform(0.22, 0.32) if brittle else rng.uniform(0.5, 0.65)
     arm = (0.5 + 0.5 * np.cos(5 * angle)) ** (
-        rng.uniform(1.3, 2) if brittle else rng.uniform(0.8, 1.2)
+        rng.uniform(1.1, 1.6) if brittle else rng.uniform(0.8, 1.2)
     )
     inside = (core + (1 - core) * arm - distance) * 0.6
     pitch = 2 * np.pi * radius / rng.uniform(8, 12)
@@ -157,12 +160,11 @@ def _paint(image: np.ndarray, animal: _Animal, rng: np.random.Generator) -> None
     shift = np.float32([[1, 0, rng.uniform(-3, 3)], [0, 1, rng.uniform(0.5, 4)]])
     shadow = cv2.warpAffine(cover, shift, cover.shape[::-1])
     patch *= 1 - rng.uniform(0.1, 0.5) * cv2.GaussianBlur(shadow, (5, 5), 1.5)[..., None]
-    hues = rng.normal(animal.hue, _HUE_SPREAD, 2)
-    first, second = (_color(hue, rng, saturation=(0.5, 0.95), value=animal.value) for hue in hues)
-    # The texture is a darker shade, so that the brightness of a pair stays its own.
-    second = 0.5 * (first + second) * float(rng.uniform(0.3, 0.6))
-    mixed = (0.5 + 0.5 * rng.uniform(0.75, 1.0) * animal.texture)[..., None]
-    surface = first + (second - first) * mixed
+    hue = rng.normal(animal.hue, _HUE_SPREAD)
+    color = _color(hue, rng, saturation=(0.5, 0.95), value=animal.value)
+    pattern = np.clip(1.5 * animal.texture - 0.3, 0, 1)[..., None]
+    target = 1.0 if animal.bright else 0.0
+    surface = color + pattern * rng.uniform(*_CONTRAST) * (target - color)
     surface *= (0.55 + 0.5 * animal.relief)[..., None]
     patch += cover[..., None] * (surface - patch)
 
