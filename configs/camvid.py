@@ -1,6 +1,7 @@
 """CamVid, 480 x 360, 11 classes: street scenes with 23, 46, 92 or 184 of 367 frames labelled.
 
     python main.py --config=configs/camvid.py:1_8,method=rcc
+    python main.py --config=configs/camvid.py:1_4,method=cc,kind=kl,seed=1
 
 Expects in `data/camvid` the folders `images`, `labels` and `splits` (lists `1_8/labeled.txt`,
 `1_8/unlabeled.txt`, ..., `val.txt`). Starts from random weights unless `--config.model.pretrained`
@@ -18,12 +19,11 @@ CLASS_NAMES = (
 
 
 def get_config(arguments=None):
-    chosen = common.parse_arguments(
-        arguments, partition="1_8", method="rcc", backbone="resnet50", seed=0
-    )
+    chosen = common.parse_cell(arguments, partition="1_8")
     partition = common.choose(chosen["partition"], PARTITIONS, "partition")
     config = common.get_config()
-    config.seed = chosen["seed"]
+    common.apply_cell(config, chosen)
+    config.data.name, config.data.partition = "camvid", partition
     config.data.root = "data/camvid"
     config.data.labeled = f"splits/{partition}/labeled.txt"
     config.data.unlabeled = f"splits/{partition}/unlabeled.txt"
@@ -31,9 +31,7 @@ def get_config(arguments=None):
     config.data.num_classes = len(CLASS_NAMES)
     config.data.class_names = CLASS_NAMES
     config.data.crop_size = 321
-    config.model.backbone = chosen["backbone"]
     config.model.stem = "v1"
-    config.method.name = chosen["method"]
     config.optimizer.learning_rate = 0.002
     config.train.num_steps = 2400
     config.train.log_every = 20

@@ -21,6 +21,9 @@ def get_config() -> ml_collections.ConfigDict:
         # One seed for the initial weights, every random draw of the views and every shuffle.
         seed=0,
         data=_config(
+            # What tables call the data set and the partition.
+            name="",
+            partition="",
             # 'folder': list files or globs of images below `root`. 'scenes': drawn on the fly.
             source="folder",
             # Folder that the paths in the lists are relative to.
@@ -175,6 +178,41 @@ def parse_arguments(text: str | None, **defaults) -> dict:
                 f"--config argument {item!r} must be a number, such as {key}={defaults[key]}."
             ) from None
     return found
+
+
+def parse_cell(text: str | None, **more) -> dict:
+    """`parse_arguments` with what every table of the paper varies, besides `more`.
+
+    method, backbone and seed; for ablations kind (consensus of cc: l2, ce, kl), top_n (N) and
+    weight (lambda).
+    """
+    defaults = get_config()
+    return parse_arguments(
+        text,
+        **more,
+        method=defaults.method.name,
+        backbone=defaults.model.backbone,
+        seed=defaults.seed,
+        kind=defaults.method.consensus_kind,
+        top_n=defaults.method.top_n,
+        weight=defaults.method.consensus_weight,
+    )
+
+
+def apply_cell(config: ml_collections.ConfigDict, chosen: dict) -> None:
+    """Sets the fields that `parse_cell` knows."""
+    config.seed = chosen["seed"]
+    config.model.backbone = chosen["backbone"]
+    config.method.name = chosen["method"]
+    config.method.consensus_kind = chosen["kind"]
+    config.method.top_n = chosen["top_n"]
+    config.method.consensus_weight = chosen["weight"]
+
+
+def use_imagenet(config: ml_collections.ConfigDict, stem: str) -> None:
+    """Starts from ImageNet weights of a stem: `pretrained/<backbone>_<stem>.pth`."""
+    config.model.stem = choose(stem, ("deep", "v1"), "stem")
+    config.model.pretrained = f"pretrained/{config.model.backbone}_{stem}.pth"
 
 
 def choose(value: str, choices, name: str) -> str:

@@ -1,0 +1,40 @@
+"""Cityscapes, 19 classes: what all its partitions share.
+
+Prepare the data with `python -m input_pipeline.prepare cityscapes` and put the lists of UniMatch's
+repository into `data/splits/cityscapes`. Weights are UniMatch's ImageNet ResNet,
+`pretrained/resnet50_deep.pth`, or torchvision's with `stem=v1`, `pretrained/resnet50_v1.pth`.
+
+The files `cityscapes_*.py` take the arguments method, backbone (resnet50, resnet101), stem (deep,
+v1), seed, and for ablations kind (cc: l2, ce, kl), top_n and weight (lambda).
+"""
+
+from configs import common
+
+CLASS_NAMES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic_light", "traffic_sign",
+    "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "train",
+    "motorcycle", "bicycle",
+)  # fmt: skip
+
+
+def cell(arguments: str | None, labels: int, part: str):
+    """A partition of `labels` images; `part` as in the names of the lists."""
+    chosen = common.parse_cell(arguments, stem="deep")
+    config = common.get_config()
+    common.apply_cell(config, chosen)
+    common.use_imagenet(config, chosen["stem"])
+    config.data.name, config.data.partition = "cityscapes", str(labels)
+    config.data.root = "data/cityscapes"
+    config.data.labeled = f"data/splits/cityscapes/{part}/labeled.txt"
+    config.data.val = "data/splits/cityscapes/val.txt"
+    config.data.num_classes = len(CLASS_NAMES)
+    config.data.class_names = CLASS_NAMES
+    config.data.crop_size = 801
+    config.method.confidence_threshold = 0.0
+    config.method.labeled_loss = "ohem"
+    config.optimizer.learning_rate = 0.005
+    config.optimizer.head_multiplier = 1.0
+    config.train.num_epochs = 240
+    config.eval.mode = "sliding"
+    config.eval.batch_size = 2
+    return config

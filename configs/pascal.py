@@ -1,0 +1,46 @@
+"""PASCAL VOC 2012: what all its partitions share.
+
+Classic partitions draw labels from VOC's own 1,464 fine masks, blender ones from all 10,582 masks,
+of which 9,118 are SBD's coarse ones. Prepare the data with `python -m input_pipeline.prepare
+pascal` and put the lists of UniMatch's repository into `data/splits/pascal`. Weights are UniMatch's
+ImageNet ResNet, `pretrained/resnet50_deep.pth`, or torchvision's with `stem=v1`,
+`pretrained/resnet50_v1.pth`.
+
+The files `pascal_*.py` take the arguments method, backbone (resnet50, resnet101), stem (deep, v1),
+seed, and for the ablations kind (cc: l2, ce, kl), top_n and weight (lambda).
+"""
+
+from configs import common
+
+CLASS_NAMES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
+    "train", "tvmonitor",
+)  # fmt: skip
+# Files of the blender partitions: CPS's lists, or U2PL's "priority" lists of better masks.
+FAMILIES = {"cps": "", "u2pl": "u2pl_"}
+
+
+def classic(arguments: str | None, labels: int):
+    """A partition of `labels` of VOC's own 1,464 masks."""
+    chosen = common.parse_cell(arguments, stem="deep")
+    return _cell(chosen, "pascal_classic", str(labels), folder=str(labels))
+
+
+def blender(arguments: str | None, labels: int, part: str):
+    """A partition of `labels` of all 10,582 masks; `part` as in the names of the lists."""
+    chosen = common.parse_cell(arguments, stem="deep", lists="cps")
+    lists = common.choose(chosen["lists"], tuple(FAMILIES), "lists")
+    return _cell(chosen, "pascal_blender", str(labels), folder=FAMILIES[lists] + part)
+
+
+def _cell(chosen: dict, name: str, partition: str, *, folder: str):
+    config = common.get_config()
+    common.apply_cell(config, chosen)
+    common.use_imagenet(config, chosen["stem"])
+    config.data.name, config.data.partition = name, partition
+    config.data.root = "data/pascal"
+    config.data.labeled = f"data/splits/pascal/{folder}/labeled.txt"
+    config.data.val = "data/splits/pascal/val.txt"
+    config.data.class_names = CLASS_NAMES
+    return config

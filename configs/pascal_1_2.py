@@ -1,0 +1,19 @@
+"""PASCAL VOC 2012, classic: 732 labelled and 9,850 unlabelled images, crop 513.
+
+    python main.py --config=configs/pascal_1_2.py:method=rcc,backbone=resnet50
+
+mIoU, in percent:
+
+    paper         supervised  FixMatch  UniMatch   RCC
+    ResNet-50           66.7      73.7      78.0  78.9
+    ResNet-101          69.7      77.8      80.2  81.0
+
+UniMatch's public logs (crop 321, best epoch): 77.4 with ResNet-50, 79.9 with ResNet-101.
+Ours: not run. `configs/pascal.py` tells what to prepare and the other arguments.
+"""
+
+from configs import pascal
+
+
+def get_config(arguments=None):
+    return pascal.classic(arguments, labels=732)

@@ -1,0 +1,19 @@
+"""PASCAL VOC 2012, classic: 366 labelled and 10,216 unlabelled images, crop 513.
+
+    python main.py --config=configs/pascal_1_4.py:method=rcc,backbone=resnet50
+
+mIoU, in percent:
+
+    paper         supervised  FixMatch  UniMatch   RCC
+    ResNet-50           61.7      71.4      75.3  76.9
+    ResNet-101          64.8      75.5      78.7  79.8
+
+UniMatch's public logs (crop 321, best epoch): 76.0 with ResNet-50, 78.8 with ResNet-101.
+Ours: not run. `configs/pascal.py` tells what to prepare and the other arguments.
+"""
+
+from configs import pascal
+
+
+def get_config(arguments=None):
+    return pascal.classic(arguments, labels=366)

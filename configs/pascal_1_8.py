@@ -1,0 +1,19 @@
+"""PASCAL VOC 2012, classic: 183 labelled and 10,399 unlabelled images, crop 513.
+
+    python main.py --config=configs/pascal_1_8.py:method=rcc,backbone=resnet50
+
+mIoU, in percent:
+
+    paper         supervised  FixMatch  UniMatch   RCC
+    ResNet-50           52.3      67.3      71.9  74.7
+    ResNet-101          55.3      73.0      75.4  77.9
+
+UniMatch's public logs (crop 321, best epoch): 72.5 with ResNet-50, 77.2 with ResNet-101.
+Ours: not run. `configs/pascal.py` tells what to prepare and the other arguments.
+"""
+
+from configs import pascal
+
+
+def get_config(arguments=None):
+    return pascal.classic(arguments, labels=183)
