@@ -3,6 +3,8 @@
 python main.py --config=configs/demo.py
 python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
 python main.py --mode=eval --workdir=DIR --checkpoint=best
+python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
+python main.py --mode=table --workdir=DIR
 """
 
 import difflib
@@ -16,7 +18,7 @@ from configs import common
 from input_pipeline.errors import DataError
 from rcc_jax.errors import ConfigError
 
-_MODES = ("train", "eval")
+_MODES = ("train", "eval", "sweep", "table")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration: FILE[:ARGUMENTS]; any field is --config.group.field=value."
 )
@@ -26,6 +28,10 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "latest", "eval: 'latest', 'best', or the path of a checkpoint or a workdir."
+)
+_SHARD = flags.DEFINE_string("shard", "0/1", "sweep: INDEX/COUNT, every COUNT-th run from INDEX.")
+_SET = flags.DEFINE_multi_string(
+    "set", [], "sweep: FIELD=VALUE for every run, such as data.root=DIR; may be repeated."
 )
 
 BAD_INPUT = 2
@@ -39,10 +45,12 @@ def _fail(message: object, exit_code: int = BAD_INPUT) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(_with_recorded_config(argv))
+        if _CONFIG.value is None and _MODE.value == "table":
+            return rest
         if _CONFIG.value is None:
             _fail("--config is missing; for instance --config=configs/demo.py.")
         # ml_collections keeps quiet about a file that it cannot read until a field is wanted.
-        _CONFIG.value.keys()
+        _check_mode("runs" in _CONFIG.value)
     except OSError:
         given = [argument for argument in argv if argument.lstrip("-").startswith("config=")]
         _fail(f"{given[0] if given else '--config'}: no such file; one is configs/demo.py.")
@@ -53,6 +61,14 @@ def _parse_flags(argv: list[str]) -> list[str]:
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
     return rest
+
+
+def _check_mode(is_sweep: bool) -> None:
+    wanted = _MODE.value == "sweep"
+    if is_sweep != wanted:
+        file = config_flags.get_config_filename(flags.FLAGS["config"])
+        hint = "one run; lists are in configs/sweeps" if wanted else "a list; use --mode=sweep"
+        _fail(f"--mode={_MODE.value} --config={file}: that file is {hint}.")
 
 
 def _with_recorded_config(argv: list[str]) -> list[str]:
@@ -84,6 +100,7 @@ def _unknown_field(argv: list[str]) -> str | None:
 
 
 def _workdir() -> str:
+    """The folder of the run, of the sweep, or of the runs to put into a table."""
     if _WORKDIR.value:
         return _WORKDIR.value
     file, _, arguments = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
@@ -93,25 +110,48 @@ def _workdir() -> str:
     return str(pathlib.Path("runs") / name)
 
 
-def main(_) -> None:
+def _sweep() -> None:
+    from rcc_jax import sweep  # without JAX, which would hold the devices of the runs
+
+    runs = sweep.plan(_CONFIG.value.runs, _workdir(), _SHARD.value)
+    failed = sweep.run_all(runs, _SET.value, report=lambda line: print(line, flush=True))
+    if failed:
+        names = ", ".join(run.workdir.name for run in failed)
+        _fail(f"{len(failed)} of {len(runs)} runs failed: {names}", exit_code=1)
+
+
+def _table() -> None:
+    from rcc_jax import tables
+
+    if not _WORKDIR.value:
+        _fail("--mode=table needs --workdir=DIR, the folder of a sweep or of other runs.")
+    print(tables.write(_WORKDIR.value, report=lambda line: print(line, file=sys.stderr)))
+
+
+def _train_or_evaluate() -> None:
     # Here and not above: worker processes import this file too, and need none of it.
     from rcc_jax import evaluation_run, trainer
-    from rcc_jax.interruption import Interrupted
     from rcc_jax.run import set_up_jax
+
+    set_up_jax(_CONFIG.value)
+    try:
+        if _MODE.value == "train":
+            trainer.train(_CONFIG.value, _workdir())
+        else:
+            evaluation_run.evaluate(_CONFIG.value, _workdir(), checkpoint=_CHECKPOINT.value)
+    except trainer.NonFiniteError as error:
+        _fail(error, exit_code=1)
+
+
+def main(_) -> None:
+    from rcc_jax.interruption import Interrupted
 
     # absl's default lets every library report each step of its work.
     logging.set_verbosity(logging.WARNING)
-    config = _CONFIG.value
     try:
-        set_up_jax(config)
-        if _MODE.value == "train":
-            trainer.train(config, _workdir())
-        else:
-            evaluation_run.evaluate(config, _workdir(), checkpoint=_CHECKPOINT.value)
+        {"sweep": _sweep, "table": _table}.get(_MODE.value, _train_or_evaluate)()
     except (ConfigError, DataError) as error:
         _fail(error)
-    except trainer.NonFiniteError as error:
-        _fail(error, exit_code=1)
     except Interrupted as stop:
         print(stop, file=sys.stderr, flush=True)
         sys.exit(stop.exit_code)

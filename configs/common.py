@@ -5,6 +5,7 @@ A configuration file imports this module, changes what it needs and returns the 
 """
 
 import difflib
+from collections.abc import Sequence
 
 import ml_collections
 
@@ -207,6 +208,23 @@ def apply_cell(config: ml_collections.ConfigDict, chosen: dict) -> None:
     config.method.consensus_kind = chosen["kind"]
     config.method.top_n = chosen["top_n"]
     config.method.consensus_weight = chosen["weight"]
+
+
+def sweep(cells: Sequence[str], seeds: int) -> ml_collections.ConfigDict:
+    """A list of runs for `--mode=sweep`: every cell with the seeds 0, 1, ...
+
+    Args:
+      cells: `configs/FILE.py:ARGUMENTS` without a seed.
+      seeds: number of seeds.
+
+    Raises:
+      ConfigError: for no seed.
+    """
+    if seeds < 1:
+        raise ConfigError(f"--config argument seeds={seeds} must be at least 1.")
+    # Seed by seed: a sweep that is stopped early has whole tables.
+    runs = tuple(f"{cell},seed={seed}" for seed in range(seeds) for cell in cells)
+    return ml_collections.ConfigDict({"runs": runs})
 
 
 def use_imagenet(config: ml_collections.ConfigDict, stem: str) -> None:

@@ -82,6 +82,8 @@ class _Loop:
         finally:
             self.progress.close()
             self.writer.close()
+        self.checkpoints.wait()
+        self.workdir.write_result(self.run.num_steps, self.last_score, self.best_score)
         return self.last_score
 
     def _initial_state(self) -> TrainState:

@@ -3,6 +3,7 @@
 import fcntl
 import fnmatch
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -107,6 +108,25 @@ class Workdir:
     def pictures_path(self) -> pathlib.Path:
         """Picture sheets."""
         return self.path / "pictures"
+
+    @property
+    def result_path(self) -> pathlib.Path:
+        """What a run came to, as JSON; there only once it has finished."""
+        return self.path / "result.json"
+
+    def write_result(self, step: int, last: float | None, best: float | None) -> None:
+        """Marks the run as finished.
+
+        Args:
+            step: The last step.
+            last, best: mIoU in percent of the last and the best evaluation; null where no class
+                had a pixel.
+        """
+        miou, best_miou = (
+            None if score is None or math.isnan(score) else score for score in (last, best)
+        )
+        result = {"step": step, "miou": miou, "best_miou": best_miou}
+        write_atomically(self.result_path, json.dumps(result) + "\n")
 
     def close(self) -> None:
         """Lets another process take the folder."""

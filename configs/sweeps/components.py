@@ -1,0 +1,17 @@
+"""What each component adds, on CamVid: five methods, one after another.
+
+    python main.py --mode=sweep --config=configs/sweeps/components.py:1_8,seeds=3
+    python main.py --mode=table --workdir=runs/components-1_8,seeds=3
+
+A field for every run is `--set=data.root=DIR`, as often as needed; `--shard=0/5` does a fifth.
+"""
+
+from configs import common
+
+METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
+
+
+def get_config(arguments=None):
+    chosen = common.parse_arguments(arguments, partition="1_8", backbone="resnet50", seeds=1)
+    cell = f"configs/camvid.py:{chosen['partition']},backbone={chosen['backbone']}"
+    return common.sweep([f"{cell},method={method}" for method in METHODS], chosen["seeds"])

@@ -1,0 +1,20 @@
+"""Table 2 of the paper: PASCAL VOC 2012, blender partitions, all methods.
+
+    python main.py --mode=sweep --config=configs/sweeps/pascal_blender.py:backbone=resnet50
+    python main.py --mode=table --workdir=runs/pascal_blender-backbone=resnet50
+
+`lists=u2pl` takes the partitions of high-quality labels; the paper's numbers are not of those.
+"""
+
+from configs import common
+
+
+def get_config(arguments=None):
+    chosen = common.parse_arguments(arguments, backbone="resnet50", lists="cps", seeds=1)
+    shared = f"backbone={chosen['backbone']},lists={chosen['lists']}"
+    cells = [
+        f"configs/pascal_blender_{partition}.py:{shared},method={method}"
+        for partition in ("1_16", "1_8", "1_4")
+        for method in ("supervised", "fixmatch", "unimatch", "rcc")
+    ]
+    return common.sweep(cells, chosen["seeds"])

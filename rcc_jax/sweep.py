@@ -1,0 +1,147 @@
+"""Many runs from one list: one after another, finished ones skipped, failed ones passed over."""
+
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from rcc_jax.errors import ConfigError
+from rcc_jax.interruption import Interrupted, Interruption
+
+MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
+# Of a run that a signal ended: the sweep ends with it instead of starting the next.
+_STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep.
+
+    Attributes:
+      config: configuration file and arguments, as --config takes them.
+      workdir: its folder.
+    """
+
+    config: str
+    workdir: pathlib.Path
+
+    def command(self, overrides: Sequence[str]) -> list[str]:
+        """The command that starts it, or goes on with it."""
+        fields = [f"--config.{override}" for override in overrides]
+        return [
+            sys.executable,
+            str(MAIN),
+            f"--config={self.config}",
+            f"--workdir={self.workdir}",
+            *fields,
+        ]
+
+    def finished(self) -> bool:
+        """Whether it has ended by itself."""
+        return (self.workdir / "result.json").exists()
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """'INDEX/COUNT' as two numbers, 0 <= INDEX < COUNT.
+
+    Raises:
+      ConfigError: for anything else.
+    """
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise ConfigError(
+            f"--shard={text}: write INDEX/COUNT with INDEX from 0 to COUNT - 1, such as 0/8."
+        )
+    return int(index), int(count)
+
+
+def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") -> list[SweepRun]:
+    """The runs of a shard, every COUNT-th of the list.
+
+    Args:
+      configs: configuration files and arguments; files are relative to the repository.
+      folder: holds one workdir a run.
+      shard: 'INDEX/COUNT'.
+
+    Raises:
+      ConfigError: for a shard that is none, or two runs with one name.
+    """
+    index, count = parse_shard(shard)
+    runs = []
+    for config in configs:
+        file, colon, arguments = config.partition(":")
+        path = MAIN.parent / file
+        if not path.is_file():
+            raise ConfigError(f"{config}: there is no configuration file {path}.")
+        runs.append(SweepRun(f"{path}{colon}{arguments}", pathlib.Path(folder) / run_name(config)))
+    names = [run.workdir.name for run in runs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"the sweep lists {twice[0]} twice; every run needs a folder of its own.")
+    return runs[index::count]
+
+
+def run_name(config: str) -> str:
+    """Name of a workdir: the configuration's name and arguments."""
+    file, _, arguments = config.partition(":")
+    name = pathlib.Path(file).stem
+    return name + "-" + arguments.replace("/", "_") if arguments else name
+
+
+def run_all(
+    runs: Sequence[SweepRun], overrides: Sequence[str], report: Callable[[str], None]
+) -> list[SweepRun]:
+    """Starts each run that is not finished, in its own process, and waits for it.
+
+    A signal goes on to the run, which saves; the same command goes on from there.
+
+    Args:
+      runs: from `plan`.
+      overrides: 'field=value' for every run.
+      report: takes a line of text.
+
+    Returns:
+      The runs that failed.
+
+    Raises:
+      Interrupted: after SIGTERM or SIGINT.
+    """
+    failed = []
+    for number, run in enumerate(runs, start=1):
+        title = f"[{number}/{len(runs)}] {run.workdir.name}"
+        if run.finished():
+            report(f"{title}: finished before")
+            continue
+        report(title)
+        code = _run(run.command(overrides))
+        if code in _STOPPED:
+            raise Interrupted(
+                code - 128, f"sweep stopped in {run.workdir}; the same command goes on from there."
+            )
+        if code:
+            report(f"{title}: FAILED with exit code {code}; the sweep goes on")
+            failed.append(run)
+    return failed
+
+
+def _run(command: Sequence[str]) -> int:
+    with Interruption() as interruption:
+        # A session of its own: Ctrl-C comes through the sweep alone, once.
+        process = subprocess.Popen(command, start_new_session=True)
+        sent = False
+        while True:
+            try:
+                code = process.wait(timeout=0.5)
+                break
+            except subprocess.TimeoutExpired:
+                if interruption.requested() and not sent:
+                    process.send_signal(interruption.signum)
+                    sent = True
+            except KeyboardInterrupt:
+                process.kill()
+                raise
+    # A run that was just ending when the signal came has ended well, but the sweep stops too.
+    return 128 + interruption.signum if interruption.requested() else code

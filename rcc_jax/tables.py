@@ -1,0 +1,204 @@
+"""Tables of many runs, methods x partitions, with the numbers of others beside ours."""
+
+import collections
+import csv
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rcc_jax import published
+from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import write_atomically
+
+_METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run says.
+
+    Attributes:
+      data: name of the data set.
+      partition: name of the partition.
+      backbone: name of the backbone.
+      method: what was trained, with what differs from the paper's defaults.
+      seed: the seed.
+      last, best: mIoU in percent of the last and of the best evaluation.
+    """
+
+    data: str
+    partition: str
+    backbone: str
+    method: str
+    seed: int
+    last: float
+    best: float
+
+
+def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Result]:
+    """Reads every finished run in or below a folder.
+
+    Args:
+      folder: a workdir, or a folder of them.
+      report: takes a line of text about a run that is left out.
+
+    Raises:
+      ConfigError: for a folder without a finished run, or two runs of one cell and seed.
+    """
+    results: dict[tuple, tuple[Result, pathlib.Path]] = {}
+    for path in sorted(pathlib.Path(folder).glob("**/config.json")):
+        workdir = path.parent
+        if not (workdir / "result.json").exists():
+            report(f"left out, not finished: {workdir}")
+            continue
+        result = read_result(workdir)
+        key = dataclasses.astuple(dataclasses.replace(result, last=0.0, best=0.0))
+        if key in results:
+            raise ConfigError(
+                f"{results[key][1]} and {workdir} are both {result.method}, seed {result.seed}, "
+                f"on {result.data} {result.partition}; move one of them elsewhere."
+            )
+        results[key] = (result, workdir)
+    if not results:
+        raise ConfigError(f"--workdir={folder}: there is no finished run in it or below it.")
+    return [result for result, _ in results.values()]
+
+
+def read_result(workdir: pathlib.Path) -> Result:
+    """The result of one finished run.
+
+    Raises:
+      ConfigError: for a damaged file.
+    """
+    try:
+        config = json.loads((workdir / "config.json").read_text())
+        result = json.loads((workdir / "result.json").read_text())
+        data = config["data"]
+        return Result(
+            data=data["name"] or data["source"],
+            partition=data["partition"] or data["labeled"],
+            backbone=config["model"]["backbone"],
+            method=method_name(config),
+            seed=config["seed"],
+            last=float("nan") if result["miou"] is None else result["miou"],
+            best=float("nan") if result["best_miou"] is None else result["best_miou"],
+        )
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ConfigError(f"{workdir}: config.json or result.json is damaged ({error}).") from None
+
+
+def method_name(config: Mapping[str, Any]) -> str:
+    """The method with what differs from the paper's setting: 'rcc, N = 5', 'cc, kl'."""
+    method = config["method"]
+    parts = [method["name"]]
+    if method["name"] == "supervised" and config["train"]["num_steps"]:
+        parts.append("same steps")
+    if method["name"] == "cc" and method["consensus_kind"] not in ("", "l2"):
+        parts.append(method["consensus_kind"])
+    if method["name"] in ("cc", "rcc"):
+        if method["top_n"] != 4:
+            parts.append(f"N = {method['top_n']}")
+        if method["consensus_weight"] != 0.2:
+            parts.append(f"lambda = {method['consensus_weight']:g}")
+    if method["ema_decay"]:
+        parts.append(f"EMA {method['ema_decay']:g}")
+    return ", ".join(parts)
+
+
+def _by_cell(results: Iterable[Result]) -> dict[tuple, dict[tuple[str, str], list[Result]]]:
+    tables: dict = collections.defaultdict(lambda: collections.defaultdict(list))
+    for result in results:
+        cell = (result.method, result.partition)
+        tables[result.data, result.backbone][cell].append(result)
+    return dict(sorted(tables.items()))
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """One Markdown table a data set and backbone: a row a method, a column a partition.
+
+    A cell is 'last / best' mIoU with the standard deviation over the seeds and their number; rows
+    of the paper and of public logs follow ours and say so.
+    """
+    texts = []
+    for (data, backbone), cells in _by_cell(results).items():
+        partitions = _in_order({partition for _, partition in cells})
+        methods = sorted({method for method, _ in cells}, key=_method_order)
+        lines = [
+            f"### {data}, {backbone}",
+            "",
+            "mIoU in percent, last / best evaluation, mean ± standard deviation (seeds)",
+            "",
+            f"| method | {' | '.join(partitions)} |",
+            f"| --- |{' --- |' * len(partitions)}",
+        ]
+        for method in methods:
+            ours = [_cell(cells.get((method, partition))) for partition in partitions]
+            lines.append(f"| {method} | {' | '.join(ours)} |")
+        for title, numbers in (("paper", published.PAPER), ("public log", published.LOGS)):
+            for method, values in numbers.get((data, backbone), {}).items():
+                theirs = [str(values.get(partition, "-")) for partition in partitions]
+                if set(theirs) != {"-"}:
+                    lines.append(f"| *{method} ({title})* | {' | '.join(theirs)} |")
+        texts.append("\n".join(lines))
+    return "\n\n".join(texts) + "\n"
+
+
+def _cell(results: Sequence[Result] | None) -> str:
+    if not results:
+        return "-"
+    last, best = (_mean([getattr(r, name) for r in results]) for name in ("last", "best"))
+    return f"{last} / {best} ({len(results)})"
+
+
+def _mean(values: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{spread}"
+
+
+def _in_order(partitions: Iterable[str]) -> list[str]:
+    """Numbers by size, then '1_16' before '1_8' (fewest labels first), then names."""
+
+    def key(name: str):
+        top, _, bottom = name.partition("_")
+        if name.isdigit():
+            return (0, float(name), name)
+        if top.isdigit() and bottom.isdigit() and int(bottom):
+            return (1, int(top) / int(bottom), name)
+        return (2, 0.0, name)
+
+    return sorted(partitions, key=key)
+
+
+def _method_order(method: str) -> tuple:
+    name = method.split(",")[0]
+    return (_METHODS.index(name) if name in _METHODS else len(_METHODS), method)
+
+
+def as_csv(results: Sequence[Result]) -> str:
+    """One line a run of ours, and one a published number; `source` tells which."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["source", "data", "backbone", "method", "partition", "seed", "last", "best"])
+    for r in sorted(results, key=dataclasses.astuple):
+        writer.writerow(["ours", r.data, r.backbone, r.method, r.partition, r.seed, r.last, r.best])
+    cells = {(r.data, r.backbone) for r in results}
+    for source, numbers in (("paper", published.PAPER), ("public log", published.LOGS)):
+        for data, backbone in sorted(cells & numbers.keys()):
+            for method, values in numbers[data, backbone].items():
+                for partition, value in values.items():
+                    writer.writerow([source, data, backbone, method, partition, "", "", value])
+    return text.getvalue()
+
+
+def write(folder: str | os.PathLike, report: Callable[[str], None]) -> str:
+    """Gathers, writes `table.md` and `table.csv` into the folder, returns the Markdown."""
+    results = gather(folder, report)
+    text = markdown(results)
+    write_atomically(pathlib.Path(folder) / "table.md", text)
+    write_atomically(pathlib.Path(folder) / "table.csv", as_csv(results))
+    return text

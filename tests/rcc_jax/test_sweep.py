@@ -1,0 +1,105 @@
+"""Sweeps: shards, finished and failed runs, signals; runs are real and tiny."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rcc_jax import sweep
+from rcc_jax.errors import ConfigError
+
+REPOSITORY = pathlib.Path(sweep.MAIN).parent
+CELLS = [f"configs/demo.py:method={name},seed={seed}" for name in ("cc", "rcc") for seed in (0, 1)]
+TINY = (
+    "model.width=8", "model.decoder_channels=16", "data.crop_size=33", "data.val=100000:100002",
+    "train.batch_size=1", "train.num_steps=2", "eval.pictures=0",
+)  # fmt: skip
+
+
+def test_shards_share_out_the_runs():
+    whole = sweep.plan(CELLS, "runs")
+    assert [run.workdir.name for run in whole][:2] == [
+        "demo-method=cc,seed=0",
+        "demo-method=cc,seed=1",
+    ]
+    shards = [sweep.plan(CELLS, "runs", f"{index}/3") for index in range(3)]
+    assert [len(shard) for shard in shards] == [2, 1, 1]
+    assert sorted(run.config for shard in shards for run in shard) == sorted(
+        run.config for run in whole
+    )
+
+
+@pytest.mark.parametrize("shard", ["", "1", "2/2", "-1/2", "a/b", "0/0"])
+def test_shard_that_is_none(shard):
+    with pytest.raises(ConfigError, match=f"--shard={shard}: write INDEX/COUNT"):
+        sweep.plan(CELLS, "runs", shard)
+
+
+def test_faulty_lists():
+    with pytest.raises(ConfigError, match="demo-method=cc,seed=0 twice"):
+        sweep.plan([*CELLS, CELLS[0]], "runs")
+    with pytest.raises(ConfigError, match=r"configs/dmo.py:x: there is no configuration file"):
+        sweep.plan(["configs/dmo.py:x"], "runs")
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A sweep of three runs, the second of which cannot work."""
+    file = tmp_path / "three.py"
+    file.write_text(
+        "import ml_collections\n"
+        "RUNS = ('configs/demo.py:method=supervised', 'configs/demo.py:method=none',\n"
+        "        'configs/demo.py:method=supervised,seed=1')\n"
+        "def get_config(): return ml_collections.ConfigDict({'runs': RUNS})\n"
+    )
+    return file
+
+
+def start(folder, *flags):
+    return subprocess.Popen(
+        [sys.executable, REPOSITORY / "main.py", f"--workdir={folder}", *flags],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, tmp_path):
+    folder = tmp_path / "runs"
+    cache = f"train.compilation_cache={tmp_path / 'compiled'}"
+    flags = ["--mode=sweep", f"--config={listed}", *(f"--set={x}" for x in (*TINY, cache))]
+    output, errors = start(folder, *flags).communicate(timeout=300)
+    assert "config.method.name = 'none'" in errors
+    assert errors.endswith("error: 1 of 3 runs failed: demo-method=none\n")
+    result = json.loads((folder / "demo-method=supervised,seed=1" / "result.json").read_text())
+    assert result["step"] == 2
+    process = start(folder, *flags, "--shard=0/2")
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert output.count("finished before") == 2
+
+    output, errors = start(folder, "--mode=table").communicate(timeout=300)
+    assert f"| supervised, same steps | {result['miou']:.1f}"[:30] in output
+    assert "(2) |" in output
+
+
+def test_signal_stops_the_run_and_the_sweep(listed, tmp_path):
+    steps = [f"--set={x}" for x in (*TINY, "train.num_steps=100000", "train.log_every=1")]
+    process = start(tmp_path / "runs", "--mode=sweep", f"--config={listed}", *steps)
+    metrics = tmp_path / "runs" / "demo-method=supervised" / "metrics.jsonl"
+    limit = time.monotonic() + 300
+    while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 143, errors
+    assert "stopped and saved after step" in errors
+    assert "sweep stopped in" in errors
+    assert not (tmp_path / "runs" / "demo-method=none").exists()

@@ -1,0 +1,112 @@
+"""Tables of runs: cells, order, spread over seeds, the numbers of others beside ours."""
+
+import csv
+import json
+
+import pytest
+
+from configs import cityscapes_1_2, pascal_1_8, pascal_1_16
+from rcc_jax import published, tables
+from rcc_jax.errors import ConfigError
+
+
+def write_run(folder, config, last, best):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    if last is not None:
+        result = {"step": 10, "miou": last, "best_miou": best}
+        (folder / "result.json").write_text(json.dumps(result))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for seed, last, best in ((0, 60.0, 61.0), (1, 62.0, 63.0), (2, 64.0, 65.0)):
+        config = pascal_1_16.get_config(f"method=rcc,seed={seed}")
+        write_run(tmp_path / f"rcc{seed}", config, last, best)
+    write_run(tmp_path / "five", pascal_1_16.get_config("method=rcc,top_n=5"), 59.0, 59.5)
+    write_run(tmp_path / "uni", pascal_1_8.get_config("method=unimatch"), 70.25, 71.0)
+    write_run(tmp_path / "city", cityscapes_1_2.get_config("method=cc,kind=kl"), 75.0, 76.0)
+    write_run(tmp_path / "running", pascal_1_16.get_config("method=cc"), None, None)
+    return tmp_path
+
+
+def rows_of(text, title):
+    section = text.split(f"### {title}\n")[1].split("###")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in cells if not row[0].startswith("---")}
+
+
+def test_cells_hold_last_and_best_with_their_spread(runs):
+    left_out = []
+    rows = rows_of(tables.write(runs, left_out.append), "pascal_classic, resnet50")
+    assert rows["method"] == ["92", "183"]
+    assert rows["rcc"] == ["62.0 ± 2.0 / 63.0 ± 2.0 (3)", "-"]
+    assert rows["rcc, N = 5"] == ["59.0 / 59.5 (1)", "-"]
+    assert rows["unimatch"] == ["-", "70.2 / 71.0 (1)"]
+    assert rows["*unimatch (paper)*"] == ["67.4", "71.9"]
+    assert rows["*unimatch (public log)*"] == ["71.9", "72.5"]
+    assert rows["*rcc, N = 5 (paper)*"] == ["72.0", "-"]
+    ours = [name for name in rows if "(" not in name]
+    assert ours == ["method", "unimatch", "rcc", "rcc, N = 5"]
+    assert left_out == [f"left out, not finished: {runs}/running"]
+
+
+def test_each_data_set_and_backbone_has_its_table(runs):
+    text = tables.write(runs, lambda line: None)
+    assert text.count("### ") == 2
+    rows = rows_of(text, "cityscapes, resnet50")
+    assert rows["cc, kl"] == ["75.0 / 76.0 (1)"]
+    assert rows["*rcc (paper)*"] == ["79.8"]
+    assert (runs / "table.md").read_text() == text
+
+
+def test_csv_has_a_line_a_run_and_marks_the_numbers_of_others(runs):
+    tables.write(runs, lambda line: None)
+    lines = list(csv.DictReader((runs / "table.csv").read_text().splitlines()))
+    ours = [line for line in lines if line["source"] == "ours"]
+    assert len(ours) == 6
+    assert {line["last"] for line in ours if line["method"] == "rcc"} == {"60.0", "62.0", "64.0"}
+    paper = {
+        (line["data"], line["method"], line["partition"]): line["best"]
+        for line in lines
+        if line["source"] == "paper"
+    }
+    assert paper["pascal_classic", "rcc", "92"] == "71.8"
+    assert paper["cityscapes", "supervised", "186"] == "63.3"
+
+
+def test_partitions_go_from_few_labels_to_many(tmp_path):
+    config = pascal_1_16.get_config()
+    for number, partition in enumerate(("1_2", "1_16", "1_8", "1_4")):
+        config.data.name, config.data.partition = "camvid", partition
+        write_run(tmp_path / str(number), config, 1.0, 1.0)
+    rows = rows_of(tables.write(tmp_path, print), "camvid, resnet50")
+    assert rows["method"] == ["1_16", "1_8", "1_4", "1_2"]
+
+
+def test_scores_that_are_missing_do_not_look_like_numbers(tmp_path):
+    folder = tmp_path / "run"
+    write_run(folder, pascal_1_16.get_config(), 50.0, 50.0)
+    (folder / "result.json").write_text('{"step": 10, "miou": null, "best_miou": null}')
+    rows = rows_of(tables.write(tmp_path, print), "pascal_classic, resnet50")
+    assert rows["rcc"] == ["nan / nan (1)"]
+
+
+def test_faults_are_named(runs):
+    with pytest.raises(ConfigError, match="no finished run"):
+        tables.gather(runs / "running", print)
+    write_run(runs / "again", pascal_1_16.get_config("method=rcc,seed=1"), 1.0, 1.0)
+    with pytest.raises(ConfigError, match=r"again and .*rcc1 are both rcc, seed 1"):
+        tables.gather(runs, print)
+    (runs / "again" / "result.json").write_text("{")
+    with pytest.raises(ConfigError, match="again: .*damaged"):
+        tables.gather(runs, print)
+
+
+def test_published_numbers_are_those_of_the_paper():
+    classic = published.PAPER["pascal_classic", "resnet50"]
+    assert classic["rcc"] == {"92": 71.8, "183": 74.7, "366": 76.9, "732": 78.9, "1464": 80.3}
+    assert classic["cc"] == {"92": 70.2, "1464": 79.9}
+    assert published.PAPER["pascal_blender", "resnet101"]["unimatch"]["1323"] == 78.4
+    assert published.LOGS["pascal_classic", "resnet101"]["unimatch"]["1464"] == 81.2
