@@ -73,8 +73,10 @@ def _check_mode(is_sweep: bool) -> None:
 
 def _with_recorded_config(argv: list[str]) -> list[str]:
     """Adds --config=configs/recorded.py:WORKDIR to an evaluation that names a workdir alone."""
+    if any(argument.partition("=")[0] in ("-config", "--config") for argument in argv):
+        return argv
     flags.FLAGS(argv, known_only=True)
-    if _CONFIG.value is not None or _MODE.value != "eval" or not _WORKDIR.value:
+    if _MODE.value != "eval" or not _WORKDIR.value:
         return argv
     recorded = pathlib.Path(common.__file__).with_name("recorded.py")
     return [argv[0], f"--config={recorded}:{_WORKDIR.value}", *argv[1:]]
