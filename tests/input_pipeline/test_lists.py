@@ -22,12 +22,12 @@ from input_pipeline.string_table import StringTable
 def test_pairs(folder, text):
     path = folder.write("list.txt", text)
     assert lists.read_pairs(path, field="f") == (["a.jpg", "b.jpg"], ["a.png", "b.png"])
-    assert lists.read_images(path, field="f") == ["a.jpg", "b.jpg"]
+    assert list(lists.read_images(path, field="f")) == ["a.jpg", "b.jpg"]
 
 
 def test_images_of_one_column_and_blanks_in_tabbed_paths(folder):
     path = folder.write("list.txt", "a.jpg\r\nb.jpg\r\n\r\n")
-    assert lists.read_images(path, field="f") == ["a.jpg", "b.jpg"]
+    assert list(lists.read_images(path, field="f")) == ["a.jpg", "b.jpg"]
     path = folder.write("list.txt", "my image.jpg\tits mask.png\n")
     assert lists.read_pairs(path, field="f") == (["my image.jpg"], ["its mask.png"])
 
@@ -48,18 +48,18 @@ def test_empty_list(folder, text):
     with pytest.raises(DataError, match=r"list\.txt:1: the list is empty \(data\.val\)"):
         lists.read_pairs(path, field="data.val")
     with pytest.raises(DataError, match=r"list\.txt:1: the list is empty"):
-        lists.read_images(path, field="data.unlabeled")
+        list(lists.read_images(path, field="data.unlabeled"))
 
 
 def test_list_that_is_no_text(folder):
     with pytest.raises(DataError, match=r"0\.jpg: cannot be read as a text list"):
-        lists.read_images(str(folder.root / "i/0.jpg"), field="data.unlabeled")
+        list(lists.read_images(str(folder.root / "i/0.jpg"), field="data.unlabeled"))
 
 
 def test_three_columns_of_images(folder):
     path = folder.write("list.txt", "a b c\n")
     with pytest.raises(DataError, match=r"list\.txt:1: expected one image path.*3 columns"):
-        lists.read_images(path, field="data.unlabeled")
+        list(lists.read_images(path, field="data.unlabeled"))
 
 
 def test_list_is_looked_for_in_root_then_in_working_directory(folder, tmp_path, monkeypatch):

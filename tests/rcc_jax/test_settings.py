@@ -39,7 +39,7 @@ def message(error_type, function, *arguments):
 
 
 REFUSED = {
-    "data.source": ("tfds", "folder, scenes"),
+    "data.source": ("zip", "folder, tfds, scenes"),
     "data.crop_size": (0, "at least 1"),
     "data.num_classes": (1, "at least 2"),
     "data.num_threads": (0, "at least 1"),
