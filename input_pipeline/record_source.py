@@ -64,6 +64,8 @@ class RecordSource:
     def _read(self, place: int, path: str):
         try:
             record = self._records[place]
+            if not record:  # What the reader makes of a file that was cut off.
+                raise ValueError("it is empty")
             return tf_example_pb2.Example.FromString(record).features.feature
         except Exception as error:  # The reader raises several types for damaged files.
             raise DataError(

@@ -21,11 +21,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     archives = {
-        "pascal": "VOCtrainval_11-May-2012.tar and SBD's benchmark.tgz",
-        "cityscapes": "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",
+        "pascal": ("VOCtrainval_11-May-2012.tar and SBD's benchmark.tgz", "pascal"),
+        "cityscapes": (
+            "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",
+            "cityscapes_fine",
+        ),
     }
-    for name, files in archives.items():
-        command = commands.add_parser(name, help=f"from {files} to DATA_DIR/{name}/1.0.0")
+    for name, (files, dataset) in archives.items():
+        command = commands.add_parser(name, help=f"from {files} to DATA_DIR/{dataset}/1.0.0")
         command.add_argument(
             "--source",
             action="append",

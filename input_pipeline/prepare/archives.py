@@ -197,7 +197,11 @@ class _Tar(_Indexed):
         return tarfile.open(self.path, "r:")
 
     def _files(self):
-        return ((m.name, m) for m in self._file if m.isfile())
+        yield from ((m.name, m) for m in self._file if m.isfile())
+        # A tar ends with blocks of zeros, and tarfile does not miss them.
+        self._file.fileobj.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
+        if any(self._file.fileobj.read()):
+            raise tarfile.ReadError("the end of the archive is missing")
 
     def _bytes(self, member) -> bytes:
         return self._file.extractfile(member).read()

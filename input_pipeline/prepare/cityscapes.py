@@ -12,6 +12,8 @@ from input_pipeline.errors import DataError
 from input_pipeline.prepare import archives, records, storage
 from input_pipeline.prepare.masks import MaskFolder
 
+# TFDS has a `cityscapes` of its own, with other features.
+NAME = "cityscapes_fine"
 IGNORE = 255
 COUNTS = {"train": 2975, "val": 500}
 
@@ -54,7 +56,7 @@ def prepare(
     num_threads: int = 2,
     report: Callable[[str], None] = print,
 ) -> str:
-    """Makes the dataset `<data_dir>/cityscapes/1.0.0`, or goes on with it.
+    """Makes the dataset `<data_dir>/cityscapes_fine/1.0.0`, or goes on with it.
 
     Args:
         sources: where the two archives, or their unpacked folders, are.
@@ -69,7 +71,7 @@ def prepare(
     Raises:
         DataError: an archive that is missing, cut off or another one, or a full disk.
     """
-    folder = os.path.join(data_dir, "cityscapes")
+    folder = os.path.join(data_dir, NAME)
     final = os.path.join(folder, records.VERSION)
     with storage.held(folder):
         if records.is_complete(final, report):
@@ -137,7 +139,7 @@ def _convert(labels, names: list[str], masks: MaskFolder, num_threads: int) -> N
 def _write(final: str, names: dict[str, list[str]], images, masks: MaskFolder) -> None:
     records.write_dataset(
         final,
-        name="cityscapes",
+        name=NAME,
         description="Cityscapes: left images with fine masks of the 19 training classes.",
         encoding="png",
         splits={

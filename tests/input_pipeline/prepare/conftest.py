@@ -90,7 +90,8 @@ class Pascal:
             self.voc[f"{inside}/Annotations/{name}.xml"] = b"<annotation/>"
             self.voc[f"{inside}/JPEGImages/{name}.jpg"] = self.voc.image(".jpg")
         for name in (*self.fine, *self.val):
-            self.masks[name] = self.voc.ids([0, 1, 15, 20, 255])
+            self.masks[name] = self.voc.ids([0, 1, 15, 20])
+            self.masks[name][:2] = 255
             self.voc[f"{inside}/SegmentationClass/{name}.png"] = png(self.masks[name], "P")
             self.voc[f"{inside}/SegmentationObject/{name}.png"] = b"another mask"
         for part, names in (("train", self.fine), ("val", self.val)):
