@@ -197,14 +197,22 @@ class _Tar(_Indexed):
         return tarfile.open(self.path, "r:")
 
     def _files(self):
-        yield from ((m.name, m) for m in self._file if m.isfile())
+        for member in self._file:
+            self._file.members.clear()  # tarfile would keep a kilobyte for each.
+            if member.isfile():
+                yield member.name, (member.offset_data, member.size)
         # A tar ends with blocks of zeros, and tarfile does not miss them.
         self._file.fileobj.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
         if any(self._file.fileobj.read()):
             raise tarfile.ReadError("the end of the archive is missing")
 
     def _bytes(self, member) -> bytes:
-        return self._file.extractfile(member).read()
+        offset, size = member
+        self._file.fileobj.seek(offset)
+        data = self._file.fileobj.read(size)
+        if len(data) < size:
+            raise tarfile.ReadError("the end of the archive is missing")
+        return data
 
 
 class _CompressedTar(Archive):
@@ -234,6 +242,7 @@ class _CompressedTar(Archive):
         empty = True
         with self._reading(), tarfile.open(self.path, "r|*") as file:
             for member in file:
+                file.members.clear()
                 below = self._below_root(member.name) if member.isfile() else None
                 if below:
                     empty = False
