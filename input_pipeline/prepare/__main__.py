@@ -79,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.source,
         arguments.data_dir,
         allow_counts=arguments.allow_counts,
-        num_threads=max(1, arguments.threads),
+        num_threads=max(1, arguments.threads or 1),
     )
 
 
