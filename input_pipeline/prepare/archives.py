@@ -3,7 +3,6 @@
 import abc
 import contextlib
 import dataclasses
-import fnmatch
 import os
 import tarfile
 import zipfile
@@ -11,8 +10,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 from input_pipeline.errors import DataError
-
-_COMPRESSED_TAR = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +113,9 @@ class Archive(abc.ABC):
             ) from None
 
 
-class _Folder(Archive):
+class Folder(Archive):
+    """An unpacked archive."""
+
     def names(self) -> Sequence[str]:
         found = []
         for folder, subfolders, files in os.walk(self.path):
@@ -181,7 +180,9 @@ class _Indexed(Archive):
             return self._bytes(self._members[name])
 
 
-class _Zip(_Indexed):
+class Zip(_Indexed):
+    """A .zip file."""
+
     def _open(self):
         return zipfile.ZipFile(self.path)
 
@@ -192,7 +193,9 @@ class _Zip(_Indexed):
         return self._file.read(member)
 
 
-class _Tar(_Indexed):
+class Tar(_Indexed):
+    """A tar that is not compressed."""
+
     def _open(self):
         return tarfile.open(self.path, "r:")
 
@@ -215,7 +218,7 @@ class _Tar(_Indexed):
         return data
 
 
-class _CompressedTar(Archive):
+class CompressedTar(Archive):
     """A tar that can only be read from its beginning to its end."""
 
     def names(self) -> Sequence[str]:
@@ -249,42 +252,3 @@ class _CompressedTar(Archive):
                     yield below, file.extractfile(member).read() if wanted(below) else None
         if empty:
             raise self._wrong()
-
-
-def find(sources: Sequence[str], wanted: Wanted) -> Archive:
-    """Finds an archive, packed or unpacked.
-
-    Args:
-        sources: folders to look in (not in their subfolders), or the files themselves.
-        wanted: what to look for.
-
-    Raises:
-        DataError: not there, cut off, or another archive.
-    """
-    packed = []
-    for source in (os.path.expanduser(source) for source in sources):
-        if not os.path.exists(source):
-            raise DataError(f"--source={source}: no such file or folder.")
-        if os.path.isfile(source):
-            packed.append(source)
-            continue
-        for folder in wanted.folders:
-            root = os.path.normpath(os.path.join(source, folder))
-            if os.path.exists(os.path.join(root, wanted.contents)):
-                return _Folder(root, wanted)
-        packed += (entry.path for entry in sorted(os.scandir(source), key=lambda e: e.name))
-    fitting = [x for x in packed if fnmatch.fnmatch(os.path.basename(x), wanted.pattern)]
-    # The official name goes first, so that an older edition beside it does no harm.
-    fitting.sort(key=lambda path: os.path.basename(path) != wanted.file)
-    for path in filter(os.path.isfile, fitting):
-        return _open(path, wanted)
-    raise DataError(
-        f"--source={','.join(sources)}: {wanted.title} is not there. Expected is the file "
-        f"{wanted.file}, or its unpacked folder {wanted.folders[0]}."
-    )
-
-
-def _open(path: str, wanted: Wanted) -> Archive:
-    if path.endswith(_COMPRESSED_TAR):
-        return _CompressedTar(path, wanted)
-    return (_Zip if path.endswith(".zip") else _Tar)(path, wanted)

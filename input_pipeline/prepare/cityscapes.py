@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.prepare import archives, records, storage
+from input_pipeline.prepare import archives, locate, records, storage
 from input_pipeline.prepare.masks import MaskFolder
 
 # TFDS has a `cityscapes` of its own, with other features.
@@ -76,7 +76,7 @@ def prepare(
     with storage.held(folder):
         if records.is_complete(final, report):
             return final
-        with archives.find(sources, IMAGES) as images, archives.find(sources, LABELS) as labels:
+        with locate.find(sources, IMAGES) as images, locate.find(sources, LABELS) as labels:
             names = {split: _names(images, labels, split) for split in COUNTS}
             if not allow_counts:
                 _check_counts(names, labels)

@@ -16,7 +16,7 @@ import PIL.Image
 import scipy.io
 
 from input_pipeline.errors import DataError
-from input_pipeline.prepare import archives, records, storage
+from input_pipeline.prepare import archives, locate, records, storage
 from input_pipeline.prepare.masks import MaskFolder
 
 NUM_CLASSES, IGNORE = 21, 255
@@ -77,7 +77,7 @@ def prepare(
     with storage.held(folder):
         if records.is_complete(final, report):
             return final
-        with archives.find(sources, VOC) as voc, archives.find(sources, SBD) as sbd:
+        with locate.find(sources, VOC) as voc, locate.find(sources, SBD) as sbd:
             origin = f"{voc.identity()}\n{sbd.identity()}\n"
             masks = MaskFolder(os.path.join(folder, "masks.partial"), origin)
             lists = _convert(voc, sbd, masks, allow_counts, num_threads)
