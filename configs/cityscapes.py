@@ -24,9 +24,9 @@ def cell(arguments: str | None, labels: int, part: str):
     common.apply_cell(config, chosen)
     common.use_imagenet(config, chosen["stem"])
     config.data.name, config.data.partition = "cityscapes", str(labels)
-    config.data.root = "data/cityscapes"
+    config.data.source = "tfds"
+    config.data.root = "data/cityscapes_fine"
     config.data.labeled = f"data/splits/cityscapes/{part}/labeled.txt"
-    config.data.val = "data/splits/cityscapes/val.txt"
     config.data.num_classes = len(CLASS_NAMES)
     config.data.class_names = CLASS_NAMES
     config.data.crop_size = 801

@@ -25,15 +25,26 @@ def get_config() -> ml_collections.ConfigDict:
             # What tables call the data set and the partition.
             name="",
             partition="",
-            # 'folder': list files or globs of images below `root`. 'scenes': drawn on the fly.
+            # 'folder': list files or globs of images below `root`. 'tfds': a TFDS dataset in
+            # ArrayRecord. 'scenes': drawn on the fly.
             source="folder",
-            # Folder that the paths in the lists are relative to.
+            # Folder that the paths in the lists are relative to. 'tfds': of the dataset, with or
+            # without its version.
             root="",
             # List of `image label` lines, of images alone (or a glob) for `unlabeled`; relative
-            # to `root` or to the working directory. 'scenes': START:STOP numbers.
+            # to `root` or to the working directory. 'tfds': such a list, whose first column is a
+            # key of the dataset, or a slice such as train[:100]; without `val` the split
+            # 'validation' or 'val'. 'scenes': START:STOP numbers.
             labeled="",
             unlabeled="",
             val="",
+            # All training images, a list or a glob; where `unlabeled` is empty, those that
+            # `labeled` and `val` do not name are the unlabelled ones. 'tfds': without it the
+            # split 'train'.
+            train="",
+            # 'tfds': names of the features that hold the image and the mask.
+            image_feature="image",
+            label_feature="label",
             # Number of classes K; labels are 0..K-1 and 255 (ignored).
             num_classes=21,
             # Names in the order of the ids, or empty.

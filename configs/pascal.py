@@ -39,8 +39,8 @@ def _cell(chosen: dict, name: str, partition: str, *, folder: str):
     common.apply_cell(config, chosen)
     common.use_imagenet(config, chosen["stem"])
     config.data.name, config.data.partition = name, partition
+    config.data.source = "tfds"
     config.data.root = "data/pascal"
     config.data.labeled = f"data/splits/pascal/{folder}/labeled.txt"
-    config.data.val = "data/splits/pascal/val.txt"
     config.data.class_names = CLASS_NAMES
     return config

@@ -9,7 +9,8 @@ import numpy as np
 from input_pipeline.errors import DataError
 from input_pipeline.labels import IGNORE
 from input_pipeline.partitions import Partition
-from input_pipeline.sources import FolderSource, Source
+from input_pipeline.sources import FolderSource, SceneSource, Source
+from input_pipeline.string_table import StringIndex
 
 # Up to this many files the existence of every one is checked, beyond it that of the sample.
 CHECK_ALL_BELOW = 20_000
@@ -47,23 +48,22 @@ def check_partition(partition: Partition, *, sample: int = 200) -> None:
 
 
 def _check_disjoint(partition: Partition) -> None:
-    sources = (partition.labeled, partition.val, partition.unlabeled)
-    seen: list[tuple[Source, set[str]]] = []
-    for source in sources:
-        ids = set()
-        for image in source.ids:
-            if image in ids:
+    seen: list[Source] = []
+    for source in (partition.labeled, partition.val, partition.unlabeled):
+        index = StringIndex(source.ids)
+        image = index.repeated()
+        if image is not None:
+            raise DataError(f"{source.name}: {image} is listed twice. Remove one of the two lines.")
+        for other in seen:
+            # The long list is the one that is searched.
+            found = np.flatnonzero(index.find(other.ids) >= 0)
+            if found.size:
                 raise DataError(
-                    f"{source.name}: {image} is listed twice. Remove one of the two lines."
+                    f"{other.ids[int(found[0])]} is in {other.name} and in {source.name}. The "
+                    "labelled, unlabelled and validation images must be disjoint: remove it from "
+                    "one."
                 )
-            ids.add(image)
-            for other, other_ids in seen:
-                if image in other_ids:
-                    raise DataError(
-                        f"{image} is in {other.name} and in {source.name}. The labelled, "
-                        "unlabelled and validation images must be disjoint: remove it from one."
-                    )
-        seen.append((source, ids))
+        seen.append(source)
 
 
 def _check_files(source: FolderSource, sample: int) -> None:
@@ -96,7 +96,7 @@ def _check_examples(partition: Partition, sample: int) -> None:
     examples = [
         (source, index)
         for source, share in shares
-        if isinstance(source, FolderSource)
+        if not isinstance(source, SceneSource)
         for index in _spread(len(source), share)
     ]
     used, checked = np.zeros(256, bool), 0

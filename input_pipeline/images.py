@@ -47,7 +47,11 @@ def read_image(path: str) -> np.ndarray:
     Raises:
         DataError: missing, truncated or otherwise unreadable image.
     """
-    data = read_bytes(path)
+    return decode_image(read_bytes(path), path)
+
+
+def decode_image(data: bytes, path: str) -> np.ndarray:
+    """The same for the bytes of a file; `path` names it in messages."""
     # Some versions of OpenCV fill up a cut-off JPEG with grey and say nothing, so only a file
     # that ends as it should is left to it. Pillow is the judge of all others.
     whole = data.startswith(JPEG_START) and data.endswith(JPEG_END)

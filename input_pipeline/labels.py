@@ -54,7 +54,10 @@ class LabelReader:
         Raises:
             DataError: unreadable, of an unfit format, or with an id that is not allowed.
         """
-        data = images.read_bytes(path)
+        return self.decode(images.read_bytes(path), path)
+
+    def decode(self, data: bytes, path: str) -> np.ndarray:
+        """The same for the bytes of a file; `path` names it in messages."""
         try:
             with PIL.Image.open(io.BytesIO(data)) as mask:
                 if self._by_color is None:

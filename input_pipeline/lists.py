@@ -1,6 +1,7 @@
 """List files, globs and folders: which images a part of the data set consists of."""
 
 import glob
+import itertools
 import os
 from collections.abc import Iterator
 
@@ -36,20 +37,19 @@ def read_pairs(path: str, *, field: str) -> tuple[list[str], list[str]]:
     return images, labels
 
 
-def read_images(path: str, *, field: str) -> list[str]:
+def read_images(path: str, *, field: str) -> Iterator[str]:
     """Reads a list with an image path a line; a second column is ignored, whatever it names.
 
     Args:
         path: the list file.
         field: the setting that named it, for messages.
 
-    Returns:
+    Yields:
         The image paths, as written.
 
     Raises:
         DataError: unreadable or empty list, or a line of more than two columns.
     """
-    images = []
     for number, columns in _lines(path, field=field):
         if len(columns) > 2:
             raise DataError(
@@ -57,8 +57,13 @@ def read_images(path: str, *, field: str) -> list[str]:
                 f"{len(columns)} columns: {' '.join(columns)!r}. Columns are split at blanks; "
                 f"write a tab behind a path that has a blank ({field})."
             )
-        images.append(columns[0])
-    return images
+        yield columns[0]
+
+
+def line_of(path: str, position: int) -> int:
+    """The number of the line, from 1, that holds the entry at a position of the list, from 0."""
+    numbers = (number for number, _ in _lines(path, field=""))
+    return next(itertools.islice(numbers, position, None))
 
 
 def find_images(pattern: str, *, root: str, field: str) -> list[str]:

@@ -1,7 +1,6 @@
 """A partition: which images are labelled, unlabelled and for validation."""
 
 import dataclasses
-import logging
 import os
 import re
 
@@ -10,16 +9,30 @@ from input_pipeline.errors import DataError
 from input_pipeline.labels import LabelReader
 from input_pipeline.sources import FolderSource, SceneSource, Source
 
+# VOC's own list of the training images that have a mask drawn by hand.
+VOC_FINE_LIST = "ImageSets/Segmentation/train.txt"
+
 
 @dataclasses.dataclass(frozen=True)
 class Partition:
-    """The three parts of a data set, and its classes in id order."""
+    """The three parts of a data set, and its classes in id order.
+
+    `label_kinds` says how many of the labelled masks are 'fine' (PASCAL VOC's) and 'coarse'
+    (SBD's); None where the data do not tell.
+    """
 
     labeled: Source
     unlabeled: Source
     val: Source
     num_classes: int
     class_names: tuple[str, ...]
+    label_kinds: dict[str, int] | None = None
+
+    def counts(self) -> dict[str, int]:
+        """Number of images in each part, and of labelled ones by kind where that is known."""
+        kinds = {f"labeled_{kind}": count for kind, count in (self.label_kinds or {}).items()}
+        parts = {part: len(getattr(self, part)) for part in ("labeled", "unlabeled", "val")}
+        return {**parts, **kinds}
 
 
 def open_partition(
@@ -27,48 +40,70 @@ def open_partition(
     source: str,
     root: str,
     labeled: str,
-    unlabeled: str,
+    unlabeled: str | None,
     val: str,
     num_classes: int,
+    train: str = "",
     class_names: tuple[str, ...] = (),
     label_map: str = "",
     colormap: str = "",
+    image_feature: str = "image",
+    label_feature: str = "label",
 ) -> Partition:
     """Opens the three parts; `check_partition` looks at what they hold.
 
     Args:
-        source: 'folder' (image files) or 'scenes' (drawn on the fly).
-        root: folder that the paths in the lists are relative to; unused by 'scenes'.
+        source: 'folder' (image files), 'tfds' (a TFDS dataset in ArrayRecord) or 'scenes' (drawn
+            on the fly).
+        root: folder that the paths in the lists are relative to, or of the dataset; unused by
+            'scenes'.
         labeled: list file of `image label` lines, absolute or relative to root or to the working
-            directory; for 'scenes' a range START:STOP of scene numbers.
+            directory; for 'tfds' the first column is a key of the dataset, and a slice such as
+            'train[:100]' may stand for a list; for 'scenes' a range START:STOP of scene numbers.
         unlabeled: the same, where the second column may be missing and is ignored; or a folder
             or a glob, of which images named in the other two lists, and their masks, are left
-            out; or '' for none.
-        val: like labeled.
+            out; or '' for all images of `train` that the other two lists do not name; or None for
+            no image at all.
+        val: like labeled; for 'tfds' '' is the split 'validation' or 'val'.
         num_classes: K.
+        train: all training images, in any of the ways of unlabeled; for 'tfds' '' is the split
+            'train', for 'folder' '' is none.
         class_names: K names in id order; empty = the numbers, or the names of the scenes.
         label_map: see `labels.LabelReader`.
         colormap: see `labels.LabelReader`.
+        image_feature: name of the image feature, for 'tfds'.
+        label_feature: name of the mask feature, for 'tfds'.
 
     Raises:
         DataError: a list, folder or setting that cannot be used.
     """
-    fields = {"labeled": labeled, "unlabeled": unlabeled, "val": val}
+    fields = {"labeled": labeled, "unlabeled": unlabeled, "val": val, "train": train}
+    names, kinds = tuple(class_names), None
     if source == "folder":
         reader = LabelReader(num_classes, label_map, colormap)
-        parts = _open_folder(os.path.abspath(os.path.expanduser(root)), fields, reader)
-        names = tuple(class_names) or tuple(str(number) for number in range(num_classes))
+        root = os.path.abspath(os.path.expanduser(root))
+        parts = _open_folder(root, fields, reader)
+        kinds = _count_kinds(root, parts["labeled"])
+    elif source == "tfds":
+        # Here and not above: TFDS takes a second to import.
+        from input_pipeline import record_partition
+
+        reader = LabelReader(num_classes, label_map, colormap)
+        parts, kinds = record_partition.open_records(
+            root, fields, reader, image_feature=image_feature, label_feature=label_feature
+        )
     elif source == "scenes":
         if num_classes != len(scenes.CLASS_NAMES):
             raise DataError(
                 f"data.num_classes = {num_classes}: scenes have {len(scenes.CLASS_NAMES)} "
                 f"classes ({', '.join(scenes.CLASS_NAMES)})."
             )
-        parts = {part: _open_scenes(part, text) for part, text in fields.items()}
-        names = tuple(class_names) or scenes.CLASS_NAMES
+        parts = {part: _open_scenes(part, fields[part]) for part in ("labeled", "unlabeled", "val")}
+        names = names or scenes.CLASS_NAMES
     else:
-        raise DataError(f"data.source = {source!r}: must be 'folder' or 'scenes'.")
-    return Partition(**parts, num_classes=num_classes, class_names=names)
+        raise DataError(f"data.source = {source!r}: must be 'folder', 'tfds' or 'scenes'.")
+    names = names or tuple(str(number) for number in range(num_classes))
+    return Partition(**parts, num_classes=num_classes, class_names=names, label_kinds=kinds)
 
 
 def num_steps_per_epoch(
@@ -102,35 +137,52 @@ def _open_folder(root: str, fields: dict[str, str], reader: LabelReader) -> dict
         images, labels = [_relative(x, root) for x in images], [_relative(x, root) for x in labels]
         listed.update(images, labels)
         parts[part] = FolderSource(root, images, labels, reader=reader, name=f"{field} ({path})")
-    parts["unlabeled"] = _open_unlabeled(root, fields["unlabeled"], listed)
+    field = "data.unlabeled" if fields["unlabeled"] or not fields["train"] else "data.train"
+    text = None if fields["unlabeled"] is None else fields[field.removeprefix("data.")]
+    parts["unlabeled"] = _open_unlabeled(root, text or "", listed, field)
     return parts
 
 
-def _open_unlabeled(root: str, text: str, listed: set[str]) -> FolderSource:
-    field = "data.unlabeled"
+def _open_unlabeled(root: str, text: str, listed: set[str], field: str) -> FolderSource:
     if not text:
         return FolderSource(root, (), name=f"{field} (not set)")
     full = os.path.join(root, os.path.expanduser(text))
     is_glob = any(character in text for character in "*?[") and not os.path.exists(full)
-    if not is_glob and not os.path.isdir(full):
-        path = lists.resolve_list(text, root=root, field=field)
-        images = lists.read_images(path, field=field)
-        return FolderSource(root, (_relative(x, root) for x in images), name=f"{field} ({path})")
-    found = [_relative(x, root) for x in lists.find_images(text, root=root, field=field)]
-    images = [image for image in found if image not in listed]
-    if not images:
+    is_list = not is_glob and not os.path.isdir(full)
+    if is_list:
+        name = lists.resolve_list(text, root=root, field=field)
+        found = lists.read_images(name, field=field)
+    else:
+        name, found = text, lists.find_images(text, root=root, field=field)
+    found = (_relative(path, root) for path in found)
+    if is_list and field == "data.unlabeled":
+        # A list says what is meant, so an image that is in two lists is a mistake; see the checks.
+        return FolderSource(root, found, name=f"{field} ({name})")
+    rest = FolderSource(
+        root,
+        (image for image in found if image not in listed),
+        name=f"{field} ({name}) without data.labeled and data.val",
+    )
+    if not len(rest):
         raise DataError(
-            f"{field} = {text!r}: all of its {len(found)} images are in data.labeled or data.val. "
+            f"{field} = {text!r}: all of its images are in data.labeled or data.val. "
             "Add other images, or clear the field."
         )
-    logging.getLogger(__name__).info(
-        "%s = %r: %d images, %d more are in the labelled or validation list",
-        field, text, len(images), len(found) - len(images),
-    )  # fmt: skip
-    return FolderSource(root, images, name=f"{field} ({text})")
+    return rest
 
 
-def _open_scenes(part: str, text: str) -> SceneSource:
+def _count_kinds(root: str, labeled: FolderSource) -> dict[str, int] | None:
+    """Labelled images with a mask of VOC, and those with one of SBD; None for other data."""
+    path = os.path.join(root, VOC_FINE_LIST)
+    if not os.path.isfile(path):
+        return None
+    fine = set(lists.read_images(path, field="data.root"))
+    stems = [os.path.splitext(os.path.basename(image))[0] for image in labeled.ids]
+    count = sum(stem in fine for stem in stems)
+    return {"fine": count, "coarse": len(stems) - count}
+
+
+def _open_scenes(part: str, text: str | None) -> SceneSource:
     if part == "unlabeled" and not text:
         return SceneSource(0, 0, labeled=False, name="data.unlabeled (not set)")
     match = re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", text)
@@ -149,6 +201,9 @@ def _open_scenes(part: str, text: str) -> SceneSource:
 
 def _relative(path: str, root: str) -> str:
     """One spelling for a path, so that equal files have equal ids: relative to root if below."""
+    # Most paths are in that spelling; for a million of them looking is much faster than doing.
+    if path[0] not in "/." and "//" not in path and "/." not in path and path[-1] != "/":
+        return path
     path = os.path.normpath(os.path.join(root, path))
     prefix = root if root.endswith(os.sep) else root + os.sep
     return path.removeprefix(prefix)

@@ -1,7 +1,7 @@
-"""A read-only sequence of strings in one block of bytes."""
+"""A read-only sequence of strings in one block of bytes, and how to find strings in it."""
 
 import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -35,3 +35,52 @@ class StringTable(Sequence):
         index = int(index) % len(self)
         start = int(self._ends[index - 1]) if index else 0
         return self._bytes[start : int(self._ends[index])].decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        start = 0
+        for end in self._ends.tolist():
+            yield self._bytes[start:end].decode("utf-8", "surrogateescape")
+            start = end
+
+
+class StringIndex:
+    """Finds strings among a million by their hashes, at 16 bytes a string.
+
+    Args:
+        strings: what is searched; kept.
+    """
+
+    def __init__(self, strings: Sequence[str]):
+        self._strings = strings
+        hashes = _hash(strings)
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+
+    def find(self, strings: Sequence[str]) -> np.ndarray:
+        """Returns the first place of each string, int64 [len(strings)]; -1 = absent."""
+        wanted = _hash(strings)
+        places = np.searchsorted(self._hashes, wanted)
+        found = np.full(len(wanted), -1, np.int64)
+        inside = np.minimum(places, max(len(self._hashes) - 1, 0))
+        hits = np.flatnonzero(self._hashes[inside] == wanted) if len(self._hashes) else ()
+        for hit in hits:
+            place = int(places[hit])
+            # Different strings may have one hash; they lie side by side.
+            while place < len(self._hashes) and self._hashes[place] == wanted[hit]:
+                if self._strings[int(self._order[place])] == strings[int(hit)]:
+                    found[hit] = self._order[place]
+                    break
+                place += 1
+        return found
+
+    def repeated(self) -> str | None:
+        """A string that occurs twice, the first such in order; None if there is none."""
+        later = np.flatnonzero(self._hashes[1:] == self._hashes[:-1]) + 1
+        suspects = np.sort(self._order[later])
+        firsts = self.find([self._strings[int(i)] for i in suspects])
+        again = suspects[firsts != suspects]
+        return self._strings[int(again[0])] if again.size else None
+
+
+def _hash(strings: Sequence[str]) -> np.ndarray:
+    return np.fromiter(map(hash, strings), np.int64, len(strings))

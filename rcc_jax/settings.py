@@ -12,7 +12,7 @@ from rcc_jax import methods
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import BACKBONES, DeepLabV3Plus, pretrained
 
-_SOURCES = ("folder", "scenes")
+_SOURCES = ("folder", "tfds", "scenes")
 _STEMS = ("deep", "v1")
 _DTYPES = ("float32", "bfloat16", "float64")
 _EVALUATION_MODES = ("whole", "sliding")
@@ -115,11 +115,13 @@ def check(config: ml_collections.ConfigDict) -> None:
     _check_numbers(config)
     _check_aspp_rates(config.model.aspp_rates)
     method = build_method(config)
-    if method.strong_views and not config.data.unlabeled:
+    # A TFDS dataset has a training split, whose other images are the unlabelled ones.
+    unlabeled = config.data.unlabeled or config.data.train or config.data.source == "tfds"
+    if method.strong_views and not unlabeled:
         raise ConfigError(
             f"config.method.name = {config.method.name!r} needs unlabelled images; set "
-            "config.data.unlabeled to a list, a folder or a glob, or train with "
-            "config.method.name=supervised."
+            "config.data.unlabeled to a list, a folder or a glob (or config.data.train to a list "
+            "of all training images), or train with config.method.name=supervised."
         )
 
 
@@ -225,12 +227,15 @@ def open_partition(config: ml_collections.ConfigDict) -> input_pipeline.Partitio
         source=fields.source,
         root=fields.root,
         labeled=fields.labeled,
-        unlabeled=fields.unlabeled if build_method(config).strong_views else "",
+        unlabeled=fields.unlabeled if build_method(config).strong_views else None,
         val=fields.val,
+        train=fields.train,
         num_classes=fields.num_classes,
         class_names=tuple(fields.class_names),
         label_map=fields.label_map,
         colormap=fields.colormap,
+        image_feature=fields.image_feature,
+        label_feature=fields.label_feature,
     )
     input_pipeline.check_partition(partition)
     return partition

@@ -1,6 +1,7 @@
 """The loop: data, step, metrics, checkpoint, evaluation; resumable bit for bit."""
 
 import collections
+import json
 import math
 import pathlib
 from typing import NoReturn
@@ -18,7 +19,7 @@ from rcc_jax.evaluation_run import evaluate_confusion, prediction_sheet
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.run import Run
 from rcc_jax.train_state import TrainState
-from rcc_jax.workdir import Workdir
+from rcc_jax.workdir import Workdir, write_atomically
 from rcc_jax.writers import MetricWriter, Progress
 
 # Steps that may be queued on the devices; each holds a batch in their memory.
@@ -87,12 +88,19 @@ class _Loop:
         return self.last_score
 
     def _initial_state(self) -> TrainState:
-        partition, message = self.run.partition, self.progress.message
-        message(
-            f"{len(partition.labeled)} labelled, {len(partition.unlabeled)} unlabelled, "
-            f"{len(partition.val)} validation images; {self.run.num_steps} steps on "
-            f"{self.run.mesh.size} device(s) of kind {jax.devices()[0].device_kind}"
+        counts, message = self.run.partition.counts(), self.progress.message
+        kinds = ", ".join(
+            f"{count} {name.removeprefix('labeled_')}"
+            for name, count in counts.items()
+            if name.startswith("labeled_")
         )
+        message(
+            f"{counts['labeled']} labelled{f' ({kinds} masks)' if kinds else ''}, "
+            f"{counts['unlabeled']} unlabelled, {counts['val']} validation images; "
+            f"{self.run.num_steps} steps on {self.run.mesh.size} device(s) of kind "
+            f"{jax.devices()[0].device_kind}"
+        )
+        write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
         if self.checkpoints.latest_step is None:
             return self.run.initial_state(message)
         state = self.checkpoints.restore(self.run.abstract_state())

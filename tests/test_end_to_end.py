@@ -138,6 +138,8 @@ def test_run_leaves_what_it_promises(finished):
     assert {"step", "weights", "ema", "opt_state", "rng"} <= names
     assert len(list((finished / "pictures").glob("*.png"))) == 2
     assert list((finished / "tensorboard").iterdir())
+    counts = json.loads((finished / "data.json").read_text())
+    assert counts == {"labeled": 20, "unlabeled": 40, "val": 4}
 
 
 def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, finished, tmp_path):

@@ -14,7 +14,7 @@ from rcc_jax.errors import ConfigError
 FILES = sorted(
     path.stem
     for path in pathlib.Path(common.__file__).parent.glob("*.py")
-    if path.stem not in ("__init__", "common", "recorded")
+    if path.stem not in ("__init__", "common", "recorded", "pascal", "cityscapes")
 )
 
 

@@ -2,11 +2,12 @@
 
 import pickle
 
+import numpy as np
 import pytest
 
-from input_pipeline import lists
+from input_pipeline import lists, string_table
 from input_pipeline.errors import DataError
-from input_pipeline.string_table import StringTable
+from input_pipeline.string_table import StringIndex, StringTable
 
 
 @pytest.mark.parametrize(
@@ -22,12 +23,12 @@ from input_pipeline.string_table import StringTable
 def test_pairs(folder, text):
     path = folder.write("list.txt", text)
     assert lists.read_pairs(path, field="f") == (["a.jpg", "b.jpg"], ["a.png", "b.png"])
-    assert lists.read_images(path, field="f") == ["a.jpg", "b.jpg"]
+    assert list(lists.read_images(path, field="f")) == ["a.jpg", "b.jpg"]
 
 
 def test_images_of_one_column_and_blanks_in_tabbed_paths(folder):
     path = folder.write("list.txt", "a.jpg\r\nb.jpg\r\n\r\n")
-    assert lists.read_images(path, field="f") == ["a.jpg", "b.jpg"]
+    assert list(lists.read_images(path, field="f")) == ["a.jpg", "b.jpg"]
     path = folder.write("list.txt", "my image.jpg\tits mask.png\n")
     assert lists.read_pairs(path, field="f") == (["my image.jpg"], ["its mask.png"])
 
@@ -48,18 +49,18 @@ def test_empty_list(folder, text):
     with pytest.raises(DataError, match=r"list\.txt:1: the list is empty \(data\.val\)"):
         lists.read_pairs(path, field="data.val")
     with pytest.raises(DataError, match=r"list\.txt:1: the list is empty"):
-        lists.read_images(path, field="data.unlabeled")
+        list(lists.read_images(path, field="data.unlabeled"))
 
 
 def test_list_that_is_no_text(folder):
     with pytest.raises(DataError, match=r"0\.jpg: cannot be read as a text list"):
-        lists.read_images(str(folder.root / "i/0.jpg"), field="data.unlabeled")
+        list(lists.read_images(str(folder.root / "i/0.jpg"), field="data.unlabeled"))
 
 
 def test_three_columns_of_images(folder):
     path = folder.write("list.txt", "a b c\n")
     with pytest.raises(DataError, match=r"list\.txt:1: expected one image path.*3 columns"):
-        lists.read_images(path, field="data.unlabeled")
+        list(lists.read_images(path, field="data.unlabeled"))
 
 
 def test_list_is_looked_for_in_root_then_in_working_directory(folder, tmp_path, monkeypatch):
@@ -75,6 +76,11 @@ def test_list_is_looked_for_in_root_then_in_working_directory(folder, tmp_path, 
     assert lists.resolve_list(absolute, root=root, field="f") == absolute
     with pytest.raises(DataError, match=r"data\.val = 'none\.txt': no such list file"):
         lists.resolve_list("none.txt", root=root, field="data.val")
+
+
+def test_line_of_an_entry(folder):
+    path = folder.write("list.txt", "\ufeffa.jpg\r\n\r\nb.jpg b.png\n\nc.jpg\n")
+    assert [lists.line_of(path, position) for position in range(3)] == [1, 3, 5]
 
 
 def test_find_images_in_folder_and_by_glob(folder):
@@ -103,3 +109,22 @@ def test_string_table_is_a_compact_sequence():
     assert len(StringTable()) == 0
     many = StringTable(f"images/{number:08d}.jpg" for number in range(10_000))
     assert len(pickle.dumps(many)) < 10_000 * (8 + 19) + 1000
+
+
+@pytest.mark.parametrize("buckets", [1, 2, None])
+def test_string_index_finds_first_places_whatever_the_hashes(monkeypatch, buckets):
+    if buckets:  # Different strings of one hash: rare, but to be told apart.
+        monkeypatch.setattr(
+            string_table,
+            "_hash",
+            lambda strings: np.array([len(x) % buckets for x in strings], np.int64),
+        )
+    table = StringTable(["b", "aa", "", "ccc", "aa", "d", "aa", "d"])
+    index = StringIndex(table)
+    assert index.find(["d", "x", "aa", "", "yy", "b"]).tolist() == [5, -1, 1, 2, -1, 0]
+    assert index.repeated() == "aa"
+    assert StringIndex(["a", "b"]).repeated() is None
+    empty = StringIndex(StringTable())
+    assert empty.find(["a"]).tolist() == [-1]
+    assert empty.repeated() is None
+    assert index.find([]).tolist() == []

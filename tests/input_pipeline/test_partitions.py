@@ -42,8 +42,32 @@ def test_glob_or_folder_leaves_out_what_is_listed(folder, unlabeled):
 
 
 def test_glob_with_nothing_new(folder):
-    with pytest.raises(DataError, match=r"data\.unlabeled = 'i/\[01\]\.jpg': all of its 2 images"):
+    with pytest.raises(DataError, match=r"data\.unlabeled = 'i/\[01\]\.jpg': all of its images"):
         folder.open(unlabeled="i/[01].jpg")
+
+
+@pytest.mark.parametrize("train", ["train.txt", "i", "i/*.jpg"])
+def test_images_of_train_that_are_not_listed_are_unlabeled(folder, train):
+    folder.write("train.txt", "".join(f"./i/{n}.jpg m/{n}.png\n" for n in range(9)))
+    partition = folder.open(unlabeled="", train=train)
+    check_partition(partition)
+    assert list(partition.unlabeled.ids) == [f"i/{n}.jpg" for n in range(5, 9)]
+    assert len(folder.open(unlabeled=None, train=train).unlabeled) == 0
+    # A list of unlabelled images goes first.
+    folder.write("unlabeled.txt", "i/8.jpg\n")
+    assert list(folder.open(train=train).unlabeled.ids) == ["i/8.jpg"]
+    folder.write("train.txt", "i/0.jpg\ni/3.jpg\n")
+    with pytest.raises(DataError, match=r"data\.train = 'train\.txt': all of its images are in"):
+        folder.open(unlabeled="", train="train.txt")
+
+
+def test_kinds_of_labels_by_the_list_of_voc(folder):
+    assert folder.open().counts() == {"labeled": 3, "unlabeled": 4, "val": 2}
+    (folder.root / "ImageSets/Segmentation").mkdir(parents=True)
+    folder.write("ImageSets/Segmentation/train.txt", "0\n2\n17\n")
+    partition = folder.open()
+    assert partition.label_kinds == {"fine": 2, "coarse": 1}
+    assert partition.counts()["labeled_coarse"] == 1
 
 
 def test_no_unlabeled_images(folder):
@@ -66,7 +90,7 @@ def test_steps_per_epoch(folder):
         ({"root": "/nowhere"}, r"data\.root: no folder /nowhere\. Put the data set there"),
         ({"labeled": "x.txt"}, r"data\.labeled = 'x\.txt': no such list file"),
         ({"val": ""}, r"data\.val is empty"),
-        ({"source": "tfds"}, r"data\.source = 'tfds': must be 'folder' or 'scenes'"),
+        ({"source": "zip"}, r"data\.source = 'zip': must be 'folder', 'tfds' or 'scenes'"),
         ({"num_classes": 1}, r"data\.num_classes = 1"),
         ({"unlabeled": "x.txt"}, r"data\.unlabeled = 'x\.txt'"),
         ({"unlabeled": "x/*.jpg"}, r"data\.unlabeled = 'x/\*\.jpg': no image there"),
@@ -210,3 +234,25 @@ def test_published_lists_are_read_and_their_missing_images_named(shared_data):
     assert partition.labeled.ids[0] == "JPEGImages/2007_000032.jpg"
     with pytest.raises(DataError, match=r"2007_000032\.jpg is in data\.labeled .* data\.unlabeled"):
         check_partition(partition)
+
+
+@pytest.mark.parametrize(
+    ("part", "labeled", "unlabeled"),
+    [
+        ("92", 92, 10490), ("183", 183, 10399), ("366", 366, 10216), ("732", 732, 9850),
+        ("1464", 1464, 9118), ("1_16", 662, 9920), ("1_8", 1323, 9259), ("1_4", 2646, 7936),
+        ("u2pl_1_16", 662, 9920), ("u2pl_1_8", 1323, 9259), ("u2pl_1_4", 2646, 7936),
+    ],
+)  # fmt: skip
+def test_rest_of_the_published_training_list_is_unlabeled(shared_data, part, labeled, unlabeled):
+    splits = shared_data / "splits/pascal"
+    partition = input_pipeline.open_partition(
+        source="folder",
+        root=str(shared_data),
+        labeled=str(splits / part / "labeled.txt"),
+        unlabeled="",
+        val=str(splits / "val.txt"),
+        train=str(splits / "train_aug.txt"),
+        num_classes=21,
+    )
+    assert partition.counts() == {"labeled": labeled, "unlabeled": unlabeled, "val": 1449}

@@ -39,7 +39,7 @@ def message(error_type, function, *arguments):
 
 
 REFUSED = {
-    "data.source": ("tfds", "folder, scenes"),
+    "data.source": ("zip", "folder, tfds, scenes"),
     "data.crop_size": (0, "at least 1"),
     "data.num_classes": (1, "at least 2"),
     "data.num_threads": (0, "at least 1"),
@@ -134,6 +134,9 @@ def test_semi_supervised_needs_unlabelled_images_and_supervised_does_not():
     assert "config.method.name = 'rcc'" in text
     assert "config.data.unlabeled" in text
     assert "config.method.name=supervised" in text
+    for source in ("folder", "tfds"):  # Unlabelled is then what else there is.
+        settings.check(tiny(data__unlabeled="", data__source=source, data__train="train.txt"))
+    settings.check(tiny(data__unlabeled="", data__source="tfds"))
     config.method.name = "supervised"
     settings.check(config)
 

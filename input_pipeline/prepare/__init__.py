@@ -1,0 +1,1 @@
+"""From official archives to TFDS datasets in ArrayRecord: `python -m input_pipeline.prepare`."""

@@ -1,0 +1,101 @@
+"""Command line of the preparation.
+
+python -m input_pipeline.prepare pascal --source=DOWNLOADS --data_dir=data
+python -m input_pipeline.prepare cityscapes --source=DOWNLOADS --data_dir=data
+python -m input_pipeline.prepare split --data=data/pascal --count=92 --output=data/splits/mine
+"""
+
+import argparse
+import os
+import sys
+
+from input_pipeline.errors import DataError
+
+BAD_INPUT = 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m input_pipeline.prepare",
+        description="Turns official archives into a TFDS dataset, and draws partitions.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    archives = {
+        "pascal": ("VOCtrainval_11-May-2012.tar and SBD's benchmark.tgz", "pascal"),
+        "cityscapes": (
+            "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",
+            "cityscapes_fine",
+        ),
+    }
+    for name, (files, dataset) in archives.items():
+        command = commands.add_parser(name, help=f"from {files} to DATA_DIR/{dataset}/1.0.0")
+        command.add_argument(
+            "--source",
+            action="append",
+            required=True,
+            help=f"folder with {files}, packed or unpacked, or one of them; may be repeated",
+        )
+        command.add_argument("--data_dir", default="data", help="folder of datasets (data)")
+        command.add_argument(
+            "--threads", type=int, default=os.cpu_count(), help="threads that convert masks"
+        )
+        command.add_argument(
+            "--allow_counts",
+            action="store_true",
+            help="take archives with other numbers of images than the official ones, for instance "
+            "the miniature ones of the tests",
+        )
+    split = commands.add_parser("split", help="draws labelled images: lists of `image label`")
+    split.add_argument(
+        "--data", required=True, help="a prepared dataset, or a list of all training images"
+    )
+    split.add_argument("--count", type=int, required=True, help="number of labelled images")
+    split.add_argument("--seed", type=int, default=0, help="of the draw (0)")
+    split.add_argument(
+        "--kind", choices=("any", "fine", "coarse"), default="any",
+        help="draw among fine (VOC) or coarse (SBD) masks alone",
+    )  # fmt: skip
+    split.add_argument("--output", required=True, help="folder for labeled.txt and unlabeled.txt")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    # Here and not above: --help need not wait for the libraries.
+    if arguments.command == "split":
+        from input_pipeline.prepare import splits
+
+        splits.prepare(
+            arguments.data,
+            arguments.output,
+            count=arguments.count,
+            seed=arguments.seed,
+            kind=arguments.kind,
+        )
+        return
+    from input_pipeline.prepare import cityscapes, pascal
+
+    prepare = {"pascal": pascal.prepare, "cityscapes": cityscapes.prepare}[arguments.command]
+    prepare(
+        arguments.source,
+        arguments.data_dir,
+        allow_counts=arguments.allow_counts,
+        num_threads=max(1, arguments.threads or 1),
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; 0, or 2 after bad input."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on.", file=sys.stderr, flush=True)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Files that are whole or absent, one preparation at a time, and a full disk in plain words."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+
+from input_pipeline.errors import DataError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Writes a file that, whenever the process dies, is under its name whole or not at all.
+
+    Args:
+        path: the file; its folder exists.
+        content: its bytes.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+    os.replace(temporary, path)
+
+
+def publish(partial: str, final: str) -> None:
+    """Gives a finished folder its name, once all that is in it has reached the disk."""
+    for folder, _, names in os.walk(partial):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    os.rename(partial, final)
+
+
+@contextlib.contextmanager
+def full_disk_named(folder: str) -> Iterator[None]:
+    """Turns the errors of a full disk inside the block into one DataError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # The ArrayRecord writer reports what the system said as the text of a RuntimeError.
+        said = [os.strerror(number) for number in _FULL]
+        if getattr(error, "errno", None) not in _FULL and not any(x in str(error) for x in said):
+            raise
+        free = shutil.disk_usage(folder).free / 2**30
+        raise DataError(
+            f"{folder}: the disk is full ({free:.1f} GiB free, or a quota or limit was reached). "
+            "Free some space or take another --data_dir; the same command goes on with the masks "
+            "that are done."
+        ) from None
+
+
+@contextlib.contextmanager
+def held(folder: str) -> Iterator[None]:
+    """Makes a folder and keeps other preparations out of it; the hold ends with the process.
+
+    Raises:
+        DataError: held by another process, or not writable.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        lock = os.open(os.path.join(folder, ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot write there ({error.strerror}). Give another --data_dir."
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise DataError(
+            f"{folder}: another preparation is writing there. Wait for it, or stop it."
+        ) from None
+    finally:
+        os.close(lock)

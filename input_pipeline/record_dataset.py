@@ -1,0 +1,188 @@
+"""A TFDS dataset in ArrayRecord, read by random access and without TensorFlow."""
+
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import array_record_data_source
+
+from input_pipeline import images
+from input_pipeline.errors import DataError
+from input_pipeline.string_table import StringIndex, StringTable
+
+_INFO = "dataset_info.json"
+# The language of TFDS: 'train', 'train[:100]', 'train[:10%]+test'.
+_SLICE = re.compile(r"\s*(\w+)(\[[^\]]*\])?\s*(\+\s*\w+(\[[^\]]*\])?\s*)*")
+
+
+class RecordDataset:
+    """The splits of a dataset on disk, the names of its images, and where they are.
+
+    Records are counted through all splits: place i of the dataset is in the split whose range in
+    `splits` holds i.
+
+    Attributes:
+        folder: where `dataset_info.json` is.
+        splits: the range of places of each split.
+        ids: the name of every image: its key where files `keys-SPLIT.txt` lie beside the data,
+            else 'SPLIT:NUMBER'.
+        has_keys: whether there are such files.
+        kinds: 'fine' or 'coarse' for every image, str [N]; None without files of keys.
+
+    Args:
+        root: the folder of the dataset, or the one above, which holds a single version.
+        field: the setting that named it, for messages.
+
+    Raises:
+        DataError: no such dataset, one in another format, or files that do not fit together.
+    """
+
+    def __init__(self, root: str, *, field: str = "data.root"):
+        self.folder = _find_folder(os.path.abspath(os.path.expanduser(root)), field)
+        try:
+            self._info = tfds.builder_from_directory(self.folder).info
+        except Exception as error:  # TFDS lets through whatever its parsers raise.
+            raise DataError(
+                f"{self.folder}: not a dataset that TFDS can open ({type(error).__name__}: "
+                f"{first_line(error)}). Prepare or copy it again."
+            ) from None
+        file_format = getattr(self._info.file_format, "value", "of an unknown format")
+        if file_format != "array_record":
+            raise DataError(
+                f"{self.folder}: its files are {file_format}, which has no random access. Build "
+                "the dataset with file_format='array_record'."
+            )
+        parts, lengths = [], {}
+        for split, info in self._info.splits.items():
+            parts += info.file_instructions if info.num_examples else ()
+            lengths[split] = info.num_examples
+        _check_files(parts, self.folder)
+        self.records = array_record_data_source.ArrayRecordDataSource(parts)
+        ends = np.cumsum([0, *lengths.values()]).tolist()
+        self.splits = {
+            split: range(start, end)
+            for split, start, end in zip(lengths, ends[:-1], ends[1:], strict=True)
+        }
+        self._read_names()
+
+    def read_keys(self, split: str) -> list[tuple[str, str, str]] | None:
+        """Key of the image, name of the label and kind of each record; None without a file."""
+        path = os.path.join(self.folder, f"keys-{split}.txt")
+        if not os.path.exists(path):
+            return None
+        text = images.read_bytes(path).decode("utf-8", "surrogateescape")
+        rows = [tuple(line.split("\t")) for line in text.splitlines()]
+        if len(rows) != len(self.splits.get(split, ())) or any(len(row) != 3 for row in rows):
+            raise DataError(
+                f"{path}: {len(rows)} lines for {len(self.splits.get(split, ()))} records of split "
+                f"{split!r}, or a line that is not `image label kind`. Prepare the dataset again."
+            )
+        return rows
+
+    def is_slice(self, text: str) -> bool:
+        """Whether a setting names splits rather than a list file."""
+        match = _SLICE.fullmatch(text)
+        return bool(match) and match[1] in self.splits
+
+    def places(self, text: str, *, field: str) -> np.ndarray:
+        """The places of a slice such as 'train' or 'train[:100]', int64 [n].
+
+        Raises:
+            DataError: a split that is not there, or a slice that TFDS does not understand.
+        """
+        try:
+            parts = tfds.core.ReadInstruction.from_spec(text).to_absolute(self._info.splits)
+        except Exception as error:  # TFDS raises several types, with a text of many lines.
+            raise DataError(
+                f"{field} = {text!r}: not a slice of {self.folder} ({first_line(error)}). Its "
+                f"splits are {self._described()}; slices are written 'train[:100]' or "
+                "'train[10%:]'."
+            ) from None
+        chosen = []
+        for part in parts:
+            places = self.splits[part.splitname]
+            chosen.append(np.array(places[part.from_ : part.to], np.int64))
+        return np.concatenate(chosen)
+
+    def find(self, names: Sequence[str]) -> np.ndarray:
+        """The place of each image, int64 [len(names)]; -1 = the dataset has no such image."""
+        return StringIndex(self.ids).find(names)
+
+    def described(self) -> str:
+        """Folder and splits, for messages."""
+        return f"{self.folder} ({self._described()})"
+
+    def check_feature(self, name: str, *, field: str) -> None:
+        """Refuses a feature that is absent or no image.
+
+        Raises:
+            DataError: which features there are.
+        """
+        feature = self._info.features
+        for part in name.split("/"):
+            nested = isinstance(feature, tfds.features.FeaturesDict) and part in feature
+            feature = feature[part] if nested else None
+        if not isinstance(feature, tfds.features.Image):
+            known = ", ".join(
+                f"{key!r} ({type(value).__name__})" for key, value in self._info.features.items()
+            )
+            raise DataError(
+                f"{field} = {name!r}: {self.folder} has no image feature of that name. Its "
+                f"features are {known}; images and masks must be of type Image."
+            )
+
+    def _described(self) -> str:
+        return ", ".join(f"{name}: {len(places)}" for name, places in self.splits.items())
+
+    def _read_names(self) -> None:
+        rows = {split: self.read_keys(split) for split in self.splits}
+        self.has_keys = all(keys is not None for keys in rows.values())
+        if self.has_keys:
+            self.ids = StringTable(key for keys in rows.values() for key, _, _ in keys)
+            self.kinds = np.array([kind for keys in rows.values() for *_, kind in keys])
+        else:
+            self.ids = StringTable(
+                f"{split}:{number}"
+                for split, places in self.splits.items()
+                for number in range(len(places))
+            )
+            self.kinds = None
+
+
+def _find_folder(root: str, field: str) -> str:
+    if os.path.isfile(os.path.join(root, _INFO)):
+        return root
+    if not os.path.isdir(root):
+        raise DataError(
+            f"{field}: no folder {root}. Prepare the dataset (python -m input_pipeline.prepare), "
+            f"or set {field} to its folder."
+        )
+    versions = sorted(pathlib.Path(root).glob(f"*/{_INFO}"))
+    # A folder that is still being written is no version.
+    versions = [path.parent for path in versions if path.parent.suffix != ".partial"]
+    if len(versions) == 1:
+        return str(versions[0])
+    found = ", ".join(version.name for version in versions) or "none"
+    raise DataError(
+        f"{field} = {root}: no {_INFO} there and not one version in it (found: {found}). Set it to "
+        "the folder of a TFDS dataset; `python -m input_pipeline.prepare` makes one."
+    )
+
+
+def _check_files(parts, folder: str) -> None:
+    if not parts:
+        raise DataError(f"{folder}: the dataset holds no example. Prepare it again.")
+    for part in parts:
+        if not os.path.isfile(part.filename) or os.path.getsize(part.filename) == 0:
+            raise DataError(
+                f"{part.filename}: no such file, or an empty one; {_INFO} says that it holds "
+                f"{part.examples_in_shard} records. Prepare or copy the dataset again."
+            )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the many lines that some libraries add."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
