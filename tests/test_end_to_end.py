@@ -30,7 +30,7 @@ def command(tmp_path_factory):
         "data.unlabeled": "1000:1040",
         "data.val": "100000:100004",
         "method.ema_decay": 0.9,
-        "method.confidence_threshold": 0.3,
+        "method.confidence_threshold": 0.16,
         "train.batch_size": 2,
         "train.num_steps": STEPS,
         "train.log_every": 2,

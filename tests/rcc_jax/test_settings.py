@@ -24,6 +24,7 @@ def tiny(**fields):
         "model.width": 8,
         "model.decoder_channels": 16,
         "data.crop_size": 33,
+        "data.labeled": "0:10",
         "data.unlabeled": "1000:1008",
         "data.val": "100000:100002",
         "train.batch_size": 8,
