@@ -1,0 +1,111 @@
+"""The cells of the paper: settings, docstrings that agree with the tables, sweeps that load."""
+
+import importlib
+import pathlib
+import re
+
+import pytest
+
+from configs import cityscapes_1_16, common, pascal_1_16, pascal_blender_1_8, pascal_full
+from rcc_jax import published, settings, sweep, tables
+from rcc_jax.errors import ConfigError
+
+FOLDER = pathlib.Path(common.__file__).parent
+CELLS = sorted(path.stem for path in FOLDER.glob("*_*.py") if path.stem != "__init__")
+SWEEPS = {
+    "components": 5,
+    "pascal_classic": 5 * 4,
+    "pascal_blender": 3 * 4,
+    "cityscapes": 4 * 4,
+    "ablations": 11 + 3,
+}
+
+
+def module(name):
+    return importlib.import_module(f"configs.{name}")
+
+
+def test_every_partition_of_the_paper_has_a_file():
+    found = {(c.data.name, c.data.partition) for c in (module(n).get_config() for n in CELLS)}
+    wanted = {
+        (name, partition)
+        for (name, _), methods in published.PAPER.items()
+        for partition in methods["rcc"]
+    }
+    assert found == wanted
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_docstring_holds_the_numbers_of_the_paper(name):
+    data = module(name).get_config().data
+    text = module(name).__doc__
+    assert f"configs/{name}.py:" in text
+    assert "not run" in text
+    for title, backbone in (("ResNet-50", "resnet50"), ("ResNet-101", "resnet101")):
+        row = re.search(rf"{title} +([\d. ]+)\n", text).group(1)
+        paper = published.PAPER[data.name, backbone]
+        expected = [paper[m][data.partition] for m in ("supervised", "fixmatch", "unimatch", "rcc")]
+        assert [float(number) for number in row.split()] == expected
+        for values in published.LOGS.get((data.name, backbone), {}).values():
+            assert f"{values[data.partition]} with {title}" in text
+
+
+def test_settings_of_the_papers():
+    pascal = pascal_1_16.get_config("backbone=resnet101,method=cc,kind=kl,top_n=5,weight=0.5")
+    assert (pascal.data.crop_size, pascal.train.num_epochs, pascal.train.batch_size) == (513, 80, 8)
+    assert pascal.data.labeled == "data/splits/pascal/92/labeled.txt"
+    assert pascal.method.confidence_threshold == 0.95
+    assert (pascal.optimizer.learning_rate, pascal.optimizer.head_multiplier) == (0.001, 10)
+    method = settings.build_method(pascal)
+    assert (method.consensus, method.top_n, method.consensus_weight) == ("kl", 5, 0.5)
+    assert pascal_full.get_config().data.labeled == "data/splits/pascal/1464/labeled.txt"
+    blender = pascal_blender_1_8.get_config("lists=u2pl,stem=v1")
+    assert blender.data.labeled == "data/splits/pascal/u2pl_1_8/labeled.txt"
+    assert blender.model.pretrained == "pretrained/resnet50_v1.pth"
+
+    city = cityscapes_1_16.get_config()
+    assert (city.data.crop_size, city.train.num_epochs, city.data.num_classes) == (801, 240, 19)
+    assert (city.optimizer.learning_rate, city.optimizer.head_multiplier) == (0.005, 1)
+    assert (city.method.confidence_threshold, city.method.labeled_loss) == (0, "ohem")
+    assert (city.method.ohem_threshold, city.method.ohem_min_kept) == (0.7, 100_000)
+    assert (city.eval.mode, city.eval.window, city.eval.stride) == ("sliding", 801, 534)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_sweeps_list_runs_that_load(name):
+    runs = module(f"sweeps.{name}").get_config("seeds=2").runs
+    assert len(runs) == 2 * SWEEPS[name]
+    assert len(sweep.plan(runs, "runs")) == len(runs)
+    seen = set()
+    for run in runs:
+        file, _, arguments = run.partition(":")
+        config = module(pathlib.Path(file).stem).get_config(arguments)
+        settings.check(config)
+        seen.add((config.data.partition, tables.method_name(config.to_dict()), config.seed))
+    assert len(seen) == len(runs)
+
+
+def test_ablations_are_those_of_the_paper():
+    labels = set()
+    for run in module("sweeps.ablations").get_config().runs:
+        file, _, arguments = run.partition(":")
+        config = module(pathlib.Path(file).stem).get_config(arguments)
+        labels.add((tables.method_name(config.to_dict()), config.data.partition))
+    paper = published.PAPER["pascal_classic", "resnet50"]
+    wanted = {
+        (method, partition)
+        for method, values in paper.items()
+        for partition in values
+        if partition in ("92", "1464") and method not in ("supervised", "fixmatch")
+    }
+    assert labels == wanted
+    camvid = module("sweeps.ablations").get_config("data=camvid").runs
+    assert len(camvid) == 11
+    assert all("camvid.py:1_8" in run for run in camvid)
+
+
+def test_faulty_arguments_of_sweeps_are_named():
+    with pytest.raises(ConfigError, match="seeds=0"):
+        module("sweeps.components").get_config("seeds=0")
+    with pytest.raises(ConfigError, match="data='voc'"):
+        module("sweeps.ablations").get_config("data=voc")
