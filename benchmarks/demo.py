@@ -2,8 +2,9 @@
 
     python benchmarks/demo.py --methods=supervised,rcc --seeds=0
 
-Every run is `main.py --config=configs/demo.py:method=...,seed=...`; one that was interrupted goes
-on, a finished one is only read. Prints mIoU (last and best checkpoint, mean and standard deviation
+Every run is `main.py --config=configs/demo.py:method=...,seed=...`, started from the weights of a
+run on the labels alone, one for each seed; one that was interrupted goes on, a finished one is only
+read. Prints mIoU (last and best checkpoint, mean and standard deviation
 over the seeds) and writes `demo.png`: image, truth and each method's prediction.
 """
 
@@ -26,6 +27,7 @@ from rcc_jax.checkpoints import Checkpoints  # noqa: E402
 from rcc_jax.run import Run  # noqa: E402
 
 PICTURES = 6
+START_STEPS = 300
 
 
 def run_name(method: str, seed: int) -> str:
@@ -33,14 +35,26 @@ def run_name(method: str, seed: int) -> str:
 
 
 def train(folder: pathlib.Path, method: str, seed: int) -> None:
-    """Trains one method, or goes on with it."""
+    """Trains one method, or goes on with it, from weights that all methods of a seed share."""
+    start = folder / f"demo-start,seed={seed}"
+    arguments = f"method=supervised,seed={seed},steps={START_STEPS}"
+    _run(f"the start of seed {seed}", arguments, start)
+    arguments = f"method={method},seed={seed}"
+    _run(f"{method}, seed {seed}", arguments, folder / run_name(method, seed), start)
+
+
+def _run(
+    title: str, arguments: str, workdir: pathlib.Path, start: pathlib.Path | None = None
+) -> None:
     command = [
         sys.executable,
         str(REPOSITORY / "main.py"),
-        f"--config={REPOSITORY}/configs/demo.py:method={method},seed={seed}",
-        f"--workdir={folder / run_name(method, seed)}",
+        f"--config={REPOSITORY}/configs/demo.py:{arguments}",
+        f"--workdir={workdir}",
     ]
-    print(f"\n== {method}, seed {seed}", flush=True)
+    if start is not None:
+        command.append(f"--config.model.pretrained={start}")
+    print(f"\n== {title}", flush=True)
     subprocess.run(command, check=True, cwd=REPOSITORY)
 
 

@@ -72,7 +72,8 @@ def get_config() -> ml_collections.ConfigDict:
             decoder_channels=256,
             # Dilations of the three ASPP branches, in features.
             aspp_rates=(6, 12, 18),
-            # Weights file (.npz, .safetensors, .pth) of the backbone or the network; '' = none.
+            # Weights file (.npz, .safetensors, .pth) of the backbone or the network, or the folder
+            # of a run to start from; '' = none.
             pretrained="",
             # Comma-separated parts that the file may lack and that then start random: 'layer4'.
             allow_missing="",

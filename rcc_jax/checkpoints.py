@@ -150,8 +150,8 @@ class Checkpoints:
             else "there is no other one: remove this folder and start again"
         )
         try:
-            differences = _differences(self._manager.item_metadata(step)["state"], abstract_state)
-            if not differences:
+            lines = differences(self._manager.item_metadata(step)["state"], abstract_state)
+            if not lines:
                 target = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
                 state = self._manager.restore(step, args=target)["state"]
                 # Without its metadata a key comes back as plain integers.
@@ -167,7 +167,7 @@ class Checkpoints:
             ) from error
         raise ConfigError(
             f"{path} holds another state than this config makes:\n"
-            + "\n".join(f"  {line}" for line in differences)
+            + "\n".join(f"  {line}" for line in lines)
             + "\nUse the config that it was trained with, or another checkpoint."
         )
 
@@ -186,11 +186,33 @@ class Checkpoints:
         self.close()
 
 
+def find_checkpoint(path: str | os.PathLike) -> tuple[pathlib.Path, int]:
+    """The checkpoint that a path names: its folder of checkpoints and the step.
+
+    Args:
+        path: A run's folder, its folder of checkpoints (of either the latest step), or one step.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    path = pathlib.Path(path).absolute()
+    if not path.is_dir():
+        raise ConfigError(f"{path}: there is no such folder")
+    if (path / "checkpoints").is_dir():
+        path = path / "checkpoints"
+    elif path.name.isdecimal():
+        return path.parent, int(path.name)
+    with Checkpoints(path, read_only=True) as checkpoints:
+        if checkpoints.latest_step is None:
+            raise ConfigError(f"{path}: no checkpoint there; train first")
+        return path, checkpoints.latest_step
+
+
 def restore_path(path: str | os.PathLike, abstract_state: PyTree) -> tuple[PyTree, int]:
     """Reads the checkpoint that a path names.
 
     Args:
-        path: A run's folder, its folder of checkpoints (of either the latest step), or one step.
+        path: As for `find_checkpoint`.
         abstract_state: As for `Checkpoints.restore`.
 
     Returns:
@@ -199,16 +221,8 @@ def restore_path(path: str | os.PathLike, abstract_state: PyTree) -> tuple[PyTre
     Raises:
         ConfigError: If there is no checkpoint, or not one of this state.
     """
-    path = pathlib.Path(path).absolute()
-    if not path.is_dir():
-        raise ConfigError(f"--checkpoint={path}: there is no such folder")
-    step = None
-    if (path / "checkpoints").is_dir():
-        path = path / "checkpoints"
-    elif path.name.isdecimal():
-        path, step = path.parent, int(path.name)
-    with Checkpoints(path, read_only=True) as checkpoints:
-        step = checkpoints.latest_step if step is None else step
+    directory, step = find_checkpoint(path)
+    with Checkpoints(directory, read_only=True) as checkpoints:
         return checkpoints.restore(abstract_state, step=step), step
 
 
@@ -221,8 +235,8 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
 
 
-def _differences(saved: PyTree, wanted: PyTree, limit: int = 10) -> list[str]:
-    """Lines on the leaves that differ; orbax would cast another dtype without a word."""
+def differences(saved: PyTree, wanted: PyTree, limit: int = 10) -> list[str]:
+    """Lines on the leaves of two states that differ; orbax would cast a dtype without a word."""
     if saved is None:
         raise ValueError("its list of arrays is lost")
     old, new = _leaves(saved), _leaves(wanted)

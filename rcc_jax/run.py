@@ -14,7 +14,15 @@ from flax import nnx
 from jax.sharding import Mesh
 
 import input_pipeline
-from rcc_jax import distributed, methods, optimizer, settings, train_state, train_step
+from rcc_jax import (
+    distributed,
+    methods,
+    optimizer,
+    settings,
+    start_weights,
+    train_state,
+    train_step,
+)
 from rcc_jax.evaluation import Evaluator
 from rcc_jax.train_state import TrainState, Weights
 
@@ -119,13 +127,29 @@ class Run:
         sharding = distributed.replicated(self.mesh)
         key = jax.random.key(self.config.seed)
         weights = jax.jit(self._random_weights)(jax.random.fold_in(key, 0))
-        if self.config.model.pretrained:
+        pretrained = self.config.model.pretrained
+        if start_weights.is_run(pretrained):
+            weights, summary = start_weights.read(pretrained, self.abstract_state().weights)
+            report(f"starts from the {summary}")
+        elif pretrained:
             model = nnx.merge(self.network.graphdef, weights.params, weights.stats)
             settings.load_pretrained(self.config, model, report)
             _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
             weights = Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
         create = jax.jit(self._state_of, out_shardings=sharding)
         return create(jax.device_put(weights, sharding), jax.random.fold_in(key, 1))
+
+    def check_start(self) -> None:
+        """Finds out, at little cost, whether `initial_state` will find the pretrained weights.
+
+        Raises:
+          ConfigError: if not.
+        """
+        pretrained = self.config.model.pretrained
+        if start_weights.is_run(pretrained):
+            start_weights.check(pretrained, self.abstract_state().weights)
+        else:
+            settings.check_pretrained(self.config)
 
     def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, dict]]:
         """The jitted training step."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rcc_jax import distributed, settings, visualization
+from rcc_jax import distributed, visualization
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
 from rcc_jax.evaluation import Scores, scores
@@ -51,7 +51,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     )
     if not any(pathlib.Path(workdir_path, "checkpoints").glob("[0-9]*")):
         # Before the folder is made, which would then belong to this faulty configuration.
-        settings.check_pretrained(config)
+        run.check_start()
     with (
         Interruption() as interruption,
         Workdir.open(workdir_path, config.to_dict()) as workdir,

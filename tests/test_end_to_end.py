@@ -2,11 +2,8 @@
 
 import json
 import os
-import pathlib
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import jax
@@ -14,13 +11,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+from tests.commands import finish, start
+
 STEPS = 12
 
 
 @pytest.fixture(scope="session")
 def command(tmp_path_factory):
-    """The command of a tiny run; all runs share the compiled programs of the first."""
+    """The flags of a tiny run; all runs share the compiled programs of the first."""
     cache = tmp_path_factory.mktemp("compiled")
     fields = {
         "train.compilation_cache": cache,
@@ -42,29 +40,9 @@ def command(tmp_path_factory):
     def build(workdir, *flags, **changed):
         changed = {name.replace("__", "."): value for name, value in changed.items()}
         values = [f"--config.{name}={value}" for name, value in {**fields, **changed}.items()]
-        start = [sys.executable, "main.py", "--config=configs/demo.py", f"--workdir={workdir}"]
-        return [*start, *values, *flags]
+        return ["--config=configs/demo.py", f"--workdir={workdir}", *values, *flags]
 
     return build
-
-
-def start(arguments):
-    return subprocess.Popen(
-        arguments,
-        cwd=REPOSITORY,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # A group of its own, for what a terminal sends to all of it.
-    )
-
-
-def finish(process, exit_code=0):
-    """Output and errors of a process that must end with this code."""
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == exit_code, f"{output}\n{errors}"
-    return output, errors
 
 
 def wait_until(process, condition):
@@ -118,7 +96,7 @@ def assert_same_run(workdir, other):
 def finished(command, tmp_path_factory):
     """The workdir of a run that nothing interrupted."""
     workdir = tmp_path_factory.mktemp("finished")
-    output, errors = finish(start(command(workdir)))
+    output, errors = finish(start(*command(workdir)))
     assert f"step {STEPS}: mIoU" in output
     assert errors == ""
     return workdir
@@ -152,40 +130,40 @@ def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, fin
     ]
     killed = 0
     for condition, seconds in moments:
-        process = start(command(tmp_path))
+        process = start(*command(tmp_path))
         wait_until(process, condition)
         time.sleep(seconds)
         process.kill()
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
-    output, _ = finish(start(command(tmp_path)))
+    output, _ = finish(start(*command(tmp_path)))
     assert killed >= 3
     assert "going on after step" in output
     assert_same_run(tmp_path, finished)
 
 
 def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, tmp_path):
-    process = start(command(tmp_path))
+    process = start(*command(tmp_path))
     wait_until(process, lambda: reached(tmp_path, 2))
     process.terminate()
     _, errors = finish(process, 143)
     assert "stopped and saved after step" in errors
     assert "the same command goes on from there" in errors
     # Ctrl-C reaches the worker processes of the pipeline too.
-    process = start(command(tmp_path, data__num_workers=1))
+    process = start(*command(tmp_path, data__num_workers=1))
     wait_until(process, lambda: reached(tmp_path, 6))
     os.killpg(process.pid, signal.SIGINT)
     _, errors = finish(process, 130)
     assert "stopped and saved after step" in errors
     assert "Traceback" not in errors
-    output, _ = finish(start(command(tmp_path, data__num_threads=1)))
+    output, _ = finish(start(*command(tmp_path, data__num_threads=1)))
     assert "going on after step" in output
     assert_same_run(tmp_path, finished)
 
 
 def test_another_config_on_the_workdir_is_refused(command, finished):
     before = (finished / "metrics.jsonl").read_bytes()
-    _, errors = finish(start(command(finished, optimizer__learning_rate=0.1)), 2)
+    _, errors = finish(start(*command(finished, optimizer__learning_rate=0.1)), 2)
     assert errors.startswith("error: ")
     assert "optimizer.learning_rate: 0.05 -> 0.1" in errors
     assert "Traceback" not in errors
@@ -196,10 +174,9 @@ def test_evaluation_reproduces_the_scores_of_the_training(command, finished):
     recorded = {line["step"]: line for line in metrics(finished) if "miou" in line}
     best = max(recorded, key=lambda step: (recorded[step]["miou_ema"], step))
     flags = ("--checkpoint=latest", "--checkpoint=best", f"--checkpoint={finished}/checkpoints/9")
-    processes = [start(command(finished, "--mode=eval", flag)) for flag in flags[1:]]
+    processes = [start(*command(finished, "--mode=eval", flag)) for flag in flags[1:]]
     # Without --config: the folder knows its own.
-    short = [sys.executable, "main.py", "--mode=eval", f"--workdir={finished}", flags[0]]
-    processes.insert(0, start(short))
+    processes.insert(0, start("--mode=eval", f"--workdir={finished}", flags[0]))
     latest, at_best, at_path = (finish(process)[0] for process in processes)
     for step, output in ((STEPS, latest), (best, at_best)):
         assert f"ema, step {step}\n" in output
@@ -218,7 +195,7 @@ def test_divergence_stops_the_run_and_is_not_saved(command, tmp_path):
         optimizer__learning_rate=1e30,
         checkpoint__every_steps=1,
     )
-    _, errors = finish(start(arguments), 1)
+    _, errors = finish(start(*arguments), 1)
     assert errors.startswith("error: step 2 is not finite: ")
     assert "loss_labeled = nan" in errors
     assert "Traceback" not in errors

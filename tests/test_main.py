@@ -1,24 +1,16 @@
 """The command line: one clear line for every mistake, and exit code 2."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+from tests.commands import REPOSITORY, finish, start
 
 
 def run(*flags, folder=REPOSITORY):
-    return subprocess.run(
-        [sys.executable, REPOSITORY / "main.py", *flags],
-        cwd=folder,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    """What is printed by a command that must be refused."""
+    output, errors = finish(start(*flags, folder=folder), 2)
+    assert output == ""
+    assert errors.startswith("error: ")
+    return errors.removeprefix("error: ")
 
 
 @pytest.mark.parametrize(
@@ -34,23 +26,23 @@ def run(*flags, folder=REPOSITORY):
             ["--config=configs/demo.py", "--config.train.batch_size=x"],
             ["--config.train.batch_size=x", "int"],
         ),
+        (
+            ["--config", "configs/demo.py", "--config.train.num_steps=3", "--config.data.val=5"],
+            ["data.val = '5'", "START:STOP"],
+        ),
+        (["--mode=eval", "--workdir", "/no/such/run"], ["/no/such/run/config.json: no such file"]),
     ],
 )
 def test_a_mistake_is_one_clear_line(flags, said):
-    result = run(*flags)
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    assert all(text in result.stderr for text in said)
+    errors = run(*flags)
+    assert errors.count("\n") == 1
+    assert all(text in errors for text in said)
 
 
 def test_workdir_is_named_after_config_and_arguments(tmp_path):
     # Evaluation of a run that does not exist says where it looked.
     config = REPOSITORY / "configs" / "demo.py"
-    result = run(f"--config={config}:method=unimatch,seed=2", "--mode=eval", folder=tmp_path)
-    assert result.returncode == 2
+    errors = run(f"--config={config}:method=unimatch,seed=2", "--mode=eval", folder=tmp_path)
     workdir = tmp_path / "runs" / "demo-method=unimatch,seed=2"
-    assert result.stderr.startswith(f"error: --workdir={workdir}: there is no such folder")
-    assert result.stdout == ""
+    assert errors.startswith(f"--workdir={workdir}: there is no such folder")
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,80 @@
+"""The weights of an earlier run, of whatever method, to start another one from."""
+
+import os
+import pathlib
+
+import orbax.checkpoint as ocp
+
+from rcc_jax.checkpoints import differences, find_checkpoint
+from rcc_jax.errors import ConfigError
+from rcc_jax.train_state import Weights
+
+_FIELD = "config.model.pretrained"
+
+
+def check(path: str | os.PathLike, abstract: Weights) -> None:
+    """Finds out, at little cost, whether `read` will work; raises what it raises."""
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        _compare(checkpointer, _state_path(path), abstract)
+
+
+def read(path: str | os.PathLike, abstract: Weights) -> tuple[Weights, str]:
+    """Reads weights: of the EMA teacher where the run had one, else of the student.
+
+    Args:
+      path: a run's folder, its folder of checkpoints (of either the latest step), or one step.
+      abstract: shapes, types and sharding of the weights.
+
+    Returns:
+      The weights, and a line of text about what was read.
+
+    Raises:
+      ConfigError: if there is no checkpoint, or one of another network.
+    """
+    state_path = _state_path(path)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        part = _compare(checkpointer, state_path, abstract)
+        wanted = {part: {"params": abstract.params, "stats": abstract.stats}}
+        restored = checkpointer.restore(
+            state_path,
+            args=ocp.args.PyTreeRestore(
+                item=wanted,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+                partial_restore=True,
+            ),
+        )
+    name = {"weights": "student", "ema": "averaged teacher"}[part]
+    return Weights(**restored[part]), f"{name} of {state_path.parent}"
+
+
+def _state_path(path: str | os.PathLike) -> pathlib.Path:
+    try:
+        directory, step = find_checkpoint(path)
+    except ConfigError as error:
+        raise ConfigError(f"{_FIELD} = {str(path)!r}: {error}") from None
+    return directory / str(step) / "state"
+
+
+def _compare(checkpointer, state_path: pathlib.Path, abstract: Weights) -> str:
+    """The part of the checkpoint to read; an error where it does not fit the network."""
+    try:
+        saved = checkpointer.metadata(state_path).item_metadata.tree
+        part = "weights" if saved["ema"] is None else "ema"
+        lines = differences(saved[part], {"params": abstract.params, "stats": abstract.stats})
+    # Whatever a damaged folder makes orbax raise: it has no error of its own for that.
+    except Exception as error:
+        raise ConfigError(
+            f"{_FIELD}: {state_path.parent} is a damaged checkpoint ({type(error).__name__})."
+        ) from error
+    if lines:
+        raise ConfigError(
+            f"{_FIELD}: {state_path.parent} is of another network:\n"
+            + "\n".join(f"  {line}" for line in lines)
+            + "\nStart from a run with the same config.model and config.data.num_classes."
+        )
+    return part
+
+
+def is_run(path: str) -> bool:
+    """Whether a path names a folder, as `read` takes it, and not a file of weights."""
+    return bool(path) and pathlib.Path(path).is_dir()

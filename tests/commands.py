@@ -1,0 +1,35 @@
+"""What the tests of whole commands share: how main.py is started."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+ENVIRONMENT = {
+    **os.environ,
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUM_CPU_DEVICES": "1",
+    # Half the time to compile, which is most of the time of a tiny run.
+    "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0",
+}
+
+
+def start(*flags: object, folder: pathlib.Path = REPOSITORY) -> subprocess.Popen:
+    """Starts main.py with these flags in a folder."""
+    return subprocess.Popen(
+        [sys.executable, REPOSITORY / "main.py", *flags],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # A group of its own, for what a terminal sends to all of it.
+    )
+
+
+def finish(process: subprocess.Popen, exit_code: int = 0) -> tuple[str, str]:
+    """Output and errors of a process that must end with this code."""
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == exit_code, f"{output}\n{errors}"
+    return output, errors

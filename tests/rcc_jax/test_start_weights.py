@@ -1,0 +1,65 @@
+"""A run that starts from the weights of another one, of whatever method."""
+
+import dataclasses
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from configs import demo
+from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.errors import ConfigError
+from rcc_jax.run import Run
+
+
+def build(method="supervised", **fields):
+    config = demo.get_config(f"method={method}")
+    tiny = {"model.width": 4, "model.decoder_channels": 8, "data.unlabeled": "1000:1008"}
+    fields = {name.replace("__", "."): value for name, value in fields.items()}
+    config.update_from_flattened_dict(tiny | fields)
+    return Run.build(config)
+
+
+@pytest.fixture(scope="module", params=[0.0, 0.9], ids=["student", "ema"])
+def earlier(request, tmp_path_factory):
+    """The folder of a supervised run, and the weights that another one should start from."""
+    folder = tmp_path_factory.mktemp("earlier")
+    run = build(seed=3, method__ema_decay=request.param)
+    state = run.initial_state(lambda line: None)
+    if state.ema is not None:
+        moved = jax.tree.map(lambda x: x + 1, state.ema)
+        state = dataclasses.replace(state, ema=moved)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(7, state)
+    return folder, state.weights if state.ema is None else state.ema
+
+
+def test_another_method_starts_from_them(earlier):
+    folder, expected = earlier
+    run, said = build("rcc", model__pretrained=str(folder)), []
+    run.check_start()
+    state = run.initial_state(said.append)
+    jax.tree.map(np.testing.assert_array_equal, state.weights, expected)
+    assert int(state.step) == 0
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.opt_state))
+    assert re.fullmatch(rf"starts from the .* of {folder}/checkpoints/7", said[0])
+
+
+def test_another_network_is_refused(earlier):
+    folder, _ = earlier
+    run = build("rcc", model__pretrained=str(folder / "checkpoints"), model__decoder_channels=12)
+    with pytest.raises(ConfigError, match="is of another network:\n") as caught:
+        run.check_start()
+    assert "float32[8] in the checkpoint, float32[12] here" in str(caught.value)
+
+
+def test_folders_that_hold_no_weights_are_named(earlier, tmp_path):
+    with pytest.raises(ConfigError, match=f"config.model.pretrained = '{tmp_path}': .*train first"):
+        build(model__pretrained=str(tmp_path)).check_start()
+    damaged = tmp_path / "checkpoints"
+    shutil.copytree(earlier[0] / "checkpoints", damaged)
+    (damaged / "7" / "state" / "_METADATA").write_text("{")
+    with pytest.raises(ConfigError, match="checkpoints/7 is a damaged checkpoint"):
+        build(model__pretrained=str(tmp_path)).check_start()
