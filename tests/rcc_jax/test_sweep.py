@@ -1,19 +1,15 @@
 """Sweeps: shards, finished and failed runs, signals; runs are real and tiny."""
 
 import json
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from rcc_jax import sweep
 from rcc_jax.errors import ConfigError
+from tests.commands import start
 
-REPOSITORY = pathlib.Path(sweep.MAIN).parent
 CELLS = [f"configs/demo.py:method={name},seed={seed}" for name in ("cc", "rcc") for seed in (0, 1)]
 TINY = (
     "model.width=8", "model.decoder_channels=16", "data.crop_size=33", "data.val=100000:100002",
@@ -67,45 +63,34 @@ def fields(tmp_path_factory):
     return [f"--set={field}" for field in (*TINY, f"train.compilation_cache={cache}")]
 
 
-def start(folder, *flags):
-    return subprocess.Popen(
-        [sys.executable, REPOSITORY / "main.py", f"--workdir={folder}", *flags],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, fields, tmp_path):
     folder = tmp_path / "runs"
     flags = ["--mode=sweep", f"--config={listed}", *fields]
-    output, errors = start(folder, *flags).communicate(timeout=300)
+    _, errors = finish(start(f"--workdir={folder}", *flags), 1)
     assert "config.method.name = 'none'" in errors
     assert errors.endswith("error: 1 of 3 runs failed: demo-method=none\n")
     result = json.loads((folder / "demo-method=supervised,seed=1" / "result.json").read_text())
     assert result["step"] == 2
-    process = start(folder, *flags, "--shard=0/2")
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    output, _ = finish(start(f"--workdir={folder}", *flags, "--shard=0/2"))
     assert output.count("finished before") == 2
 
-    output, errors = start(folder, "--mode=table").communicate(timeout=300)
+    output, _ = finish(start(f"--workdir={folder}", "--mode=table"))
     assert "| supervised, same steps | " in output
     assert "(2) |" in output
 
 
 def test_signal_stops_the_run_and_the_sweep(listed, fields, tmp_path):
     longer = ["--set=train.num_steps=100000", "--set=train.log_every=1"]
-    process = start(tmp_path / "runs", "--mode=sweep", f"--config={listed}", *fields, *longer)
+    process = start(
+        f"--workdir={tmp_path / 'runs'}", "--mode=sweep", f"--config={listed}", *fields, *longer
+    )
     metrics = tmp_path / "runs" / "demo-method=supervised" / "metrics.jsonl"
     limit = time.monotonic() + 300
     while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
         assert time.monotonic() < limit
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 143, errors
+    _, errors = finish(process, 143)
     assert "stopped and saved after step" in errors
     assert "sweep stopped in" in errors
     assert not (tmp_path / "runs" / "demo-method=none").exists()
