@@ -8,7 +8,7 @@ import pytest
 
 from rcc_jax import sweep
 from rcc_jax.errors import ConfigError
-from tests.commands import start
+from tests.commands import finish, start
 
 CELLS = [f"configs/demo.py:method={name},seed={seed}" for name in ("cc", "rcc") for seed in (0, 1)]
 TINY = (
