@@ -4,6 +4,7 @@ Row r of batch t depends on the seed, the stream and t alone: not on threads, wo
 the number of training processes or where the run was interrupted.
 """
 
+import signal
 from collections.abc import Iterator
 
 import cv2
@@ -148,8 +149,15 @@ def _read(batches: grain.MapDataset, num_threads: int, num_workers: int) -> Batc
         # a program that does not use absl gets their defaults.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
-        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+        batches = batches.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=num_workers), worker_init_fn=_leave_to_parent
+        )
     return BatchStream(iter(batches), copy=num_workers > 0)
+
+
+def _leave_to_parent(worker: int, count: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the training process ends the workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps) -> None:

@@ -124,9 +124,22 @@ def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
     values = _at_least_float32(values, "values")
     if not isinstance(temperature, jax.Array) and not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
-    larger = jax.nn.sigmoid((values[..., None, :] - values[..., :, None]) / temperature)
-    # Each value meets itself with sigmoid(0) = 1/2, which the constant takes back.
-    return 0.5 + larger.sum(axis=-1)
+    # One sigmoid a pair, since sigmoid(-x) = 1 - sigmoid(x), and no [..., M, M] array: of a pair
+    # (a, b) the first gains rank by what the second is larger, and the second loses it.
+    pairs = jnp.asarray(_pair_differences(values.shape[-1]), values.dtype)
+    gaps = jnp.matmul(values, pairs, precision=jax.lax.Precision.HIGHEST)
+    larger = jax.nn.sigmoid(gaps / temperature)
+    lost = jnp.matmul(larger, pairs.T, precision=jax.lax.Precision.HIGHEST)
+    places = jnp.arange(1, values.shape[-1] + 1, dtype=values.dtype)
+    return jnp.broadcast_to(places, lost.shape) - lost
+
+
+def _pair_differences(count: int) -> np.ndarray:
+    """[M, M (M - 1) / 2] matrix that turns values into b - a for every pair a before b."""
+    columns = np.zeros((count, count * (count - 1) // 2))
+    for column, (a, b) in enumerate(itertools.combinations(range(count), 2)):
+        columns[a, column], columns[b, column] = -1, 1
+    return columns
 
 
 def rank_loss(
