@@ -26,12 +26,12 @@ _SALT = 0x5EABED
 _ROWS, _COLUMNS = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
 # Of a pair: radius in pixels, smallest and largest; mean hue; brightness of the colour, which
 # leaves room for darker and brighter patterns.
-_RADIUS = {"fish": (18.0, 28.0), "star": (18.0, 26.0), "shell": (14.0, 22.0)}
+_RADIUS = {"fish": (18.0, 28.0), "star": (18.0, 26.0), "shell": (17.0, 25.0)}
 _HUE = {"fish": 0.6, "star": 0.15, "shell": 0.9}
 _VALUE = {"fish": (0.4, 0.65), "star": (0.65, 0.8), "shell": (0.5, 0.75)}
 _HUE_SPREAD = 0.06
 # How far the pattern goes from the colour of an animal towards black or white.
-_CONTRAST = (0.5, 0.9)
+_CONTRAST = (0.7, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _shell(rng, u, v, radius, netted: bool):
     flat = rng.uniform(0.95, 1.2)
     hinge = v + 0.8
     distance, angle = np.hypot(u, hinge), np.arctan2(u, hinge)
-    ribs = rng.uniform(8, 11)
+    ribs = rng.uniform(6, 8)
     edge = 0.05 * np.cos(ribs * angle)
     body = 1 + edge - np.hypot(u * flat, v)
     inside = np.minimum(body, (hinge + 0.12) - 0.35 * np.abs(u))
