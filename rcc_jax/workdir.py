@@ -31,7 +31,8 @@ def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:
         content: Bytes, or text that is written as UTF-8.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    # Two processes may evaluate one checkpoint at a time: each has a name of its own.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
