@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from configs import common
 from input_pipeline.errors import DataError
+from rcc_jax import workdir
 from rcc_jax.errors import ConfigError
 
 _MODES = ("train", "eval", "sweep", "table")
@@ -65,6 +66,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 def _check_mode(is_sweep: bool) -> None:
     wanted = _MODE.value == "sweep"
+    for flag in (_SHARD, _SET):
+        if flag.present and not wanted:
+            _fail(f"--{flag.name} belongs to --mode=sweep, not to --mode={_MODE.value}.")
     if is_sweep != wanted:
         file = config_flags.get_config_filename(flags.FLAGS["config"])
         hint = "one run; lists are in configs/sweeps" if wanted else "a list; use --mode=sweep"
@@ -105,11 +109,8 @@ def _workdir() -> str:
     """The folder of the run, of the sweep, or of the runs to put into a table."""
     if _WORKDIR.value:
         return _WORKDIR.value
-    file, _, arguments = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    name = pathlib.Path(file).stem
-    if arguments:
-        name += "-" + arguments.replace("/", "_")
-    return str(pathlib.Path("runs") / name)
+    file = config_flags.get_config_filename(flags.FLAGS["config"])
+    return str(pathlib.Path("runs") / workdir.run_name(file))
 
 
 def _sweep() -> None:
@@ -130,7 +131,19 @@ def _table() -> None:
     print(tables.write(_WORKDIR.value, report=lambda line: print(line, file=sys.stderr)))
 
 
+def _finished() -> bool:
+    """Whether there is nothing left to train, found out without JAX; refuses another config."""
+    folder = _workdir()
+    if not pathlib.Path(folder, workdir.RESULT).exists():
+        return False
+    workdir.Workdir.open(folder, _CONFIG.value.to_dict(), read_only=True)
+    print(f"{folder}: finished before", flush=True)
+    return True
+
+
 def _train_or_evaluate() -> None:
+    if _MODE.value == "train" and _finished():
+        return
     # Here and not above: worker processes import this file too, and need none of it.
     from rcc_jax import evaluation_run, trainer
     from rcc_jax.run import set_up_jax

@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import json
 import pathlib
-import statistics
 import subprocess
 import sys
 
@@ -22,7 +21,7 @@ import numpy as np
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from rcc_jax import visualization  # noqa: E402
+from rcc_jax import tables, visualization  # noqa: E402
 from rcc_jax.checkpoints import Checkpoints  # noqa: E402
 from rcc_jax.run import Run  # noqa: E402
 
@@ -111,9 +110,7 @@ def table(results: dict[str, list[dict]]) -> str:
     for method, runs in results.items():
         cells = []
         for key in ("last", "best"):
-            values = [run[key] for run in runs]
-            spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.1f}{spread}")
+            cells.append(tables.mean_and_spread([run[key] for run in runs]))
         lines.append(f"| {method} | {cells[0]} | {cells[1]} | {len(runs)} |")
     return "\n".join(lines)
 

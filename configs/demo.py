@@ -18,6 +18,8 @@ def get_config(arguments=None):
     chosen = common.parse_arguments(arguments, method="rcc", seed=0, steps=400)
     config = common.get_config()
     config.seed = chosen["seed"]
+    config.data.name = "demo"
+    config.data.partition = f"20 labels, {chosen['steps']} steps"
     config.data.source = "scenes"
     config.data.labeled = "0:20"
     config.data.unlabeled = "1000:1400"

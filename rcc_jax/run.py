@@ -126,18 +126,23 @@ class Run:
         """
         sharding = distributed.replicated(self.mesh)
         key = jax.random.key(self.config.seed)
-        weights = jax.jit(self._random_weights)(jax.random.fold_in(key, 0))
+        weights = self._initial_weights(jax.random.fold_in(key, 0), report)
+        create = jax.jit(self._state_of, out_shardings=sharding)
+        return create(jax.device_put(weights, sharding), jax.random.fold_in(key, 1))
+
+    def _initial_weights(self, key: jax.Array, report: Callable[[str], None]) -> Weights:
         pretrained = self.config.model.pretrained
         if start_weights.is_run(pretrained):
             weights, summary = start_weights.read(pretrained, self.abstract_state().weights)
             report(f"starts from the {summary}")
-        elif pretrained:
-            model = nnx.merge(self.network.graphdef, weights.params, weights.stats)
-            settings.load_pretrained(self.config, model, report)
-            _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-            weights = Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
-        create = jax.jit(self._state_of, out_shardings=sharding)
-        return create(jax.device_put(weights, sharding), jax.random.fold_in(key, 1))
+            return weights
+        weights = jax.jit(self._random_weights)(key)
+        if not pretrained:
+            return weights
+        model = nnx.merge(self.network.graphdef, weights.params, weights.stats)
+        settings.load_pretrained(self.config, model, report)
+        _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+        return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
 
     def check_start(self) -> None:
         """Finds out, at little cost, whether `initial_state` will find the pretrained weights.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from rcc_jax.errors import ConfigError
 from rcc_jax.interruption import Interrupted, Interruption
+from rcc_jax.workdir import run_name
 
 MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
 # Of a run that a signal ended: the sweep ends with it instead of starting the next.
@@ -38,10 +39,6 @@ class SweepRun:
             f"--workdir={self.workdir}",
             *fields,
         ]
-
-    def finished(self) -> bool:
-        """Whether it has ended by itself."""
-        return (self.workdir / "result.json").exists()
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -84,17 +81,10 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
     return runs[index::count]
 
 
-def run_name(config: str) -> str:
-    """Name of a workdir: the configuration's name and arguments."""
-    file, _, arguments = config.partition(":")
-    name = pathlib.Path(file).stem
-    return name + "-" + arguments.replace("/", "_") if arguments else name
-
-
 def run_all(
     runs: Sequence[SweepRun], overrides: Sequence[str], report: Callable[[str], None]
 ) -> list[SweepRun]:
-    """Starts each run that is not finished, in its own process, and waits for it.
+    """Starts each run in its own process and waits for it; one that has finished ends at once.
 
     A signal goes on to the run, which saves; the same command goes on from there.
 
@@ -112,9 +102,6 @@ def run_all(
     failed = []
     for number, run in enumerate(runs, start=1):
         title = f"[{number}/{len(runs)}] {run.workdir.name}"
-        if run.finished():
-            report(f"{title}: finished before")
-            continue
         report(title)
         code = _run(run.command(overrides))
         if code in _STOPPED:

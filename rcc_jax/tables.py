@@ -13,7 +13,7 @@ from typing import Any
 
 from rcc_jax import published
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import write_atomically
+from rcc_jax.workdir import RESULT, write_atomically
 
 _METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
 
@@ -53,7 +53,7 @@ def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Res
     results: dict[tuple, tuple[Result, pathlib.Path]] = {}
     for path in sorted(pathlib.Path(folder).glob("**/config.json")):
         workdir = path.parent
-        if not (workdir / "result.json").exists():
+        if not (workdir / RESULT).exists():
             report(f"left out, not finished: {workdir}")
             continue
         result = read_result(workdir)
@@ -77,7 +77,7 @@ def read_result(workdir: pathlib.Path) -> Result:
     """
     try:
         config = json.loads((workdir / "config.json").read_text())
-        result = json.loads((workdir / "result.json").read_text())
+        result = json.loads((workdir / RESULT).read_text())
         data = config["data"]
         return Result(
             data=data["name"] or data["source"],
@@ -151,11 +151,12 @@ def markdown(results: Sequence[Result]) -> str:
 def _cell(results: Sequence[Result] | None) -> str:
     if not results:
         return "-"
-    last, best = (_mean([getattr(r, name) for r in results]) for name in ("last", "best"))
+    last, best = (mean_and_spread([getattr(r, name) for r in results]) for name in ("last", "best"))
     return f"{last} / {best} ({len(results)})"
 
 
-def _mean(values: Sequence[float]) -> str:
+def mean_and_spread(values: Sequence[float]) -> str:
+    """'mean ± standard deviation' of several runs, the mean alone of one."""
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.1f}{spread}"
 

@@ -89,11 +89,8 @@ class _Loop:
 
     def _initial_state(self) -> TrainState:
         counts, message = self.run.partition.counts(), self.progress.message
-        kinds = ", ".join(
-            f"{count} {name.removeprefix('labeled_')}"
-            for name, count in counts.items()
-            if name.startswith("labeled_")
-        )
+        kinds = (self.run.partition.label_kinds or {}).items()
+        kinds = ", ".join(f"{count} {kind}" for kind, count in kinds)
         message(
             f"{counts['labeled']} labelled{f' ({kinds} masks)' if kinds else ''}, "
             f"{counts['unlabeled']} unlabelled, {counts['val']} validation images; "

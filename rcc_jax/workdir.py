@@ -11,6 +11,8 @@ from typing import Any
 
 from rcc_jax.errors import ConfigError
 
+# File of a finished run in its folder.
+RESULT = "result.json"
 # Fields that cannot change what a run computes.
 MAY_CHANGE = (
     "data.root",
@@ -38,6 +40,17 @@ def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def run_name(config: str) -> str:
+    """Usual name of a run's folder: its configuration's name and arguments.
+
+    Args:
+        config: FILE[:ARGUMENTS], as --config takes it.
+    """
+    file, _, arguments = config.partition(":")
+    name = pathlib.Path(file).stem
+    return name + "-" + arguments.replace("/", "_") if arguments else name
 
 
 class Workdir:
@@ -113,7 +126,7 @@ class Workdir:
     @property
     def result_path(self) -> pathlib.Path:
         """What a run came to, as JSON; there only once it has finished."""
-        return self.path / "result.json"
+        return self.path / RESULT
 
     def write_result(self, step: int, last: float | None, best: float | None) -> None:
         """Marks the run as finished.

@@ -30,6 +30,7 @@ def run(*flags, folder=REPOSITORY):
             ["--config", "configs/demo.py", "--config.train.num_steps=3", "--config.data.val=5"],
             ["data.val = '5'", "START:STOP"],
         ),
+        (["--config=configs/demo.py", "--set=seed=1"], ["--set belongs to --mode=sweep"]),
         (["--mode=eval", "--workdir", "/no/such/run"], ["/no/such/run/config.json: no such file"]),
     ],
 )

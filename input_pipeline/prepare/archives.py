@@ -229,15 +229,6 @@ class CompressedTar(Archive):
             return data
         raise self._absent(name)
 
-    def close(self) -> None:  # noqa: B027  Most have nothing to close.
-        """Ends the reading."""
-
-    def __enter__(self) -> "Archive":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def stream(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
         return (found for found in self._members(wanted) if found[1] is not None)
 

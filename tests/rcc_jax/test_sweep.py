@@ -74,6 +74,10 @@ def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, fields, t
     output, _ = finish(start(f"--workdir={folder}", *flags, "--shard=0/2"))
     assert output.count("finished before") == 2
 
+    # Skipping it would pass off the old result for that of other settings.
+    _, errors = finish(start(f"--workdir={folder}", *flags, "--set=seed=5", "--shard=0/3"), 1)
+    assert "holds a run with another config:\n  seed: 0 -> 5" in errors
+
     output, _ = finish(start(f"--workdir={folder}", "--mode=table"))
     assert "| supervised, same steps | " in output
     assert "(2) |" in output
