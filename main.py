@@ -2,6 +2,7 @@
 
 python main.py --config=configs/demo.py
 python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
+python main.py --mode=check --config=configs/folder.py --config.data.root=DIR
 python main.py --mode=eval --workdir=DIR --checkpoint=best
 python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
 python main.py --mode=table --workdir=DIR
@@ -19,7 +20,7 @@ from input_pipeline.errors import DataError
 from rcc_jax import workdir
 from rcc_jax.errors import ConfigError
 
-_MODES = ("train", "eval", "sweep", "table")
+_MODES = ("train", "eval", "check", "sweep", "table")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration: FILE[:ARGUMENTS]; any field is --config.group.field=value."
 )
@@ -123,6 +124,17 @@ def _sweep() -> None:
         _fail(f"{len(failed)} of {len(runs)} runs failed: {names}", exit_code=1)
 
 
+def _check() -> None:
+    from rcc_jax import data_check  # without JAX
+
+    try:
+        works = data_check.check(_CONFIG.value, _workdir())
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written.", exit_code=130)
+    if not works:
+        _fail("these data or settings cannot be trained on; every reason is named above.")
+
+
 def _table() -> None:
     from rcc_jax import tables
 
@@ -164,7 +176,7 @@ def main(_) -> None:
     # absl's default lets every library report each step of its work.
     logging.set_verbosity(logging.WARNING)
     try:
-        {"sweep": _sweep, "table": _table}.get(_MODE.value, _train_or_evaluate)()
+        {"check": _check, "sweep": _sweep, "table": _table}.get(_MODE.value, _train_or_evaluate)()
     except (ConfigError, DataError) as error:
         _fail(error)
     except Interrupted as stop:

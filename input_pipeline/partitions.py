@@ -39,9 +39,9 @@ def open_partition(
     *,
     source: str,
     root: str,
-    labeled: str,
+    labeled: str | None,
     unlabeled: str | None,
-    val: str,
+    val: str | None,
     num_classes: int,
     train: str = "",
     class_names: tuple[str, ...] = (),
@@ -59,7 +59,8 @@ def open_partition(
             'scenes'.
         labeled: list file of `image label` lines, absolute or relative to root or to the working
             directory; for 'tfds' the first column is a key of the dataset, and a slice such as
-            'train[:100]' may stand for a list; for 'scenes' a range START:STOP of scene numbers.
+            'train[:100]' may stand for a list; for 'scenes' a range START:STOP of scene numbers;
+            None leaves the part empty, to open others where it cannot be.
         unlabeled: the same, where the second column may be missing and is ignored; or a folder
             or a glob, of which images named in the other two lists, and their masks, are left
             out; or '' for all images of `train` that the other two lists do not name; or None for
@@ -130,6 +131,9 @@ def _open_folder(root: str, fields: dict[str, str], reader: LabelReader) -> dict
     parts, listed = {}, set()
     for part in ("labeled", "val"):
         field = f"data.{part}"
+        if fields[part] is None:
+            parts[part] = FolderSource(root, (), (), reader=reader, name=f"{field} (not used)")
+            continue
         if not fields[part]:
             raise DataError(f"{field} is empty. Set it to a list of `image label` lines.")
         path = lists.resolve_list(fields[part], root=root, field=field)
@@ -183,8 +187,8 @@ def _count_kinds(root: str, labeled: FolderSource) -> dict[str, int] | None:
 
 
 def _open_scenes(part: str, text: str | None) -> SceneSource:
-    if part == "unlabeled" and not text:
-        return SceneSource(0, 0, labeled=False, name="data.unlabeled (not set)")
+    if text is None or (part == "unlabeled" and not text):
+        return SceneSource(0, 0, labeled=part != "unlabeled", name=f"data.{part} (not set)")
     match = re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", text)
     if not match or int(match[1]) >= int(match[2]):
         raise DataError(
