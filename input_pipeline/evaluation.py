@@ -41,7 +41,7 @@ def evaluation_batches(
 
 def _batches(source: Source, batch_size: int, num_threads: int) -> Iterator[dict]:
     waiting: dict[tuple[int, int], list] = {}  # In the order of each size's first image.
-    for index, element in enumerate(_decode_ahead(source, num_threads)):
+    for index, element in enumerate(decode_ahead(source, num_threads)):
         size = element["label"].shape
         bucket = waiting.setdefault(size, [])
         bucket.append((index, element))
@@ -53,7 +53,8 @@ def _batches(source: Source, batch_size: int, num_threads: int) -> Iterator[dict
         yield _stack(bucket, batch_size)
 
 
-def _decode_ahead(source: Source, num_threads: int) -> Iterator[dict]:
+def decode_ahead(source: Source, num_threads: int) -> Iterator[dict]:
+    """Yields the elements of a source in order, while threads decode the next ones."""
     executor = concurrent.futures.ThreadPoolExecutor(num_threads, "evaluation-decode")
     pending: collections.deque = collections.deque()
     try:
