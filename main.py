@@ -4,6 +4,7 @@ python main.py --config=configs/demo.py
 python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
 python main.py --mode=eval --workdir=DIR --checkpoint=best
 python main.py --mode=predict --workdir=DIR --input=FILE|FOLDER|GLOB --output=DIR
+python main.py --mode=consensus --workdir=DIR --pair=CLASS,CLASS
 python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
 python main.py --mode=table --workdir=DIR
 """
@@ -20,9 +21,9 @@ from input_pipeline.errors import DataError
 from rcc_jax import workdir
 from rcc_jax.errors import ConfigError
 
-_MODES = ("train", "eval", "predict", "sweep", "table")
+_MODES = ("train", "eval", "predict", "consensus", "sweep", "table")
 # Modes that need no --config, as the folder of a run knows its own.
-_MODES_OF_RUNS = ("eval", "predict")
+_MODES_OF_RUNS = ("eval", "predict", "consensus")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration: FILE[:ARGUMENTS]; any field is --config.group.field=value."
 )
@@ -33,23 +34,27 @@ _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "latest",
-    "eval, predict: 'latest', 'best', or the path of a checkpoint or a workdir.",
+    "eval, predict, consensus: 'latest', 'best', or the path of a checkpoint or a workdir.",
 )
-_INPUT = flags.DEFINE_string("input", "", "predict: an image, a folder or a glob.")
-_OUTPUT = flags.DEFINE_string("output", "", "predict: folder of the results.")
+_INPUT = flags.DEFINE_string(
+    "input", "", "predict: an image, a folder or a glob; consensus: instead of the validation set."
+)
+_OUTPUT = flags.DEFINE_string("output", "", "predict, consensus: folder of the results.")
 _SAVE = flags.DEFINE_string(
     "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: write anew what is there.")
+_PAIR = flags.DEFINE_string("pair", "", "consensus: CLASS,CLASS to draw maps of.")
 _SHARD = flags.DEFINE_string("shard", "0/1", "sweep: INDEX/COUNT, every COUNT-th run from INDEX.")
 _SET = flags.DEFINE_multi_string(
     "set", [], "sweep: FIELD=VALUE for every run, such as data.root=DIR; may be repeated."
 )
 _MODES_OF_FLAGS = {
-    "input": ("predict",),
-    "output": ("predict",),
+    "input": ("predict", "consensus"),
+    "output": ("predict", "consensus"),
     "save": ("predict",),
     "overwrite": ("predict",),
+    "pair": ("consensus",),
     "shard": ("sweep",),
     "set": ("sweep",),
 }
@@ -203,6 +208,23 @@ def _predict() -> None:
     print(f"{outcome.written} images predicted, {outcome.kept} kept: {_OUTPUT.value}")
 
 
+def _consensus() -> None:
+    from rcc_jax import consensus_run
+    from rcc_jax.run import set_up_jax
+
+    set_up_jax(_CONFIG.value)
+    _, failed = consensus_run.explain(
+        _CONFIG.value,
+        _workdir(),
+        checkpoint=_CHECKPOINT.value,
+        images=_INPUT.value,
+        output=_OUTPUT.value,
+        pair=_PAIR.value,
+    )
+    if failed:
+        _fail(f"{failed} images could not be read (listed above).", exit_code=1)
+
+
 def main(_) -> None:
     from rcc_jax.interruption import Interrupted
 
@@ -213,6 +235,7 @@ def main(_) -> None:
             "sweep": _sweep,
             "table": _table,
             "predict": _predict,
+            "consensus": _consensus,
         }
         modes.get(_MODE.value, _train_or_evaluate)()
     except (ConfigError, DataError) as error:

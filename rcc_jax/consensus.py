@@ -172,10 +172,24 @@ def _check_same_shape(teacher: jax.Array, student: jax.Array, what: str) -> None
         )
 
 
-def _consensus_of_both(
-    teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
-) -> tuple[jax.Array, jax.Array]:
-    """Consensus [..., M] of teacher (gradient stopped) and student over the teacher's top N."""
+def top_class_consensus(
+    teacher_logits: jax.Array, student_logits: jax.Array, *, top_n: int = 4
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Consensus of teacher and student over the teacher's top classes, as the losses compare it.
+
+    Args:
+      teacher_logits: [..., K] logits that choose the players; no gradient flows into them.
+      student_logits: [..., K] logits.
+      top_n: number of players N; 2 <= N <= min(8, K).
+
+    Returns:
+      The players, ids [..., N] from the likeliest on; the consensus of the teacher and that of the
+      student, each [..., N * (N - 1) / 2], pairs in the order of
+      `itertools.combinations(range(N), 2)`.
+
+    Raises:
+      ValueError: for integer logits, mismatched shapes or a top_n out of range.
+    """
     _check_same_shape(teacher_logits, student_logits, "logits")
     teacher = jax.lax.stop_gradient(_at_least_float32(teacher_logits, "teacher_logits"))
     student = _at_least_float32(student_logits, "student_logits")
@@ -186,7 +200,8 @@ def _consensus_of_both(
         )
     # The barrier keeps XLA's CPU compiler from fusing `top_k` into a full sort.
     players, classes = jax.lax.optimization_barrier(tuple(jax.lax.top_k(teacher, top_n)))
-    return class_consensus(players), class_consensus(jnp.take_along_axis(student, classes, axis=-1))
+    gathered = jnp.take_along_axis(student, classes, axis=-1)
+    return classes, class_consensus(players), class_consensus(gathered)
 
 
 def pixel_rcc_loss(
@@ -197,7 +212,7 @@ def pixel_rcc_loss(
     temperature: float = 1.0,
 ) -> jax.Array:
     """`rcc_loss` of every pixel, [...], before the mean."""
-    teacher, student = _consensus_of_both(teacher_logits, student_logits, top_n)
+    _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
     return rank_loss(teacher, student, temperature)
 
 
@@ -207,7 +222,7 @@ def pixel_cc_loss(
     """`cc_loss` of every pixel, [...], before the mean."""
     if kind not in CC_KINDS:
         raise ValueError(f"kind must be one of {', '.join(CC_KINDS)}, got {kind!r}")
-    teacher, student = _consensus_of_both(teacher_logits, student_logits, top_n)
+    _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
     if kind == "l2":
         return jnp.sum(jnp.square(teacher - student), axis=-1)
     target = jax.nn.softmax(teacher)

@@ -33,7 +33,7 @@ def run(*flags, folder=REPOSITORY):
         (["--config=configs/demo.py", "--set=seed=1"], ["--set belongs to --mode=sweep"]),
         (
             ["--config=configs/demo.py", "--mode=eval", "--input=x.jpg"],
-            ["--input belongs to --mode=predict, not to --mode=eval"],
+            ["--input belongs to --mode=predict or consensus, not to --mode=eval"],
         ),
         (
             ["--config=configs/demo.py", "--mode=predict", "--input=x.jpg"],

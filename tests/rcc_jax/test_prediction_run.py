@@ -1,5 +1,6 @@
 """Prediction with a run's folder alone: files, orientation, resumption, refusals."""
 
+import json
 import shutil
 
 import jax
@@ -14,6 +15,7 @@ from input_pipeline.errors import DataError
 from input_pipeline.images import read_image
 from input_pipeline.orientation import EXIF_ORIENTATION
 from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.consensus_run import explain
 from rcc_jax.errors import ConfigError
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.prediction_run import predict
@@ -181,8 +183,37 @@ def test_segmenter_names_what_is_wrong(workdir, segmenter, tmp_path):
         segmenter(np.zeros((4, 4, 3)))
 
 
+def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):
+    config = recorded.get_config(workdir)
+    found, failed = explain(
+        config, str(workdir), output=str(tmp_path), pair="barred_fish,netted_shell"
+    )
+    assert failed == 0
+    assert (found.num_images, found.num_pixels) == (3, 3 * scenes.SIZE**2)
+    # Six pairs a pixel, each in two cells of the table.
+    assert found.counts().sum() == 12 * found.num_pixels
+    # Student and teacher have other weights.
+    assert np.nanmax(np.abs(found.mean("teacher") - found.mean("student"))) > 0.01
+    lines = (tmp_path / "pairs.csv").read_text().splitlines()
+    assert lines[0] == "class_a,class_b,pixels,teacher,student"
+    first, second, _, mean, _ = lines[1].split(",")
+    printed = capsys.readouterr().out
+    assert f"mean consensus of the teacher's top {found.top_n} over 3 images" in printed
+    table = [row.split(",") for row in (tmp_path / "teacher.csv").read_text().splitlines()]
+    names = table[0][1:]
+    assert tuple(names) == scenes.CLASS_NAMES
+    assert table[1 + names.index(first)][1 + names.index(second)] == mean
+    assert all(table[1 + index][1 + index] == "" for index in range(len(names)))
+    made = {path.name for path in tmp_path.iterdir()}
+    assert {"student.csv", "counts.csv", "consensus.png", "consensus.json"} <= made
+    assert json.loads((tmp_path / "consensus.json").read_text())["teacher"] == "averaged teacher"
+    with pytest.raises(ConfigError, match="no class 'barred_fisch'; did you mean 'barred_fish'?"):
+        explain(config, str(workdir), output=str(tmp_path), pair="barred_fisch,seabed")
+
+
 def test_from_the_command_line_a_bad_image_shows_in_the_exit_code(workdir, pictures, tmp_path):
     common = (f"--workdir={workdir}", f"--input={pictures[0]}")
+    explaining = start("--mode=consensus", *common, f"--output={tmp_path / 'consensus'}")
     output, errors = finish(start("--mode=predict", *common, f"--output={tmp_path}/predicted"), 1)
     assert "image 3/3" in output
     skipped, summary = errors.splitlines()
@@ -190,3 +221,7 @@ def test_from_the_command_line_a_bad_image_shows_in_the_exit_code(workdir, pictu
     assert summary.startswith("error: 1 of 3 images could not be read")
     assert (tmp_path / "predicted" / "labels" / "more" / "lying.png").exists()
     assert (tmp_path / "predicted" / "legend.png").exists()
+    output, errors = finish(explaining, 1)
+    assert "top 4 over 2 images" in output
+    assert errors.splitlines()[1] == "error: 1 images could not be read (listed above)."
+    assert (tmp_path / "consensus" / "pairs.csv").exists()
