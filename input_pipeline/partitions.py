@@ -79,7 +79,7 @@ def open_partition(
         DataError: a list, folder or setting that cannot be used.
     """
     fields = {"labeled": labeled, "unlabeled": unlabeled, "val": val, "train": train}
-    names, kinds = tuple(class_names), None
+    kinds = None
     if source == "folder":
         reader = LabelReader(num_classes, label_map, colormap)
         root = os.path.abspath(os.path.expanduser(root))
@@ -100,11 +100,18 @@ def open_partition(
                 f"classes ({', '.join(scenes.CLASS_NAMES)})."
             )
         parts = {part: _open_scenes(part, fields[part]) for part in ("labeled", "unlabeled", "val")}
-        names = names or scenes.CLASS_NAMES
     else:
         raise DataError(f"data.source = {source!r}: must be 'folder', 'tfds' or 'scenes'.")
-    names = names or tuple(str(number) for number in range(num_classes))
+    names = names_of_classes(source, num_classes, class_names)
     return Partition(**parts, num_classes=num_classes, class_names=names, label_kinds=kinds)
+
+
+def names_of_classes(
+    source: str, num_classes: int, class_names: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Names in id order, known without the data; arguments as for `open_partition`."""
+    default = scenes.CLASS_NAMES if source == "scenes" else map(str, range(num_classes))
+    return tuple(class_names) or tuple(default)
 
 
 def num_steps_per_epoch(

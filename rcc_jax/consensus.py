@@ -78,11 +78,8 @@ def class_consensus(logits: jax.Array) -> jax.Array:
     >>> [f"{value:.4f}" for value in class_consensus(jnp.zeros(3))]
     ['0.2027', '0.2027', '0.2027']
     """
-    return jnp.moveaxis(_consensus(jnp.moveaxis(_checked_players(logits), -1, 0)), 0, -1)
-
-
-def _consensus(players: jax.Array) -> jax.Array:
-    return entropy_game.interactions(entropy_game.entropies(players))
+    entropies = entropy_game.entropies(jnp.moveaxis(_checked_players(logits), -1, 0))
+    return jnp.moveaxis(entropy_game.interactions(entropies), 0, -1)
 
 
 def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
@@ -145,15 +142,9 @@ def rank_loss(
     _check_same_shape(teacher_values, student_values, "values")
     _check_temperature(temperature)
     teacher, student = (
-        jnp.moveaxis(_at_least_float32(values, "values"), -1, 0)
+        _soft_ranks(jnp.moveaxis(_at_least_float32(values, "values"), -1, 0), temperature)
         for values in (teacher_values, student_values)
     )
-    return _rank_loss(teacher, student, temperature)
-
-
-def _rank_loss(teacher: jax.Array, student: jax.Array, temperature: float) -> jax.Array:
-    """`rank_loss` along the leading axis."""
-    teacher, student = _soft_ranks(teacher, temperature), _soft_ranks(student, temperature)
     return jnp.sum(1 - jnp.minimum(teacher, student) / jnp.maximum(teacher, student), axis=0)
 
 
@@ -170,10 +161,24 @@ def _check_same_shape(teacher: jax.Array, student: jax.Array, what: str) -> None
         )
 
 
-def _consensus_of_both(
-    teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
-) -> tuple[jax.Array, jax.Array]:
-    """Consensus [M, ...] of teacher (gradient stopped) and student over the teacher's top N."""
+def top_class_consensus(
+    teacher_logits: jax.Array, student_logits: jax.Array, *, top_n: int = 4
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Consensus of teacher and student over the teacher's top classes, as the losses compare it.
+
+    Args:
+      teacher_logits: [..., K] logits that choose the players; no gradient flows into them.
+      student_logits: [..., K] logits.
+      top_n: number of players N; 2 <= N <= min(8, K).
+
+    Returns:
+      The players, ids [..., N] from the likeliest on; the consensus of the teacher and that of the
+      student, each [..., N * (N - 1) / 2], pairs in the order of
+      `itertools.combinations(range(N), 2)`.
+
+    Raises:
+      ValueError: for integer logits, mismatched shapes or a top_n out of range.
+    """
     _check_same_shape(teacher_logits, student_logits, "logits")
     teacher = jax.lax.stop_gradient(_at_least_float32(teacher_logits, "teacher_logits"))
     student = _at_least_float32(student_logits, "student_logits")
@@ -184,8 +189,8 @@ def _consensus_of_both(
         )
     # The barrier keeps XLA's CPU compiler from fusing `top_k` into a full sort.
     players, classes = jax.lax.optimization_barrier(tuple(jax.lax.top_k(teacher, top_n)))
-    same = jnp.take_along_axis(student, classes, axis=-1)
-    return _consensus(jnp.moveaxis(players, -1, 0)), _consensus(jnp.moveaxis(same, -1, 0))
+    gathered = jnp.take_along_axis(student, classes, axis=-1)
+    return classes, class_consensus(players), class_consensus(gathered)
 
 
 def pixel_rcc_loss(
@@ -196,9 +201,8 @@ def pixel_rcc_loss(
     temperature: float = 1.0,
 ) -> jax.Array:
     """`rcc_loss` of every pixel, [...], before the mean."""
-    teacher, student = _consensus_of_both(teacher_logits, student_logits, top_n)
-    _check_temperature(temperature)
-    return _rank_loss(teacher, student, temperature)
+    _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
+    return rank_loss(teacher, student, temperature)
 
 
 def pixel_cc_loss(
@@ -207,14 +211,14 @@ def pixel_cc_loss(
     """`cc_loss` of every pixel, [...], before the mean."""
     if kind not in CC_KINDS:
         raise ValueError(f"kind must be one of {', '.join(CC_KINDS)}, got {kind!r}")
-    teacher, student = _consensus_of_both(teacher_logits, student_logits, top_n)
+    _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
     if kind == "l2":
-        return jnp.sum(jnp.square(teacher - student), axis=0)
-    target = jax.nn.softmax(teacher, axis=0)
-    cross_entropy = -jnp.sum(target * jax.nn.log_softmax(student, axis=0), axis=0)
+        return jnp.sum(jnp.square(teacher - student), axis=-1)
+    target = jax.nn.softmax(teacher)
+    cross_entropy = -jnp.sum(target * jax.nn.log_softmax(student), axis=-1)
     if kind == "ce":
         return cross_entropy
-    return cross_entropy + jnp.sum(target * jax.nn.log_softmax(teacher, axis=0), axis=0)
+    return cross_entropy + jnp.sum(target * jax.nn.log_softmax(teacher), axis=-1)
 
 
 def _masked_mean(losses: jax.Array, where: jax.Array | None) -> jax.Array:

@@ -67,8 +67,7 @@ class Run:
         schedule = optimizer.poly_schedule(
             config.optimizer.learning_rate, num_steps, config.optimizer.power
         )
-        abstract = nnx.eval_shape(lambda: settings.build_model(config, nnx.Rngs(0)))
-        network = train_step.Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
+        network = build_network(config)
         return cls(
             config=config,
             partition=partition,
@@ -84,14 +83,7 @@ class Run:
             schedule=schedule,
             num_steps=num_steps,
             epoch_steps=epoch_steps,
-            evaluator=Evaluator(
-                network.predict,
-                num_classes=partition.num_classes,
-                mesh=mesh,
-                mode=config.eval.mode,
-                window=config.eval.window,
-                stride=config.eval.stride,
-            ),
+            evaluator=build_evaluator(config, network, mesh),
         )
 
     def _state_of(self, weights: Weights, rng: jax.Array) -> TrainState:
@@ -103,19 +95,10 @@ class Run:
             term_names=train_step.watched_terms(self.method),
         )
 
-    def _random_weights(self, key: jax.Array) -> Weights:
-        model = settings.build_model(self.config, nnx.Rngs(key))
-        # Raises if the network hides any other state.
-        _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-        return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
-
     def abstract_state(self) -> TrainState:
         """Shapes, types and sharding of the state, to restore a checkpoint into."""
-        sharding = distributed.replicated(self.mesh)
-        key = jax.random.key(0)
-        shapes = jax.eval_shape(lambda key: self._state_of(self._random_weights(key), key), key)
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
+        return _abstract(
+            lambda key: self._state_of(_random_weights(self.config, key), key), self.mesh
         )
 
     def initial_state(self, report: Callable[[str], None]) -> TrainState:
@@ -133,10 +116,11 @@ class Run:
     def _initial_weights(self, key: jax.Array, report: Callable[[str], None]) -> Weights:
         pretrained = self.config.model.pretrained
         if start_weights.is_run(pretrained):
-            weights, summary = start_weights.read(pretrained, self.abstract_state().weights)
+            abstract = abstract_weights(self.config, self.mesh)
+            weights, summary = start_weights.read(pretrained, abstract)
             report(f"starts from the {summary}")
             return weights
-        weights = jax.jit(self._random_weights)(key)
+        weights = jax.jit(lambda key: _random_weights(self.config, key))(key)
         if not pretrained:
             return weights
         model = nnx.merge(self.network.graphdef, weights.params, weights.stats)
@@ -152,7 +136,7 @@ class Run:
         """
         pretrained = self.config.model.pretrained
         if start_weights.is_run(pretrained):
-            start_weights.check(pretrained, self.abstract_state().weights)
+            start_weights.check(pretrained, abstract_weights(self.config, self.mesh))
         else:
             settings.check_pretrained(self.config)
 
@@ -192,6 +176,48 @@ class Run:
         """Whether a checkpoint is due after this step, evaluated or not."""
         every = self.config.checkpoint.every_steps
         return step == self.num_steps or (every > 0 and step > 0 and step % every == 0)
+
+
+def build_network(config: ml_collections.ConfigDict) -> train_step.Network:
+    """The network that the configuration describes, as pure functions."""
+    abstract = nnx.eval_shape(lambda: settings.build_model(config, nnx.Rngs(0)))
+    return train_step.Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
+
+
+def build_evaluator(
+    config: ml_collections.ConfigDict, network: train_step.Network, mesh: Mesh
+) -> Evaluator:
+    """The jitted evaluation that `config.eval` describes."""
+    return Evaluator(
+        network.predict,
+        num_classes=config.data.num_classes,
+        mesh=mesh,
+        mode=config.eval.mode,
+        window=config.eval.window,
+        stride=config.eval.stride,
+        flip=config.eval.flip,
+        scales=tuple(config.eval.scales),
+    )
+
+
+def abstract_weights(config: ml_collections.ConfigDict, mesh: Mesh) -> Weights:
+    """Shapes, types and sharding of the weights, to read them from a checkpoint."""
+    return _abstract(lambda key: _random_weights(config, key), mesh)
+
+
+def _random_weights(config: ml_collections.ConfigDict, key: jax.Array) -> Weights:
+    model = settings.build_model(config, nnx.Rngs(key))
+    # Raises if the network hides any other state.
+    _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
+
+
+def _abstract(create: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
+    sharding = distributed.replicated(mesh)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(create, jax.random.key(0)),
+    )
 
 
 def set_up_jax(config: ml_collections.ConfigDict) -> None:

@@ -159,14 +159,23 @@ def _flat(entry: Scalars) -> list[tuple[str, Any]]:
 class Progress:
     """How far a run is: a bar on a terminal, a plain line a log elsewhere."""
 
-    def __init__(self, total_steps: int, start_step: int, *, stream: TextIO | None = None):
+    def __init__(
+        self,
+        total_steps: int,
+        start_step: int,
+        *,
+        stream: TextIO | None = None,
+        unit: str = "step",
+    ):
         """Starts the clock.
 
         Args:
             total_steps: The last step.
             start_step: The last step that is done.
             stream: Where to write; standard output by default.
+            unit: What a step is called.
         """
+        self._unit = unit
         self._stream = stream or sys.stdout
         self._total, self._start = total_steps, start_step
         self._clock = time.monotonic()
@@ -180,7 +189,7 @@ class Progress:
                 total=total_steps,
                 initial=start_step,
                 file=self._stream,
-                unit="step",
+                unit=unit,
                 dynamic_ncols=True,
             )
 
@@ -198,7 +207,8 @@ class Progress:
             if shown:
                 self._bar.set_postfix_str(shown)
         elif scalars is not None:
-            self.message(f"step {step}/{self._total}  {shown}  left {self._time_left(step)}")
+            shown = f"{shown}  " if shown else ""
+            self.message(f"{self._unit} {step}/{self._total}  {shown}left {self._time_left(step)}")
 
     def _time_left(self, step: int) -> str:
         now = time.monotonic()
