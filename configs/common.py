@@ -59,6 +59,12 @@ def get_config() -> ml_collections.ConfigDict:
             # the same for any numbers.
             num_threads=4,
             num_workers=0,
+            # A training image or mask that cannot be used: 'stop' names it and ends the run;
+            # 'skip' takes the next one of its list instead and writes it to bad_files.jsonl, up
+            # to `max_bad` different ones. Validation images always stop, files that are missing
+            # at the start too.
+            on_error="stop",
+            max_bad=100,
         ),
         model=_config(
             # resnet18, resnet34, resnet50 or resnet101.

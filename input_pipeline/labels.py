@@ -1,7 +1,5 @@
 """Reading label masks as class ids."""
 
-import io
-
 import cv2
 import numpy as np
 import PIL.Image
@@ -59,7 +57,7 @@ class LabelReader:
     def decode(self, data: bytes, path: str) -> np.ndarray:
         """The same for the bytes of a file; `path` names it in messages."""
         try:
-            with PIL.Image.open(io.BytesIO(data)) as mask:
+            with images.open_image(data, path) as mask:
                 if self._by_color is None:
                     raw = _read_indices(mask, path)
                 else:

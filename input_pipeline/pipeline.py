@@ -14,10 +14,14 @@ from absl import flags
 
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import Partition
+from input_pipeline.skipping import SkippingSource, SkippingViews, take_replaced
 from input_pipeline.views import LabeledViews, UnlabeledViews
 
 # Position in SeedSequence([seed, stream]): unrelated draws for each, also among nearby seeds.
 LABELED_STREAM, UNLABELED_STREAM, PARTNER_STREAM = 0, 1, 2
+
+# The part of the data that a stream reads, where its name is another one.
+_SOURCE_OF = {"partner": "unlabeled"}
 
 # The graph runs one batch per thread; OpenCV's own threads on top would only compete.
 cv2.setNumThreads(1)
@@ -26,6 +30,11 @@ cv2.setNumThreads(1)
 class BatchStream(Iterator):
     """Batches in order; `close()` ends the threads and worker processes behind it.
 
+    Attributes:
+        replaced: part and index in its source of the entries that could not be used and that
+            others stand for in the last batch; the partner's part is 'unlabeled', whose source it
+            shares.
+
     Args:
         iterator: gives the batches and has close(); None = no batch.
         copy: whether the batches lie in memory shared with a worker process, which is freed by
@@ -33,6 +42,7 @@ class BatchStream(Iterator):
     """
 
     def __init__(self, iterator, *, copy: bool = False):
+        self.replaced: list[tuple[str, int]] = []
         self._iterator = iterator
         self._copy = copy
 
@@ -50,6 +60,8 @@ class BatchStream(Iterator):
             if found is None:
                 raise
             raise found from None
+        batch, replaced = take_replaced(batch)
+        self.replaced = [(_SOURCE_OF.get(part, part), index) for part, index in replaced]
         if not self._copy:
             return batch
         return {
@@ -83,6 +95,7 @@ def train_stream(
     num_threads: int = 4,
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
+    max_bad: int | None = None,
 ) -> BatchStream:
     """Yields the batches start_step, .., num_steps - 1 of a training run.
 
@@ -104,6 +117,8 @@ def train_stream(
         num_workers: worker processes; 0 = threads of this process.
         shard: (index, count): this training process gets rows index, index + count, .. of the
             global batches.
+        max_bad: None = a file that cannot be used is an error; a number = the next one of its
+            list takes its place, unless more than so many in a row cannot be used.
 
     Raises:
         ValueError: an argument out of range.
@@ -119,6 +134,8 @@ def train_stream(
         _check_batch_size("unlabeled_batch_size", unlabeled_batch_size, count)
 
     def stream(source, number, views, batch_size):
+        if max_bad is not None:
+            source, views = SkippingSource(source, max_bad), SkippingViews(views)
         stream_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         rows = grain.MapDataset.source(source).seed(stream_seed).shuffle().repeat()
         rows = rows.random_map(views)[index::count]

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rcc_jax import distributed, visualization
+from rcc_jax import distributed, settings, visualization
+from rcc_jax.bad_files import BadFiles
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
 from rcc_jax.evaluation import Scores, scores
@@ -70,6 +71,11 @@ class _Loop:
         self.interruption: Interruption = interruption
         start = checkpoints.latest_step or 0
         self.writer = MetricWriter(workdir.path, start_step=start, total_steps=run.num_steps)
+        self.bad_files = None
+        if (max_bad := settings.max_bad(run.config)) is not None:
+            self.bad_files = BadFiles(
+                workdir.path, run.partition, start_step=start, max_bad=max_bad
+            )
         self.progress = Progress(run.num_steps, start)
         self.clock = StepClock(start)
         self.best_score = checkpoints.best_score
@@ -83,6 +89,8 @@ class _Loop:
         finally:
             self.progress.close()
             self.writer.close()
+            if self.bad_files is not None:
+                self.bad_files.close()
         self.checkpoints.wait()
         self.workdir.write_result(self.run.num_steps, self.last_score, self.best_score)
         return self.last_score
@@ -136,13 +144,17 @@ class _Loop:
 
     def _next_batch(self, batches, state: TrainState, step: int) -> dict:
         try:
-            return next(batches)
+            batch = next(batches)
         except Exception:
             # Ctrl-C reaches the worker processes too, whose end is then no fault of the data.
             if not self.interruption.requested():
                 raise
             self._save(state, step - 1)
             self._stop(step - 1)
+        if self.bad_files is not None:
+            for line in self.bad_files.note(step, batches.replaced):
+                self.progress.message(line)
+        return batch
 
     def _after_step(self, state: TrainState, step: int, scalars: dict) -> None:
         if step % self.run.config.train.log_every == 0 or step == self.run.num_steps:

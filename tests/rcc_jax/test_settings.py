@@ -44,6 +44,8 @@ REFUSED = {
     "data.crop_size": (0, "at least 1"),
     "data.num_classes": (1, "at least 2"),
     "data.num_threads": (0, "at least 1"),
+    "data.on_error": ("ignore", "stop, skip"),
+    "data.max_bad": (-1, "at least 0"),
     "model.backbone": ("resnet51", "resnet50"),
     "model.stem": ("v2", "deep, v1"),
     "model.output_stride": (32, "8, 16"),
