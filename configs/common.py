@@ -137,6 +137,11 @@ def get_config() -> ml_collections.ConfigDict:
             accumulation=1,
             # Bit-exact on GPUs too, at some cost in speed. CPU runs always are.
             deterministic=False,
+            # A step whose loss or gradient is not finite: 'stop' ends the run and keeps the state
+            # before it beside the checkpoints; 'skip' goes on without its update, but ends the run
+            # too after `max_nonfinite` of them in a row.
+            on_nonfinite="stop",
+            max_nonfinite=5,
             # Steps between two lines of the log.
             log_every=50,
             # Folder of compiled programs kept between runs; 'auto' = in the user's cache folder,

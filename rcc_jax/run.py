@@ -166,6 +166,7 @@ class Run:
             self.schedule,
             self.mesh,
             accumulation=self.config.train.accumulation,
+            max_skipped=settings.max_skipped(self.config),
         )
 
     def batches(self, start_step: int) -> BatchStream:

@@ -9,7 +9,6 @@ from typing import NoReturn
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
 from rcc_jax import distributed, settings, visualization
 from rcc_jax.bad_files import BadFiles
@@ -78,12 +77,14 @@ class _Loop:
             )
         self.progress = Progress(run.num_steps, start)
         self.clock = StepClock(start)
+        self.known_skipped = 0
         self.best_score = checkpoints.best_score
         self.last_score = None
 
     def run_to_end(self) -> float:
         try:
             state = self._initial_state()
+            self.known_skipped = int(state.skipped)
             state = self._finish_evaluation(state)
             state = self._steps(state)
         finally:
@@ -168,6 +169,7 @@ class _Loop:
 
     def _log(self, state: TrainState, step: int, scalars: dict) -> None:
         self._require_finite(state)
+        self._report_skipped(state)
         values = {name: float(value) for name, value in jax.device_get(scalars).items()}
         self.writer.write(step, values)
         timing = self.clock.lap(step, self.run.config.train.batch_size)
@@ -178,21 +180,38 @@ class _Loop:
         bad_step = int(state.bad_step)
         if not bad_step:
             return
-        terms = {name: float(value) for name, value in jax.device_get(state.bad_terms).items()}
-        named = [f"{name} = {value}" for name, value in terms.items() if not np.isfinite(value)]
-        saved = self.checkpoints.latest_step
+        saved, row = self.checkpoints.latest_step, int(state.skipped_in_row)
         raise NonFiniteError(
-            f"step {bad_step} is not finite: {', '.join(named)}. Nothing after it was saved; "
-            + (f"the last good checkpoint is step {saved}. " if saved else "")
+            f"step {bad_step} is not finite: {_bad_terms(state)}. "
+            + (f"Neither were the {row} before it, which were skipped. " if row else "")
+            + f"The state before it is in {self._keep_for_inspection(state)}. "
+            + (f"The last good checkpoint is step {saved}. " if saved else "")
             + "Try a lower config.optimizer.learning_rate in a new --workdir."
         )
+
+    def _keep_for_inspection(self, state: TrainState) -> pathlib.Path:
+        """Saves a state where no start goes on from it."""
+        folder = self.workdir.path / "nonfinite"
+        with Checkpoints(folder, keep=3) as checkpoints:
+            checkpoints.save(int(state.step), state, wait=True)
+        return folder / str(int(state.step))
+
+    def _report_skipped(self, state: TrainState) -> None:
+        skipped = int(state.skipped)
+        if skipped > self.known_skipped:
+            self.progress.message(
+                f"steps without an update, not finite: {skipped} so far; the last: "
+                f"{_bad_terms(state)}"
+            )
+        self.known_skipped = skipped
 
     def _save(self, state: TrainState, step: int, score: float | None = None) -> None:
         self._require_finite(state)
         if not bool(_all_finite(state.weights)):
             raise NonFiniteError(
-                f"the weights after step {step} are not finite though its losses were; nothing "
-                "was saved. Try a lower config.optimizer.learning_rate."
+                f"the weights after step {step} are not finite though its losses were; they are "
+                f"in {self._keep_for_inspection(state)}, and not among the checkpoints. Try a "
+                "lower config.optimizer.learning_rate in a new --workdir."
             )
         self.checkpoints.save(step, state, metric=score)
 
@@ -248,6 +267,11 @@ class _Loop:
             f"stopped and saved after step {step} of {self.run.num_steps} in "
             f"{self.workdir.path}; the same command goes on from there.",
         )
+
+
+def _bad_terms(state: TrainState) -> str:
+    terms = {name: float(value) for name, value in jax.device_get(state.bad_terms).items()}
+    return ", ".join(f"{name} = {x}" for name, x in terms.items() if not math.isfinite(x))
 
 
 @jax.jit

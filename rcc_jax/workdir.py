@@ -22,6 +22,8 @@ MAY_CHANGE = (
     "data.max_bad",
     "train.compilation_cache",
     "train.log_every",
+    "train.on_nonfinite",
+    "train.max_nonfinite",
     "eval.*",
     "checkpoint.*",
 )

@@ -188,7 +188,7 @@ def test_evaluation_reproduces_the_scores_of_the_training(command, finished):
     assert not (finished / "evaluation_9.json").exists()
 
 
-def test_divergence_stops_the_run_and_is_not_saved(command, tmp_path):
+def test_divergence_stops_the_run_and_is_not_among_the_checkpoints(command, tmp_path):
     arguments = command(
         tmp_path,
         method__name="supervised",
@@ -201,5 +201,19 @@ def test_divergence_stops_the_run_and_is_not_saved(command, tmp_path):
     assert "Traceback" not in errors
     steps = [int(path.name) for path in (tmp_path / "checkpoints").iterdir()]
     assert steps == [1]
-    weights = jax.tree.leaves(saved_state(tmp_path, 1)["weights"])
-    assert all(np.isfinite(leaf).all() for leaf in weights)
+    weights = saved_state(tmp_path, 1)["weights"]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
+    weights = leaves(weights)
+    # For inspection: the state that made the bad step.
+    assert f"The state before it is in {tmp_path}/nonfinite/1." in errors
+    with ocp.StandardCheckpointer() as checkpointer:
+        kept = checkpointer.restore(tmp_path / "nonfinite" / "1" / "state")
+    assert leaves(kept["weights"]) == weights
+    assert int(kept["bad_step"]) == 2
+    # Without updates nothing gets better, but five steps are tried.
+    output, errors = finish(start(*arguments, "--config.train.on_nonfinite=skip"), 1)
+    assert "without an update, not finite: 1 so far; the last: gradient_norm = " in output
+    assert errors.startswith("error: step 7 is not finite: ")
+    assert "Neither were the 5 before it, which were skipped." in errors
+    assert leaves(saved_state(tmp_path, 6)["weights"]) == weights
+    assert [line["skipped_steps"] for line in metrics(tmp_path)[:2]] == [1, 3]

@@ -46,6 +46,8 @@ REFUSED = {
     "data.num_threads": (0, "at least 1"),
     "data.on_error": ("ignore", "stop, skip"),
     "data.max_bad": (-1, "at least 0"),
+    "train.on_nonfinite": ("go on", "stop, skip"),
+    "train.max_nonfinite": (0, "at least 1"),
     "model.backbone": ("resnet51", "resnet50"),
     "model.stem": ("v2", "deep, v1"),
     "model.output_stride": (32, "8, 16"),
