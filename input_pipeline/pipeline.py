@@ -4,6 +4,7 @@ Row r of batch t depends on the seed, the stream and t alone: not on threads, wo
 the number of training processes or where the run was interrupted.
 """
 
+import re
 import signal
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, WorkerError
 from input_pipeline.partitions import Partition
 from input_pipeline.skipping import SkippingSource, SkippingViews, take_replaced
 from input_pipeline.views import LabeledViews, UnlabeledViews
@@ -56,7 +57,7 @@ class BatchStream(Iterator):
             raise
         except Exception as error:
             self.close()
-            found = _find_data_error(error)
+            found = _find_data_error(error) or _as_worker_error(error)
             if found is None:
                 raise
             raise found from None
@@ -123,6 +124,7 @@ def train_stream(
     Raises:
         ValueError: an argument out of range.
         DataError: no unlabelled image; while iterating: a file that cannot be used.
+        WorkerError: while iterating: a worker process died.
     """
     _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps)
     _check_least(num_threads=(num_threads, 1), num_workers=(num_workers, 0))
@@ -214,3 +216,15 @@ def _find_data_error(error: BaseException | None) -> DataError | None:
     while error is not None and not isinstance(error, DataError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _as_worker_error(error: Exception) -> WorkerError | None:
+    # grain has no type of its own for this.
+    found = re.search(r"Worker process was terminated.* exit code (-?\d+)", str(error))
+    if found is None:
+        return None
+    return WorkerError(
+        f"a worker process of the input pipeline ended with exit code {found[1]}"
+        f"{' (killed, as for want of memory)' if found[1] == '-9' else ''}. The same command goes "
+        "on after the last checkpoint; fewer data.num_workers take less memory."
+    )

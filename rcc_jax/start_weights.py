@@ -5,7 +5,8 @@ import pathlib
 
 import orbax.checkpoint as ocp
 
-from rcc_jax.checkpoints import differences, find_checkpoint
+from rcc_jax import checksums
+from rcc_jax.checkpoints import differences, find_checkpoint, first_line
 from rcc_jax.errors import ConfigError
 from rcc_jax.train_state import Weights
 
@@ -58,13 +59,15 @@ def _state_path(path: str | os.PathLike) -> pathlib.Path:
 def _compare(checkpointer, state_path: pathlib.Path, abstract: Weights) -> str:
     """The part of the checkpoint to read; an error where it does not fit the network."""
     try:
+        if (fault := checksums.find_damage(state_path.parent)) is not None:
+            raise ValueError(fault)
         saved = checkpointer.metadata(state_path).item_metadata.tree
         part = "weights" if saved["ema"] is None else "ema"
         lines = differences(saved[part], {"params": abstract.params, "stats": abstract.stats})
     # Whatever a damaged folder makes orbax raise: it has no error of its own for that.
     except Exception as error:
         raise ConfigError(
-            f"{_FIELD}: {state_path.parent} is a damaged checkpoint ({type(error).__name__})."
+            f"{_FIELD}: {state_path.parent} is a damaged checkpoint ({first_line(error)})."
         ) from error
     if lines:
         raise ConfigError(

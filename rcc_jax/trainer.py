@@ -78,7 +78,8 @@ class _Loop:
         self.progress = Progress(run.num_steps, start)
         self.clock = StepClock(start)
         self.known_skipped = 0
-        self.best_score = checkpoints.best_score
+        # Not that of the checkpoints, of which the best one may have been damaged.
+        self.best_score = self.writer.best_score
         self.last_score = None
 
     def run_to_end(self) -> float:
@@ -106,6 +107,8 @@ class _Loop:
             f"{self.run.num_steps} steps on {self.run.mesh.size} device(s) of kind "
             f"{jax.devices()[0].device_kind}"
         )
+        for line in self.checkpoints.set_aside:
+            message(line)
         write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
         if self.checkpoints.latest_step is None:
             return self.run.initial_state(message)

@@ -102,6 +102,12 @@ class MetricWriter:
         """The 'miou_ema' of this step's evaluation, else its 'miou'; None where there is none."""
         return self._scores.get(step)
 
+    @property
+    def best_score(self) -> float | None:
+        """The highest `evaluation_score`; None where there is none."""
+        scores = (score for score in self._scores.values() if score is not None)
+        return max(scores, default=None)
+
     def close(self) -> None:
         """Puts everything on disk."""
         for file in (self._metrics, self._timing):
