@@ -14,6 +14,8 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS = 10_000 * 10_000
 # `open_image` looks itself, with one limit for all and no warning below it.
 PIL.Image.MAX_IMAGE_PIXELS = None
+# Not all that Pillow knows: for some it starts other programs on the file.
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 
 
 def read_bytes(path: str) -> bytes:
@@ -25,10 +27,10 @@ def read_bytes(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             data = file.read()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path.
         raise DataError(
-            f"{path}: cannot be read: {error.strerror or error}. Restore the file, or take it "
-            "off its list."
+            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}. Restore the "
+            "file, or take it off its list."
         ) from None
     if not data:
         raise DataError(
@@ -49,10 +51,10 @@ def open_image(data: bytes, path: str) -> PIL.Image.Image:
         Exception: whatever Pillow raises for what is no image.
     """
     try:
-        image = PIL.Image.open(io.BytesIO(data))
+        image = PIL.Image.open(io.BytesIO(data), formats=FORMATS)
     except PIL.UnidentifiedImageError:
         # Pillow's own text has an address in memory, another one each time.
-        raise PIL.UnidentifiedImageError("of no known image format") from None
+        raise PIL.UnidentifiedImageError(f"none of {', '.join(FORMATS)}") from None
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(
