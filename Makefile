@@ -2,16 +2,18 @@
 PYTHON ?= python3
 VENV ?= .venv/$(notdir $(PYTHON))
 JOBS ?= 2
+FUZZ_INPUTS ?= 100000
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: help setup demo demo-table test test-slow lint format bench clean
+.PHONY: help setup demo demo-table test test-slow fuzz lint format bench clean
 
 help:
 	@echo "make demo        trains on the labels alone and with RCC, compares, draws pictures"
 	@echo "make demo-table  the same for 3 methods x 3 seeds; writes benchmarks/results/demo.json"
 	@echo "make test        lint and tests         make test PYTHON=python3.13  with another Python"
 	@echo "make test-slow   the tests that take minutes"
+	@echo "make fuzz        broken files for every reader, $(FUZZ_INPUTS) each"
 	@echo "make lint        style                  make format  mends it"
 	@echo "make bench       benchmarks at a small size"
 
@@ -43,6 +45,9 @@ test: lint
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+fuzz: $(INSTALLED)
+	FUZZ_INPUTS=$(FUZZ_INPUTS) $(BIN)/python -m pytest -n $(JOBS) tests/test_fuzz.py
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/step_overhead.py --size=small

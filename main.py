@@ -11,6 +11,7 @@ python main.py --mode=table --workdir=DIR
 """
 
 import difflib
+import errno
 import pathlib
 import sys
 
@@ -18,7 +19,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from configs import common
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, WorkerError
 from rcc_jax import workdir
 from rcc_jax.errors import ConfigError
 
@@ -61,6 +62,7 @@ _MODES_OF_FLAGS = {
 }
 
 BAD_INPUT = 2
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _fail(message: object, exit_code: int = BAD_INPUT) -> None:
@@ -181,7 +183,7 @@ def _train_or_evaluate() -> None:
     if _MODE.value == "train" and _finished():
         return
     # Here and not above: worker processes import this file too, and need none of it.
-    from rcc_jax import evaluation_run, trainer
+    from rcc_jax import checkpoints, evaluation_run, trainer
     from rcc_jax.run import set_up_jax
 
     set_up_jax(_CONFIG.value)
@@ -190,7 +192,7 @@ def _train_or_evaluate() -> None:
             trainer.train(_CONFIG.value, _workdir())
         else:
             evaluation_run.evaluate(_CONFIG.value, _workdir(), checkpoint=_CHECKPOINT.value)
-    except trainer.NonFiniteError as error:
+    except (trainer.NonFiniteError, checkpoints.SaveError, WorkerError) as error:
         _fail(error, exit_code=1)
 
 
@@ -237,11 +239,19 @@ def _consensus() -> None:
         _fail(f"{failed} images could not be read (listed above).", exit_code=1)
 
 
+def _is_news(record) -> bool:
+    """Not advice on saving less often, nor the traceback of an error that is raised too."""
+    library = record.name == "asyncio" or "/orbax/" in record.pathname
+    is_error = record.levelname in ("ERROR", "CRITICAL")
+    return not library or (is_error and not record.exc_info)
+
+
 def main(_) -> None:
     from rcc_jax.interruption import Interrupted
 
     # absl's default lets every library report each step of its work.
     logging.set_verbosity(logging.WARNING)
+    logging.get_absl_handler().addFilter(_is_news)
     try:
         modes = {
             "check": _check,
@@ -253,6 +263,11 @@ def main(_) -> None:
         modes.get(_MODE.value, _train_or_evaluate)()
     except (ConfigError, DataError) as error:
         _fail(error)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        file = f" ({error.filename})" if error.filename else ""
+        _fail(f"{error.strerror}{file}. Make room; the same command goes on.", exit_code=1)
     except Interrupted as stop:
         print(stop, file=sys.stderr, flush=True)
         sys.exit(stop.exit_code)

@@ -59,6 +59,12 @@ def get_config() -> ml_collections.ConfigDict:
             # the same for any numbers.
             num_threads=4,
             num_workers=0,
+            # A training image or mask that cannot be used: 'stop' names it and ends the run;
+            # 'skip' takes the next one of its list instead and writes it to bad_files.jsonl, up
+            # to `max_bad` different ones. Validation images always stop, files that are missing
+            # at the start too.
+            on_error="stop",
+            max_bad=100,
         ),
         model=_config(
             # resnet18, resnet34, resnet50 or resnet101.
@@ -131,6 +137,11 @@ def get_config() -> ml_collections.ConfigDict:
             accumulation=1,
             # Bit-exact on GPUs too, at some cost in speed. CPU runs always are.
             deterministic=False,
+            # A step whose loss or gradient is not finite: 'stop' ends the run and keeps the state
+            # before it beside the checkpoints; 'skip' goes on without its update, but ends the run
+            # too after `max_nonfinite` of them in a row.
+            on_nonfinite="stop",
+            max_nonfinite=5,
             # Steps between two lines of the log.
             log_every=50,
             # Folder of compiled programs kept between runs; 'auto' = in the user's cache folder,

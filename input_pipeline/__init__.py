@@ -1,7 +1,7 @@
 """Images and masks to training and evaluation batches, as numpy; nothing here needs JAX."""
 
 from input_pipeline.checks import check_partition
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, WorkerError
 from input_pipeline.evaluation import evaluation_batches
 from input_pipeline.partitions import Partition, num_steps_per_epoch, open_partition
 from input_pipeline.pipeline import train_stream
@@ -9,6 +9,7 @@ from input_pipeline.pipeline import train_stream
 __all__ = [
     "DataError",
     "Partition",
+    "WorkerError",
     "check_partition",
     "evaluation_batches",
     "num_steps_per_epoch",

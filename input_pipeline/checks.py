@@ -16,7 +16,7 @@ from input_pipeline.string_table import StringIndex
 CHECK_ALL_BELOW = 20_000
 
 
-def check_partition(partition: Partition, *, sample: int = 200) -> None:
+def check_partition(partition: Partition, *, sample: int = 200, max_bad: int | None = None) -> None:
     """Checks lists, files and a sample of masks.
 
     The labelled, unlabelled and validation images must be disjoint and free of duplicates, the
@@ -27,6 +27,9 @@ def check_partition(partition: Partition, *, sample: int = 200) -> None:
     Args:
         partition: what `open_partition` gave.
         sample: number of masks to decode with their images, and of unlabelled images.
+        max_bad: None = every fault is an error; a number = so many files for training may be
+            unusable. Files that are not there, and validation images, stay errors: a score over
+            fewer images would compare with nothing.
 
     Raises:
         DataError: the first fault found: the list, the entry and what to do.
@@ -43,8 +46,8 @@ def check_partition(partition: Partition, *, sample: int = 200) -> None:
     _check_disjoint(partition)
     for source in (partition.labeled, partition.val, partition.unlabeled):
         if isinstance(source, FolderSource):
-            _check_files(source, sample)
-    _check_examples(partition, sample)
+            _check_files(source, sample, may_be_empty=max_bad is not None)
+    _check_examples(partition, sample, max_bad)
 
 
 def _check_disjoint(partition: Partition) -> None:
@@ -66,7 +69,7 @@ def _check_disjoint(partition: Partition) -> None:
         seen.append(source)
 
 
-def _check_files(source: FolderSource, sample: int) -> None:
+def _check_files(source: FolderSource, sample: int, *, may_be_empty: bool) -> None:
     labeled = len(source) > 0 and source.label_path(0) is not None
     check_all = labeled and len(source) < CHECK_ALL_BELOW
     for index in range(len(source)) if check_all else _spread(len(source), sample):
@@ -77,14 +80,14 @@ def _check_files(source: FolderSource, sample: int) -> None:
                     "to data.root: correct data.root or the list (a blank in a path needs "
                     "columns separated by a tab)."
                 )
-            if os.path.getsize(path) == 0:
+            if os.path.getsize(path) == 0 and not may_be_empty:
                 raise DataError(
                     f"{path}: the file is empty (0 bytes), named in {source.name}. Copy it again, "
                     "or take it off the list."
                 )
 
 
-def _check_examples(partition: Partition, sample: int) -> None:
+def _check_examples(partition: Partition, sample: int, max_bad: int | None) -> None:
     val_share = min(len(partition.val), sample // 2)
     labeled_share = min(len(partition.labeled), sample - val_share)
     val_share = min(len(partition.val), sample - labeled_share)
@@ -99,20 +102,29 @@ def _check_examples(partition: Partition, sample: int) -> None:
         if not isinstance(source, SceneSource)
         for index in _spread(len(source), share)
     ]
-    used, checked = np.zeros(256, bool), 0
+    used, checked, bad = np.zeros(256, bool), 0, 0
     with concurrent.futures.ThreadPoolExecutor(8, "check") as executor:
-        for ids in executor.map(_ids_of, examples):
-            if ids is not None:
+        for (source, _), ids in zip(examples, executor.map(_ids_of, examples), strict=True):
+            if isinstance(ids, DataError):
+                bad += 1
+                if max_bad is None or source is partition.val:
+                    raise ids
+                if bad > max_bad:
+                    raise DataError(f"{ids} It is one of {bad}; data.max_bad = {max_bad}.")
+            elif ids is not None:
                 used |= ids
                 checked += 1
     if checked:
         check_use_of_ids(used, checked, partition.labeled.name)
 
 
-def _ids_of(example: tuple[Source, int]) -> np.ndarray | None:
-    """Decodes an example; which ids its mask holds, bool [256], or None without a mask."""
+def _ids_of(example: tuple[Source, int]) -> np.ndarray | DataError | None:
+    """Decodes an example; which ids its mask holds, bool [256], None without a mask, or why not."""
     source, index = example
-    label = source[index].get("label")
+    try:
+        label = source[index].get("label")
+    except DataError as error:
+        return error
     return None if label is None else np.bincount(label.ravel(), minlength=256) > 0
 
 

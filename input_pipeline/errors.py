@@ -1,4 +1,4 @@
-"""The one error that bad input data raises."""
+"""The errors of the input pipeline: bad data, and a worker process that died."""
 
 
 class DataError(Exception):
@@ -6,3 +6,7 @@ class DataError(Exception):
 
     It carries only its message, so it survives the way back from a worker process.
     """
+
+
+class WorkerError(Exception):
+    """A worker process ended before its work. The message says how, and how to go on."""

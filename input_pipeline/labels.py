@@ -1,7 +1,6 @@
 """Reading label masks as class ids."""
 
 import dataclasses
-import io
 
 import cv2
 import numpy as np
@@ -33,7 +32,7 @@ def stored_mask(data: bytes, path: str, *, as_colors: bool = False) -> StoredMas
         as_colors: whether palette and grey masks are read as colours too.
     """
     try:
-        with PIL.Image.open(io.BytesIO(data)) as mask:
+        with images.open_image(data, path) as mask:
             size = mask.size[::-1]
             if not as_colors and mask.mode not in ("RGB", "RGBA"):
                 indices = _read_indices(mask, path)
@@ -90,7 +89,7 @@ class LabelReader:
     def decode(self, data: bytes, path: str) -> np.ndarray:
         """The same for the bytes of a file; `path` names it in messages."""
         try:
-            with PIL.Image.open(io.BytesIO(data)) as mask:
+            with images.open_image(data, path) as mask:
                 if self._by_color is None:
                     raw = _read_indices(mask, path)
                 else:

@@ -4,6 +4,7 @@ Row r of batch t depends on the seed, the stream and t alone: not on threads, wo
 the number of training processes or where the run was interrupted.
 """
 
+import re
 import signal
 from collections.abc import Iterator
 
@@ -11,12 +12,16 @@ import cv2
 import numpy as np
 from absl import flags
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, WorkerError
 from input_pipeline.partitions import Partition
+from input_pipeline.skipping import SkippingSource, SkippingViews, take_replaced
 from input_pipeline.views import LabeledViews, UnlabeledViews
 
 # Position in SeedSequence([seed, stream]): unrelated draws for each, also among nearby seeds.
 LABELED_STREAM, UNLABELED_STREAM, PARTNER_STREAM = 0, 1, 2
+
+# The part of the data that a stream reads, where its name is another one.
+_SOURCE_OF = {"partner": "unlabeled"}
 
 # The graph runs one batch per thread; OpenCV's own threads on top would only compete.
 cv2.setNumThreads(1)
@@ -25,6 +30,11 @@ cv2.setNumThreads(1)
 class BatchStream(Iterator):
     """Batches in order; `close()` ends the threads and worker processes behind it.
 
+    Attributes:
+        replaced: part and index in its source of the entries that could not be used and that
+            others stand for in the last batch; the partner's part is 'unlabeled', whose source it
+            shares.
+
     Args:
         iterator: gives the batches and has close(); None = no batch.
         copy: whether the batches lie in memory shared with a worker process, which is freed by
@@ -32,6 +42,7 @@ class BatchStream(Iterator):
     """
 
     def __init__(self, iterator, *, copy: bool = False):
+        self.replaced: list[tuple[str, int]] = []
         self._iterator = iterator
         self._copy = copy
 
@@ -45,10 +56,12 @@ class BatchStream(Iterator):
             raise
         except Exception as error:
             self.close()
-            found = _find_data_error(error)
+            found = _find_data_error(error) or _as_worker_error(error)
             if found is None:
                 raise
             raise found from None
+        batch, replaced = take_replaced(batch)
+        self.replaced = [(_SOURCE_OF.get(part, part), index) for part, index in replaced]
         if not self._copy:
             return batch
         return {
@@ -82,6 +95,7 @@ def train_stream(
     num_threads: int = 4,
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
+    max_bad: int | None = None,
 ) -> BatchStream:
     """Yields the batches start_step, .., num_steps - 1 of a training run.
 
@@ -103,10 +117,13 @@ def train_stream(
         num_workers: worker processes; 0 = threads of this process.
         shard: (index, count): this training process gets rows index, index + count, .. of the
             global batches.
+        max_bad: None = a file that cannot be used is an error; a number = the next one of its
+            list takes its place, unless more than so many in a row cannot be used.
 
     Raises:
         ValueError: an argument out of range.
         DataError: no unlabelled image; while iterating: a file that cannot be used.
+        WorkerError: while iterating: a worker process died.
     """
     _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps)
     _check_least(num_threads=(num_threads, 1), num_workers=(num_workers, 0))
@@ -120,6 +137,8 @@ def train_stream(
     import grain  # It imports JAX, which reading and checking data does without.
 
     def stream(source, number, views, batch_size):
+        if max_bad is not None:
+            source, views = SkippingSource(source, max_bad), SkippingViews(views)
         stream_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         rows = grain.MapDataset.source(source).seed(stream_seed).shuffle().repeat()
         rows = rows.random_map(views)[index::count]
@@ -200,3 +219,15 @@ def _find_data_error(error: BaseException | None) -> DataError | None:
     while error is not None and not isinstance(error, DataError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _as_worker_error(error: Exception) -> WorkerError | None:
+    # grain has no type of its own for this.
+    found = re.search(r"Worker process was terminated.* exit code (-?\d+)", str(error))
+    if found is None:
+        return None
+    return WorkerError(
+        f"a worker process of the input pipeline ended with exit code {found[1]}"
+        f"{' (killed, as for want of memory)' if found[1] == '-9' else ''}. The same command goes "
+        "on after the last checkpoint; fewer data.num_workers take less memory."
+    )

@@ -1,25 +1,38 @@
 """Asynchronous, atomic checkpoints: the latest ones and the best one."""
 
+import contextlib
 import math
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from rcc_jax import checksums
 from rcc_jax.errors import ConfigError
 
 PyTree = Any
 ASIDE = ".{}.replaced"
+DAMAGED = "damaged-{}"
+
+
+class SaveError(Exception):
+    """A checkpoint could not be written. The message says which, why, and how to go on."""
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
-    A killed save leaves the earlier checkpoints as they were: a step appears on disk by one rename.
+    A killed save leaves the earlier checkpoints as they were: a step appears on disk by one rename,
+    with the checksums of its files.
+
+    Attributes:
+        set_aside: A line of text on each checkpoint that turned out to be damaged when the folder
+            was opened and that no longer counts, since an earlier or later one is whole.
     """
 
     def __init__(self, directory: str | os.PathLike, *, keep: int = 2, read_only: bool = False):
@@ -31,16 +44,28 @@ class Checkpoints:
             read_only: For reading alone: change nothing, as a run may be saving there.
 
         Raises:
-            ConfigError: If `keep` is below 1.
+            ConfigError: If `keep` is below 1, or a damaged score cannot be set aside.
         """
         if keep < 1:
             raise ConfigError(f"checkpoint.keep={keep}: keep 1 or more, or nothing can be resumed")
         self.directory = pathlib.Path(directory).absolute()
-        policies = ocp.checkpoint_managers
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._finish_replacements()
-        self._manager = ocp.CheckpointManager(
+        self.set_aside = [] if read_only else self._set_damaged_aside()
+        self._saving: int | None = None
+        try:
+            self._manager = self._open(keep, read_only)
+        # Whatever a damaged score makes orbax raise: it reads them all at once.
+        except Exception as error:
+            for step in self._steps_on_disk():
+                if (fault := checksums.find_damage(self.directory / str(step))) is not None:
+                    raise self._damaged(step, fault) from error
+            raise
+
+    def _open(self, keep: int, read_only: bool) -> ocp.CheckpointManager:
+        policies = ocp.checkpoint_managers
+        return ocp.CheckpointManager(
             self.directory,
             item_handlers={"state": ocp.StandardCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
@@ -57,6 +82,7 @@ class Checkpoints:
                 best_mode="max",
                 cleanup_tmp_directories=not read_only,
                 create=not read_only,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_checksums),
             ),
         )
 
@@ -105,21 +131,67 @@ class Checkpoints:
             metric: The score that ranks it, higher is better; None, or a value that is not finite,
                 where it was not evaluated.
             wait: Return only when the checkpoint is on disk.
+
+        Raises:
+            SaveError: If this one or the one before could not be written.
         """
         if step in self._manager.all_steps():
-            self._manager.wait_until_finished()
+            self.wait()
             self._set_aside(step)
             wait = True
         score = float(metric) if metric is not None and math.isfinite(metric) else None
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
-            metrics={"score": score},
-            force=True,
-        )
+        # The save before this one has to end first, or its checksums would go to the wrong folder.
+        self.wait()
+        self._saving = step
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
+                metrics={"score": score},
+                force=True,
+            )
         if wait:
             self.wait()
             shutil.rmtree(self.directory / ASIDE.format(step), ignore_errors=True)
+
+    def _write_checksums(self) -> None:
+        # Orbax calls this, in the thread that saves, just before the rename.
+        (folder,) = self.directory.glob(f"{self._saving}.orbax-checkpoint-tmp*")
+        checksums.write(folder)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Names the checkpoint where orbax raises whatever the file system made it raise."""
+        try:
+            yield
+        except Exception as error:
+            whole = [step for step in self._steps_on_disk() if step != self._saving]
+            after = f"after step {whole[-1]}" if whole else "from the start"
+            raise SaveError(
+                f"{self.directory / str(self._saving)}: the checkpoint could not be written "
+                f"({first_line(error)}). Is the disk full? Make room; the same command goes on "
+                f"{after}."
+            ) from error
+
+    def _steps_on_disk(self) -> list[int]:
+        names = (path.name for path in self.directory.glob("[0-9]*") if path.is_dir())
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def _set_damaged_aside(self) -> list[str]:
+        steps = self._steps_on_disk()
+        damaged = {}
+        for step in steps:
+            if (fault := checksums.find_damage(self.directory / str(step))) is not None:
+                damaged[step] = fault
+        if len(damaged) == len(steps):
+            return []  # Nothing to go on from: `restore` says so.
+        lines = []
+        for step, fault in damaged.items():
+            aside = self.directory / DAMAGED.format(step)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(self.directory / str(step), aside)
+            lines.append(f"checkpoint {step} is damaged and no longer used ({fault}); see {aside}")
+        return lines
 
     def _set_aside(self, step: int) -> None:
         # Not deleted before its successor is whole: it may be the only checkpoint there is.
@@ -156,13 +228,9 @@ class Checkpoints:
         path = self.directory / str(step)
         if step not in steps:
             raise ConfigError(f"{path}: no such checkpoint; there are {steps or 'none'}")
-        others = [other for other in steps if other != step]
-        remedy = (
-            f"remove this folder to go on from step {others[-1]}"
-            if others
-            else "there is no other one: remove this folder and start again"
-        )
         try:
+            if (fault := checksums.find_damage(path)) is not None:
+                raise ValueError(fault)
             lines = differences(self._manager.item_metadata(step)["state"], abstract_state)
             if not lines:
                 target = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
@@ -175,22 +243,37 @@ class Checkpoints:
                 raise ValueError("the types of its arrays are lost")
         # Whatever a damaged folder makes orbax raise: it has no error of its own for that.
         except Exception as error:
-            raise ConfigError(
-                f"{path}: a damaged checkpoint ({_first_line(error)}); {remedy}"
-            ) from error
+            raise self._damaged(step, first_line(error)) from error
         raise ConfigError(
             f"{path} holds another state than this config makes:\n"
             + "\n".join(f"  {line}" for line in lines)
             + "\nUse the config that it was trained with, or another checkpoint."
         )
 
+    def _damaged(self, step: int, fault: str) -> ConfigError:
+        others = [other for other in self._steps_on_disk() if other != step]
+        remedy = (
+            f"remove this folder to go on from step {others[-1]}"
+            if others
+            else "there is no other one: remove this folder and start again"
+        )
+        return ConfigError(
+            f"{self.directory / str(step)}: a damaged checkpoint ({fault}); {remedy}"
+        )
+
     def wait(self) -> None:
-        """Returns when every save is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when every save is on disk.
+
+        Raises:
+            SaveError: If one of them could not be written.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, then ends the threads that save."""
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -243,7 +326,8 @@ def _rank(metrics: dict[str, float | None]) -> float:
     return -math.inf if metrics["score"] is None else metrics["score"]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Type and first line of an error of a library."""
     # The rest of the line may be a page of tensorstore's settings.
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
 

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 import input_pipeline
+from input_pipeline.pipeline import BatchStream
 from rcc_jax import (
     distributed,
     methods,
@@ -149,9 +150,10 @@ class Run:
             self.schedule,
             self.mesh,
             accumulation=self.config.train.accumulation,
+            max_skipped=settings.max_skipped(self.config),
         )
 
-    def batches(self, start_step: int) -> Iterator[dict]:
+    def batches(self, start_step: int) -> BatchStream:
         """The training batches from a step on, as numpy."""
         batch_size = self.config.train.batch_size
         return input_pipeline.train_stream(
@@ -165,6 +167,7 @@ class Run:
             num_steps=self.num_steps,
             num_threads=self.config.data.num_threads,
             num_workers=self.config.data.num_workers,
+            max_bad=settings.max_bad(self.config),
         )
 
     def evaluation_due(self, step: int) -> bool:

@@ -16,6 +16,7 @@ _SOURCES = ("folder", "tfds", "scenes")
 _STEMS = ("deep", "v1")
 _DTYPES = ("float32", "bfloat16", "float64")
 _EVALUATION_MODES = ("whole", "sliding")
+_ON_ERROR = ("stop", "skip")  # Of the data, and of steps that are not finite.
 
 
 def _choice(config, field: str, choices) -> None:
@@ -38,6 +39,7 @@ _LOWER_BOUNDS = {
     "data.crop_size": (1, True),
     "data.num_threads": (1, True),
     "data.num_workers": (0, True),
+    "data.max_bad": (0, True),
     "model.width": (1, True),
     "model.decoder_channels": (1, True),
     "method.consensus_weight": (0, True),
@@ -53,6 +55,7 @@ _LOWER_BOUNDS = {
     "train.num_steps": (0, True),
     "train.accumulation": (1, True),
     "train.log_every": (1, True),
+    "train.max_nonfinite": (1, True),
     "eval.every_steps": (0, True),
     "eval.batch_size": (1, True),
     "eval.window": (1, True),
@@ -105,6 +108,8 @@ def check(config: ml_collections.ConfigDict) -> None:
       ConfigError: naming the first such field.
     """
     _choice(config, "data.source", _SOURCES)
+    _choice(config, "data.on_error", _ON_ERROR)
+    _choice(config, "train.on_nonfinite", _ON_ERROR)
     _choice(config, "model.backbone", BACKBONES)
     _choice(config, "model.stem", _STEMS)
     _choice(config, "model.output_stride", (8, 16))
@@ -202,8 +207,18 @@ def open_partition(config: ml_collections.ConfigDict) -> input_pipeline.Partitio
         image_feature=fields.image_feature,
         label_feature=fields.label_feature,
     )
-    input_pipeline.check_partition(partition)
+    input_pipeline.check_partition(partition, max_bad=max_bad(config))
     return partition
+
+
+def max_skipped(config: ml_collections.ConfigDict) -> int:
+    """How many steps in a row may be not finite."""
+    return config.train.max_nonfinite if config.train.on_nonfinite == "skip" else 0
+
+
+def max_bad(config: ml_collections.ConfigDict) -> int | None:
+    """How many files for training may be unusable; None where the first one stops the run."""
+    return config.data.max_bad if config.data.on_error == "skip" else None
 
 
 def num_steps(config: ml_collections.ConfigDict, partition) -> tuple[int, int]:

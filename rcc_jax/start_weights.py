@@ -6,7 +6,8 @@ import pathlib
 
 import orbax.checkpoint as ocp
 
-from rcc_jax.checkpoints import differences, find_checkpoint
+from rcc_jax import checksums
+from rcc_jax.checkpoints import differences, find_checkpoint, first_line
 from rcc_jax.errors import ConfigError
 from rcc_jax.train_state import Weights
 
@@ -71,13 +72,15 @@ def _compare(
 ) -> str:
     """The part of the checkpoint to read; an error where it does not fit the network."""
     try:
+        if (fault := checksums.find_damage(state_path.parent)) is not None:
+            raise ValueError(fault)
         saved = handler.metadata(state_path).tree
         part = "weights" if student or saved["ema"] is None else "ema"
         lines = differences(saved[part], {"params": abstract.params, "stats": abstract.stats})
     # Whatever a damaged folder makes orbax raise: it has no error of its own for that.
     except Exception as error:
         raise ConfigError(
-            f"{field}: {state_path.parent} is a damaged checkpoint ({type(error).__name__})."
+            f"{field}: {state_path.parent} is a damaged checkpoint ({first_line(error)})."
         ) from error
     if lines:
         raise ConfigError(

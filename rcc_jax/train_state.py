@@ -26,8 +26,11 @@ class TrainState:
       ema: the averaged teacher, or None where teacher and student share weights.
       opt_state: state of the optimizer.
       rng: typed key; the key of a step is `fold_in(rng, step)`.
-      bad_step: int32 scalar, the first step (from 1) with a non-finite loss or gradient, else 0.
-      bad_terms: the loss terms of that step.
+      bad_step: int32 scalar, the step (from 1) whose loss or gradient was not finite and that ended
+        the training, else 0; from then on nothing changes any more.
+      bad_terms: the loss terms of the latest step that was not finite.
+      skipped: int32 scalar, number of steps that were not finite and changed nothing.
+      skipped_in_row: int32 scalar, how many of them came one after another up to now.
     """
 
     step: jax.Array
@@ -37,6 +40,8 @@ class TrainState:
     rng: jax.Array
     bad_step: jax.Array
     bad_terms: dict[str, jax.Array]
+    skipped: jax.Array
+    skipped_in_row: jax.Array
 
 
 def create(
@@ -65,4 +70,6 @@ def create(
         rng=rng,
         bad_step=jnp.zeros((), jnp.int32),
         bad_terms={name: jnp.zeros((), jnp.float32) for name in term_names},
+        skipped=jnp.zeros((), jnp.int32),
+        skipped_in_row=jnp.zeros((), jnp.int32),
     )

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -184,17 +183,37 @@ def _average(ema: Weights, weights: Weights, decay: float, step: jax.Array) -> W
     return jax.tree.map(average, ema, weights)
 
 
-def _watch(state: TrainState, step: jax.Array, scalars: dict[str, jax.Array]) -> dict[str, Any]:
-    """Fields of the state that remember the first step with a non-finite scalar."""
-    finite = jnp.stack([jnp.isfinite(scalars[name]) for name in state.bad_terms]).all()
-    is_first = ~finite & (state.bad_step == 0)
-    return {
-        "bad_step": jnp.where(is_first, step, state.bad_step),
-        "bad_terms": {
-            name: jnp.where(is_first, scalars[name].astype(jnp.float32), old)
-            for name, old in state.bad_terms.items()
+def _settle(
+    old: TrainState, new: TrainState, scalars: dict[str, jax.Array], max_skipped: int
+) -> TrainState:
+    """The state after a step: the new one, or the old one where a watched scalar is not finite.
+
+    Such a step changes nothing but the counts. After `max_skipped` of them in a row the next one
+    ends the training: the state stays as it was before that step, whatever follows.
+    """
+    finite = jnp.stack([jnp.isfinite(scalars[name]) for name in old.bad_terms]).all()
+    ended = old.bad_step > 0
+    ends = ~ended & ~finite & (old.skipped_in_row >= max_skipped)
+    frozen, noted = ended | ends, ~ended & ~finite
+
+    def choose(new_leaf, old_leaf):
+        # Numbers of steps go on: a learning rate belongs to its step.
+        counts = jnp.issubdtype(new_leaf.dtype, jnp.integer)
+        return jnp.where(frozen if counts else frozen | ~finite, old_leaf, new_leaf)
+
+    moving = ("step", "weights", "ema", "opt_state")
+    return old.replace(
+        **{name: jax.tree.map(choose, getattr(new, name), getattr(old, name)) for name in moving},
+        bad_step=jnp.where(ends, new.step, old.bad_step),
+        bad_terms={
+            name: jnp.where(noted, scalars[name].astype(jnp.float32), before)
+            for name, before in old.bad_terms.items()
         },
-    }
+        skipped=old.skipped + (noted & ~ends),
+        skipped_in_row=jnp.where(
+            frozen, old.skipped_in_row, jnp.where(finite, 0, old.skipped_in_row + 1)
+        ),
+    )
 
 
 def watched_terms(method: methods.Method) -> tuple[str, ...]:
@@ -216,6 +235,7 @@ def make_train_step(
     mesh: Mesh,
     *,
     accumulation: int = 1,
+    max_skipped: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step `(state, batch) -> (state, scalars)`; the state is donated.
 
@@ -228,10 +248,14 @@ def make_train_step(
       accumulation: number of parts that the batch is worked through in. Equal to one part only
         where BatchNorm is frozen and the labelled loss is 'ce': otherwise batch statistics and the
         choice of hard pixels are those of each part.
+      max_skipped: number of steps in a row that may have a non-finite loss or gradient; they
+        change nothing. The next one ends the training: the state stays as it was before it, and
+        names it in `bad_step`.
 
     Returns:
       The step. Batches are those of the input pipeline. Scalars: 'loss', 'loss_*', 'kept_ratio',
-      'learning_rate', 'gradient_norm'; all are global, whatever the number of devices.
+      'learning_rate', 'gradient_norm' and, where steps may be skipped, 'skipped_steps', their
+      number so far; all are global, whatever the number of devices.
     """
 
     def train_step(state: TrainState, batch: Batch):
@@ -250,15 +274,11 @@ def make_train_step(
         ema = state.ema
         if ema is not None:
             ema = _average(ema, weights, method.ema_decay, state.step)
-        step = state.step + 1
-        state = state.replace(
-            step=step,
-            weights=weights,
-            ema=ema,
-            opt_state=opt_state,
-            **_watch(state, step, scalars),
-        )
-        return state, scalars
+        new = state.replace(step=state.step + 1, weights=weights, ema=ema, opt_state=opt_state)
+        new = _settle(state, new, scalars, max_skipped)
+        if max_skipped:
+            scalars["skipped_steps"] = new.skipped
+        return new, scalars
 
     replicated, rows = (
         NamedSharding(mesh, PartitionSpec()),

@@ -9,9 +9,9 @@ from typing import NoReturn
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
-from rcc_jax import distributed, visualization
+from rcc_jax import distributed, settings, visualization
+from rcc_jax.bad_files import BadFiles
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
 from rcc_jax.evaluation import Scores, scores
@@ -70,19 +70,29 @@ class _Loop:
         self.interruption: Interruption = interruption
         start = checkpoints.latest_step or 0
         self.writer = MetricWriter(workdir.path, start_step=start, total_steps=run.num_steps)
+        self.bad_files = None
+        if (max_bad := settings.max_bad(run.config)) is not None:
+            self.bad_files = BadFiles(
+                workdir.path, run.partition, start_step=start, max_bad=max_bad
+            )
         self.progress = Progress(run.num_steps, start)
         self.clock = StepClock(start)
-        self.best_score = checkpoints.best_score
+        self.known_skipped = 0
+        # Not that of the checkpoints, of which the best one may have been damaged.
+        self.best_score = self.writer.best_score
         self.last_score = None
 
     def run_to_end(self) -> float:
         try:
             state = self._initial_state()
+            self.known_skipped = int(state.skipped)
             state = self._finish_evaluation(state)
             state = self._steps(state)
         finally:
             self.progress.close()
             self.writer.close()
+            if self.bad_files is not None:
+                self.bad_files.close()
         self.checkpoints.wait()
         self.workdir.write_result(self.run.num_steps, self.last_score, self.best_score)
         return self.last_score
@@ -97,6 +107,8 @@ class _Loop:
             f"{self.run.num_steps} steps on {self.run.mesh.size} device(s) of kind "
             f"{jax.devices()[0].device_kind}"
         )
+        for line in self.checkpoints.set_aside:
+            message(line)
         write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
         if self.checkpoints.latest_step is None:
             return self.run.initial_state(message)
@@ -136,13 +148,17 @@ class _Loop:
 
     def _next_batch(self, batches, state: TrainState, step: int) -> dict:
         try:
-            return next(batches)
+            batch = next(batches)
         except Exception:
             # Ctrl-C reaches the worker processes too, whose end is then no fault of the data.
             if not self.interruption.requested():
                 raise
             self._save(state, step - 1)
             self._stop(step - 1)
+        if self.bad_files is not None:
+            for line in self.bad_files.note(step, batches.replaced):
+                self.progress.message(line)
+        return batch
 
     def _after_step(self, state: TrainState, step: int, scalars: dict) -> None:
         if step % self.run.config.train.log_every == 0 or step == self.run.num_steps:
@@ -156,6 +172,7 @@ class _Loop:
 
     def _log(self, state: TrainState, step: int, scalars: dict) -> None:
         self._require_finite(state)
+        self._report_skipped(state)
         values = {name: float(value) for name, value in jax.device_get(scalars).items()}
         self.writer.write(step, values)
         timing = self.clock.lap(step, self.run.config.train.batch_size)
@@ -166,21 +183,38 @@ class _Loop:
         bad_step = int(state.bad_step)
         if not bad_step:
             return
-        terms = {name: float(value) for name, value in jax.device_get(state.bad_terms).items()}
-        named = [f"{name} = {value}" for name, value in terms.items() if not np.isfinite(value)]
-        saved = self.checkpoints.latest_step
+        saved, row = self.checkpoints.latest_step, int(state.skipped_in_row)
         raise NonFiniteError(
-            f"step {bad_step} is not finite: {', '.join(named)}. Nothing after it was saved; "
-            + (f"the last good checkpoint is step {saved}. " if saved else "")
+            f"step {bad_step} is not finite: {_bad_terms(state)}. "
+            + (f"Neither were the {row} before it, which were skipped. " if row else "")
+            + f"The state before it is in {self._keep_for_inspection(state)}. "
+            + (f"The last good checkpoint is step {saved}. " if saved else "")
             + "Try a lower config.optimizer.learning_rate in a new --workdir."
         )
+
+    def _keep_for_inspection(self, state: TrainState) -> pathlib.Path:
+        """Saves a state where no start goes on from it."""
+        folder = self.workdir.path / "nonfinite"
+        with Checkpoints(folder, keep=3) as checkpoints:
+            checkpoints.save(int(state.step), state, wait=True)
+        return folder / str(int(state.step))
+
+    def _report_skipped(self, state: TrainState) -> None:
+        skipped = int(state.skipped)
+        if skipped > self.known_skipped:
+            self.progress.message(
+                f"steps without an update, not finite: {skipped} so far; the last: "
+                f"{_bad_terms(state)}"
+            )
+        self.known_skipped = skipped
 
     def _save(self, state: TrainState, step: int, score: float | None = None) -> None:
         self._require_finite(state)
         if not bool(_all_finite(state.weights)):
             raise NonFiniteError(
-                f"the weights after step {step} are not finite though its losses were; nothing "
-                "was saved. Try a lower config.optimizer.learning_rate."
+                f"the weights after step {step} are not finite though its losses were; they are "
+                f"in {self._keep_for_inspection(state)}, and not among the checkpoints. Try a "
+                "lower config.optimizer.learning_rate in a new --workdir."
             )
         self.checkpoints.save(step, state, metric=score)
 
@@ -236,6 +270,11 @@ class _Loop:
             f"stopped and saved after step {step} of {self.run.num_steps} in "
             f"{self.workdir.path}; the same command goes on from there.",
         )
+
+
+def _bad_terms(state: TrainState) -> str:
+    terms = {name: float(value) for name, value in jax.device_get(state.bad_terms).items()}
+    return ", ".join(f"{name} = {x}" for name, x in terms.items() if not math.isfinite(x))
 
 
 @jax.jit

@@ -18,8 +18,12 @@ MAY_CHANGE = (
     "data.root",
     "data.num_threads",
     "data.num_workers",
+    "data.on_error",
+    "data.max_bad",
     "train.compilation_cache",
     "train.log_every",
+    "train.on_nonfinite",
+    "train.max_nonfinite",
     "eval.*",
     "checkpoint.*",
 )

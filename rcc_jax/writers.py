@@ -44,8 +44,10 @@ class MetricWriter:
         path = pathlib.Path(path)
         self._total_steps = total_steps
         self._scores: dict[int, float | None] = {}
-        self._metrics = self._reopen(path / "metrics.jsonl", start_step)
-        self._timing = self._reopen(path / "timing.jsonl", start_step)
+        entries, self._metrics = reopen_lines(path / "metrics.jsonl", start_step)
+        for entry in entries:
+            self._note_score(entry)
+        _, self._timing = reopen_lines(path / "timing.jsonl", start_step)
         self._events = None
         if tensorboard:
             self._events = tensorboardX.SummaryWriter(
@@ -55,21 +57,6 @@ class MetricWriter:
                 # Names go by the second: a quick restart would overwrite the last file.
                 filename_suffix=f".after_{start_step}",
             )
-
-    def _reopen(self, path: pathlib.Path, start_step: int) -> TextIO:
-        content = path.read_bytes() if path.exists() else b""
-        kept = []
-        for line in io.BytesIO(content):
-            entry = _parse(line)
-            # Steps only grow; and past a torn line nothing can be trusted.
-            if entry is None or entry["step"] > start_step:
-                break
-            self._note_score(entry)
-            kept.append(line)
-        remaining = b"".join(kept)
-        if remaining != content:
-            write_atomically(path, remaining)
-        return open(path, "a", encoding="utf-8")
 
     def write(self, step: int, scalars: Scalars) -> None:
         """Appends a line to metrics.jsonl.
@@ -115,6 +102,12 @@ class MetricWriter:
         """The 'miou_ema' of this step's evaluation, else its 'miou'; None where there is none."""
         return self._scores.get(step)
 
+    @property
+    def best_score(self) -> float | None:
+        """The highest `evaluation_score`; None where there is none."""
+        scores = (score for score in self._scores.values() if score is not None)
+        return max(scores, default=None)
+
     def close(self) -> None:
         """Puts everything on disk."""
         for file in (self._metrics, self._timing):
@@ -127,6 +120,31 @@ class MetricWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def reopen_lines(path: pathlib.Path, start_step: int) -> tuple[list[dict[str, Any]], TextIO]:
+    """Opens a file of JSON lines to write on, without what is past a step.
+
+    Args:
+        path: The file; made where it is absent.
+        start_step: The last step whose lines stay.
+
+    Returns:
+        The entries that stay, and the file, open for appending.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    entries, kept = [], []
+    for line in io.BytesIO(content):
+        entry = _parse(line)
+        # Steps only grow; and past a torn line nothing can be trusted.
+        if entry is None or entry["step"] > start_step:
+            break
+        entries.append(entry)
+        kept.append(line)
+    remaining = b"".join(kept)
+    if remaining != content:
+        write_atomically(path, remaining)
+    return entries, open(path, "a", encoding="utf-8")
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -15,14 +15,16 @@ ENVIRONMENT = {
 }
 
 
-def start(*flags: object, folder: pathlib.Path = REPOSITORY) -> subprocess.Popen:
-    """Starts main.py with these flags in a folder."""
+def start(
+    *flags: object, folder: pathlib.Path = REPOSITORY, output=subprocess.PIPE
+) -> subprocess.Popen:
+    """Starts main.py with these flags in a folder; `output` takes what it writes."""
     return subprocess.Popen(
         [sys.executable, REPOSITORY / "main.py", *flags],
         cwd=folder,
         env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
         text=True,
         start_new_session=True,  # A group of its own, for what a terminal sends to all of it.
     )

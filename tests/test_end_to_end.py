@@ -1,5 +1,6 @@
 """Whole runs as a user starts them: killed, stopped, gone on with, evaluated, diverged."""
 
+import functools
 import json
 import os
 import random
@@ -11,85 +12,26 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from benchmarks import faults
 from tests.commands import finish, start
-
-STEPS = 12
+from tests.runs import (
+    STEPS,
+    different,
+    leaves,
+    metrics,
+    reached,
+    saved_state,
+    saved_steps,
+    saving,
+    tiny_run,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="session")
 def command(tmp_path_factory):
     """The flags of a tiny run; all runs share the compiled programs of the first."""
-    cache = tmp_path_factory.mktemp("compiled")
-    fields = {
-        "train.compilation_cache": cache,
-        "model.width": 8,
-        "model.decoder_channels": 16,
-        "data.crop_size": 33,
-        "data.unlabeled": "1000:1040",
-        "data.val": "100000:100004",
-        "method.ema_decay": 0.9,
-        "method.confidence_threshold": 0.16,
-        "train.batch_size": 2,
-        "train.num_steps": STEPS,
-        "train.log_every": 2,
-        "eval.every_steps": 6,
-        "eval.pictures": 1,
-        "checkpoint.every_steps": 3,
-    }
-
-    def build(workdir, *flags, **changed):
-        changed = {name.replace("__", "."): value for name, value in changed.items()}
-        values = [f"--config.{name}={value}" for name, value in {**fields, **changed}.items()]
-        return ["--config=configs/demo.py", f"--workdir={workdir}", *values, *flags]
-
-    return build
-
-
-def wait_until(process, condition):
-    """Returns as soon as the condition holds or the process has ended."""
-    limit = time.monotonic() + 300
-    while process.poll() is None and not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.001)
-
-
-def reached(workdir, step):
-    """Whether metrics.jsonl has a line of this step or a later one."""
-    path = workdir / "metrics.jsonl"
-    return path.exists() and any(line["step"] >= step for line in metrics(workdir))
-
-
-def saving(workdir, step):
-    """Whether the checkpoint of this step, or a later one, is just being written."""
-    return any(
-        int(path.name.split(".")[0]) >= step
-        for path in (workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*")
-    )
-
-
-def metrics(workdir):
-    text = (workdir / "metrics.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def saved_state(workdir, step):
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(workdir / "checkpoints" / str(step) / "state")
-
-
-def leaves(state):
-    """Every array of a state by its path, as bytes."""
-    found = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        found[jax.tree_util.keystr(path)] = (leaf.shape, leaf.dtype, np.asarray(leaf).tobytes())
-    return found
-
-
-def assert_same_run(workdir, other):
-    assert (workdir / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
-    assert leaves(saved_state(workdir, STEPS)) == leaves(saved_state(other, STEPS))
+    return functools.partial(tiny_run, tmp_path_factory.mktemp("compiled"))
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +81,7 @@ def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, fin
     output, _ = finish(start(*command(tmp_path)))
     assert killed >= 3
     assert "going on after step" in output
-    assert_same_run(tmp_path, finished)
+    assert not different(tmp_path, finished)
 
 
 def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, tmp_path):
@@ -158,7 +100,20 @@ def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, 
     assert "Traceback" not in errors
     output, _ = finish(start(*command(tmp_path, data__num_threads=1)))
     assert "going on after step" in output
-    assert_same_run(tmp_path, finished)
+    assert not different(tmp_path, finished)
+
+
+def test_a_run_survives_one_fault_after_another(command, finished, tmp_path):
+    """A short form of the campaign in `benchmarks/faults.py`, which has more of them."""
+    moments = random.Random(0)
+    faults.start_twice(command, tmp_path, 2, moments)
+    faults.fill_disk(command, tmp_path, 4, moments)
+    faults.flip_checkpoint(command, tmp_path, 6, moments)
+    newest = saved_steps(tmp_path)[-1]
+    output, lost = faults.go_on(command, tmp_path)
+    assert f"checkpoint {newest} is damaged and no longer used" in output
+    assert lost > 0
+    assert not different(tmp_path, finished)
 
 
 def test_another_config_on_the_workdir_is_refused(command, finished):
@@ -188,7 +143,7 @@ def test_evaluation_reproduces_the_scores_of_the_training(command, finished):
     assert not (finished / "evaluation_9.json").exists()
 
 
-def test_divergence_stops_the_run_and_is_not_saved(command, tmp_path):
+def test_divergence_stops_the_run_and_is_not_among_the_checkpoints(command, tmp_path):
     arguments = command(
         tmp_path,
         method__name="supervised",
@@ -201,5 +156,19 @@ def test_divergence_stops_the_run_and_is_not_saved(command, tmp_path):
     assert "Traceback" not in errors
     steps = [int(path.name) for path in (tmp_path / "checkpoints").iterdir()]
     assert steps == [1]
-    weights = jax.tree.leaves(saved_state(tmp_path, 1)["weights"])
-    assert all(np.isfinite(leaf).all() for leaf in weights)
+    weights = saved_state(tmp_path, 1)["weights"]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
+    weights = leaves(weights)
+    # For inspection: the state that made the bad step.
+    assert f"The state before it is in {tmp_path}/nonfinite/1." in errors
+    with ocp.StandardCheckpointer() as checkpointer:
+        kept = checkpointer.restore(tmp_path / "nonfinite" / "1" / "state")
+    assert leaves(kept["weights"]) == weights
+    assert int(kept["bad_step"]) == 2
+    # Without updates nothing gets better, but five steps are tried.
+    output, errors = finish(start(*arguments, "--config.train.on_nonfinite=skip"), 1)
+    assert "without an update, not finite: 1 so far; the last: gradient_norm = " in output
+    assert errors.startswith("error: step 7 is not finite: ")
+    assert "Neither were the 5 before it, which were skipped." in errors
+    assert leaves(saved_state(tmp_path, 6)["weights"]) == weights
+    assert [line["skipped_steps"] for line in metrics(tmp_path)[:2]] == [1, 3]

@@ -6,10 +6,12 @@ import dataclasses
 import os
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 from input_pipeline.errors import DataError
+
+# Bytes of a file in an archive; official ones have a few million.
+MAX_FILE = 2**28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +101,13 @@ class Archive(abc.ABC):
             f"{self.path}: holds no folder {self._wanted.root} (found: {found}). {self._expected()}"
         )
 
+    def _check_size(self, name: str, size: int) -> None:
+        if not 0 <= size <= MAX_FILE:
+            raise DataError(
+                f"{self.path}: {name} has {size} bytes, which no file of {self._wanted.title} has. "
+                f"{self._expected()}"
+            )
+
     def _expected(self) -> str:
         return f"Expected is {self._wanted.file} of {self._wanted.title}, or its unpacked folder."
 
@@ -106,7 +115,9 @@ class Archive(abc.ABC):
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # tarfile and zipfile pass on a dozen types.
             raise DataError(
                 f"{self.path}: cannot be read to its end ({error}); it is cut off or damaged. "
                 f"{self._expected()} Download it again."
@@ -130,8 +141,8 @@ class Folder(Archive):
                 return file.read()
         except FileNotFoundError:
             raise self._absent(name) from None
-        except OSError as error:
-            raise DataError(f"{self.path}/{name}: cannot be read: {error.strerror}.") from None
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the name.
+            raise DataError(f"{self.path}/{name}: cannot be read: {error}.") from None
 
 
 class _Indexed(Archive):
@@ -190,6 +201,7 @@ class Zip(_Indexed):
         return ((m.filename, m) for m in self._file.infolist() if not m.is_dir())
 
     def _bytes(self, member) -> bytes:
+        self._check_size(member.filename, member.file_size)
         return self._file.read(member)
 
 
@@ -211,6 +223,7 @@ class Tar(_Indexed):
 
     def _bytes(self, member) -> bytes:
         offset, size = member
+        self._check_size(f"the file at byte {offset}", size)
         self._file.fileobj.seek(offset)
         data = self._file.fileobj.read(size)
         if len(data) < size:
@@ -240,6 +253,7 @@ class CompressedTar(Archive):
                 below = self._below_root(member.name) if member.isfile() else None
                 if below:
                     empty = False
+                    self._check_size(member.name, member.size)
                     yield below, file.extractfile(member).read() if wanted(below) else None
         if empty:
             raise self._wrong()

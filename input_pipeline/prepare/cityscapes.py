@@ -1,14 +1,13 @@
 """Cityscapes with fine masks: 2,975 training and 500 validation images, 19 classes."""
 
-import io
 import os
 from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-import PIL.Image
 
 from input_pipeline.errors import DataError
+from input_pipeline.images import open_image
 from input_pipeline.prepare import archives, locate, records, storage
 from input_pipeline.prepare.masks import MaskFolder
 
@@ -163,8 +162,10 @@ def _decode(name: str, data: bytes) -> np.ndarray:
     """Label ids to train ids, everything else to 255; uint8 [H, W]."""
     file = f"{name}{_LABEL}"
     try:
-        with PIL.Image.open(io.BytesIO(data)) as mask:
+        with open_image(data, file) as mask:
             mode, ids = mask.mode, np.asarray(mask)
+    except DataError:
+        raise
     except Exception as error:  # Pillow raises half a dozen types for broken files.
         raise DataError(
             f"{file}: not a readable mask ({type(error).__name__}: {error}). Download "

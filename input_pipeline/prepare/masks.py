@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 
@@ -10,10 +11,12 @@ import cv2
 import numpy as np
 import tqdm
 
+from input_pipeline.errors import DataError
 from input_pipeline.prepare.storage import full_disk_named, write_whole
 
 # What a whole PNG ends with: length 0, 'IEND' and its checksum.
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_PLAIN_NAME = re.compile(r"\w[\w.-]{0,200}")
 _COMPRESSION = [cv2.IMWRITE_PNG_COMPRESSION, 3]  # Beyond it a mask costs more and shrinks little.
 
 
@@ -40,7 +43,16 @@ class MaskFolder:
         return name in self._done
 
     def file(self, name: str) -> str:
-        """The file of a mask."""
+        """The file of a mask.
+
+        Raises:
+            DataError: a name, from an archive, that is not one of a file: it could lead elsewhere.
+        """
+        if not _PLAIN_NAME.fullmatch(name):
+            raise DataError(
+                f"{name!r}: an archive calls an image so. Expected are letters, digits, '_', '-' "
+                "and '.'; take the official archives."
+            )
         return os.path.join(self.path, f"{name}.png")
 
     def remove(self) -> None:

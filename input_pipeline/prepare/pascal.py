@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import PIL.Image
 import scipy.io
 
 from input_pipeline.errors import DataError
+from input_pipeline.images import open_image
 from input_pipeline.prepare import archives, locate, records, storage
 from input_pipeline.prepare.masks import MaskFolder
 
@@ -193,8 +193,10 @@ def _entry(name: str, kind: str) -> records.Entry:
 def _decode_palette(name: str, data: bytes) -> np.ndarray:
     """VOC's masks: palette PNG whose indices are the ids; uint8 [H, W]."""
     try:
-        with PIL.Image.open(io.BytesIO(data)) as mask:
+        with open_image(data, f"SegmentationClass/{name}.png") as mask:
             mode, ids = mask.mode, np.asarray(mask)
+    except DataError:
+        raise
     except Exception as error:  # Pillow raises half a dozen types for broken files.
         raise DataError(
             f"SegmentationClass/{name}.png: not a readable mask ({type(error).__name__}: {error}). "

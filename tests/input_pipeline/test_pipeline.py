@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import input_pipeline
-from input_pipeline import DataError, Partition, train_stream
+from input_pipeline import DataError, Partition, WorkerError, train_stream
 from input_pipeline.string_table import StringTable
 
 SETTINGS = {
@@ -218,6 +218,15 @@ def test_broken_image_is_named_by_the_consumer(folder, num_workers):
     with pytest.raises(DataError, match=r"^/.*i/7\.jpg: not a readable image"):
         list(stream)
     assert not multiprocessing.active_children()
+
+
+def test_a_worker_that_dies_ends_the_stream_with_a_word(scenes):
+    with train_stream(scenes, **{**SETTINGS, "num_steps": 1000}, num_workers=1) as stream:
+        next(stream)
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+        with pytest.raises(WorkerError, match=r"exit code -9 \(killed.*The same command goes on"):
+            list(stream)
 
 
 def test_id_out_of_range_is_named_while_training(folder):

@@ -1,4 +1,5 @@
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import optax
 import pytest
 from jax.sharding import AxisType
 
-from rcc_jax.checkpoints import Checkpoints, restore_path
+from rcc_jax.checkpoints import Checkpoints, SaveError, restore_path
 from rcc_jax.distributed import make_mesh, replicated
 from rcc_jax.errors import ConfigError
 
@@ -181,26 +182,100 @@ def test_absent_checkpoints_are_named(tmp_path):
         Checkpoints(tmp_path, keep=0)
 
 
-# Reading on after the first file that is gone, orbax calls into an event loop that it has closed.
-NOISE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def lose(path):
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-@pytest.mark.parametrize(
-    "lost",
-    ["state", "state/_METADATA", "state/array_metadatas", pytest.param("state/d", marks=NOISE)],
-)
-def test_damaged_checkpoint_names_its_folder_and_the_way_on(tmp_path, lost):
-    with Checkpoints(tmp_path) as checkpoints:
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def largest(folder):
+    """The file that holds arrays, in which orbax notices no flipped bit."""
+    return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+DAMAGE = {
+    "no_state": (lambda folder: lose(folder / "state"), "cannot be read"),
+    "no_metadata": (lambda folder: lose(folder / "state/_METADATA"), "_METADATA cannot be read"),
+    "no_checksums": (lambda folder: lose(folder / "SHA256SUMS"), "SHA256SUMS cannot be read"),
+    "cut_checksums": (lambda folder: cut(folder / "SHA256SUMS"), "SHA256SUMS is cut off"),
+    "cut_arrays": (lambda folder: cut(largest(folder)), "is not as it was written"),
+    "flipped_arrays": (lambda folder: flip(largest(folder)), "is not as it was written"),
+    "flipped_score": (lambda folder: flip(folder / "metrics/metrics"), "metrics/metrics is not"),
+}
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    with Checkpoints(folder) as checkpoints:
         for step in (1, 2):
-            checkpoints.save(step, make_state(step))
-    # Moved, which does a file and a folder alike.
-    (tmp_path / "2" / lost).rename(tmp_path / "lost")
+            checkpoints.save(step, make_state(step), metric=10.0 * step)
+    return folder
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_gives_way_to_the_newest_whole_one(tmp_path, two_steps, damage):
+    spoil, fault = DAMAGE[damage]
+    folder = shutil.copytree(two_steps, tmp_path / "run")
+    spoil(folder / "2")
+    # An evaluation changes nothing, so it can only say what is wrong.
+    with (
+        pytest.raises(ConfigError, match=f"{folder}/2: a damaged.*{fault}.*go on from step 1"),
+        Checkpoints(folder, read_only=True) as checkpoints,
+    ):
+        checkpoints.restore(abstract(make_state(0)))
+    with Checkpoints(folder) as checkpoints:
+        (line,) = checkpoints.set_aside
+        assert line.startswith("checkpoint 2 is damaged and no longer used (")
+        assert fault in line
+        assert (checkpoints.latest_step, checkpoints.best_score) == (1, 10.0)
+        assert_equal(checkpoints.restore(abstract(make_state(0))), make_state(1))
+        checkpoints.save(2, make_state(2))
+    assert steps_on_disk(folder) == {1, 2}
+    with Checkpoints(folder) as checkpoints:
+        assert not checkpoints.set_aside
+
+
+def test_the_only_checkpoint_is_not_set_aside(tmp_path, two_steps):
+    folder = shutil.copytree(two_steps, tmp_path / "run")
+    for step in (1, 2):
+        flip(largest(folder / str(step)))
+    with Checkpoints(folder) as checkpoints, pytest.raises(ConfigError, match="2: a damaged"):
+        checkpoints.restore(abstract(make_state(0)))
+    assert steps_on_disk(folder) == {1, 2}
+
+
+def test_checksums_are_those_of_sha256sum(two_steps):
+    command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    subprocess.run(command, cwd=two_steps / "1", check=True)
+    listed = (two_steps / "1" / "SHA256SUMS").read_text()
+    assert {"state/_METADATA", "metrics/metrics"} <= {x[66:] for x in listed.splitlines()}
+
+
+# Orbax leaves the futures of a failed save to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_save_that_fails_names_the_checkpoint_and_leaves_the_others(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        with pytest.raises(ConfigError) as caught:
-            checkpoints.restore(abstract(make_state(0)))
-        assert f"{tmp_path / '2'}: a damaged checkpoint" in str(caught.value)
-        assert "remove this folder to go on from step 1" in str(caught.value)
-        assert_equal(checkpoints.restore(abstract(make_state(0)), step=1), make_state(1))
+        checkpoints.save(1, make_state(1), wait=True)
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (256, hard))
+        try:
+            with pytest.raises(SaveError, match=f"{tmp_path}/2: .*goes on after step 1"):
+                checkpoints.save(2, make_state(2), wait=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    with Checkpoints(tmp_path) as checkpoints:
+        assert_equal(checkpoints.restore(abstract(make_state(0))), make_state(1))
+        checkpoints.save(2, make_state(2))
+    assert steps_on_disk(tmp_path) == {1, 2}
 
 
 SAVE_FOREVER = textwrap.dedent("""

@@ -82,10 +82,31 @@ def small(key, *, dtype, freeze_bn=False):
     return SmallNetwork(dtype, freeze_bn, nnx.Rngs(key))
 
 
+class FragileNetwork(SmallNetwork):
+    """Its logits are NaN where a batch is all white."""
+
+    def __call__(self, images, *, train, perturb_rngs=None):
+        logits = super().__call__(images, train=train, perturb_rngs=perturb_rngs)
+        return logits + jnp.where(images.min() > 2, jnp.nan, 0)
+
+
+def fragile(key):
+    return FragileNetwork(jnp.float32, False, nnx.Rngs(key))
+
+
 class Setup:
     """A network with everything that a step needs."""
 
-    def __init__(self, method, devices=1, dtype=jnp.float32, accumulation=1, build=None, **network):
+    def __init__(
+        self,
+        method,
+        devices=1,
+        dtype=jnp.float32,
+        accumulation=1,
+        max_skipped=0,
+        build=None,
+        **network,
+    ):
         self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
         self.schedule = optimizer.poly_schedule(0.05, 20)
         self.optimizer = optimizer.sgd(self.schedule, head_multiplier=2.0)
@@ -100,6 +121,7 @@ class Setup:
             self.schedule,
             self.mesh,
             accumulation=accumulation,
+            max_skipped=max_skipped,
         )
 
     def state(self):
@@ -231,19 +253,52 @@ def test_statistics_move_in_the_weak_and_then_the_strong_pass():
     assert relative_distance(state.weights.stats, expected) < 1e-5
 
 
-def test_the_first_step_that_is_not_finite_is_remembered():
-    setup = Setup(make_method("unimatch"))
-    state, _ = setup.step(setup.state(), make_batch(setup.method))
-    bias = jnp.full(NUM_CLASSES, jnp.inf)
-    params = {
-        **state.weights.params,
-        "classifier": {**state.weights.params["classifier"], "bias": bias},
-    }
-    state = state.replace(weights=state.weights.replace(params=params))
-    for _ in range(2):
-        state, _ = setup.step(state, make_batch(setup.method))
-    assert int(state.bad_step) == 2
-    assert not np.isfinite(state.bad_terms["loss_labeled"])
+def settle(setup, state, *names):
+    """The state on the host after steps with batches of these kinds."""
+    batches = {"good": make_batch(setup.method), "white": make_batch(setup.method)}
+    batches["white"]["labeled"]["image"][:] = 255
+    for name in names:
+        state, scalars = setup.step(state, batches[name])
+    found = jax.device_get(state.replace(rng=jax.random.key_data(state.rng)))
+    return state, found, scalars
+
+
+def equal(first, second):
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, first, second)))
+
+
+def test_a_step_that_is_not_finite_ends_the_training_before_it():
+    setup = Setup(make_method("supervised", ema_decay=0.5), build=fragile)
+    state, before, scalars = settle(setup, setup.state(), "good")
+    assert "skipped_steps" not in scalars
+    _, after, _ = settle(setup, state, "white", "good", "white")
+    assert (int(after.bad_step), int(after.step)) == (2, 1)
+    assert np.isnan(after.bad_terms["loss_labeled"])
+    for part in ("weights", "ema", "opt_state"):
+        assert equal(getattr(after, part), getattr(before, part))
+
+
+def test_steps_that_are_not_finite_are_skipped_up_to_a_number_in_a_row():
+    setup = Setup(make_method("supervised", ema_decay=0.5), build=fragile, max_skipped=2)
+    state, before, _ = settle(setup, setup.state(), "good")
+    state, after, scalars = settle(setup, state, "white", "white")
+    assert (int(after.step), int(after.skipped), int(after.skipped_in_row)) == (3, 2, 2)
+    assert (int(after.bad_step), int(scalars["skipped_steps"])) == (0, 2)
+    assert np.isnan(after.bad_terms["loss"])
+    assert equal((after.weights, after.ema), (before.weights, before.ema))
+    # The momentum stays, the step of the schedule does not.
+    changed = [
+        x
+        for x in zip(*map(jax.tree.leaves, (before.opt_state, after.opt_state)), strict=True)
+        if not np.array_equal(*x)
+    ]
+    assert [(int(old), int(new)) for old, new in changed] == [(1, 3)]
+    state, moved, _ = settle(setup, state, "good")
+    assert (int(moved.skipped), int(moved.skipped_in_row)) == (2, 0)
+    assert not equal(moved.weights, after.weights)
+    _, ended, _ = settle(setup, state, "white", "white", "white", "good")
+    assert (int(ended.bad_step), int(ended.step), int(ended.skipped)) == (7, 6, 4)
+    assert equal(ended.weights, moved.weights)
 
 
 def test_sgd_is_the_recipe():

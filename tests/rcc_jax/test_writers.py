@@ -121,3 +121,13 @@ def test_progress_on_a_terminal_is_a_bar_that_messages_do_not_break():
     assert "loss 0.25" in drawn
     assert "10/10" in drawn
     assert "evaluated\n" in drawn
+
+
+def test_names_of_classes_are_harmless_in_tensorboard(tmp_path):
+    names = ["<script>alert(1)</script>", "</td>`$(id)`", "a\nb"]
+    with MetricWriter(tmp_path, start_step=0, total_steps=1) as writer:
+        writer.write(1, {"iou": dict.fromkeys(names, 1.0)})
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    content = events.read_bytes()
+    assert b"iou/_script_alert_1__/script_" in content
+    assert not any(name.encode() in content for name in names)
