@@ -3,6 +3,7 @@
 import numpy as np
 import PIL.Image
 
+from input_pipeline import images
 from input_pipeline.errors import DataError
 
 EXIF_ORIENTATION = 0x0112
@@ -33,7 +34,7 @@ def read_header(path: str) -> tuple[int, int, int]:
         DataError: not an image, or not a readable one.
     """
     try:
-        with PIL.Image.open(path) as image:
+        with PIL.Image.open(path, formats=images.FORMATS) as image:
             width, height = image.size
             return height, width, _orientation(image)
     except Exception as error:  # Pillow raises half a dozen types for broken files.
