@@ -5,18 +5,20 @@ python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.
 python main.py --mode=eval --workdir=DIR --checkpoint=best
 python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
 python main.py --mode=table --workdir=DIR
+python main.py --distributed=node1:9870,0/2 ...     # and 1/2 elsewhere; in a Slurm job: auto
 """
 
 import difflib
 import pathlib
 import sys
+import traceback
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from configs import common
 from input_pipeline.errors import DataError
-from rcc_jax import workdir
+from rcc_jax import processes, workdir
 from rcc_jax.errors import ConfigError
 
 _MODES = ("train", "eval", "sweep", "table")
@@ -34,18 +36,26 @@ _SHARD = flags.DEFINE_string("shard", "0/1", "sweep: INDEX/COUNT, every COUNT-th
 _SET = flags.DEFINE_multi_string(
     "set", [], "sweep: FIELD=VALUE for every run, such as data.root=DIR; may be repeated."
 )
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    "off",
+    "train and eval, on several hosts: 'auto' in a Slurm job (Open MPI and TPU pods too), else "
+    "HOST:PORT,INDEX/COUNT with an address of process 0.",
+)
 
 BAD_INPUT = 2
 
 
 def _fail(message: object, exit_code: int = BAD_INPUT) -> None:
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    sys.exit(exit_code)
+    print(f"error: {processes.announce(message, exit_code)}", file=sys.stderr, flush=True)
+    processes.leave(exit_code)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(_with_recorded_config(argv))
+        if _DISTRIBUTED.value != "off" and _MODE.value in ("sweep", "table"):
+            _fail(f"--distributed belongs to one run, not to --mode={_MODE.value}.")
         if _CONFIG.value is None and _MODE.value == "table":
             return rest
         if _CONFIG.value is None:
@@ -149,6 +159,7 @@ def _train_or_evaluate() -> None:
     from rcc_jax.run import set_up_jax
 
     set_up_jax(_CONFIG.value)
+    processes.start(_DISTRIBUTED.value)
     try:
         if _MODE.value == "train":
             trainer.train(_CONFIG.value, _workdir())
@@ -168,10 +179,18 @@ def main(_) -> None:
     except (ConfigError, DataError) as error:
         _fail(error)
     except Interrupted as stop:
-        print(stop, file=sys.stderr, flush=True)
+        if processes.is_first():
+            print(stop, file=sys.stderr, flush=True)
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on after the last checkpoint.", exit_code=130)
+    except Exception as error:
+        if processes.count() == 1:
+            raise
+        lost = processes.lost_connection(error)
+        if not lost:
+            traceback.print_exc()
+        _fail(lost or f"{type(error).__name__}: {error}", exit_code=1)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from rcc_jax import processes
 from rcc_jax.errors import ConfigError
 
 PyTree = Any
@@ -17,7 +18,9 @@ ASIDE = ".{}.replaced"
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, in a folder that all its processes share.
+
+    Every process has to make each call, with equal arguments.
 
     A killed save leaves the earlier checkpoints as they were: a step appears on disk by one rename.
     """
@@ -38,8 +41,10 @@ class Checkpoints:
         self.directory = pathlib.Path(directory).absolute()
         policies = ocp.checkpoint_managers
         if not read_only:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._finish_replacements()
+            if processes.is_first():
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._finish_replacements()
+            processes.wait_for_all()
         self._manager = ocp.CheckpointManager(
             self.directory,
             item_handlers={"state": ocp.StandardCheckpointHandler()},
@@ -106,11 +111,14 @@ class Checkpoints:
         )
         if wait:
             self.wait()
-            shutil.rmtree(self.directory / ASIDE.format(step), ignore_errors=True)
+            if processes.is_first():
+                shutil.rmtree(self.directory / ASIDE.format(step), ignore_errors=True)
 
     def _set_aside(self, step: int) -> None:
         # Not deleted before its successor is whole: it may be the only checkpoint there is.
-        os.rename(self.directory / str(step), self.directory / ASIDE.format(step))
+        if processes.is_first():
+            os.rename(self.directory / str(step), self.directory / ASIDE.format(step))
+        processes.wait_for_all()
         self._manager.reload()
 
     def _finish_replacements(self) -> None:

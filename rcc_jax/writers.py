@@ -32,6 +32,7 @@ class MetricWriter:
         start_step: int,
         total_steps: int,
         tensorboard: bool = True,
+        enabled: bool = True,
     ):
         """Drops what was written past the step that a run goes on from.
 
@@ -40,8 +41,10 @@ class MetricWriter:
             start_step: The last step that is done; 0 for a new run.
             total_steps: The last step there will be; later ones are refused.
             tensorboard: Whether to write events into the folder's `tensorboard` too.
+            enabled: Whether to touch the folder at all; False in all processes but one.
         """
-        path = pathlib.Path(path)
+        path, tensorboard = pathlib.Path(path), tensorboard and enabled
+        self._enabled = enabled
         self._total_steps = total_steps
         self._scores: dict[int, float | None] = {}
         self._metrics = self._reopen(path / "metrics.jsonl", start_step)
@@ -57,6 +60,8 @@ class MetricWriter:
             )
 
     def _reopen(self, path: pathlib.Path, start_step: int) -> TextIO:
+        if not self._enabled:
+            return open(os.devnull, "a", encoding="utf-8")
         content = path.read_bytes() if path.exists() else b""
         kept = []
         for line in io.BytesIO(content):
@@ -159,21 +164,30 @@ def _flat(entry: Scalars) -> list[tuple[str, Any]]:
 class Progress:
     """How far a run is: a bar on a terminal, a plain line a log elsewhere."""
 
-    def __init__(self, total_steps: int, start_step: int, *, stream: TextIO | None = None):
+    def __init__(
+        self,
+        total_steps: int,
+        start_step: int,
+        *,
+        stream: TextIO | None = None,
+        enabled: bool = True,
+    ):
         """Starts the clock.
 
         Args:
             total_steps: The last step.
             start_step: The last step that is done.
             stream: Where to write; standard output by default.
+            enabled: Whether to write at all.
         """
+        self._enabled = enabled
         self._stream = stream or sys.stdout
         self._total, self._start = total_steps, start_step
         self._clock = time.monotonic()
         # The first update carries the compilation: it does not count for the time left.
         self._first: tuple[int, float] | None = None
         self._bar = None
-        if self._stream.isatty():
+        if enabled and self._stream.isatty():
             from tqdm import tqdm  # only where there is a terminal to draw on
 
             self._bar = tqdm(
@@ -214,6 +228,8 @@ class Progress:
 
     def message(self, text: str) -> None:
         """Writes a line of its own, above the bar where there is one."""
+        if not self._enabled:
+            return
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:
