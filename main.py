@@ -2,7 +2,10 @@
 
 python main.py --config=configs/demo.py
 python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
+python main.py --mode=check --config=configs/folder.py --config.data.root=DIR
 python main.py --mode=eval --workdir=DIR --checkpoint=best
+python main.py --mode=predict --workdir=DIR --input=FILE|FOLDER|GLOB --output=DIR
+python main.py --mode=consensus --workdir=DIR --pair=CLASS,CLASS
 python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
 python main.py --mode=table --workdir=DIR
 python main.py --distributed=node1:9870,0/2 ...     # and 1/2 elsewhere; in a Slurm job: auto
@@ -21,7 +24,9 @@ from input_pipeline.errors import DataError
 from rcc_jax import processes, workdir
 from rcc_jax.errors import ConfigError
 
-_MODES = ("train", "eval", "sweep", "table")
+_MODES = ("train", "eval", "check", "predict", "consensus", "sweep", "table")
+# Modes that need no --config, as the folder of a run knows its own.
+_MODES_OF_RUNS = ("eval", "predict", "consensus")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration: FILE[:ARGUMENTS]; any field is --config.group.field=value."
 )
@@ -30,8 +35,19 @@ _WORKDIR = flags.DEFINE_string(
 )
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", "latest", "eval: 'latest', 'best', or the path of a checkpoint or a workdir."
+    "checkpoint",
+    "latest",
+    "eval, predict, consensus: 'latest', 'best', or the path of a checkpoint or a workdir.",
 )
+_INPUT = flags.DEFINE_string(
+    "input", "", "predict: an image, a folder or a glob; consensus: instead of the validation set."
+)
+_OUTPUT = flags.DEFINE_string("output", "", "predict, consensus: folder of the results.")
+_SAVE = flags.DEFINE_string(
+    "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: write anew what is there.")
+_PAIR = flags.DEFINE_string("pair", "", "consensus: CLASS,CLASS to draw maps of.")
 _SHARD = flags.DEFINE_string("shard", "0/1", "sweep: INDEX/COUNT, every COUNT-th run from INDEX.")
 _SET = flags.DEFINE_multi_string(
     "set", [], "sweep: FIELD=VALUE for every run, such as data.root=DIR; may be repeated."
@@ -42,6 +58,16 @@ _DISTRIBUTED = flags.DEFINE_string(
     "train and eval, on several hosts: 'auto' in a Slurm job (Open MPI and TPU pods too), else "
     "HOST:PORT,INDEX/COUNT with an address of process 0.",
 )
+_MODES_OF_FLAGS = {
+    "distributed": ("train", "eval"),
+    "input": ("predict", "consensus"),
+    "output": ("predict", "consensus"),
+    "save": ("predict",),
+    "overwrite": ("predict",),
+    "pair": ("consensus",),
+    "shard": ("sweep",),
+    "set": ("sweep",),
+}
 
 BAD_INPUT = 2
 
@@ -54,8 +80,6 @@ def _fail(message: object, exit_code: int = BAD_INPUT) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(_with_recorded_config(argv))
-        if _DISTRIBUTED.value != "off" and _MODE.value in ("sweep", "table"):
-            _fail(f"--distributed belongs to one run, not to --mode={_MODE.value}.")
         if _CONFIG.value is None and _MODE.value == "table":
             return rest
         if _CONFIG.value is None:
@@ -76,9 +100,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 def _check_mode(is_sweep: bool) -> None:
     wanted = _MODE.value == "sweep"
-    for flag in (_SHARD, _SET):
-        if flag.present and not wanted:
-            _fail(f"--{flag.name} belongs to --mode=sweep, not to --mode={_MODE.value}.")
+    for flag, modes in _MODES_OF_FLAGS.items():
+        if flags.FLAGS[flag].present and _MODE.value not in modes:
+            _fail(f"--{flag} belongs to --mode={' or '.join(modes)}, not to --mode={_MODE.value}.")
     if is_sweep != wanted:
         file = config_flags.get_config_filename(flags.FLAGS["config"])
         hint = "one run; lists are in configs/sweeps" if wanted else "a list; use --mode=sweep"
@@ -86,11 +110,11 @@ def _check_mode(is_sweep: bool) -> None:
 
 
 def _with_recorded_config(argv: list[str]) -> list[str]:
-    """Adds --config=configs/recorded.py:WORKDIR to an evaluation that names a workdir alone."""
+    """Adds --config=configs/recorded.py:WORKDIR where a workdir alone is named and needed."""
     if any(argument.partition("=")[0] in ("-config", "--config") for argument in argv):
         return argv
     flags.FLAGS(argv, known_only=True)
-    if _MODE.value != "eval" or not _WORKDIR.value:
+    if _MODE.value not in _MODES_OF_RUNS or not _WORKDIR.value:
         return argv
     recorded = pathlib.Path(common.__file__).with_name("recorded.py")
     return [argv[0], f"--config={recorded}:{_WORKDIR.value}", *argv[1:]]
@@ -133,6 +157,17 @@ def _sweep() -> None:
         _fail(f"{len(failed)} of {len(runs)} runs failed: {names}", exit_code=1)
 
 
+def _check() -> None:
+    from rcc_jax import data_check  # without JAX
+
+    try:
+        works = data_check.check(_CONFIG.value, _workdir())
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written.", exit_code=130)
+    if not works:
+        _fail("these data or settings cannot be trained on; every reason is named above.")
+
+
 def _table() -> None:
     from rcc_jax import tables
 
@@ -169,13 +204,63 @@ def _train_or_evaluate() -> None:
         _fail(error, exit_code=1)
 
 
+def _predict() -> None:
+    if not _INPUT.value or not _OUTPUT.value:
+        _fail("--mode=predict needs --input=FILE|FOLDER|GLOB and --output=DIR.")
+    from rcc_jax import prediction_run
+    from rcc_jax.run import set_up_jax
+
+    set_up_jax(_CONFIG.value)
+    outcome = prediction_run.predict(
+        _CONFIG.value,
+        _workdir(),
+        images=_INPUT.value,
+        output=_OUTPUT.value,
+        checkpoint=_CHECKPOINT.value,
+        save=_SAVE.value,
+        overwrite=_OVERWRITE.value,
+    )
+    total = outcome.written + outcome.kept + len(outcome.failed)
+    if outcome.failed:
+        _fail(
+            f"{len(outcome.failed)} of {total} images could not be read and have no prediction "
+            "(listed above).",
+            exit_code=1,
+        )
+    print(f"{outcome.written} images predicted, {outcome.kept} kept: {_OUTPUT.value}")
+
+
+def _consensus() -> None:
+    from rcc_jax import consensus_run
+    from rcc_jax.run import set_up_jax
+
+    set_up_jax(_CONFIG.value)
+    _, failed = consensus_run.explain(
+        _CONFIG.value,
+        _workdir(),
+        checkpoint=_CHECKPOINT.value,
+        images=_INPUT.value,
+        output=_OUTPUT.value,
+        pair=_PAIR.value,
+    )
+    if failed:
+        _fail(f"{failed} images could not be read (listed above).", exit_code=1)
+
+
 def main(_) -> None:
     from rcc_jax.interruption import Interrupted
 
     # absl's default lets every library report each step of its work.
     logging.set_verbosity(logging.WARNING)
     try:
-        {"sweep": _sweep, "table": _table}.get(_MODE.value, _train_or_evaluate)()
+        modes = {
+            "check": _check,
+            "sweep": _sweep,
+            "table": _table,
+            "predict": _predict,
+            "consensus": _consensus,
+        }
+        modes.get(_MODE.value, _train_or_evaluate)()
     except (ConfigError, DataError) as error:
         _fail(error)
     except Interrupted as stop:
@@ -183,7 +268,7 @@ def main(_) -> None:
             print(stop, file=sys.stderr, flush=True)
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on after the last checkpoint.", exit_code=130)
+        _fail("interrupted; the same command goes on after what is done.", exit_code=130)
     except Exception as error:
         if processes.count() == 1:
             raise

@@ -147,6 +147,9 @@ def get_config() -> ml_collections.ConfigDict:
             # Side of a sliding window and the distance between two, in pixels.
             window=801,
             stride=534,
+            # Average with the mirror image, and over these factors on the size of the image.
+            flip=False,
+            scales=(1.0,),
             # Validation images drawn into `pictures/` at each evaluation.
             pictures=4,
         ),

@@ -4,6 +4,9 @@
         --config.data.labeled=labeled.txt --config.data.unlabeled='images/*.jpg' \
         --config.data.val=val.txt --config.data.num_classes=5
 
+With `--mode=check` the same command reads all data instead, says what is wrong with them and
+which settings would mend it.
+
 Paths in the lists are relative to the root. Masks are single-channel PNG with ids from 0 to
 num_classes - 1 and 255 for pixels to ignore; `data.label_map` and `data.colormap` read others.
 Images named in a list of labelled or validation images do not count as unlabelled.

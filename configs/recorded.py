@@ -1,9 +1,10 @@
 """The configuration that a run was started with, from its folder.
 
-    python main.py --mode=eval --workdir=DIR
+    python main.py --mode=eval --workdir=DIR --config.eval.mode=sliding
     python main.py --mode=eval --config=configs/recorded.py:DIR --config.eval.mode=sliding
 
-The first line is short for the second: without --config, --mode=eval reads DIR/config.json.
+The first line is short for the second: without --config, --mode=eval, predict and consensus read
+DIR/config.json.
 """
 
 import json

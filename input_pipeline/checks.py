@@ -106,7 +106,7 @@ def _check_examples(partition: Partition, sample: int) -> None:
                 used |= ids
                 checked += 1
     if checked:
-        _check_use_of_ids(used, checked, partition.labeled.name)
+        check_use_of_ids(used, checked, partition.labeled.name)
 
 
 def _ids_of(example: tuple[Source, int]) -> np.ndarray | None:
@@ -116,7 +116,17 @@ def _ids_of(example: tuple[Source, int]) -> np.ndarray | None:
     return None if label is None else np.bincount(label.ravel(), minlength=256) > 0
 
 
-def _check_use_of_ids(used: np.ndarray, checked: int, name: str) -> None:
+def check_use_of_ids(used: np.ndarray, checked: int, name: str) -> None:
+    """Refuses masks that teach nothing: 255 alone, or 0 and 255.
+
+    Args:
+        used: which ids the masks hold, bool [256].
+        checked: number of masks.
+        name: the setting that lists them.
+
+    Raises:
+        DataError: with the setting that would read them.
+    """
     used_ids = np.flatnonzero(used).tolist()
     if used_ids == [IGNORE]:
         raise DataError(

@@ -45,7 +45,7 @@ def evaluation_batches(
 
 def _batches(source: Source, indices: range, batch_size: int, num_threads: int) -> Iterator[dict]:
     waiting: dict[tuple[int, int], list] = {}  # In the order of each size's first image.
-    elements = _decode_ahead(source, indices, num_threads)
+    elements = decode_ahead(source, num_threads, indices)
     for index, element in zip(indices, elements, strict=True):
         size = element["label"].shape
         bucket = waiting.setdefault(size, [])
@@ -58,7 +58,9 @@ def _batches(source: Source, indices: range, batch_size: int, num_threads: int) 
         yield _stack(bucket, batch_size)
 
 
-def _decode_ahead(source: Source, indices: range, num_threads: int) -> Iterator[dict]:
+def decode_ahead(source: Source, num_threads: int, indices: range | None = None) -> Iterator[dict]:
+    """Yields the elements of a source, or those at the indices, while threads decode the next."""
+    indices = range(len(source)) if indices is None else indices
     executor = concurrent.futures.ThreadPoolExecutor(num_threads, "evaluation-decode")
     pending: collections.deque = collections.deque()
     try:

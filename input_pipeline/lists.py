@@ -23,17 +23,21 @@ def read_pairs(path: str, *, field: str) -> tuple[list[str], list[str]]:
     Raises:
         DataError: unreadable or empty list, or a line that is not a pair.
     """
-    images, labels = [], []
+    images, labels, bad = [], [], []
     for number, columns in _lines(path, field=field):
         if len(columns) != 2:
-            raise DataError(
-                f"{path}:{number}: expected one `image label` pair, found {len(columns)} "
-                f"{'column' if len(columns) == 1 else 'columns'}: {' '.join(columns)!r}. "
-                f"Columns are split at blanks; separate them by a tab if a path has a blank "
-                f"({field})."
-            )
+            bad.append((number, columns))
+            continue
         images.append(columns[0])
         labels.append(columns[1])
+    if bad:
+        number, columns = bad[0]
+        raise DataError(
+            f"{path}:{number}: expected one `image label` pair, found {len(columns)} "
+            f"{'column' if len(columns) == 1 else 'columns'}: {' '.join(columns)!r}. "
+            f"Columns are split at blanks; separate them by a tab if a path has a blank "
+            f"({field}).{_others(bad)}"
+        )
     return images, labels
 
 
@@ -50,14 +54,19 @@ def read_images(path: str, *, field: str) -> Iterator[str]:
     Raises:
         DataError: unreadable or empty list, or a line of more than two columns.
     """
+    bad = []
     for number, columns in _lines(path, field=field):
         if len(columns) > 2:
-            raise DataError(
-                f"{path}:{number}: expected one image path, or `image label`, found "
-                f"{len(columns)} columns: {' '.join(columns)!r}. Columns are split at blanks; "
-                f"write a tab behind a path that has a blank ({field})."
-            )
-        yield columns[0]
+            bad.append((number, columns))
+        else:
+            yield columns[0]
+    if bad:
+        number, columns = bad[0]
+        raise DataError(
+            f"{path}:{number}: expected one image path, or `image label`, found "
+            f"{len(columns)} columns: {' '.join(columns)!r}. Columns are split at blanks; "
+            f"write a tab behind a path that has a blank ({field}).{_others(bad)}"
+        )
 
 
 def line_of(path: str, position: int) -> int:
@@ -127,6 +136,15 @@ def _lines(path: str, *, field: str) -> Iterator[tuple[int, list[str]]]:
         ) from None
     if empty:
         raise DataError(f"{path}:1: the list is empty ({field}). Write one entry a line.")
+
+
+def _others(bad: list[tuple[int, list[str]]], limit: int = 8) -> str:
+    """Which lines besides the first are wrong too."""
+    numbers = [str(number) for number, _ in bad[1:]]
+    if not numbers:
+        return ""
+    shown = ", ".join(numbers[:limit]) + (", ..." if len(numbers) > limit else "")
+    return f" In all {len(bad)} lines are wrong, also {shown}."
 
 
 def _split(line: str) -> list[str]:

@@ -43,9 +43,9 @@ def open_partition(
     *,
     source: str,
     root: str,
-    labeled: str,
+    labeled: str | None,
     unlabeled: str | None,
-    val: str,
+    val: str | None,
     num_classes: int,
     train: str = "",
     class_names: tuple[str, ...] = (),
@@ -63,7 +63,8 @@ def open_partition(
             'scenes'.
         labeled: list file of `image label` lines, absolute or relative to root or to the working
             directory; for 'tfds' the first column is a key of the dataset, and a slice such as
-            'train[:100]' may stand for a list; for 'scenes' a range START:STOP of scene numbers.
+            'train[:100]' may stand for a list; for 'scenes' a range START:STOP of scene numbers;
+            None leaves the part empty, to open others where it cannot be.
         unlabeled: the same, where the second column may be missing and is ignored; or a folder
             or a glob, of which images named in the other two lists, and their masks, are left
             out; or '' for all images of `train` that the other two lists do not name; or None for
@@ -82,7 +83,7 @@ def open_partition(
         DataError: a list, folder or setting that cannot be used.
     """
     fields = {"labeled": labeled, "unlabeled": unlabeled, "val": val, "train": train}
-    names, kinds = tuple(class_names), None
+    kinds = None
     if source == "folder":
         reader = LabelReader(num_classes, label_map, colormap)
         root = os.path.abspath(os.path.expanduser(root))
@@ -103,11 +104,18 @@ def open_partition(
                 f"classes ({', '.join(scenes.CLASS_NAMES)})."
             )
         parts = {part: _open_scenes(part, fields[part]) for part in ("labeled", "unlabeled", "val")}
-        names = names or scenes.CLASS_NAMES
     else:
         raise DataError(f"data.source = {source!r}: must be 'folder', 'tfds' or 'scenes'.")
-    names = names or tuple(str(number) for number in range(num_classes))
+    names = names_of_classes(source, num_classes, class_names)
     return Partition(**parts, num_classes=num_classes, class_names=names, label_kinds=kinds)
+
+
+def names_of_classes(
+    source: str, num_classes: int, class_names: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Names in id order, known without the data; arguments as for `open_partition`."""
+    default = scenes.CLASS_NAMES if source == "scenes" else map(str, range(num_classes))
+    return tuple(class_names) or tuple(default)
 
 
 def num_steps_per_epoch(
@@ -134,6 +142,9 @@ def _open_folder(root: str, fields: dict[str, str], reader: LabelReader) -> dict
     parts, listed = {}, set()
     for part in ("labeled", "val"):
         field = f"data.{part}"
+        if fields[part] is None:
+            parts[part] = FolderSource(root, (), (), reader=reader, name=f"{field} (not used)")
+            continue
         if not fields[part]:
             raise DataError(f"{field} is empty. Set it to a list of `image label` lines.")
         path = lists.resolve_list(fields[part], root=root, field=field)
@@ -187,8 +198,8 @@ def _count_kinds(root: str, labeled: FolderSource) -> dict[str, int] | None:
 
 
 def _open_scenes(part: str, text: str | None) -> SceneSource:
-    if part == "unlabeled" and not text:
-        return SceneSource(0, 0, labeled=False, name="data.unlabeled (not set)")
+    if text is None or (part == "unlabeled" and not text):
+        return SceneSource(0, 0, labeled=part != "unlabeled", name=f"data.{part} (not set)")
     match = re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", text)
     if not match or int(match[1]) >= int(match[2]):
         raise DataError(

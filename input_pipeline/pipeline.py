@@ -8,7 +8,6 @@ import signal
 from collections.abc import Iterator
 
 import cv2
-import grain
 import numpy as np
 from absl import flags
 
@@ -118,6 +117,8 @@ def train_stream(
     if strong_views:
         _check_batch_size("unlabeled_batch_size", unlabeled_batch_size, count)
 
+    import grain  # It imports JAX, which reading and checking data does without.
+
     def stream(source, number, views, batch_size):
         stream_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         rows = grain.MapDataset.source(source).seed(stream_seed).shuffle().repeat()
@@ -139,8 +140,10 @@ def train_stream(
     return _read(batches, num_threads, num_workers)
 
 
-def _read(batches: grain.MapDataset, num_threads: int, num_workers: int) -> BatchStream:
-    """Starts the threads, and worker processes, that make the batches."""
+def _read(batches, num_threads: int, num_workers: int) -> BatchStream:
+    """Starts the threads, and worker processes, that make the batches of a grain data set."""
+    import grain
+
     # The buffer counts whole batches, those being made included.
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 2)
     batches = batches.to_iter_dataset(options)

@@ -41,14 +41,16 @@ def open_records(
     dataset = RecordDataset(root)
     dataset.check_feature(image_feature, field="data.image_feature")
     dataset.check_feature(label_feature, field="data.label_feature")
-    if not fields["labeled"]:
+    if fields["labeled"] == "":
         raise DataError(
             "data.labeled is empty. Set it to a list of `image label` lines, or to a slice of "
             f"{dataset.described()} such as train[:100]."
         )
     places, names = {}, {}
     for part in ("labeled", "val"):
-        text = fields[part] or _default_split(dataset, _VAL, field="data.val")
+        text = fields[part]
+        if text == "":
+            text = _default_split(dataset, _VAL, field="data.val")
         places[part], names[part] = _select(dataset, text, field=f"data.{part}")
     places["unlabeled"], names["unlabeled"] = _select_unlabeled(dataset, fields, places)
     parts = {
@@ -69,8 +71,10 @@ def open_records(
     return parts, {kind: found.get(kind, 0) for kind in ("fine", "coarse")}
 
 
-def _select(dataset: RecordDataset, text: str, *, field: str) -> tuple[np.ndarray, str]:
+def _select(dataset: RecordDataset, text: str | None, *, field: str) -> tuple[np.ndarray, str]:
     """Places of a slice, or of the keys in a list file; and the name of the source."""
+    if text is None:
+        return np.zeros(0, np.int64), f"{field} (not used)"
     if dataset.is_slice(text):
         return dataset.places(text, field=field), f"{field} ({text})"
     path = lists.resolve_list(text, root=dataset.folder, field=field)
@@ -96,9 +100,7 @@ def _select(dataset: RecordDataset, text: str, *, field: str) -> tuple[np.ndarra
 
 def _select_unlabeled(dataset, fields, places) -> tuple[np.ndarray, str]:
     text = fields["unlabeled"]
-    if text is None:
-        return np.zeros(0, np.int64), "data.unlabeled (not used)"
-    if text:
+    if text is None or text:
         return _select(dataset, text, field="data.unlabeled")
     train = fields["train"] or _default_split(dataset, _TRAIN, field="data.train")
     everything, name = _select(dataset, train, field="data.train")

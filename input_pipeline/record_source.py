@@ -44,24 +44,55 @@ class RecordSource:
         return len(self._places)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        path = f"{self._folder}: {self.ids[index]}"
-        stored = self._read(int(self._places[index]), path)
-        image_feature, label_feature = self._features
-        image = images.decode_image(_bytes(stored, image_feature, path), path)
-        if not label_feature:
+        stored = self._read(index)
+        image = self._decode_image(index, stored)
+        if not self.labeled:
             return {"image": image}
-        path = f"{path} ({label_feature})"
-        label = self._reader.decode(_bytes(stored, label_feature, path), path)
-        if image.shape[:2] != label.shape:
-            (height, width), (label_height, label_width) = image.shape[:2], label.shape
+        label = self.decode_label(*self._label_bytes(index, stored))
+        self.compare_sizes(index, image.shape[:2], label.shape)
+        return {"image": image, "label": label}
+
+    @property
+    def labeled(self) -> bool:
+        """Whether the images have masks."""
+        return bool(self._features[1])
+
+    def read_image(self, index: int) -> np.ndarray:
+        """An image alone, uint8 [H, W, 3]."""
+        return self._decode_image(index, self._read(index))
+
+    def label_bytes(self, index: int) -> tuple[bytes, str]:
+        """The stored mask of a labelled image, and what messages call it."""
+        return self._label_bytes(index, self._read(index))
+
+    def decode_label(self, data: bytes, path: str) -> np.ndarray:
+        """The ids of a stored mask, uint8 [H, W]."""
+        return self._reader.decode(data, path)
+
+    def compare_sizes(self, index: int, image_size: tuple, label_size: tuple) -> None:
+        """Raises a DataError unless (height, width) of an image and its mask are the same."""
+        if tuple(image_size) != tuple(label_size):
+            (height, width), (label_height, label_width) = image_size, label_size
             raise DataError(
-                f"{path}: the mask is {label_width}x{label_height}, its image {width}x{height} "
+                f"{self._path(index)} ({self._features[1]}): the mask is "
+                f"{label_width}x{label_height}, its image {width}x{height} "
                 f"(width x height). Set data.image_feature and data.label_feature to features of "
                 "the same size, or build the dataset again."
             )
-        return {"image": image, "label": label}
 
-    def _read(self, place: int, path: str):
+    def _path(self, index: int) -> str:
+        return f"{self._folder}: {self.ids[index]}"
+
+    def _decode_image(self, index: int, stored) -> np.ndarray:
+        path = self._path(index)
+        return images.decode_image(_bytes(stored, self._features[0], path), path)
+
+    def _label_bytes(self, index: int, stored) -> tuple[bytes, str]:
+        path = f"{self._path(index)} ({self._features[1]})"
+        return _bytes(stored, self._features[1], path), path
+
+    def _read(self, index: int):
+        place, path = int(self._places[index]), self._path(index)
         try:
             record = self._records[place]
             if not record:  # What the reader makes of a file that was cut off.

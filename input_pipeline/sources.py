@@ -58,12 +58,30 @@ class FolderSource:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        image = images.read_image(self.image_path(index))
+        image = self.read_image(index)
         if self._labels is None:
             return {"image": image}
-        label = self._reader.read(self.label_path(index))
-        self._compare_sizes(index, image.shape[:2], label.shape)
+        label = self.decode_label(*self.label_bytes(index))
+        self.compare_sizes(index, image.shape[:2], label.shape)
         return {"image": image, "label": label}
+
+    @property
+    def labeled(self) -> bool:
+        """Whether the images have masks."""
+        return self._labels is not None
+
+    def read_image(self, index: int) -> np.ndarray:
+        """An image alone, uint8 [H, W, 3]."""
+        return images.read_image(self.image_path(index))
+
+    def label_bytes(self, index: int) -> tuple[bytes, str]:
+        """The stored mask of a labelled image, and what messages call it."""
+        path = self.label_path(index)
+        return images.read_bytes(path), path
+
+    def decode_label(self, data: bytes, path: str) -> np.ndarray:
+        """The ids of a stored mask, uint8 [H, W]."""
+        return self._reader.decode(data, path)
 
     def image_path(self, index: int) -> str:
         """The file of an image."""
@@ -73,7 +91,8 @@ class FolderSource:
         """The file of its mask, None where unlabelled."""
         return None if self._labels is None else os.path.join(self._root, self._labels[index])
 
-    def _compare_sizes(self, index: int, image_size: tuple, label_size: tuple) -> None:
+    def compare_sizes(self, index: int, image_size: tuple, label_size: tuple) -> None:
+        """Raises a DataError unless (height, width) of an image and its mask are the same."""
         if tuple(image_size) != tuple(label_size):
             (height, width), (label_height, label_width) = image_size, label_size
             raise DataError(

@@ -80,12 +80,16 @@ class StringIndex:
                 place += 1
         return found
 
-    def repeated(self) -> str | None:
-        """A string that occurs twice, the first such in order; None if there is none."""
+    def repeats(self) -> np.ndarray:
+        """Places of all strings that stand earlier too, int64 [n] in order."""
         later = np.flatnonzero(self._hashes[1:] == self._hashes[:-1]) + 1
         suspects = np.sort(self._order[later])
         firsts = self.find([self._strings[int(i)] for i in suspects])
-        again = suspects[firsts != suspects]
+        return suspects[firsts != suspects]
+
+    def repeated(self) -> str | None:
+        """A string that occurs twice, the first such in order; None if there is none."""
+        again = self.repeats()
         return self._strings[int(again[0])] if again.size else None
 
 

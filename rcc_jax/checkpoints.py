@@ -76,6 +76,19 @@ class Checkpoints:
         step = self._manager.best_step()
         return step if step is not None and self._score(step) is not None else None
 
+    def named_step(self, name: str) -> int:
+        """The step that is 'latest' or 'best'.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        step = self.latest_step if name == "latest" else self.best_step
+        if step is None:
+            raise ConfigError(
+                f"--workdir={self.directory.parent} has no {name} checkpoint; train first."
+            )
+        return step
+
     @property
     def best_score(self) -> float | None:
         """The highest score; None where no step has one."""

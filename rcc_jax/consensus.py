@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rcc_jax import entropy_game
+
 MIN_PLAYERS, MAX_PLAYERS = 2, 8
 CC_KINDS = ("l2", "ce", "kl")
 
@@ -25,22 +27,21 @@ def _at_least_float32(logits: jax.Array, name: str) -> jax.Array:
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
+def _checked_players(logits: jax.Array) -> jax.Array:
+    logits = _at_least_float32(logits, "logits")
+    if logits.ndim == 0:
+        raise ValueError("logits must have a last axis of players, got a scalar")
+    _check_players(logits.shape[-1], "the number of players (last axis of logits)")
+    return logits
+
+
 def _check_players(count: int, what: str) -> None:
     if not MIN_PLAYERS <= count <= MAX_PLAYERS:
         raise ValueError(f"{what} must be from {MIN_PLAYERS} to {MAX_PLAYERS}, got {count}")
 
 
-def _two_way_entropy(odds: jax.Array) -> jax.Array:
-    """Entropy of a choice between two with the log-odds given; even, and smooth at 0."""
-    distance = jnp.abs(odds)
-    return jax.nn.softplus(-distance) + distance * jax.nn.sigmoid(-distance)
-
-
 def subset_entropies(logits: jax.Array) -> jax.Array:
     """Entropy of the softmax restricted to every subset of the players (eq. 6).
-
-    The chain rule of entropy adds one player at a time, so no subset needs a maximum of its own
-    and the result stays finite for logits of +-1e4.
 
     Args:
       logits: [..., N] logits of the N players, 2 <= N <= 8.
@@ -55,30 +56,10 @@ def subset_entropies(logits: jax.Array) -> jax.Array:
     >>> print(subset_entropies(jnp.zeros(2)).round(3))
     [0.    0.    0.    0.693]
     """
-    logits = _at_least_float32(logits, "logits")
-    if logits.ndim == 0:
-        raise ValueError("logits must have a last axis of players, got a scalar")
-    _check_players(logits.shape[-1], "the number of players (last axis of logits)")
-    zero = jnp.zeros_like(logits[..., :1])
-    # Only the non-empty subsets are kept on the way: the empty one has log-sum-exp -inf.
-    entropy, log_sum = zero, logits[..., :1]
-    for player in range(1, logits.shape[-1]):
-        own = logits[..., player : player + 1]
-        odds = own - log_sum
-        joined = _two_way_entropy(odds) + jax.nn.sigmoid(-odds) * entropy
-        entropy = jnp.concatenate([entropy, zero, joined], axis=-1)
-        log_sum = jnp.concatenate([log_sum, own, jnp.logaddexp(log_sum, own)], axis=-1)
-    return jnp.concatenate([zero, entropy], axis=-1)
-
-
-def _interaction_matrix(players: int) -> np.ndarray:
-    """[2**N, M] weights that turn subset entropies into pairwise Banzhaf interactions (eq. 7)."""
-    subsets = np.arange(2**players)[:, None] >> np.arange(players) & 1
-    columns = [
-        np.where(subsets[:, u] == subsets[:, v], 1.0, -1.0)
-        for u, v in itertools.combinations(range(players), 2)
-    ]
-    return np.stack(columns, axis=-1) / 2 ** (players - 2)
+    logits = _checked_players(logits)
+    entropies = entropy_game.entropies(jnp.moveaxis(logits, -1, 0))
+    empty = jnp.zeros_like(entropies[:1])
+    return jnp.moveaxis(jnp.concatenate([empty, entropies]), 0, -1)
 
 
 def class_consensus(logits: jax.Array) -> jax.Array:
@@ -97,12 +78,8 @@ def class_consensus(logits: jax.Array) -> jax.Array:
     >>> [f"{value:.4f}" for value in class_consensus(jnp.zeros(3))]
     ['0.2027', '0.2027', '0.2027']
     """
-    entropies = subset_entropies(logits)
-    weights = _interaction_matrix(entropies.shape[-1].bit_length() - 1)
-    # HIGHEST: the terms nearly cancel, which TF32 on a GPU would not survive.
-    return jnp.matmul(
-        entropies, jnp.asarray(weights, entropies.dtype), precision=jax.lax.Precision.HIGHEST
-    )
+    entropies = entropy_game.entropies(jnp.moveaxis(_checked_players(logits), -1, 0))
+    return jnp.moveaxis(entropy_game.interactions(entropies), 0, -1)
 
 
 def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
@@ -122,16 +99,20 @@ def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
     [1.0, 3.0, 2.0]
     """
     values = _at_least_float32(values, "values")
-    if not isinstance(temperature, jax.Array) and not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
-    # One sigmoid a pair, since sigmoid(-x) = 1 - sigmoid(x), and no [..., M, M] array: of a pair
+    _check_temperature(temperature)
+    return jnp.moveaxis(_soft_ranks(jnp.moveaxis(values, -1, 0), temperature), 0, -1)
+
+
+def _soft_ranks(values: jax.Array, temperature: float) -> jax.Array:
+    """`soft_ranks` along the leading axis."""
+    # One sigmoid a pair, since sigmoid(-x) = 1 - sigmoid(x), and no [M, M, ...] array: of a pair
     # (a, b) the first gains rank by what the second is larger, and the second loses it.
-    pairs = jnp.asarray(_pair_differences(values.shape[-1]), values.dtype)
-    gaps = jnp.matmul(values, pairs, precision=jax.lax.Precision.HIGHEST)
-    larger = jax.nn.sigmoid(gaps / temperature)
-    lost = jnp.matmul(larger, pairs.T, precision=jax.lax.Precision.HIGHEST)
-    places = jnp.arange(1, values.shape[-1] + 1, dtype=values.dtype)
-    return jnp.broadcast_to(places, lost.shape) - lost
+    pairs = jnp.asarray(_pair_differences(len(values)), values.dtype)
+    exact = jax.lax.Precision.HIGHEST
+    larger = jax.nn.sigmoid(jnp.tensordot(pairs.T, values, 1, precision=exact) / temperature)
+    lost = jnp.tensordot(pairs, larger, 1, precision=exact)
+    places = jnp.arange(1, len(values) + 1, dtype=values.dtype)
+    return places.reshape(-1, *[1] * (values.ndim - 1)) - lost
 
 
 def _pair_differences(count: int) -> np.ndarray:
@@ -159,9 +140,17 @@ def rank_loss(
       ValueError: for mismatched shapes, integer values or a temperature that is not above 0.
     """
     _check_same_shape(teacher_values, student_values, "values")
-    teacher = soft_ranks(teacher_values, temperature)
-    student = soft_ranks(student_values, temperature)
-    return jnp.sum(1 - jnp.minimum(teacher, student) / jnp.maximum(teacher, student), axis=-1)
+    _check_temperature(temperature)
+    teacher, student = (
+        _soft_ranks(jnp.moveaxis(_at_least_float32(values, "values"), -1, 0), temperature)
+        for values in (teacher_values, student_values)
+    )
+    return jnp.sum(1 - jnp.minimum(teacher, student) / jnp.maximum(teacher, student), axis=0)
+
+
+def _check_temperature(temperature: float) -> None:
+    if not isinstance(temperature, jax.Array) and not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
 
 
 def _check_same_shape(teacher: jax.Array, student: jax.Array, what: str) -> None:
@@ -172,10 +161,24 @@ def _check_same_shape(teacher: jax.Array, student: jax.Array, what: str) -> None
         )
 
 
-def _consensus_of_both(
-    teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
-) -> tuple[jax.Array, jax.Array]:
-    """Consensus [..., M] of teacher (gradient stopped) and student over the teacher's top N."""
+def top_class_consensus(
+    teacher_logits: jax.Array, student_logits: jax.Array, *, top_n: int = 4
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Consensus of teacher and student over the teacher's top classes, as the losses compare it.
+
+    Args:
+      teacher_logits: [..., K] logits that choose the players; no gradient flows into them.
+      student_logits: [..., K] logits.
+      top_n: number of players N; 2 <= N <= min(8, K).
+
+    Returns:
+      The players, ids [..., N] from the likeliest on; the consensus of the teacher and that of the
+      student, each [..., N * (N - 1) / 2], pairs in the order of
+      `itertools.combinations(range(N), 2)`.
+
+    Raises:
+      ValueError: for integer logits, mismatched shapes or a top_n out of range.
+    """
     _check_same_shape(teacher_logits, student_logits, "logits")
     teacher = jax.lax.stop_gradient(_at_least_float32(teacher_logits, "teacher_logits"))
     student = _at_least_float32(student_logits, "student_logits")
@@ -186,7 +189,8 @@ def _consensus_of_both(
         )
     # The barrier keeps XLA's CPU compiler from fusing `top_k` into a full sort.
     players, classes = jax.lax.optimization_barrier(tuple(jax.lax.top_k(teacher, top_n)))
-    return class_consensus(players), class_consensus(jnp.take_along_axis(student, classes, axis=-1))
+    gathered = jnp.take_along_axis(student, classes, axis=-1)
+    return classes, class_consensus(players), class_consensus(gathered)
 
 
 def pixel_rcc_loss(
@@ -197,7 +201,7 @@ def pixel_rcc_loss(
     temperature: float = 1.0,
 ) -> jax.Array:
     """`rcc_loss` of every pixel, [...], before the mean."""
-    teacher, student = _consensus_of_both(teacher_logits, student_logits, top_n)
+    _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
     return rank_loss(teacher, student, temperature)
 
 
@@ -207,7 +211,7 @@ def pixel_cc_loss(
     """`cc_loss` of every pixel, [...], before the mean."""
     if kind not in CC_KINDS:
         raise ValueError(f"kind must be one of {', '.join(CC_KINDS)}, got {kind!r}")
-    teacher, student = _consensus_of_both(teacher_logits, student_logits, top_n)
+    _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
     if kind == "l2":
         return jnp.sum(jnp.square(teacher - student), axis=-1)
     target = jax.nn.softmax(teacher)

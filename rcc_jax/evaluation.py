@@ -12,12 +12,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rcc_jax import distributed
+from rcc_jax.averaging import AveragedNetwork, shares
 from rcc_jax.errors import ConfigError
 
 PyTree = Any
 IGNORED = 255
 # Batches whose counts may still be on the devices: enough to hide the host, few enough for memory.
 MAX_PENDING = 4
+# An image of four times the width has sixteen times the pixels.
+MAX_SCALE = 4.0
 
 
 class Evaluator:
@@ -36,6 +39,8 @@ class Evaluator:
         mode: str = "whole",
         window: int | None = None,
         stride: int | None = None,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
     ):
         """Compiles nothing yet.
 
@@ -47,9 +52,11 @@ class Evaluator:
             window: Height and width of a window in pixels; for 'sliding' only.
             stride: Pixels between windows, at most `window`; the last one is shifted back to the
                 border.
+            flip: Whether to average with the mirror image.
+            scales: Factors on the size of the image to average over; `mode` holds for each.
 
         Raises:
-            ConfigError: If the mode, window or stride cannot work.
+            ConfigError: If the mode, window, stride or scales cannot work.
         """
         if mode not in ("whole", "sliding"):
             raise ConfigError(f"eval.mode={mode!r}: use 'whole' or 'sliding'")
@@ -61,30 +68,40 @@ class Evaluator:
                     f"eval.stride={stride}: between 1 and eval.window={window}, or pixels are left "
                     "out"
                 )
+        if not scales or not all(
+            isinstance(scale, float | int) and 0 < scale <= MAX_SCALE for scale in scales
+        ):
+            raise ConfigError(
+                f"eval.scales={tuple(scales)}: factors above 0 and at most {MAX_SCALE}, such as "
+                "0.75,1.0,1.25"
+            )
         self.num_classes = num_classes
-        self._mesh, self._window, self._stride = mesh, window, stride
-        self._label = self._label_whole if mode == "whole" else self._label_sliding
+        self._mesh = mesh
         split, copied = distributed.batch_sharding(mesh), distributed.replicated(mesh)
-        self._gather = jax.jit(lambda labels: labels, out_shardings=copied)
+        self._network = AveragedNetwork(
+            predict,
+            num_classes=num_classes,
+            sharding=split,
+            window=window if mode == "sliding" else None,
+            stride=stride,
+            flip=flip,
+            scales=scales,
+        )
+        self._gather = jax.jit(lambda tree: tree, out_shardings=copied)
         self._count = jax.jit(
             functools.partial(_confusion, num_classes=num_classes), out_shardings=copied
         )
         self._predict_labels = jax.jit(
             lambda variables, images: _argmax(predict(variables, images)), out_shardings=split
         )
-        self._probabilities = jax.jit(
-            lambda variables, images: jax.nn.softmax(
-                predict(variables, images).astype(jnp.float32), axis=-1
-            ),
-            out_shardings=split,
-        )
-        self._crop = jax.jit(_crop, static_argnames="size", out_shardings=split)
-        self._zeros = jax.jit(
-            lambda images: jnp.zeros((*images.shape[:3], num_classes), jnp.float32),
-            out_shardings=split,
-        )
-        self._add = jax.jit(_add, donate_argnums=0, out_shardings=split)
         self._argmax = jax.jit(_argmax, out_shardings=split)
+        normalize = _log_softmax if self._network.single_pass else _log_shares
+        self._log_probabilities = jax.jit(normalize, out_shardings=split)
+        self._describe = jax.jit(
+            functools.partial(_describe, normalize=normalize),
+            static_argnames="probabilities",
+            out_shardings=split,
+        )
 
     def confusion(
         self,
@@ -124,9 +141,39 @@ class Evaluator:
 
     def predictions(self, variables: PyTree, images: np.ndarray) -> np.ndarray:
         """Labels images [B, H, W, 3] the way `confusion` does; returns [B, H, W] as uint8."""
+        labels = self._label(*self._place(variables, images))
+        return np.asarray(self._gather(labels))[: len(images)]
+
+    def describe(
+        self, variables: PyTree, images: np.ndarray, *, probabilities: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Labels images as `predictions` does and tells how sure the network is.
+
+        Args:
+            variables: What `predict` takes.
+            images: [B, H, W, 3].
+            probabilities: Whether to return those of all classes too.
+
+        Returns:
+            'labels' uint8 [B, H, W]; 'confidence', the probability of the label, float32
+            [B, H, W]; where asked for 'probabilities' float32 [B, H, W, K].
+        """
+        scores = self._network.scores(*self._place(variables, images))
+        found = self._gather(self._describe(scores, probabilities=probabilities))
+        return {name: np.asarray(value)[: len(images)] for name, value in found.items()}
+
+    def log_probabilities(self, variables: PyTree, images: np.ndarray) -> jax.Array:
+        """Logarithms of the probabilities, left on the devices.
+
+        Returns:
+            float32 [rows, H, W, K]: those of the images, then padding for the devices.
+        """
+        scores = self._network.scores(*self._place(variables, images))
+        return self._log_probabilities(scores)
+
+    def _place(self, variables: PyTree, images: np.ndarray) -> tuple[PyTree, jax.Array]:
         variables = distributed.replicate(self._mesh, variables)
-        placed = distributed.place_batch(self._mesh, self._pad_rows(images, 0))
-        return np.asarray(self._gather(self._label(variables, placed)))[: len(images)]
+        return variables, distributed.place_batch(self._mesh, self._pad_rows(images, 0))
 
     def _pad_rows(self, array: np.ndarray, value: int) -> np.ndarray:
         missing = -len(array) % distributed.local_device_count(self._mesh)
@@ -135,45 +182,29 @@ class Evaluator:
         filling = np.full((missing, *array.shape[1:]), value, array.dtype)
         return np.concatenate([array, filling])
 
-    def _label_whole(self, variables: PyTree, images: jax.Array) -> jax.Array:
-        return self._predict_labels(variables, images)
-
-    def _label_sliding(self, variables: PyTree, images: jax.Array) -> jax.Array:
-        size, (height, width) = self._window, images.shape[1:3]
-        # Cropping, adding and argmax compile for each image size, in no time; the network does not.
-        sums = self._zeros(images)
-        for top in window_starts(height, size, self._stride):
-            for left in window_starts(width, size, self._stride):
-                corner = np.array([top, left], np.int32)
-                seen = self._probabilities(variables, self._crop(images, corner, size=size))
-                sums = self._add(sums, seen, corner)
-        return self._argmax(sums)
-
-
-def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Starts of the windows along one axis of an image; the last one ends at the border."""
-    if length <= window:
-        return [0]
-    return [*range(0, length - window, stride), length - window]
-
-
-def _crop(images: jax.Array, corner: jax.Array, *, size: int) -> jax.Array:
-    below, right = (max(size - length, 0) for length in images.shape[1:3])
-    # Black, as training pads: 0 before the normalisation.
-    padded = jnp.pad(images, ((0, 0), (0, below), (0, right), (0, 0)))
-    starts = (0, corner[0], corner[1], 0)
-    return jax.lax.dynamic_slice(padded, starts, (len(images), size, size, images.shape[-1]))
-
-
-def _add(sums: jax.Array, seen: jax.Array, corner: jax.Array) -> jax.Array:
-    seen = seen[:, : sums.shape[1], : sums.shape[2]]
-    starts = (0, corner[0], corner[1], 0)
-    before = jax.lax.dynamic_slice(sums, starts, seen.shape)
-    return jax.lax.dynamic_update_slice(sums, before + seen, starts)
+    def _label(self, variables: PyTree, images: jax.Array) -> jax.Array:
+        if self._network.single_pass:
+            return self._predict_labels(variables, images)
+        return self._argmax(self._network.scores(variables, images))
 
 
 def _argmax(scores: jax.Array) -> jax.Array:
     return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+
+
+def _log_softmax(logits: jax.Array) -> jax.Array:
+    return jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+
+
+def _log_shares(sums: jax.Array) -> jax.Array:
+    # A class that float32 has rounded to nothing stays finite, for who compares two of them.
+    return jnp.log(jnp.maximum(shares(sums), jnp.finfo(jnp.float32).tiny))
+
+
+def _describe(scores: jax.Array, *, normalize, probabilities: bool) -> dict[str, jax.Array]:
+    logs = normalize(scores)
+    found = {"labels": _argmax(scores), "confidence": jnp.exp(jnp.max(logs, axis=-1))}
+    return {**found, "probabilities": jnp.exp(logs)} if probabilities else found
 
 
 def _confusion(labels: jax.Array, truth: jax.Array, *, num_classes: int) -> jax.Array:

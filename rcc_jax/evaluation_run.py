@@ -10,7 +10,6 @@ import numpy as np
 import input_pipeline
 from rcc_jax import processes, visualization
 from rcc_jax.checkpoints import Checkpoints, restore_path
-from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation import Scores, scores
 from rcc_jax.run import Run
 from rcc_jax.workdir import Workdir, write_atomically
@@ -42,11 +41,7 @@ def evaluate(
         with Checkpoints(
             workdir.checkpoints_path, keep=config.checkpoint.keep, read_only=True
         ) as checkpoints:
-            step = checkpoints.latest_step if checkpoint == "latest" else checkpoints.best_step
-            if step is None:
-                raise ConfigError(
-                    f"--workdir={workdir_path} has no {checkpoint} checkpoint; train first."
-                )
+            step = checkpoints.named_step(checkpoint)
             state = checkpoints.restore(run.abstract_state(), step=step)
         record = workdir.path / f"evaluation_{step}.json"
     else:

@@ -5,15 +5,15 @@ one term to it. A method sees logits, labels and masks, never the network.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
-from rcc_jax import consensus, losses, views
+from rcc_jax import consensus, losses, presets, views
 
 CONSENSUS_KINDS = ("none", *consensus.CC_KINDS, "rank")
 LABELED_LOSSES = ("ce", "ohem")
+PRESETS = presets.PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +49,6 @@ class Method:
     def labeled_per_unlabeled(self) -> int:
         """Labelled images a step for each unlabelled one; alone they are twice as many."""
         return 1 if self.strong_views else 2
-
-
-# What a name stands for. `cc` leaves its kind of consensus to the caller.
-PRESETS: Mapping[str, Mapping] = {
-    "supervised": {"strong_views": 0, "feature_perturbation": False},
-    "fixmatch": {"strong_views": 1, "feature_perturbation": False},
-    "unimatch": {"strong_views": 2, "feature_perturbation": True},
-    "cc": {"strong_views": 2, "feature_perturbation": True, "consensus": "l2"},
-    "rcc": {"strong_views": 2, "feature_perturbation": True, "consensus": "rank"},
-}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,8 +77,7 @@ class Run:
         schedule = optimizer.poly_schedule(
             config.optimizer.learning_rate, num_steps, config.optimizer.power
         )
-        abstract = nnx.eval_shape(lambda: settings.build_model(config, nnx.Rngs(0)))
-        network = train_step.Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
+        network = build_network(config)
         return cls(
             config=config,
             partition=partition,
@@ -94,14 +93,7 @@ class Run:
             schedule=schedule,
             num_steps=num_steps,
             epoch_steps=epoch_steps,
-            evaluator=Evaluator(
-                network.predict,
-                num_classes=partition.num_classes,
-                mesh=distributed.make_local_mesh(),
-                mode=config.eval.mode,
-                window=config.eval.window,
-                stride=config.eval.stride,
-            ),
+            evaluator=build_evaluator(config, network, distributed.make_local_mesh()),
         )
 
     def check_same_everywhere(self) -> None:
@@ -110,11 +102,10 @@ class Run:
         Raises:
           ConfigError: in all of them, if not.
         """
-        fields = {
-            f"config.{group}.{name}": value
-            for group, fields in json.loads(self.config.to_json()).items()
-            for name, value in (fields if isinstance(fields, dict) else {"": fields}).items()
-        }
+        fields = {}
+        for group, value in json.loads(self.config.to_json()).items():
+            named = value if isinstance(value, dict) else {"": value}
+            fields.update({f"config.{group}.{name}".rstrip("."): x for name, x in named.items()})
         own = {name: value for name, value in fields.items() if name not in _OF_A_PROCESS}
         images = {f"{part} images": name for part, name in self.partition.digests().items()}
         processes.check_same(
@@ -131,19 +122,10 @@ class Run:
             term_names=train_step.watched_terms(self.method),
         )
 
-    def _random_weights(self, key: jax.Array) -> Weights:
-        model = settings.build_model(self.config, nnx.Rngs(key))
-        # Raises if the network hides any other state.
-        _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-        return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
-
     def abstract_state(self) -> TrainState:
         """Shapes, types and sharding of the state, to restore a checkpoint into."""
-        sharding = distributed.replicated(self.mesh)
-        key = jax.random.key(0)
-        shapes = jax.eval_shape(lambda key: self._state_of(self._random_weights(key), key), key)
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
+        return _abstract(
+            lambda key: self._state_of(_random_weights(self.config, key), key), self.mesh
         )
 
     def initial_state(self, report: Callable[[str], None]) -> TrainState:
@@ -161,10 +143,11 @@ class Run:
     def _initial_weights(self, key: jax.Array, report: Callable[[str], None]) -> Weights:
         pretrained = self.config.model.pretrained
         if start_weights.is_run(pretrained):
-            weights, summary = start_weights.read(pretrained, self.abstract_state().weights)
+            abstract = abstract_weights(self.config, self.mesh)
+            weights, summary = start_weights.read(pretrained, abstract)
             report(f"starts from the {summary}")
             return weights
-        weights = jax.jit(self._random_weights)(key)
+        weights = jax.jit(lambda key: _random_weights(self.config, key))(key)
         if not pretrained:
             return weights
         model = nnx.merge(self.network.graphdef, weights.params, weights.stats)
@@ -180,7 +163,7 @@ class Run:
         """
         pretrained = self.config.model.pretrained
         if start_weights.is_run(pretrained):
-            start_weights.check(pretrained, self.abstract_state().weights)
+            start_weights.check(pretrained, abstract_weights(self.config, self.mesh))
         else:
             settings.check_pretrained(self.config)
 
@@ -221,6 +204,48 @@ class Run:
         """Whether a checkpoint is due after this step, evaluated or not."""
         every = self.config.checkpoint.every_steps
         return step == self.num_steps or (every > 0 and step > 0 and step % every == 0)
+
+
+def build_network(config: ml_collections.ConfigDict) -> train_step.Network:
+    """The network that the configuration describes, as pure functions."""
+    abstract = nnx.eval_shape(lambda: settings.build_model(config, nnx.Rngs(0)))
+    return train_step.Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
+
+
+def build_evaluator(
+    config: ml_collections.ConfigDict, network: train_step.Network, mesh: Mesh
+) -> Evaluator:
+    """The jitted evaluation that `config.eval` describes."""
+    return Evaluator(
+        network.predict,
+        num_classes=config.data.num_classes,
+        mesh=mesh,
+        mode=config.eval.mode,
+        window=config.eval.window,
+        stride=config.eval.stride,
+        flip=config.eval.flip,
+        scales=tuple(config.eval.scales),
+    )
+
+
+def abstract_weights(config: ml_collections.ConfigDict, mesh: Mesh) -> Weights:
+    """Shapes, types and sharding of the weights, to read them from a checkpoint."""
+    return _abstract(lambda key: _random_weights(config, key), mesh)
+
+
+def _random_weights(config: ml_collections.ConfigDict, key: jax.Array) -> Weights:
+    model = settings.build_model(config, nnx.Rngs(key))
+    # Raises if the network hides any other state.
+    _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
+
+
+def _abstract(create: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
+    sharding = distributed.replicated(mesh)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(create, jax.random.key(0)),
+    )
 
 
 def set_up_jax(config: ml_collections.ConfigDict) -> None:

@@ -8,7 +8,7 @@ import ml_collections
 from flax import nnx
 
 import input_pipeline
-from rcc_jax import methods
+from rcc_jax import methods, presets
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import BACKBONES, DeepLabV3Plus, pretrained
 
@@ -109,34 +109,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     _choice(config, "model.stem", _STEMS)
     _choice(config, "model.output_stride", (8, 16))
     _choice(config, "model.dtype", _DTYPES)
-    _choice(config, "method.name", tuple(methods.PRESETS))
     _choice(config, "method.labeled_loss", methods.LABELED_LOSSES)
     _choice(config, "eval.mode", _EVALUATION_MODES)
     _check_numbers(config)
     _check_aspp_rates(config.model.aspp_rates)
-    method = build_method(config)
-    # A TFDS dataset has a training split, whose other images are the unlabelled ones.
-    unlabeled = config.data.unlabeled or config.data.train or config.data.source == "tfds"
-    if method.strong_views and not unlabeled:
-        raise ConfigError(
-            f"config.method.name = {config.method.name!r} needs unlabelled images; set "
-            "config.data.unlabeled to a list, a folder or a glob (or config.data.train to a list "
-            "of all training images), or train with config.method.name=supervised."
-        )
-
-
-def _consensus_kind(config) -> str:
-    name, kind = config.method.name, config.method.consensus_kind
-    preset = methods.PRESETS[name].get("consensus", "none")
-    allowed = {"cc": ("l2", "ce", "kl"), "rcc": ("rank",)}.get(name, ("none",))
-    if not kind:
-        return preset
-    if kind not in allowed:
-        raise ConfigError(
-            f"config.method.consensus_kind = {kind!r} does not go with config.method.name = "
-            f"{name!r}; leave it empty or use one of {', '.join(allowed)}."
-        )
-    return kind
+    presets.check(config)
 
 
 def build_method(config: ml_collections.ConfigDict) -> methods.Method:
@@ -146,23 +123,11 @@ def build_method(config: ml_collections.ConfigDict) -> methods.Method:
       ConfigError: where the players do not fit the classes.
     """
     fields = config.method
-    kind, num_classes = _consensus_kind(config), config.data.num_classes
-    if kind != "none":
-        if num_classes < 3:
-            raise ConfigError(
-                f"config.method.name = {fields.name!r} compares pairs of classes and needs at "
-                f"least 3 classes, but config.data.num_classes = {num_classes}; use "
-                "config.method.name=unimatch."
-            )
-        if not 3 <= fields.top_n <= min(8, num_classes):
-            raise ConfigError(
-                f"config.method.top_n = {fields.top_n} must be from 3 to "
-                f"{min(8, num_classes)} for config.data.num_classes = {num_classes}."
-            )
+    presets.check_classes(config)
     return methods.Method(
         strong_views=methods.PRESETS[fields.name]["strong_views"],
         feature_perturbation=methods.PRESETS[fields.name]["feature_perturbation"],
-        consensus=kind,
+        consensus=presets.consensus_kind(config),
         consensus_weight=fields.consensus_weight,
         top_n=fields.top_n,
         temperature=fields.temperature,

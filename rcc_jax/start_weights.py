@@ -1,5 +1,6 @@
-"""The weights of an earlier run, of whatever method, to start another one from."""
+"""The weights of a run, of whatever method: to start another one from, or to predict with."""
 
+import contextlib
 import os
 import pathlib
 
@@ -14,16 +15,20 @@ _FIELD = "config.model.pretrained"
 
 def check(path: str | os.PathLike, abstract: Weights) -> None:
     """Finds out, at little cost, whether `read` will work; raises what it raises."""
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        _compare(checkpointer, _state_path(path), abstract)
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+        _compare(handler, _state_path(path), abstract)
 
 
-def read(path: str | os.PathLike, abstract: Weights) -> tuple[Weights, str]:
+def read(
+    path: str | os.PathLike, abstract: Weights, *, student: bool = False, field: str = _FIELD
+) -> tuple[Weights, str]:
     """Reads weights: of the EMA teacher where the run had one, else of the student.
 
     Args:
       path: a run's folder, its folder of checkpoints (of either the latest step), or one step.
       abstract: shapes, types and sharding of the weights.
+      student: read those of the student in any case.
+      field: the setting that named the path, for messages.
 
     Returns:
       The weights, and a line of text about what was read.
@@ -31,11 +36,12 @@ def read(path: str | os.PathLike, abstract: Weights) -> tuple[Weights, str]:
     Raises:
       ConfigError: if there is no checkpoint, or one of another network.
     """
-    state_path = _state_path(path)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        part = _compare(checkpointer, state_path, abstract)
+    state_path = _state_path(path, field)
+    # Not through a Checkpointer, which warns of a file that only whole steps have.
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+        part = _compare(handler, state_path, abstract, student=student, field=field)
         wanted = {part: {"params": abstract.params, "stats": abstract.stats}}
-        restored = checkpointer.restore(
+        restored = handler.restore(
             state_path,
             args=ocp.args.PyTreeRestore(
                 item=wanted,
@@ -47,30 +53,37 @@ def read(path: str | os.PathLike, abstract: Weights) -> tuple[Weights, str]:
     return Weights(**restored[part]), f"{name} of {state_path.parent}"
 
 
-def _state_path(path: str | os.PathLike) -> pathlib.Path:
+def _state_path(path: str | os.PathLike, field: str = _FIELD) -> pathlib.Path:
     try:
         directory, step = find_checkpoint(path)
     except ConfigError as error:
-        raise ConfigError(f"{_FIELD} = {str(path)!r}: {error}") from None
+        raise ConfigError(f"{field} = {str(path)!r}: {error}") from None
     return directory / str(step) / "state"
 
 
-def _compare(checkpointer, state_path: pathlib.Path, abstract: Weights) -> str:
+def _compare(
+    handler: ocp.PyTreeCheckpointHandler,
+    state_path: pathlib.Path,
+    abstract: Weights,
+    *,
+    student: bool = False,
+    field: str = _FIELD,
+) -> str:
     """The part of the checkpoint to read; an error where it does not fit the network."""
     try:
-        saved = checkpointer.metadata(state_path).item_metadata.tree
-        part = "weights" if saved["ema"] is None else "ema"
+        saved = handler.metadata(state_path).tree
+        part = "weights" if student or saved["ema"] is None else "ema"
         lines = differences(saved[part], {"params": abstract.params, "stats": abstract.stats})
     # Whatever a damaged folder makes orbax raise: it has no error of its own for that.
     except Exception as error:
         raise ConfigError(
-            f"{_FIELD}: {state_path.parent} is a damaged checkpoint ({type(error).__name__})."
+            f"{field}: {state_path.parent} is a damaged checkpoint ({type(error).__name__})."
         ) from error
     if lines:
         raise ConfigError(
-            f"{_FIELD}: {state_path.parent} is of another network:\n"
+            f"{field}: {state_path.parent} is of another network:\n"
             + "\n".join(f"  {line}" for line in lines)
-            + "\nStart from a run with the same config.model and config.data.num_classes."
+            + "\nName a run with the same config.model and config.data.num_classes."
         )
     return part
 

@@ -170,6 +170,7 @@ class Progress:
         start_step: int,
         *,
         stream: TextIO | None = None,
+        unit: str = "step",
         enabled: bool = True,
     ):
         """Starts the clock.
@@ -178,9 +179,10 @@ class Progress:
             total_steps: The last step.
             start_step: The last step that is done.
             stream: Where to write; standard output by default.
+            unit: What a step is called.
             enabled: Whether to write at all.
         """
-        self._enabled = enabled
+        self._unit, self._enabled = unit, enabled
         self._stream = stream or sys.stdout
         self._total, self._start = total_steps, start_step
         self._clock = time.monotonic()
@@ -194,7 +196,7 @@ class Progress:
                 total=total_steps,
                 initial=start_step,
                 file=self._stream,
-                unit="step",
+                unit=unit,
                 dynamic_ncols=True,
             )
 
@@ -212,7 +214,8 @@ class Progress:
             if shown:
                 self._bar.set_postfix_str(shown)
         elif scalars is not None:
-            self.message(f"step {step}/{self._total}  {shown}  left {self._time_left(step)}")
+            shown = f"{shown}  " if shown else ""
+            self.message(f"{self._unit} {step}/{self._total}  {shown}left {self._time_left(step)}")
 
     def _time_left(self, step: int) -> str:
         now = time.monotonic()

@@ -31,6 +31,14 @@ def run(*flags, folder=REPOSITORY):
             ["data.val = '5'", "START:STOP"],
         ),
         (["--config=configs/demo.py", "--set=seed=1"], ["--set belongs to --mode=sweep"]),
+        (
+            ["--config=configs/demo.py", "--mode=eval", "--input=x.jpg"],
+            ["--input belongs to --mode=predict or consensus, not to --mode=eval"],
+        ),
+        (
+            ["--config=configs/demo.py", "--mode=predict", "--input=x.jpg"],
+            ["--mode=predict needs --input=FILE|FOLDER|GLOB and --output=DIR"],
+        ),
         (["--mode=eval", "--workdir", "/no/such/run"], ["/no/such/run/config.json: no such file"]),
     ],
 )

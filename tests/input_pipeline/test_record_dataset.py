@@ -9,7 +9,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 import input_pipeline
-from input_pipeline import DataError
+from input_pipeline import DataError, findings
+from input_pipeline.inspection import inspect_partition
 
 
 def png(pixels) -> bytes:
@@ -261,3 +262,21 @@ def test_stream_of_worker_processes(plain):
         for part in first:
             for name, rows in first[part].items():
                 np.testing.assert_array_equal(rows, second[part][name])
+
+
+def test_inspection_goes_on_past_damaged_records(plain):
+    root = plain[0]
+    found = inspect_partition(open_plain(root), as_colors=False, num_threads=2)
+    assert (found.errors, found.warnings) == ({}, {})
+    assert found.parts["labeled"].num_masks == 2
+    # Three records of the second shard, of which the reader makes nothing.
+    shard = root / "2.0.0/plain-train.array_record-00001"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    found = inspect_partition(open_plain(root, label_map=""), as_colors=False, num_threads=2)
+    assert found.errors[findings.VALUES].counts == {"labeled": 2, "val": 3}
+    damaged = found.errors[findings.IMAGE].counts
+    assert list(damaged) == ["unlabeled"]
+    assert 1 <= damaged["unlabeled"] <= 3
+    assert found.parts["unlabeled"].usable.sum() == 6 - damaged["unlabeled"]
+    assert np.flatnonzero(found.values).tolist() == [0, 4, 9, 255]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
+from rcc_jax.averaging import window_starts
 from rcc_jax.distributed import make_mesh
 from rcc_jax.errors import ConfigError
-from rcc_jax.evaluation import Evaluator, scores, window_starts
+from rcc_jax.evaluation import Evaluator, scores
 
 IMAGES = 5
 

@@ -1,0 +1,74 @@
+"""Which way up a photograph is, as cameras note it in EXIF."""
+
+import numpy as np
+import PIL.Image
+
+from input_pipeline.errors import DataError
+
+EXIF_ORIENTATION = 0x0112
+# What shows a stored image upright, by EXIF value: whether rows and columns change places, then
+# whether rows, and whether columns, are reversed.
+_TURNS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def read_header(path: str) -> tuple[int, int, int]:
+    """Height and width as stored, and the EXIF orientation, without decoding the pixels.
+
+    Args:
+        path: an image file.
+
+    Returns:
+        Height and width in pixels; the orientation, 1 to 8, where 1 is upright.
+
+    Raises:
+        DataError: not an image, or not a readable one.
+    """
+    try:
+        with PIL.Image.open(path) as image:
+            width, height = image.size
+            return height, width, _orientation(image)
+    except Exception as error:  # Pillow raises half a dozen types for broken files.
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{path}: not a readable image ({type(error).__name__}: {reason}). Copy it again, or "
+            "leave it out."
+        ) from None
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    # Pillow turns a TIFF itself, and would decode a whole PNG to look for EXIF behind its pixels.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    value = image.getexif().get(EXIF_ORIENTATION, 1)
+    return value if value in _TURNS else 1
+
+
+def upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns what lies as stored the way that a viewer shows it.
+
+    Args:
+        array: [H, W, ...].
+        orientation: from `read_header`.
+
+    Returns:
+        [H, W, ...], or [W, H, ...] for a quarter turn.
+    """
+    swaps, rows, columns = _TURNS[orientation]
+    array = array.swapaxes(0, 1) if swaps else array
+    return np.ascontiguousarray(array[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def as_stored(array: np.ndarray, orientation: int) -> np.ndarray:
+    """The inverse of `upright`."""
+    swaps, rows, columns = _TURNS[orientation]
+    array = array[:: -1 if rows else 1, :: -1 if columns else 1]
+    return np.ascontiguousarray(array.swapaxes(0, 1) if swaps else array)

@@ -1,0 +1,215 @@
+"""Images without a list or masks: found, read upright, in batches of one size; bad ones reported.
+
+Unlike training and evaluation, which read pixels as stored, this turns an image as EXIF says:
+who takes photographs expects sky above.
+"""
+
+import concurrent.futures
+import dataclasses
+import glob
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from input_pipeline import images, lists
+from input_pipeline.errors import DataError
+from input_pipeline.evaluation import decode_ahead
+from input_pipeline.orientation import read_header, upright
+
+# A batch of more pixels gains no speed, and its probabilities may not fit into memory.
+MAX_BATCH_PIXELS = 4 * 2**20
+
+Report = Callable[[str, DataError], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """An image file that `find_photos` has looked at.
+
+    Attributes:
+        path: the file.
+        name: its path below the input, without the suffix.
+        height, width: upright, in pixels.
+        orientation: EXIF's, 1 to 8.
+    """
+
+    path: str
+    name: str
+    height: int
+    width: int
+    orientation: int
+
+    @classmethod
+    def open(cls, path: str, name: str = "") -> "Photo":
+        """Reads the header.
+
+        Raises:
+            DataError: not a readable image.
+        """
+        height, width, orientation = read_header(path)
+        if orientation >= 5:  # A quarter turn.
+            height, width = width, height
+        return cls(path, name, height, width, orientation)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, upright."""
+        return self.height, self.width
+
+    def read(self) -> np.ndarray:
+        """The image upright, uint8 [H, W, 3].
+
+        Raises:
+            DataError: an unreadable image.
+        """
+        image = upright(images.read_image(self.path), self.orientation)
+        if image.shape[:2] != self.size:
+            raise DataError(
+                f"{self.path}: its header says {self.width}x{self.height}, its pixels are "
+                f"{image.shape[1]}x{image.shape[0]} (width x height). Copy it again."
+            )
+        return image
+
+
+def find_photos(pattern: str, *, field: str, leave_out: str = "") -> tuple[str, dict[str, str]]:
+    """Finds images by name, without opening them.
+
+    Args:
+        pattern: a file, a folder (with its subfolders) or a glob.
+        field: the setting that holds it, for messages.
+        leave_out: a folder whose files do not count.
+
+    Returns:
+        The folder that the pattern starts from, absolute; and the path of each image by its name,
+        which is its path below that folder without the suffix.
+
+    Raises:
+        DataError: no image there, or two of one name.
+    """
+    start, paths = _expand(os.path.abspath(os.path.expanduser(pattern)))
+    kept = [path for path in paths if not leave_out or not _is_below(path, leave_out)]
+    if not kept:
+        raise DataError(
+            f"{field}={pattern}: no image there (they end in "
+            f"{', '.join(lists.IMAGE_SUFFIXES)}). Name an image, a folder or a glob."
+        )
+    found = {}
+    for path in kept:
+        name = os.path.splitext(os.path.relpath(path, start))[0]
+        if name in found:
+            raise DataError(
+                f"{field}={pattern}: {found[name]} and {path} differ in the suffix alone, and so "
+                f"would their results. Choose one kind, such as "
+                f"{field}='{start}/**/*{os.path.splitext(path)[1]}'."
+            )
+        found[name] = path
+    return start, found
+
+
+def _expand(pattern: str) -> tuple[str, list[str]]:
+    if os.path.isfile(pattern):
+        return os.path.dirname(pattern), [pattern]
+    start = pattern
+    while glob.has_magic(start) and not os.path.isdir(start):
+        start = os.path.dirname(start)
+    try:
+        return start, lists.find_images(pattern, root="", field="")
+    except DataError:
+        return start, []
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(os.path.abspath(folder), ""))
+
+
+def open_photos(found: dict[str, str], *, num_threads: int, report: Report) -> list[Photo]:
+    """Reads the headers.
+
+    Args:
+        found: paths by name.
+        num_threads: threads that read.
+        report: takes the path and the fault of each image that cannot be used.
+
+    Returns:
+        The others, sorted by size and name.
+    """
+    photos = []
+    with concurrent.futures.ThreadPoolExecutor(num_threads, "headers") as executor:
+        opened = executor.map(_try(Photo.open), found.values(), found)
+        for path, photo in zip(found.values(), opened, strict=True):
+            if isinstance(photo, DataError):
+                report(path, photo)
+            else:
+                photos.append(photo)
+    return sorted(photos, key=lambda photo: (photo.size, photo.name))
+
+
+def _try(function: Callable) -> Callable:
+    """The function, which then returns a DataError instead of raising it."""
+
+    def call(*arguments):
+        try:
+            return function(*arguments)
+        except DataError as error:
+            return error
+
+    return call
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoBatch:
+    """Images of one size.
+
+    Attributes:
+        photos: the files.
+        images: uint8 [B, H, W, 3], upright; B is at least the number of photos, and rows beyond
+            it are black.
+    """
+
+    photos: tuple[Photo, ...]
+    images: np.ndarray
+
+
+def photo_batches(
+    photos: Sequence[Photo], *, batch_size: int, num_threads: int, report: Report
+) -> Iterator[PhotoBatch]:
+    """Decodes images in batches; all batches of a size have as many rows.
+
+    Args:
+        photos: sorted by size.
+        batch_size: the most rows; large images are fewer.
+        num_threads: threads that decode ahead.
+        report: takes the path and the fault of each image that cannot be read.
+    """
+    groups = []
+    for (height, width), same_size in itertools.groupby(photos, lambda photo: photo.size):
+        same_size = list(same_size)
+        rows = min(batch_size, len(same_size), max(1, MAX_BATCH_PIXELS // (height * width)))
+        groups += [(rows, same_size[i : i + rows]) for i in range(0, len(same_size), rows)]
+    decoded = decode_ahead(_Decoder(photos), num_threads)
+    for rows, group in groups:
+        kept, batch = [], np.zeros((rows, *group[0].size, 3), np.uint8)
+        for photo in group:
+            image = next(decoded)
+            if isinstance(image, DataError):
+                report(photo.path, image)
+            else:
+                batch[len(kept)] = image
+                kept.append(photo)
+        if kept:
+            yield PhotoBatch(tuple(kept), batch)
+
+
+class _Decoder:
+    """Images, or the DataErrors of those that cannot be read, by position."""
+
+    def __init__(self, photos: Sequence[Photo]):
+        self._photos = photos
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def __getitem__(self, index: int) -> np.ndarray | DataError:
+        return _try(Photo.read)(self._photos[index])

@@ -1,0 +1,130 @@
+"""Class scores of whole images, from one pass or averaged over windows, flips and scales."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+
+PyTree = Any
+
+
+class AveragedNetwork:
+    """Calls a network on parts and versions of an image and sums up its probabilities.
+
+    Attributes:
+        single_pass: Whether the network sees each image once, whole and as it is. Its logits then
+            are the scores.
+    """
+
+    def __init__(
+        self,
+        predict: Callable[[PyTree, jax.Array], jax.Array],
+        *,
+        num_classes: int,
+        sharding: NamedSharding,
+        window: int | None = None,
+        stride: int | None = None,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+    ):
+        """Compiles nothing yet.
+
+        Args:
+            predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable.
+            num_classes: K.
+            sharding: Of what is computed for a batch.
+            window, stride: Side of the sliding windows and pixels between them; None for whole
+                images.
+            flip: Whether the mirror image counts too.
+            scales: Sizes at which the image counts, as factors on its height and width.
+        """
+        self.single_pass = window is None and not flip and tuple(scales) == (1.0,)
+        self._window, self._stride = window, stride
+        self._scales, self._flips = tuple(scales), (False, True) if flip else (False,)
+
+        def jit(function, **options):
+            return jax.jit(function, out_shardings=sharding, **options)
+
+        self._logits = jit(predict)
+        self._probabilities = jit(
+            lambda variables, images: jax.nn.softmax(
+                predict(variables, images).astype(jnp.float32), axis=-1
+            )
+        )
+        self._crop = jit(_crop, static_argnames="size")
+        self._zeros = jit(
+            lambda images: jnp.zeros((*images.shape[:3], num_classes), jnp.float32),
+        )
+        self._add = jit(_add, donate_argnums=0)
+        self._resize = jit(_resize, static_argnames="size")
+        self._mirror = jit(lambda images: images[:, :, ::-1])
+        self._shares = jit(shares)
+        self._sum = jit(jnp.add, donate_argnums=0)
+
+    def scores(self, variables: PyTree, images: jax.Array) -> jax.Array:
+        """Scores [B, H, W, K] whose largest is the label: logits, or sums of probabilities."""
+        if self.single_pass:
+            return self._logits(variables, images)
+        views = [(scale, flip) for scale in self._scales for flip in self._flips]
+        if views == [(1.0, False)]:
+            return self._one_view(variables, images)
+        height, width = images.shape[1:3]
+        total = None
+        for scale, flip in views:
+            size = (max(1, round(scale * height)), max(1, round(scale * width)))
+            view = images if size == (height, width) else self._resize(images, size=size)
+            seen = self._one_view(variables, self._mirror(view) if flip else view)
+            # Shares: pixels that several windows saw count no more than others.
+            seen = self._shares(self._mirror(seen) if flip else seen)
+            seen = seen if size == (height, width) else self._resize(seen, size=(height, width))
+            total = seen if total is None else self._sum(total, seen)
+        return total
+
+    def _one_view(self, variables: PyTree, images: jax.Array) -> jax.Array:
+        if self._window is None:
+            return self._probabilities(variables, images)
+        size, (height, width) = self._window, images.shape[1:3]
+        # Cropping and adding compile for each image size, in no time; the network does not.
+        sums = self._zeros(images)
+        for top in window_starts(height, size, self._stride):
+            for left in window_starts(width, size, self._stride):
+                corner = np.array([top, left], np.int32)
+                seen = self._probabilities(variables, self._crop(images, corner, size=size))
+                sums = self._add(sums, seen, corner)
+        return sums
+
+
+def window_starts(length: int, window: int, stride: int) -> list[int]:
+    """Starts of the windows along one axis of an image; the last one ends at the border."""
+    if length <= window:
+        return [0]
+    return [*range(0, length - window, stride), length - window]
+
+
+def shares(sums: jax.Array) -> jax.Array:
+    """Sums of probabilities [..., K] as probabilities."""
+    return sums / jnp.sum(sums, axis=-1, keepdims=True)
+
+
+def _crop(images: jax.Array, corner: jax.Array, *, size: int) -> jax.Array:
+    below, right = (max(size - length, 0) for length in images.shape[1:3])
+    # Black, as training pads: 0 before the normalisation.
+    padded = jnp.pad(images, ((0, 0), (0, below), (0, right), (0, 0)))
+    starts = (0, corner[0], corner[1], 0)
+    return jax.lax.dynamic_slice(padded, starts, (len(images), size, size, images.shape[-1]))
+
+
+def _add(sums: jax.Array, seen: jax.Array, corner: jax.Array) -> jax.Array:
+    seen = seen[:, : sums.shape[1], : sums.shape[2]]
+    starts = (0, corner[0], corner[1], 0)
+    before = jax.lax.dynamic_slice(sums, starts, seen.shape)
+    return jax.lax.dynamic_update_slice(sums, before + seen, starts)
+
+
+def _resize(images: jax.Array, *, size: tuple[int, int]) -> jax.Array:
+    # Smoothed where it shrinks, on the grid of pixel centres: as training resizes.
+    shape = (len(images), *size, images.shape[-1])
+    return jax.image.resize(images.astype(jnp.float32), shape, "linear", antialias=True)

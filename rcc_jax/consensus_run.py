@@ -1,0 +1,248 @@
+"""Explains a network: which classes it plays against each other, over a data set."""
+
+import csv
+import difflib
+import io
+import json
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+
+import ml_collections
+import numpy as np
+
+import input_pipeline
+from input_pipeline import photos as photo_files
+from input_pipeline.photometric import strong_view
+from rcc_jax import heat_map, inference, settings, visualization
+from rcc_jax.consensus import MAX_PLAYERS
+from rcc_jax.consensus_map import ConsensusMap
+from rcc_jax.errors import ConfigError
+from rcc_jax.inference import Segmenter
+from rcc_jax.workdir import write_atomically
+from rcc_jax.writers import Progress
+
+TOP_PAIRS = 10
+# Pairs that hardly any pixel plays are left out of the list in words; pairs.csv has them.
+LEAST_SHARE = 0.001
+# Smaller images are enlarged to at least so many pixels, which their titles need too.
+MAP_WIDTH = 180
+
+Batch = tuple[list[str], np.ndarray]
+
+
+def explain(
+    config: ml_collections.ConfigDict,
+    workdir_path: str,
+    *,
+    checkpoint: str = "latest",
+    images: str = "",
+    output: str = "",
+    pair: str = "",
+) -> tuple[ConsensusMap, int]:
+    """Averages the class consensus over images, writes tables and pictures, prints the top pairs.
+
+    The teacher sees the images as they are. The student sees their colours distorted as in the
+    strong views of training; where the run has no averaged teacher both have the same weights.
+
+    Args:
+      config: the configuration of the run; its `method.top_n` classes play, of whatever method.
+      workdir_path: folder of the run.
+      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+      images: a file, a folder or a glob; '' = the validation images of the run.
+      output: folder of the results; '' = consensus_STEP in the workdir.
+      pair: 'CLASS,CLASS' to draw maps of; '' = none.
+
+    Returns:
+      The sums, and the number of images that could not be read.
+
+    Raises:
+      ConfigError, DataError: for input that cannot work.
+    """
+    path = inference.find(config, workdir_path, checkpoint)
+    if not output and checkpoint not in ("latest", "best"):
+        raise ConfigError("--mode=consensus with the path of a checkpoint needs --output=DIR.")
+    segmenter = Segmenter(config, path)
+    found = ConsensusMap(
+        segmenter.class_names,
+        top_n=min(config.method.top_n, len(segmenter.class_names), MAX_PLAYERS),
+        pair=_parse_pair(pair, segmenter.class_names) if pair else None,
+        num_maps=config.eval.pictures,
+    )
+    failed = {}
+    if images:
+        count, batches = _photo_batches(config, images, failed)
+    else:
+        count, batches = _validation_batches(config)
+    _add_all(found, segmenter, batches, count)
+    if not found.num_images:
+        raise ConfigError(f"--input={images}: none of the images could be read.")
+    folder = pathlib.Path(output or pathlib.Path(workdir_path) / f"consensus_{path_step(path)}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder, found, segmenter)
+    except OSError as error:
+        raise ConfigError(f"--output={folder}: cannot write there ({error}).") from None
+    print(_in_words(found))
+    print(f"tables and pictures: {folder}")
+    return found, len(failed)
+
+
+def path_step(path: str) -> str:
+    """The step in the path of a checkpoint."""
+    return pathlib.Path(path).name
+
+
+def _parse_pair(text: str, names: Sequence[str]) -> tuple[int, int]:
+    chosen = [name.strip() for name in text.split(",")]
+    for name in chosen:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else "."
+            raise ConfigError(
+                f"--pair={text}: there is no class {name!r}{hint} Classes: {', '.join(names)}."
+            )
+    if len(set(chosen)) != 2:
+        raise ConfigError(
+            f"--pair={text}: name two different classes, such as {','.join(names[:2])}."
+        )
+    return names.index(chosen[0]), names.index(chosen[1])
+
+
+def _photo_batches(config, images: str, failed: dict) -> tuple[int, Iterator[Batch]]:
+    def report(path, error):
+        failed[path] = error
+        print(f"skipped: {error}", file=sys.stderr, flush=True)
+
+    threads = config.data.num_threads
+    _, paths = photo_files.find_photos(images, field="--input")
+    photos = photo_files.open_photos(paths, num_threads=threads, report=report)
+    batches = photo_files.photo_batches(
+        photos, batch_size=config.eval.batch_size, num_threads=threads, report=report
+    )
+    return len(photos), (([p.name for p in batch.photos], batch.images) for batch in batches)
+
+
+def _validation_batches(config) -> tuple[int, Iterator[Batch]]:
+    source = settings.open_partition(config).val
+
+    def batches():
+        for batch in input_pipeline.evaluation_batches(
+            source, batch_size=config.eval.batch_size, num_threads=config.data.num_threads
+        ):
+            yield [source.ids[index] for index in batch["index"] if index >= 0], batch["image"]
+
+    return len(source), batches()
+
+
+def _add_all(
+    found: ConsensusMap, segmenter: Segmenter, batches: Iterator[Batch], count: int
+) -> None:
+    evaluator, teacher, student = (
+        segmenter.evaluator,
+        segmenter.weights,
+        segmenter.student_weights(),
+    )
+    with Progress(count, 0, unit="image") as progress:
+        for names, images in batches:
+            distorted = images.copy()
+            for row in range(len(names)):
+                draws = np.random.default_rng([segmenter.config.seed, found.num_images + row])
+                distorted[row] = strong_view(images[row], draws)
+            found.add(
+                names,
+                images,
+                evaluator.log_probabilities(teacher, images),
+                evaluator.log_probabilities(student, distorted),
+            )
+            progress.update(found.num_images)
+
+
+def _in_words(found: ConsensusMap) -> str:
+    names, teacher, student = found.class_names, found.mean("teacher"), found.mean("student")
+    share = found.counts() / found.num_pixels
+    lines = [f"mean consensus of the teacher's top {found.top_n} over {found.num_images} images:"]
+    for u, v in found.top_pairs(TOP_PAIRS, least_share=LEAST_SHARE):
+        lines.append(
+            f"{names[u]}-{names[v]} {teacher[u, v]:.2f} "
+            f"(student {student[u, v]:.2f}; in {share[u, v]:.1%} of the pixels)"
+        )
+    return "\n".join(lines)
+
+
+def _write(folder: pathlib.Path, found: ConsensusMap, segmenter: Segmenter) -> None:
+    names, counts = found.class_names, found.counts()
+    teacher, student = found.mean("teacher"), found.mean("student")
+    tables = {"teacher": teacher, "student": student, "counts": counts}
+    for table, values in tables.items():
+        rows = [[name, *map(_cell, row)] for name, row in zip(names, values, strict=True)]
+        write_atomically(folder / f"{table}.csv", _csv([["", *names], *rows]))
+    ordered = found.top_pairs(len(names) ** 2)
+    rows = [
+        [names[u], names[v], counts[u, v], _cell(teacher[u, v]), _cell(student[u, v])]
+        for u, v in ordered
+    ]
+    header = ["class_a", "class_b", "pixels", "teacher", "student"]
+    write_atomically(folder / "pairs.csv", _csv([header, *rows]))
+    record = {
+        "checkpoint": str(segmenter.checkpoint),
+        "teacher": segmenter.network,
+        "student": "student, colours distorted as in training",
+        "top_n": found.top_n,
+        "images": found.num_images,
+        "pixels": found.num_pixels,
+        "eval": segmenter.config.eval.to_dict(),
+    }
+    write_atomically(folder / "consensus.json", json.dumps(record, indent=2) + "\n")
+    visualization.save_png(folder / "consensus.png", _heat_maps(names, teacher, student))
+    maps = found.maps()
+    if maps:
+        visualization.save_png(folder / "pair.png", _pair_sheet(found, segmenter.palette))
+
+
+def _cell(value: float | int) -> str:
+    if isinstance(value, np.integer):
+        return str(value)
+    return "" if np.isnan(value) else f"{value:.6f}"
+
+
+def _csv(rows: Sequence[Sequence]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _heat_maps(names, teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
+    both = np.stack([teacher, student])
+    low, high = np.nanmin(both), np.nanmax(both)
+    difference = student - teacher
+    reach = max(np.nanmax(np.abs(difference)), 0.01)
+    pictures = [
+        heat_map.heat_map(teacher, names, low=low, high=high),
+        heat_map.heat_map(student, names, low=low, high=high),
+        heat_map.heat_map(difference, names, low=-reach, high=reach, signed=True),
+    ]
+    titles = ["mean J of the teacher", "of the student, at the same pixels", "student - teacher"]
+    return visualization.sheet([pictures], titles)
+
+
+def _pair_sheet(found: ConsensusMap, palette: np.ndarray) -> np.ndarray:
+    maps = found.maps()
+    values = np.concatenate([np.stack([m.teacher, m.student]).ravel() for m in maps])
+    low, high = np.nanmin(values), np.nanmax(values)
+    rows = []
+    for entry in maps:
+        row = [entry.image, visualization.colorize(entry.labels, palette)]
+        grey = np.repeat(entry.image.mean(axis=-1, keepdims=True) // 4 + 160, 3, axis=-1)
+        for part in (entry.teacher, entry.student):
+            seen = np.isfinite(part)[..., None]
+            colors = heat_map.colors_of(part, low, high)
+            row.append(np.where(seen, colors, grey.astype(np.uint8)))
+        rows.append(row)
+    return visualization.sheet(
+        rows,
+        ["image", "labels", f"J, teacher ({low:.2f} dark)", f"student ({high:.2f} bright)"],
+        class_names=found.class_names,
+        palette=palette,
+        scale=-(-MAP_WIDTH // max(entry.image.shape[1] for entry in maps)),
+    )

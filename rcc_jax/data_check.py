@@ -1,0 +1,180 @@
+"""`--mode=check`: everything about the data of a run that can be known before it."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+
+import ml_collections
+import numpy as np
+from tqdm import tqdm
+
+from input_pipeline import findings, inspection, partitions, proposals
+from input_pipeline.errors import DataError
+from input_pipeline.findings import Inspection
+from input_pipeline.partitions import Partition
+from input_pipeline.proposals import Proposal
+from rcc_jax import contact_sheet, data_report, presets, visualization
+from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import write_atomically
+
+REPORT, SHEET = "check.json", "check.png"
+
+
+def check(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> bool:
+    """Reads all data, prints what was found and writes it into a folder.
+
+    Args:
+      config: the configuration.
+      folder: where `check.json` and the contact sheet `check.png` go; made where it is absent.
+
+    Returns:
+      Whether a training could work.
+
+    Raises:
+      ConfigError: a folder that cannot be written to.
+    """
+    folder = pathlib.Path(folder)
+    found = Inspection()
+    for message in (*presets.faults(config), *_out_of_range(config)):
+        found.errors[findings.SETTINGS].add("settings", message)
+    partition = _open(config, found)
+    if partition is not None:
+        total = sum(len(getattr(partition, part)) for part in findings.PARTS)
+        with tqdm(total=total, unit="image", disable=None, dynamic_ncols=True) as bar:
+            inspection.inspect_partition(
+                partition,
+                as_colors=bool(config.data.colormap),
+                num_threads=max(config.data.num_threads, os.cpu_count() or 1),
+                required=[part for part, text in _lists(config).items() if text is not None],
+                progress=bar.update,
+                found=found,
+            )
+    proposed = list(_propose(config, found))
+    names = partition.class_names[: partition.num_classes] if partition is not None else ()
+    print(data_report.as_text(found, names, proposed), flush=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        report = data_report.as_dict(found, names, proposed)
+        write_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
+        print(f"wrote {folder / REPORT}", flush=True)
+        if partition is not None and _draw(partition, found, config, folder / SHEET):
+            print(f"wrote {folder / SHEET}", flush=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--workdir={folder}: cannot write there ({error.strerror}); name a folder that you "
+            "may write to"
+        ) from None
+    return not found.errors
+
+
+def _out_of_range(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """Faults of the numbers that views are made with."""
+    for name, value, least in (
+        ("data.crop_size", config.data.crop_size, 1),
+        ("seed", config.seed, 0),
+    ):
+        if value < least:
+            yield f"config.{name} = {value!r} must be at least {least}."
+
+
+def _open(config: ml_collections.ConfigDict, found: Inspection) -> Partition | None:
+    """All parts that can be opened; the faults of the others are noted."""
+    fields = config.data
+    lists = _lists(config)
+    shared = {
+        name: fields[name]
+        for name in ("source", "root", "train", "num_classes", "label_map", "colormap")
+    }
+    shared |= {name: fields[name] for name in ("image_feature", "label_feature")}
+    shared["class_names"] = tuple(fields.class_names)
+    try:
+        return partitions.open_partition(**shared, **lists)
+    except DataError:
+        pass
+    partition, usable, messages = None, dict.fromkeys(lists), {}
+    # Each by itself, and the unlabelled images, which are the rest, without what is left out.
+    for part in lists:
+        try:
+            partition = partitions.open_partition(**shared, **{**usable, part: lists[part]})
+            usable[part] = lists[part]
+        except DataError as error:
+            messages.setdefault(str(error), part)
+    for message, part in messages.items():  # One for what is wrong with all of them.
+        found.errors[findings.LISTS].add(part, message)
+    return partition
+
+
+def _lists(config: ml_collections.ConfigDict) -> dict[str, str | None]:
+    """The setting of each part, None for unlabelled images that the method does not use."""
+    strong_views = presets.PRESETS.get(config.method.name, {}).get("strong_views", 2)
+    return {
+        "labeled": config.data.labeled,
+        "val": config.data.val,
+        "unlabeled": config.data.unlabeled if strong_views else None,
+    }
+
+
+def _propose(
+    config: ml_collections.ConfigDict, found: Inspection
+) -> Iterator[tuple[str, Proposal]]:
+    """The kind of fault (or 'hint') and settings that mend it."""
+    fields = config.data
+    alone = _for_method(config, Proposal({}, "that many classes need it"))
+    if alone.fields and not list(_out_of_range(config)):
+        yield findings.SETTINGS, alone
+    pixels = sum(part.pixels for part in found.parts.values()) if found.parts else np.zeros(256)
+    kind = findings.NO_USE if findings.NO_USE in found.errors else findings.VALUES
+    if kind in found.errors and not fields.colormap:
+        # A table that is not there yet must read the other masks too.
+        counts = found.values if fields.label_map else found.values + pixels
+        for proposal in proposals.for_values(counts, fields.num_classes, fields.label_map):
+            yield kind, _for_method(config, proposal)
+    num_ids = sum(part.num_masks for part in found.parts.values())
+    if found.colors and not fields.colormap and num_ids:
+        meaning = f"{num_ids} other masks hold ids: export these with ids too"
+        yield findings.COLORED, Proposal({}, meaning)
+    elif found.colors:
+        voc = visualization.palette(255)[:255].astype(int) @ (1 << 16, 1 << 8, 1)
+        for proposal in proposals.for_colors(
+            found.colors, fields.num_classes, voc.tolist(), fields.colormap
+        ):
+            kind = findings.VALUES if fields.colormap else findings.COLORED
+            yield kind, _for_method(config, proposal)
+    if not found.errors and not fields.class_names and fields.source != "scenes":
+        proposal = proposals.num_classes(pixels, fields.num_classes)
+        if proposal is not None:
+            yield "hint", _for_method(config, proposal)
+    sizes = sum((part.sizes for part in found.parts.values()), start=type(found.colors)())
+    proposal = proposals.crop_size(sizes, fields.crop_size)
+    if proposal is not None:
+        yield "hint", proposal
+
+
+def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Proposal:
+    """Adds what a consensus of so many classes needs: fewer players, or a method without it."""
+    consensus = presets.PRESETS.get(config.method.name, {}).get("consensus")
+    num_classes = proposal.fields.get("data.num_classes", config.data.num_classes)
+    if not consensus or num_classes >= config.method.top_n:
+        return proposal
+    if num_classes >= 3:
+        fields = {**proposal.fields, "method.top_n": num_classes}
+        return dataclasses.replace(proposal, fields=fields)
+    return dataclasses.replace(proposal, fields={**proposal.fields, "method.name": "unimatch"})
+
+
+def _draw(partition: Partition, found: Inspection, config, path: pathlib.Path) -> bool:
+    if list(_out_of_range(config)):
+        return False
+    preset = presets.PRESETS.get(config.method.name, {})
+    picture = contact_sheet.draw(
+        partition,
+        {part: found.parts[part].usable for part in findings.PARTS},
+        crop_size=config.data.crop_size,
+        strong_views=preset.get("strong_views", 2),
+        seed=config.seed,
+    )
+    if picture is not None:
+        visualization.save_png(path, picture)
+    return picture is not None

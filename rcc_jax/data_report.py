@@ -1,0 +1,148 @@
+"""What an inspection of the data found, as text and as plain values for JSON."""
+
+import shlex
+from collections.abc import Sequence
+
+from input_pipeline.findings import LISTS, MISSING, SETTINGS, Group, Inspection, Part
+from input_pipeline.labels import IGNORE
+from input_pipeline.proposals import Proposal
+
+ADVICE = {
+    MISSING: "Paths in a list are relative to data.root: correct data.root or the list (a blank "
+    "in a path needs columns separated by a tab)."
+}
+UNCOUNTED = (SETTINGS, LISTS)
+MAX_SIZES, MAX_SHOWN = 4, 3
+
+Proposals = Sequence[tuple[str, Proposal]]
+
+
+def as_text(found: Inspection, class_names: Sequence[str], proposed: Proposals) -> str:
+    """The report for people.
+
+    Args:
+      found: what was found.
+      class_names: K names; none where no part could be opened.
+      proposed: kinds of faults and settings that mend them.
+    """
+    lines = [_part_line(part, report) for part, report in found.parts.items()]
+    if any(part.num_masks for part in found.parts.values()):
+        lines += ["", *_class_lines(found, class_names)]
+    for severity, groups in (("warning", found.warnings), ("error", found.errors)):
+        for kind, group in groups.items():
+            lines += ["", *_group_lines(severity, kind, group)]
+    if proposed:
+        lines.append("")
+    for kind, proposal in proposed:
+        lines += _proposal_lines(kind, proposal)
+    lines.append("")
+    if not found.errors:
+        lines.append("A training can work with these data.")
+    return "\n".join(lines)
+
+
+def flags(proposal: Proposal) -> str:
+    """The command-line flags of a proposal, quoted for a shell."""
+    return " ".join(
+        f"--config.{field}={shlex.quote(str(value))}" for field, value in proposal.fields.items()
+    )
+
+
+def as_dict(found: Inspection, class_names: Sequence[str], proposed: Proposals) -> dict:
+    """The report for programs; arguments as for `as_text`."""
+    return {
+        "ok": not found.errors,
+        "parts": {part: _part_dict(report) for part, report in found.parts.items()},
+        "classes": [
+            {
+                "id": number,
+                "name": name,
+                **{
+                    f"{part}_{what}": int(getattr(found.parts[part], what)[number])
+                    for part in ("labeled", "val")
+                    for what in ("pixels", "images")
+                },
+            }
+            for number, name in enumerate(class_names)
+        ],
+        "errors": _groups_dict(found.errors),
+        "warnings": _groups_dict(found.warnings),
+        "proposals": [
+            {"for": kind, "set": dict(proposal.fields), "meaning": proposal.meaning}
+            for kind, proposal in proposed
+        ],
+    }
+
+
+def _part_line(part: str, report: Part) -> str:
+    sizes = [f"{width}x{height} ({n})" for (width, height), n in report.sizes.most_common()]
+    shown = ", ".join(sizes[:MAX_SIZES])
+    if len(sizes) > MAX_SIZES:
+        shown = f"{shown}, {len(sizes) - MAX_SIZES} more sizes, {_range(report)}"
+    count = len(report.usable)
+    bad = count - int(report.usable.sum())
+    faulty = f", {bad} of them cannot be used" if bad else ""
+    return f"{part:10} {count:7} images{faulty}{': ' if shown else ''}{shown}"
+
+
+def _range(report: Part) -> str:
+    widths, heights = zip(*report.sizes, strict=True)
+    return f"from {min(widths)} to {max(widths)} wide and {min(heights)} to {max(heights)} high"
+
+
+def _class_lines(found: Inspection, class_names: Sequence[str]) -> list[str]:
+    """Share of the pixels that are not ignored, and masks with the class."""
+    width = max(len("ignored"), *(len(name) for name in class_names)) + 4
+    heads = "".join(f"{part + ' pixels':>16}{'masks':>8}" for part in ("labeled", "val"))
+    lines = [f"{'class':{width}}{heads}"]
+    rows = [
+        (number, f"{number:3}" if name == str(number) else f"{number:3} {name}")
+        for number, name in enumerate(class_names)
+    ]
+    for number, name in [*rows, (IGNORE, f"{IGNORE} ignored")]:
+        line = f"{name:{width}}"
+        for part in ("labeled", "val"):
+            report = found.parts[part]
+            # The share of what is ignored is one of all pixels.
+            total = report.pixels.sum() - (report.pixels[IGNORE] if number != IGNORE else 0)
+            share = 100 * report.pixels[number] / max(total, 1)
+            line += f"{share:14.2f} %{report.images[number]:8}"
+        lines.append(line)
+    return lines
+
+
+def _group_lines(severity: str, kind: str, group: Group) -> list[str]:
+    counts = ", ".join(f"{part} {n}" for part, n in group.counts.items())
+    total = sum(group.counts.values())
+    lines = [
+        f"{severity}: {kind}" if kind in UNCOUNTED else f"{severity}: {kind}: {total} ({counts})"
+    ]
+    shown = group.examples[:MAX_SHOWN]
+    lines += [f"  {message}" for message, _ in shown]
+    rest = total - sum(count for _, count in shown)
+    if rest:
+        lines.append(f"  and {rest} more")
+    return lines + ([f"  {ADVICE[kind]}"] if kind in ADVICE else [])
+
+
+def _proposal_lines(kind: str, proposal: Proposal) -> list[str]:
+    start = "hint" if kind == "hint" else f"proposal for {kind}"
+    lines = [f"{start}: {proposal.meaning}"]
+    return lines + ([f"  {flags(proposal)}"] if proposal.fields else [])
+
+
+def _part_dict(report: Part) -> dict:
+    return {
+        "name": report.name,
+        "images": len(report.usable),
+        "usable": int(report.usable.sum()),
+        "sizes": {f"{width}x{height}": n for (width, height), n in report.sizes.most_common()},
+        "ignored_pixels": int(report.pixels[IGNORE]),
+    }
+
+
+def _groups_dict(groups: dict[str, Group]) -> dict:
+    return {
+        kind: {"counts": dict(group.counts), "messages": [text for text, _ in group.examples]}
+        for kind, group in groups.items()
+    }

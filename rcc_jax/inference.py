@@ -1,0 +1,148 @@
+"""The network of a run as a function from an image to its labels; needs no data set."""
+
+import os
+import pathlib
+
+import jax
+import ml_collections
+import numpy as np
+
+from input_pipeline import orientation
+from input_pipeline.partitions import names_of_classes
+from input_pipeline.photos import Photo
+from rcc_jax import distributed, settings, start_weights, visualization
+from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.errors import ConfigError
+from rcc_jax.run import abstract_weights, build_evaluator, build_network
+from rcc_jax.train_state import Weights
+from rcc_jax.workdir import Workdir
+
+
+class Segmenter:
+    """Labels images with a trained network.
+
+    Attributes:
+      class_names: K names in id order.
+      palette: colour of each class, uint8 [256, 3].
+      checkpoint: folder of the step that the weights are of, as an absolute path.
+      network: 'averaged teacher' where the run had one, else 'student'.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, checkpoint: str | os.PathLike):
+        """Reads the weights; compiles nothing yet.
+
+        Args:
+          config: the configuration of the run.
+          checkpoint: path of a checkpoint, or of a run's folder for its latest one.
+
+        Raises:
+          ConfigError: if there is no such checkpoint, or it is of another network.
+        """
+        settings.check(config)
+        if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
+            raise ConfigError(
+                "config.model.dtype = 'float64': call jax.config.update('jax_enable_x64', True) "
+                "before the first use of JAX."
+            )
+        self.config = config
+        self.mesh = distributed.make_mesh()
+        fields = config.data
+        self.class_names = names_of_classes(
+            fields.source, fields.num_classes, tuple(fields.class_names)
+        )
+        self.palette = visualization.palette(fields.num_classes)
+        self.evaluator = build_evaluator(config, build_network(config), self.mesh)
+        self.weights, summary = self._read(checkpoint)
+        self.network, _, path = summary.partition(" of ")
+        self.checkpoint = pathlib.Path(path)
+
+    def _read(self, checkpoint, *, student: bool = False) -> tuple[Weights, str]:
+        abstract = abstract_weights(self.config, self.mesh)
+        return start_weights.read(checkpoint, abstract, student=student, field="--checkpoint")
+
+    @classmethod
+    def from_workdir(
+        cls, workdir: str | os.PathLike, *, checkpoint: str = "latest", **evaluation
+    ) -> "Segmenter":
+        """The network of a run.
+
+        Args:
+          workdir: folder of the run.
+          checkpoint: 'latest', 'best' or a path.
+          **evaluation: changes to `config.eval`, such as `mode='sliding'` or `flip=True`.
+
+        Raises:
+          ConfigError: if the folder holds no run, or has no such checkpoint.
+
+        >>> labels = Segmenter.from_workdir("runs/demo")("photo.jpg")  # doctest: +SKIP
+        """
+        # The configurations know this package; it asks them here for what a run has recorded.
+        from configs import recorded
+
+        config = recorded.get_config(workdir)
+        for name, value in evaluation.items():
+            if name not in config.eval:
+                raise ConfigError(f"{name}={value!r}: config.eval has no such field.")
+            config.eval[name] = value
+        return cls(config, find(config, workdir, checkpoint))
+
+    def __call__(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
+        """Labels an image.
+
+        Args:
+          image: uint8 [H, W, 3], RGB; or a file, which is turned as EXIF says for the network.
+
+        Returns:
+          uint8 [H, W], ids of `class_names`; of a file as its pixels are stored.
+
+        Raises:
+          DataError: for a file that cannot be read.
+        """
+        return self._describe(image)["labels"]
+
+    def probabilities(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
+        """Probabilities of the classes, float32 [H, W, K]; the image as for a call."""
+        return self._describe(image, probabilities=True)["probabilities"]
+
+    def describe(self, images: np.ndarray, *, probabilities: bool = False) -> dict[str, np.ndarray]:
+        """`Evaluator.describe` with the weights of this network; uint8 [B, H, W, 3]."""
+        return self.evaluator.describe(self.weights, images, probabilities=probabilities)
+
+    def student_weights(self) -> Weights:
+        """The weights of the student, where `weights` are of the averaged teacher."""
+        return self._read(self.checkpoint, student=True)[0]
+
+    def _describe(self, image, **options) -> dict[str, np.ndarray]:
+        turn = 1
+        if isinstance(image, str | os.PathLike):
+            photo = Photo.open(os.fspath(image))
+            image, turn = photo.read(), photo.orientation
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"image is {image.dtype}{list(image.shape)}; give RGB as uint8 [H, W, 3], or a file"
+            )
+        found = self.describe(image[None], **options)
+        return {name: orientation.as_stored(value[0], turn) for name, value in found.items()}
+
+
+def find(config: ml_collections.ConfigDict, workdir: str | os.PathLike, checkpoint: str) -> str:
+    """The checkpoint that a user names.
+
+    Args:
+      config: a configuration; that of the workdir, but for what a run may change.
+      workdir: folder of the run.
+      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+
+    Returns:
+      Its path.
+
+    Raises:
+      ConfigError: if the run has none, or another configuration.
+    """
+    if checkpoint not in ("latest", "best"):
+        return checkpoint
+    folder = Workdir.open(workdir, config.to_dict(), read_only=True).checkpoints_path
+    if not folder.is_dir():
+        raise ConfigError(f"--workdir={workdir} has no {checkpoint} checkpoint; train first.")
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        return str(folder / str(checkpoints.named_step(checkpoint)))

@@ -1,0 +1,95 @@
+"""The files of one prediction: labels, overlay, confidence and probabilities of an image."""
+
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from input_pipeline.orientation import EXIF_ORIENTATION
+from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import write_atomically
+
+# Folder and suffix by kind.
+SUFFIXES = {"labels": ".png", "overlays": ".jpg", "confidence": ".png", "probabilities": ".npz"}
+
+
+def parse_kinds(text: str) -> tuple[str, ...]:
+    """The kinds of `--save=KIND,KIND`, in the order of `SUFFIXES`.
+
+    Raises:
+        ConfigError: for an unknown kind, or none.
+    """
+    wanted = {kind.strip() for kind in text.split(",") if kind.strip()}
+    if not wanted or wanted - SUFFIXES.keys():
+        raise ConfigError(f"--save={text}: name one or more of {', '.join(SUFFIXES)}.")
+    return tuple(kind for kind in SUFFIXES if kind in wanted)
+
+
+def path_of(folder: pathlib.Path, kind: str, name: str) -> pathlib.Path:
+    """The file of a kind for the image of a name."""
+    return folder / kind / (name + SUFFIXES[kind])
+
+
+def write(
+    path: pathlib.Path,
+    kind: str,
+    *,
+    image: np.ndarray,
+    prediction: dict[str, np.ndarray],
+    palette: np.ndarray,
+    class_names: tuple[str, ...],
+    orientation: int,
+) -> None:
+    """Writes one file, whole or not at all.
+
+    Args:
+        path: the file; its folder is made.
+        kind: one of `SUFFIXES`.
+        image: uint8 [H, W, 3] as stored.
+        prediction: 'labels' [H, W], 'confidence' [H, W] and perhaps 'probabilities' [H, W, K],
+            as `Evaluator.describe` gives them, for the image as stored.
+        palette: uint8 [256, 3].
+        class_names: K names.
+        orientation: EXIF's of the image. Pictures carry it on, so that whatever program turns the
+            image turns them too.
+    """
+    file = io.BytesIO()
+    exif = Image.Exif()
+    if orientation != 1:
+        exif[EXIF_ORIENTATION] = orientation
+    if kind == "labels":
+        picture = Image.fromarray(prediction["labels"])
+        picture.putpalette(palette.tobytes())
+        picture.save(file, "PNG", exif=exif)
+    elif kind == "overlays":
+        picture = Image.fromarray(overlay(image, prediction["labels"], palette))
+        picture.save(file, "JPEG", quality=92, exif=exif)
+    elif kind == "confidence":
+        level = np.rint(255 * prediction["confidence"]).astype(np.uint8)
+        Image.fromarray(level).save(file, "PNG", exif=exif)
+    else:
+        # Half precision: steps of 0.0005 near 1, in half the space.
+        half = prediction["probabilities"].astype(np.float16)
+        np.savez_compressed(file, probabilities=half, class_names=np.array(class_names))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, file.getvalue())
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """The image under the colours of the labels, which are full where two labels meet.
+
+    Args:
+        image: uint8 [H, W, 3].
+        labels: uint8 [H, W].
+        palette: uint8 [256, 3].
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    colors = palette[labels]
+    edges = np.zeros(labels.shape, bool)
+    edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edges[1:] |= labels[1:] != labels[:-1]
+    mixed = ((image.astype(np.uint16) + colors) // 2).astype(np.uint8)
+    return np.where(edges[..., None], colors, mixed)

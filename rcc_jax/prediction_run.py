@@ -1,0 +1,251 @@
+"""Predictions for a folder of images: the mode that reads, labels and writes them."""
+
+import concurrent.futures
+import dataclasses
+import json
+import pathlib
+import sys
+import time
+
+import jax
+import ml_collections
+import numpy as np
+
+from input_pipeline import photos as photo_files
+from input_pipeline.errors import DataError
+from input_pipeline.orientation import as_stored
+from input_pipeline.photos import Photo, PhotoBatch
+from rcc_jax import inference, prediction_files, visualization
+from rcc_jax.errors import ConfigError
+from rcc_jax.inference import Segmenter
+from rcc_jax.interruption import Interrupted, Interruption
+from rcc_jax.workdir import write_atomically
+from rcc_jax.writers import Progress
+
+RECORD = "predict.json"
+# From so many sizes on it is worth a word that each is compiled for.
+_MANY_SIZES = 4
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of the images.
+
+    Attributes:
+      written: images that were predicted now.
+      kept: images whose files were there.
+      failed: fault by path.
+    """
+
+    written: int
+    kept: int
+    failed: dict[str, DataError]
+
+
+def predict(
+    config: ml_collections.ConfigDict,
+    workdir_path: str,
+    *,
+    images: str,
+    output: str,
+    checkpoint: str = "latest",
+    save: str = "labels,overlays",
+    overwrite: bool = False,
+) -> Outcome:
+    """Labels images and writes what is asked for into a folder; goes on where it was stopped.
+
+    Args:
+      config: the configuration of the run; `eval.*` says how images are evaluated.
+      workdir_path: folder of the run.
+      images: a file, a folder (with its subfolders) or a glob.
+      output: folder of the results, new or of the same predictions.
+      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+      save: kinds of files, comma-separated; see `prediction_files`.
+      overwrite: write anew what is there.
+
+    Returns:
+      The outcome; images that cannot be read are reported and passed over.
+
+    Raises:
+      ConfigError, DataError: for input that cannot work.
+      Interrupted: after SIGTERM or SIGINT; whole images are done.
+    """
+    kinds, folder = prediction_files.parse_kinds(save), pathlib.Path(output).absolute()
+    start, found = photo_files.find_photos(images, field="--input", leave_out=str(folder))
+    segmenter = Segmenter(config, inference.find(config, workdir_path, checkpoint))
+    _open_folder(folder, _options(segmenter, start))
+    todo = {
+        name: path
+        for name, path in found.items()
+        if overwrite
+        or not all(prediction_files.path_of(folder, kind, name).exists() for kind in kinds)
+    }
+    with (
+        Interruption() as interruption,
+        Progress(len(found), len(found) - len(todo), unit="image") as progress,
+    ):
+        return _Prediction(segmenter, folder, kinds, progress, interruption).run(found, todo)
+
+
+def _options(segmenter: Segmenter, start: str) -> dict:
+    fields = segmenter.config.eval
+    windows = {"window": fields.window, "stride": fields.stride}
+    return {
+        "checkpoint": str(segmenter.checkpoint),
+        "network": segmenter.network,
+        "input": start,
+        "mode": fields.mode,
+        **(windows if fields.mode == "sliding" else {}),
+        "flip": fields.flip,
+        "scales": list(fields.scales),
+        "classes": {
+            name: f"#{bytes(color).hex()}"
+            for name, color in zip(segmenter.class_names, segmenter.palette, strict=False)
+        },
+    }
+
+
+def _open_folder(folder: pathlib.Path, options: dict) -> None:
+    """Records how the predictions are made; refuses a folder of anything else."""
+    record = folder / RECORD
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if record.exists():
+            before = json.loads(record.read_text())
+            changes = [
+                f"  {name}: {json.dumps(before.get(name))} -> {json.dumps(options.get(name))}"
+                for name in dict.fromkeys([*before, *options])
+                if before.get(name) != options.get(name)
+            ]
+            if changes:
+                raise ConfigError(
+                    f"--output={folder} holds predictions that were made otherwise:\n"
+                    + "\n".join(changes)
+                    + "\nUse another --output, or set these back (--checkpoint takes a path)."
+                )
+        elif any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise ConfigError(
+                f"--output={folder}: there are other files in it; name a new or an empty folder."
+            )
+        else:
+            write_atomically(record, json.dumps(options, indent=2) + "\n")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"--output={folder}: cannot be used ({error}); name a folder that you may write to."
+        ) from None
+
+
+class _Prediction:
+    """What the steps of one call share."""
+
+    def __init__(self, segmenter, folder, kinds, progress, interruption):
+        self.segmenter: Segmenter = segmenter
+        self.folder: pathlib.Path = folder
+        self.kinds: tuple[str, ...] = kinds
+        self.progress: Progress = progress
+        self.interruption: Interruption = interruption
+        self.failed: dict[str, DataError] = {}
+        self.last_line = time.monotonic()
+
+    def run(self, found: dict[str, str], todo: dict[str, str]) -> Outcome:
+        config, kept = self.segmenter.config, len(found) - len(todo)
+        threads = config.data.num_threads
+        photos = photo_files.open_photos(todo, num_threads=threads, report=self._report)
+        self._announce(len(found), kept, photos)
+        self._write_legend()
+        batches = photo_files.photo_batches(
+            photos, batch_size=config.eval.batch_size, num_threads=threads, report=self._report
+        )
+        written, writing = 0, []
+        with concurrent.futures.ThreadPoolExecutor(threads, "write") as executor:
+            for batch in batches:
+                predictions = self._describe(batch)
+                # Files of the last batch are written while the network is at the next one.
+                self._wait(writing)
+                writing = [
+                    executor.submit(self._write, photo, image, prediction)
+                    for photo, image, prediction in zip(
+                        batch.photos, batch.images, predictions, strict=False
+                    )
+                ]
+                written += len(batch.photos)
+                self._show(kept + written + len(self.failed), len(found))
+                if self.interruption.requested():
+                    break
+            self._wait(writing)
+        if self.interruption.requested():
+            raise Interrupted(
+                self.interruption.signum,
+                f"stopped after {kept + written} of {len(found)} images; the same command goes "
+                "on with the others.",
+            )
+        return Outcome(written, kept, self.failed)
+
+    def _report(self, path: str, error: DataError) -> None:
+        self.failed[path] = error
+        print(f"skipped: {error}", file=sys.stderr, flush=True)
+
+    def _announce(self, count: int, kept: int, photos: list[Photo]) -> None:
+        sizes = len({photo.size for photo in photos})
+        self.progress.message(
+            f"{count} images, {kept} done before; {self.segmenter.network} of "
+            f"{self.segmenter.checkpoint}"
+        )
+        if self.segmenter.config.eval.mode == "whole" and sizes >= _MANY_SIZES:
+            self.progress.message(
+                f"the network is compiled for each of {sizes} image sizes; "
+                "--config.eval.mode=sliding compiles it once"
+            )
+
+    def _write_legend(self) -> None:
+        blank = np.full((1, 480, 3), 255, np.uint8)
+        names = self.segmenter.class_names
+        picture = visualization.sheet([[blank]], ["classes"], class_names=names)
+        visualization.save_png(self.folder / "legend.png", picture)
+
+    def _describe(self, batch: PhotoBatch) -> list[dict[str, np.ndarray]]:
+        try:
+            found = self.segmenter.describe(
+                batch.images, probabilities="probabilities" in self.kinds
+            )
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            rows, height, width, _ = batch.images.shape
+            raise ConfigError(
+                f"{rows} images of {width}x{height} do not fit into the memory of the device; "
+                "use --config.eval.batch_size=1 or --config.eval.mode=sliding with a smaller "
+                "--config.eval.window. What is done stays done."
+            ) from None
+        return [{k: v[row] for k, v in found.items()} for row in range(len(batch.photos))]
+
+    def _write(self, photo: Photo, image: np.ndarray, prediction: dict[str, np.ndarray]) -> None:
+        turn = photo.orientation
+        prediction = {name: as_stored(value, turn) for name, value in prediction.items()}
+        for kind in self.kinds:
+            prediction_files.write(
+                prediction_files.path_of(self.folder, kind, photo.name),
+                kind,
+                image=as_stored(image, turn),
+                prediction=prediction,
+                palette=self.segmenter.palette,
+                class_names=self.segmenter.class_names,
+                orientation=turn,
+            )
+
+    def _wait(self, writing: list[concurrent.futures.Future]) -> None:
+        try:
+            for future in writing:
+                future.result()
+        except OSError as error:
+            raise ConfigError(
+                f"--output={self.folder}: cannot write there ({error}); what is done stays done."
+            ) from None
+
+    def _show(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        due = done == total or now - self.last_line > _SECONDS_BETWEEN_LINES
+        self.progress.update(done, {} if due else None)
+        if due:
+            self.last_line = now

@@ -1,0 +1,233 @@
+"""`--mode=check`: proposals that work, a report, a picture of what is trained on; no JAX."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import folder
+from input_pipeline.views import LabeledViews, UnlabeledViews
+from rcc_jax import contact_sheet, data_check, settings
+from rcc_jax.errors import ConfigError
+from tests.commands import REPOSITORY
+
+SIDE = contact_sheet.SIDE
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Root of twelve images 60x50 and lists; masks are for the test to write with `masks`."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        save(tmp_path / f"{number}.png", rng.integers(0, 256, (50, 60, 3)))
+    pairs = [f"{number}.png m{number}.png\n" for number in range(8)]
+    (tmp_path / "labeled.txt").write_text("".join(pairs[:4]))
+    (tmp_path / "val.txt").write_text("".join(pairs[4:]))
+    (tmp_path / "unlabeled.txt").write_text("".join(f"{number}.png\n" for number in range(8, 12)))
+    return tmp_path
+
+
+def save(path, pixels):
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+def masks(root, *values):
+    """Masks of stripes, each of one value or colour."""
+    for number in range(8):
+        stripes = np.asarray(values)[np.arange(50) * len(values) // 50]
+        save(root / f"m{number}.png", np.repeat(stripes[:, None], 60, axis=1))
+
+
+def config_of(root, **fields):
+    config = folder.get_config()
+    for name, value in {
+        "data.root": str(root), "data.labeled": "labeled.txt", "data.unlabeled": "unlabeled.txt",
+        "data.val": "val.txt", "data.num_classes": 4, "data.crop_size": 32, **fields,
+    }.items():  # fmt: skip
+        config.update_from_flattened_dict({name: value})
+    return config
+
+
+def proposed(report, kind=None):
+    sets = [item["set"] for item in report["proposals"] if kind in (None, item["for"])]
+    return [fields for fields in sets if fields]
+
+
+def check(config, root, *, ok):
+    assert data_check.check(config, root / "out") is ok
+    report = json.loads((root / "out/check.json").read_text())
+    assert report["ok"] is ok
+    return report
+
+
+@pytest.mark.parametrize(
+    ("values", "num_classes", "pixels"),
+    [
+        # Two classes: the method that takes them is part of the proposal.
+        ([0, 255], 2, [12000, 12000]),
+        ([0, 255], 21, [12000, 12000]),
+        ([[0, 0, 0], [255, 255, 255]], 2, [12000, 12000]),
+        # Three, where the consensus has four players by default.
+        ([[0, 0, 0], [255, 0, 0], [0, 0, 255]], 3, [8160, 7680, 8160]),
+        # An id for pixels without a class.
+        ([0, 1, 2, 3, 4, 11], 5, [4320, 3840, 3840, 4320, 3840]),
+        ([10, 20, 30, 40], 4, [6240, 5760, 6240, 5760]),
+    ],
+)
+def test_what_is_proposed_works(data, capsys, values, num_classes, pixels):
+    masks(data, *values)
+    config = config_of(data, **{"data.num_classes": num_classes})
+    report = check(config, data, ok=False)
+    printed = capsys.readouterr().out
+    fields = next(f for f in proposed(report) if any("map" in name for name in f))
+    flags = [f"--config.{name}={shlex.quote(str(value))}" for name, value in fields.items()]
+    assert " ".join(flags) in printed
+    config.update_from_flattened_dict(fields)
+    report = check(config, data, ok=True)
+    assert "A training can work with these data." in capsys.readouterr().out
+    assert [row["labeled_pixels"] + row["val_pixels"] for row in report["classes"]] == pixels
+    # Training agrees.
+    settings.check(config)
+    settings.open_partition(config)
+
+
+def test_hints_for_ones_own_folder(data):
+    masks(data, 0, 1, 2, 3)
+    config = config_of(data, **{"data.num_classes": 21, "data.crop_size": 513})
+    hints = proposed(check(config, data, ok=True), "hint")
+    assert hints == [{"data.num_classes": 4}, {"data.crop_size": 33}]
+    config.update_from_flattened_dict(hints[0] | hints[1])
+    assert not check(config, data, ok=True)["proposals"]
+
+
+def test_parts_are_read_though_lists_are_wrong(data, capsys):
+    masks(data, 0, 1, 2, 3)
+    (data / "labeled.txt").write_text("a b c\n0.png m0.png\n\n1.png\n")
+    (data / "unlabeled.txt").unlink()
+    (data / "4.png").write_bytes(b"")
+    report = check(config_of(data, **{"seed": -1}), data, ok=False)
+    assert report["parts"]["val"]["usable"] == 3
+    assert {kind: sum(group["counts"].values()) for kind, group in report["errors"].items()} == {
+        "settings that do not go together": 1,
+        "lists that cannot be used": 2,
+        "unreadable images": 1,
+    }
+    printed = capsys.readouterr().out
+    assert "labeled.txt:1: expected one `image label` pair, found 3 columns" in printed
+    assert "In all 2 lines are wrong, also 4." in printed
+    assert "data.unlabeled = 'unlabeled.txt': no such list file" in printed
+    report = check(config_of(data / "nowhere"), data, ok=False)
+    assert not report["parts"]
+    assert len(report["errors"]["lists that cannot be used"]["messages"]) == 1
+
+
+def test_few_examples_are_printed_and_all_are_counted_and_recorded(data, capsys):
+    masks(data, 0, 1, 2, 9)
+    report = check(config_of(data), data, ok=False)
+    (group,) = report["errors"].values()
+    assert group["counts"] == {"labeled": 4, "val": 4}
+    assert len(group["messages"]) == 8
+    printed = capsys.readouterr().out
+    assert printed.count("id 9 with data.num_classes = 4") == 3
+    assert "error: masks with values that the settings do not know: 8 (labeled 4, val 4)" in printed
+    assert "  and 5 more" in printed
+
+
+def test_sheet_shows_the_views_of_training(data):
+    masks(data, 0, 1, 2, 3)
+    config = config_of(data, **{"data.crop_size": SIDE, "seed": 3})
+    check(config, data, ok=True)
+    picture = (data / "out/check.png").read_bytes()
+    with Image.open(data / "out/check.png") as image:
+        sheet = np.asarray(image)
+    partition = settings.open_partition(config)
+    labeled = LabeledViews(SIDE)(partition.labeled[0], np.random.default_rng([3, 0, 0]))
+    unlabeled = [
+        UnlabeledViews(SIDE, 2, boxes=True)(
+            partition.unlabeled[row], np.random.default_rng([3, 1, row])
+        )
+        for row in range(4)
+    ]
+    for view in (labeled["image"], *(unlabeled[0][name] for name in ("weak", "strong1"))):
+        assert holds(sheet, view)
+    # CutMix: the partner within the box, which has an outline.
+    mixed = 0
+    for own, partner in (unlabeled[:2], unlabeled[2:]):
+        for number, (top, left, bottom, right) in enumerate(own["boxes"].tolist(), start=1):
+            if bottom > top:
+                inside = slice(top + 1, bottom - 1), slice(left + 1, right - 1)
+                assert holds(sheet, partner[f"strong{number}"][inside])
+                mixed += 1
+    assert mixed
+    check(config, data, ok=True)
+    assert (data / "out/check.png").read_bytes() == picture
+    names = sorted(path.name for path in (data / "out").iterdir())
+    assert names == ["check.json", "check.png"]
+    # Without labels that can be read there are still views, and for supervised training the rest.
+    (data / "m0.png").unlink()
+    config.update_from_flattened_dict({"method.name": "supervised"})
+    check(config, data, ok=False)
+    with Image.open(data / "out/check.png") as image:
+        assert image.size[0] < sheet.shape[1] / 2
+
+
+def holds(sheet, picture) -> bool:
+    """Whether a picture, which has its upper left pixel seldom, is in a sheet."""
+    height, width = picture.shape[:2]
+    rows, columns = np.nonzero((sheet == picture[0, 0]).all(-1))
+    return any(
+        np.array_equal(sheet[row : row + height, column : column + width], picture)
+        for row, column in zip(rows, columns, strict=True)
+    )
+
+
+def test_folder_that_cannot_be_written(data):
+    masks(data, 0, 1, 2, 3)
+    (data / "out").write_text("")
+    with pytest.raises(ConfigError, match=r"--workdir=.*out: cannot write there"):
+        data_check.check(config_of(data), data / "out")
+
+
+def test_command_without_jax(data, tmp_path):
+    masks(data, 0, 255)
+    code = (
+        "import runpy, sys\n"
+        "sys.modules['jax'] = None  # Importing it fails.\n"
+        "sys.argv[0] = 'main.py'\n"
+        f"runpy.run_path({str(REPOSITORY / 'main.py')!r}, run_name='__main__')\n"
+    )
+    flags = [
+        "--mode=check", f"--config={REPOSITORY / 'configs/folder.py'}:method=unimatch",
+        f"--config.data.root={data}", "--config.data.labeled=labeled.txt",
+        "--config.data.unlabeled=unlabeled.txt", "--config.data.val=val.txt",
+        "--config.data.num_classes=2", "--config.data.crop_size=32",
+    ]  # fmt: skip
+    python = [sys.executable, "-c", code]
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin"}
+    arguments = {"cwd": data, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run([*python, *flags], **arguments)
+    assert done.returncode == 2, done.stderr
+    assert "--config.data.label_map=0:0,255:1\n" in done.stdout
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    done = subprocess.run([*python, *flags, "--config.data.label_map=0:0,255:1"], **arguments)
+    assert done.returncode == 0, done.stderr
+    assert (data / "runs/folder-method=unimatch/check.png").exists()
+
+
+def test_method_needs_unlabeled_images_and_three_classes(data):
+    masks(data, 0, 1)
+    config = config_of(data, **{"data.num_classes": 2, "data.unlabeled": ""})
+    report = check(config, data, ok=False)
+    group, empty = report["errors"].values()
+    assert empty["messages"] == ["data.unlabeled (not set): no image."]
+    assert "needs at least 3 classes" in group["messages"][0]
+    assert "use config.method.name=unimatch" in group["messages"][0]
+    assert "needs unlabelled images" in group["messages"][1]
+    assert proposed(report) == [{"method.name": "unimatch"}]
+    config.update_from_flattened_dict({"method.name": "supervised"})
+    check(config, data, ok=True)

@@ -1,0 +1,227 @@
+"""Prediction with a run's folder alone: files, orientation, resumption, refusals."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+
+import rcc_jax
+from configs import demo, recorded
+from input_pipeline import scenes
+from input_pipeline.errors import DataError
+from input_pipeline.images import read_image
+from input_pipeline.orientation import EXIF_ORIENTATION
+from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.consensus_run import explain
+from rcc_jax.errors import ConfigError
+from rcc_jax.interruption import Interrupted, Interruption
+from rcc_jax.prediction_run import predict
+from rcc_jax.run import Run
+from rcc_jax.workdir import Workdir
+from tests.commands import finish, start
+
+KINDS = "labels,overlays,confidence,probabilities"
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run without training: an averaged teacher at step 7 whose student differs."""
+    folder = tmp_path_factory.mktemp("run")
+    config = demo.get_config("method=unimatch")
+    tiny = {
+        "model.width": 4,
+        "model.decoder_channels": 8,
+        "data.unlabeled": "1000:1008",
+        "data.val": "100000:100003",
+        "eval.batch_size": 2,
+        "method.ema_decay": 0.9,
+    }
+    config.update_from_flattened_dict(tiny)
+    state = filled(Run.build(config).abstract_state())
+    with (
+        Workdir.open(folder, config.to_dict()) as opened,
+        Checkpoints(opened.checkpoints_path) as checkpoints,
+    ):
+        checkpoints.save(7, state)
+    return folder
+
+
+def filled(abstract):
+    """A state of random numbers, which compiles nothing."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.key(0)
+        is_statistic = "stats" in jax.tree_util.keystr(path)
+        values = np.ones(leaf.shape) if is_statistic else rng.normal(0, 0.2, leaf.shape)
+        return jax.device_put(values.astype(leaf.dtype))
+
+    return jax.tree_util.tree_map_with_path(fill, abstract)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two scenes of one size, one stored lying on its side, and one that is cut off."""
+    folder = tmp_path_factory.mktemp("pictures")
+    drawn = [scenes.draw_scene(number)[0][:64] for number in range(3)]
+    exif = PIL.Image.Exif()
+    exif[EXIF_ORIENTATION] = 6
+    (folder / "more").mkdir()
+    PIL.Image.fromarray(drawn[0]).save(folder / "plain.png")
+    PIL.Image.fromarray(np.rot90(drawn[1])).save(folder / "more" / "lying.png", exif=exif)
+    PIL.Image.fromarray(drawn[2]).save(folder / "broken.jpg")
+    (folder / "broken.jpg").write_bytes((folder / "broken.jpg").read_bytes()[:-500])
+    return folder, drawn
+
+
+def call(workdir, pictures, output, **options):
+    config = recorded.get_config(workdir)
+    config.eval.update(options.pop("evaluation", {}))
+    return predict(config, str(workdir), images=str(pictures[0]), output=str(output), **options)
+
+
+@pytest.fixture(scope="module")
+def segmenter(workdir):
+    return rcc_jax.Segmenter.from_workdir(workdir)
+
+
+@pytest.fixture(scope="module")
+def predicted(workdir, pictures, tmp_path_factory):
+    """All kinds of files, and what became of the images."""
+    output = tmp_path_factory.mktemp("predicted")
+    return output, call(workdir, pictures, output, save=KINDS)
+
+
+def test_every_kind_of_file_holds_what_the_network_says(workdir, pictures, segmenter, predicted):
+    folder, drawn = pictures
+    output, outcome = predicted
+    assert (outcome.written, outcome.kept) == (2, 0)
+    assert list(outcome.failed) == [str(folder / "broken.jpg")]
+    assert segmenter.network == "averaged teacher"
+    assert segmenter.checkpoint == workdir / "checkpoints" / "7"
+    for name, image, turns in (("plain", drawn[0], 0), ("more/lying", drawn[1], 1)):
+        labels = np.rot90(segmenter(image), turns)
+        probabilities = np.rot90(segmenter.probabilities(image), turns)
+        assert len(np.unique(labels)) > 1
+        with PIL.Image.open(output / "labels" / f"{name}.png") as picture:
+            assert picture.mode == "P"
+            assert picture.getexif().get(EXIF_ORIENTATION, 1) == (6 if turns else 1)
+            np.testing.assert_array_equal(np.asarray(picture), labels)
+            shown = np.asarray(picture.convert("RGB"))
+        np.testing.assert_array_equal(shown, segmenter.palette[labels])
+        np.testing.assert_array_equal(segmenter(folder / f"{name}.png"), labels)
+        with PIL.Image.open(output / "confidence" / f"{name}.png") as picture:
+            level = np.asarray(picture) / 255
+        np.testing.assert_allclose(level, probabilities.max(axis=-1), atol=0.003)
+        with np.load(output / "probabilities" / f"{name}.npz", allow_pickle=False) as file:
+            np.testing.assert_allclose(file["probabilities"], probabilities, atol=0.001)
+            assert tuple(file["class_names"]) == scenes.CLASS_NAMES
+        overlay = read_image(str(output / "overlays" / f"{name}.jpg")).astype(int)
+        mixed = (np.rot90(image, turns).astype(int) + segmenter.palette[labels]) / 2
+        assert overlay.shape == mixed.shape
+        inside = np.ones(labels.shape, bool)  # Away from edges, which have the full colour.
+        for axis in (0, 1):
+            for shift in (1, -1):
+                inside &= labels == np.roll(labels, shift, axis)
+        assert np.abs(overlay - mixed)[inside].mean() < 12
+
+
+def times(folder):
+    files = [path for path in folder.glob("*/**/*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
+
+
+def test_goes_on_where_it_stopped(workdir, pictures, predicted, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    shutil.copytree(predicted[0], output)
+    before = times(output)
+    assert len(before) == 8
+    outcome = call(workdir, pictures, output, save=KINDS)
+    assert (outcome.written, outcome.kept) == (0, 2)
+    lost = output / "labels" / "plain.png"
+    content = lost.read_bytes()
+    lost.unlink()
+    with monkeypatch.context() as patch:
+        # As if a signal had come during the first batch, which is finished all the same.
+        patch.setattr(Interruption, "requested", lambda self: setattr(self, "signum", 15) or True)
+        with pytest.raises(Interrupted, match="stopped after 2 of 3 images; the same command"):
+            call(workdir, pictures, output)
+    assert lost.read_bytes() == content
+    after = times(output)
+    changed = {path for path in before if after[path] != before[path]}
+    assert changed == {"labels/plain.png", "overlays/plain.jpg"}
+    assert call(workdir, pictures, output, save=KINDS, overwrite=True).written == 2
+    assert all(time > after[path] for path, time in times(output).items())
+
+
+def test_refuses_a_folder_of_other_things(workdir, pictures, predicted, tmp_path):
+    output, _ = predicted
+    with pytest.raises(ConfigError, match=r"made otherwise:\n  flip: false -> true\n"):
+        call(workdir, pictures, output, evaluation={"flip": True}, overwrite=True)
+    (tmp_path / "mask.png").write_text("precious")
+    with pytest.raises(ConfigError, match="there are other files in it"):
+        call(workdir, pictures, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
+    with pytest.raises(ConfigError, match="--save=lables: name one or more of labels"):
+        call(workdir, pictures, output, save="lables")
+    with pytest.raises(DataError, match="--input=.*nowhere: no image there"):
+        call(workdir, (tmp_path / "nowhere",), output)
+
+
+def test_segmenter_names_what_is_wrong(workdir, segmenter, tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere/config.json: no such file"):
+        rcc_jax.Segmenter.from_workdir(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="has no best checkpoint; train first"):
+        rcc_jax.Segmenter.from_workdir(workdir, checkpoint="best")
+    with pytest.raises(ConfigError, match="flop=True: config.eval has no such field"):
+        rcc_jax.Segmenter.from_workdir(workdir, flop=True)
+    with pytest.raises(ValueError, match=r"image is float64\[4, 4, 3\]"):
+        segmenter(np.zeros((4, 4, 3)))
+
+
+def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):
+    config = recorded.get_config(workdir)
+    found, failed = explain(
+        config, str(workdir), output=str(tmp_path), pair="barred_fish,netted_shell"
+    )
+    assert failed == 0
+    assert (found.num_images, found.num_pixels) == (3, 3 * scenes.SIZE**2)
+    # Six pairs a pixel, each in two cells of the table.
+    assert found.counts().sum() == 12 * found.num_pixels
+    # Student and teacher have other weights.
+    assert np.nanmax(np.abs(found.mean("teacher") - found.mean("student"))) > 0.01
+    lines = (tmp_path / "pairs.csv").read_text().splitlines()
+    assert lines[0] == "class_a,class_b,pixels,teacher,student"
+    first, second, _, mean, _ = lines[1].split(",")
+    printed = capsys.readouterr().out
+    assert f"mean consensus of the teacher's top {found.top_n} over 3 images" in printed
+    table = [row.split(",") for row in (tmp_path / "teacher.csv").read_text().splitlines()]
+    names = table[0][1:]
+    assert tuple(names) == scenes.CLASS_NAMES
+    assert table[1 + names.index(first)][1 + names.index(second)] == mean
+    assert all(table[1 + index][1 + index] == "" for index in range(len(names)))
+    made = {path.name for path in tmp_path.iterdir()}
+    assert {"student.csv", "counts.csv", "consensus.png", "consensus.json"} <= made
+    assert json.loads((tmp_path / "consensus.json").read_text())["teacher"] == "averaged teacher"
+    with pytest.raises(ConfigError, match="no class 'barred_fisch'; did you mean 'barred_fish'?"):
+        explain(config, str(workdir), output=str(tmp_path), pair="barred_fisch,seabed")
+
+
+def test_from_the_command_line_a_bad_image_shows_in_the_exit_code(workdir, pictures, tmp_path):
+    common = (f"--workdir={workdir}", f"--input={pictures[0]}")
+    explaining = start("--mode=consensus", *common, f"--output={tmp_path / 'consensus'}")
+    output, errors = finish(start("--mode=predict", *common, f"--output={tmp_path}/predicted"), 1)
+    assert "image 3/3" in output
+    skipped, summary = errors.splitlines()
+    assert skipped.startswith(f"skipped: {pictures[0]}/broken.jpg: not a readable image")
+    assert summary.startswith("error: 1 of 3 images could not be read")
+    assert (tmp_path / "predicted" / "labels" / "more" / "lying.png").exists()
+    assert (tmp_path / "predicted" / "legend.png").exists()
+    output, errors = finish(explaining, 1)
+    assert "top 4 over 2 images" in output
+    assert errors.splitlines()[1] == "error: 1 images could not be read (listed above)."
+    assert (tmp_path / "consensus" / "pairs.csv").exists()
