@@ -8,19 +8,21 @@ python main.py --mode=predict --workdir=DIR --input=FILE|FOLDER|GLOB --output=DI
 python main.py --mode=consensus --workdir=DIR --pair=CLASS,CLASS
 python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
 python main.py --mode=table --workdir=DIR
+python main.py --distributed=node1:9870,0/2 ...     # and 1/2 elsewhere; in a Slurm job: auto
 """
 
 import difflib
 import errno
 import pathlib
 import sys
+import traceback
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from configs import common
 from input_pipeline.errors import DataError, WorkerError
-from rcc_jax import workdir
+from rcc_jax import processes, workdir
 from rcc_jax.errors import ConfigError
 
 _MODES = ("train", "eval", "check", "predict", "consensus", "sweep", "table")
@@ -51,7 +53,14 @@ _SHARD = flags.DEFINE_string("shard", "0/1", "sweep: INDEX/COUNT, every COUNT-th
 _SET = flags.DEFINE_multi_string(
     "set", [], "sweep: FIELD=VALUE for every run, such as data.root=DIR; may be repeated."
 )
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    "off",
+    "train and eval, on several hosts: 'auto' in a Slurm job (Open MPI and TPU pods too), else "
+    "HOST:PORT,INDEX/COUNT with an address of process 0.",
+)
 _MODES_OF_FLAGS = {
+    "distributed": ("train", "eval"),
     "input": ("predict", "consensus"),
     "output": ("predict", "consensus"),
     "save": ("predict",),
@@ -66,8 +75,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _fail(message: object, exit_code: int = BAD_INPUT) -> None:
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    sys.exit(exit_code)
+    print(f"error: {processes.announce(message, exit_code)}", file=sys.stderr, flush=True)
+    processes.leave(exit_code)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -187,6 +196,7 @@ def _train_or_evaluate() -> None:
     from rcc_jax.run import set_up_jax
 
     set_up_jax(_CONFIG.value)
+    processes.start(_DISTRIBUTED.value)
     try:
         if _MODE.value == "train":
             trainer.train(_CONFIG.value, _workdir())
@@ -269,10 +279,18 @@ def main(_) -> None:
         file = f" ({error.filename})" if error.filename else ""
         _fail(f"{error.strerror}{file}. Make room; the same command goes on.", exit_code=1)
     except Interrupted as stop:
-        print(stop, file=sys.stderr, flush=True)
+        if processes.is_first():
+            print(stop, file=sys.stderr, flush=True)
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on after what is done.", exit_code=130)
+    except Exception as error:
+        if processes.count() == 1:
+            raise
+        lost = processes.lost_connection(error)
+        if not lost:
+            traceback.print_exc()
+        _fail(lost or f"{type(error).__name__}: {error}", exit_code=1)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ MAX_WAITING = 256
 
 
 def evaluation_batches(
-    source: Source, *, batch_size: int, num_threads: int = 2
+    source: Source, *, batch_size: int, num_threads: int = 2, shard: tuple[int, int] = (0, 1)
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields every image of a labelled source once, in batches of equal image size.
 
@@ -24,6 +24,7 @@ def evaluation_batches(
         source: images with labels.
         batch_size: B, rows of every batch.
         num_threads: threads that decode ahead.
+        shard: (index, count): the images index, index + count, .. alone.
 
     Yields:
         {'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W], 'index': int32 [B]}, index = the
@@ -36,12 +37,16 @@ def evaluation_batches(
         raise ValueError(
             f"batch_size = {batch_size}, num_threads = {num_threads}: must be at least 1."
         )
-    return _batches(source, batch_size, num_threads)
+    first, count = shard
+    if not 0 <= first < count:
+        raise ValueError(f"shard = {shard}: must be (index, count) with index < count.")
+    return _batches(source, range(first, len(source), count), batch_size, num_threads)
 
 
-def _batches(source: Source, batch_size: int, num_threads: int) -> Iterator[dict]:
+def _batches(source: Source, indices: range, batch_size: int, num_threads: int) -> Iterator[dict]:
     waiting: dict[tuple[int, int], list] = {}  # In the order of each size's first image.
-    for index, element in enumerate(decode_ahead(source, num_threads)):
+    elements = decode_ahead(source, num_threads, indices)
+    for index, element in zip(indices, elements, strict=True):
         size = element["label"].shape
         bucket = waiting.setdefault(size, [])
         bucket.append((index, element))
@@ -53,12 +58,13 @@ def _batches(source: Source, batch_size: int, num_threads: int) -> Iterator[dict
         yield _stack(bucket, batch_size)
 
 
-def decode_ahead(source: Source, num_threads: int) -> Iterator[dict]:
-    """Yields the elements of a source in order, while threads decode the next ones."""
+def decode_ahead(source: Source, num_threads: int, indices: range | None = None) -> Iterator[dict]:
+    """Yields the elements of a source, or those at the indices, while threads decode the next."""
+    indices = range(len(source)) if indices is None else indices
     executor = concurrent.futures.ThreadPoolExecutor(num_threads, "evaluation-decode")
     pending: collections.deque = collections.deque()
     try:
-        for index in range(len(source)):
+        for index in indices:
             pending.append(executor.submit(source.__getitem__, index))
             if len(pending) > 2 * num_threads:
                 yield pending.popleft().result()

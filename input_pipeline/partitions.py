@@ -34,6 +34,10 @@ class Partition:
         parts = {part: len(getattr(self, part)) for part in ("labeled", "unlabeled", "val")}
         return {**parts, **kinds}
 
+    def digests(self) -> dict[str, str]:
+        """A short name of each part that only parts of the same images in this order share."""
+        return {part: getattr(self, part).ids.digest() for part in ("labeled", "unlabeled", "val")}
+
 
 def open_partition(
     *,

@@ -115,8 +115,8 @@ def train_stream(
         num_steps: number of batches of the whole run.
         num_threads: threads that decode and augment, in each process that does.
         num_workers: worker processes; 0 = threads of this process.
-        shard: (index, count): this training process gets rows index, index + count, .. of the
-            global batches.
+        shard: (index, count): this training process gets the index-th of count equal runs of
+            rows of the global batches.
         max_bad: None = a file that cannot be used is an error; a number = the next one of its
             list takes its place, unless more than so many in a row cannot be used.
 
@@ -141,8 +141,8 @@ def train_stream(
             source, views = SkippingSource(source, max_bad), SkippingViews(views)
         stream_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         rows = grain.MapDataset.source(source).seed(stream_seed).shuffle().repeat()
-        rows = rows.random_map(views)[index::count]
-        return rows.batch(batch_size // count, drop_remainder=True)[start_step:num_steps]
+        runs = rows.random_map(views).batch(batch_size // count, drop_remainder=True)
+        return runs[index::count][start_step:num_steps]
 
     streams = {
         "labeled": stream(
@@ -178,8 +178,10 @@ def _read(batches, num_threads: int, num_workers: int) -> BatchStream:
 
 
 def _leave_to_parent(worker: int, count: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the training process ends the workers itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Signals may reach every process of a terminal or a cluster's job; the training process ends
+    the workers itself."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps) -> None:

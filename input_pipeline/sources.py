@@ -1,7 +1,7 @@
 """Random-access sources of images, with or without labels."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ class Source(Protocol):
     value, for messages.
     """
 
-    ids: Sequence[str]
+    ids: StringTable
     name: str
 
     def __len__(self) -> int: ...

@@ -1,6 +1,7 @@
 """A read-only sequence of strings in one block of bytes, and how to find strings in it."""
 
 import array
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -41,6 +42,12 @@ class StringTable(Sequence):
         for end in self._ends.tolist():
             yield self._bytes[start:end].decode("utf-8", "surrogateescape")
             start = end
+
+    def digest(self) -> str:
+        """A short name that only equal tables share."""
+        digest = hashlib.blake2b(self._bytes, digest_size=8)
+        digest.update(np.ascontiguousarray(self._ends))
+        return digest.hexdigest()
 
 
 class StringIndex:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rcc_jax import checksums
+from rcc_jax import checksums, processes
 from rcc_jax.errors import ConfigError
 
 PyTree = Any
@@ -25,14 +25,17 @@ class SaveError(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, in a folder that all its processes share.
+
+    Every process has to make each call, with equal arguments.
 
     A killed save leaves the earlier checkpoints as they were: a step appears on disk by one rename,
     with the checksums of its files.
 
     Attributes:
         set_aside: A line of text on each checkpoint that turned out to be damaged when the folder
-            was opened and that no longer counts, since an earlier or later one is whole.
+            was opened and that no longer counts, since an earlier or later one is whole. In the
+            first process alone.
     """
 
     def __init__(self, directory: str | os.PathLike, *, keep: int = 2, read_only: bool = False):
@@ -49,10 +52,13 @@ class Checkpoints:
         if keep < 1:
             raise ConfigError(f"checkpoint.keep={keep}: keep 1 or more, or nothing can be resumed")
         self.directory = pathlib.Path(directory).absolute()
+        self.set_aside: list[str] = []
         if not read_only:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._finish_replacements()
-        self.set_aside = [] if read_only else self._set_damaged_aside()
+            if processes.is_first():
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._finish_replacements()
+                self.set_aside = self._set_damaged_aside()
+            processes.wait_for_all()
         self._saving: int | None = None
         try:
             self._manager = self._open(keep, read_only)
@@ -152,10 +158,11 @@ class Checkpoints:
             )
         if wait:
             self.wait()
-            shutil.rmtree(self.directory / ASIDE.format(step), ignore_errors=True)
+            if processes.is_first():
+                shutil.rmtree(self.directory / ASIDE.format(step), ignore_errors=True)
 
     def _write_checksums(self) -> None:
-        # Orbax calls this, in the thread that saves, just before the rename.
+        # Orbax calls this in the first process, in the thread that saves, just before the rename.
         (folder,) = self.directory.glob(f"{self._saving}.orbax-checkpoint-tmp*")
         checksums.write(folder)
 
@@ -195,7 +202,9 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> None:
         # Not deleted before its successor is whole: it may be the only checkpoint there is.
-        os.rename(self.directory / str(step), self.directory / ASIDE.format(step))
+        if processes.is_first():
+            os.rename(self.directory / str(step), self.directory / ASIDE.format(step))
+        processes.wait_for_all()
         self._manager.reload()
 
     def _finish_replacements(self) -> None:

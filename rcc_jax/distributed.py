@@ -1,5 +1,7 @@
-"""Devices as one mesh axis, and the placement of batches onto it."""
+"""Devices as one mesh axis, and the placement of arrays onto it."""
 
+import collections
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,9 +14,32 @@ PyTree = Any
 
 
 def make_mesh() -> Mesh:
-    """Puts all devices, of all processes, on one axis called 'data'."""
+    """Puts all devices, of all processes, on one axis called 'data'.
+
+    The devices of a process lie side by side, so that it feeds one run of rows of a batch.
+
+    Raises:
+        ConfigError: If the processes have different numbers of devices.
+    """
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    counts = collections.Counter(device.process_index for device in devices)
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"process {index} {count}" for index, count in sorted(counts.items()))
+        raise ConfigError(
+            f"--distributed: every process needs as many devices as the others, not {listed}. Give "
+            "each the same number (JAX_LOCAL_DEVICE_IDS=0,1 chooses those of a process)."
+        )
+    return _mesh_of(devices)
+
+
+def make_local_mesh() -> Mesh:
+    """Puts the devices of this process on one axis called 'data'."""
+    return _mesh_of(jax.local_devices())
+
+
+def _mesh_of(devices: Sequence[jax.Device]) -> Mesh:
     # The default axis type is Explicit, which refuses e.g. jnp.roll along the batch.
-    return jax.make_mesh((jax.device_count(),), ("data",), (AxisType.Auto,))
+    return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -57,6 +82,30 @@ def place_batch(mesh: Mesh, batch: PyTree) -> PyTree:
         return jax.make_array_from_process_local_data(sharding, array)
 
     return jax.tree.map(place, batch)
+
+
+def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
+    """Puts a pytree of arrays whole onto every device of a mesh.
+
+    Args:
+        mesh: The devices, of all processes or of this one alone.
+        tree: Arrays that are the same in every process, or lie whole on every device already.
+
+    Returns:
+        The same pytree of `jax.Array`s.
+    """
+    sharding = replicated(mesh)
+
+    def place(leaf):
+        if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+            return leaf
+        if sharding.is_fully_addressable:
+            # The part that lies here of an array of all processes is the whole of it.
+            spread = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+            return jax.device_put(leaf.addressable_data(0) if spread else leaf, sharding)
+        return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+
+    return jax.tree.map(place, tree)
 
 
 def check_batch_size(batch_size: int, accumulation: int, num_devices: int, field: str) -> None:

@@ -47,7 +47,7 @@ class Evaluator:
         Args:
             predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable.
             num_classes: K.
-            mesh: The devices, from `distributed.make_mesh`.
+            mesh: Devices of this process, from `distributed.make_local_mesh`.
             mode: 'whole' compiles the network for each image size; 'sliding' for one window size.
             window: Height and width of a window in pixels; for 'sliding' only.
             stride: Pixels between windows, at most `window`; the last one is shifted back to the
@@ -114,15 +114,15 @@ class Evaluator:
 
         Args:
             variables: What `predict` takes, the same on every device.
-            batches: 'image' [B, H, W, 3] and 'label' [B, H, W] of this process's rows; pixels of
-                label 255 do not count.
+            batches: 'image' [B, H, W, 3] and 'label' [B, H, W]; pixels of label 255 do not
+                count.
             should_stop: Asked between batches.
 
         Returns:
             Counts [K, K] as int64, a row a true class and a column a predicted one; None where
             `should_stop` said so.
         """
-        variables = jax.device_put(variables, distributed.replicated(self._mesh))
+        variables = distributed.replicate(self._mesh, variables)
         total = np.zeros((self.num_classes, self.num_classes), np.int64)
         pending = collections.deque()
         for batch in batches:
@@ -172,7 +172,7 @@ class Evaluator:
         return self._log_probabilities(scores)
 
     def _place(self, variables: PyTree, images: np.ndarray) -> tuple[PyTree, jax.Array]:
-        variables = jax.device_put(variables, distributed.replicated(self._mesh))
+        variables = distributed.replicate(self._mesh, variables)
         return variables, distributed.place_batch(self._mesh, self._pad_rows(images, 0))
 
     def _pad_rows(self, array: np.ndarray, value: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 
 import input_pipeline
-from rcc_jax import visualization
+from rcc_jax import processes, visualization
 from rcc_jax.checkpoints import Checkpoints, restore_path
 from rcc_jax.evaluation import Scores, scores
 from rcc_jax.run import Run
@@ -35,6 +35,7 @@ def evaluate(
       ConfigError, DataError: for input that cannot work.
     """
     run = Run.build(config)
+    run.check_same_everywhere()
     if checkpoint in ("latest", "best"):
         workdir = Workdir.open(workdir_path, config.to_dict(), read_only=True)
         with Checkpoints(
@@ -54,6 +55,8 @@ def evaluate(
         name: scores(evaluate_confusion(run, weights), run.partition.class_names)
         for name, weights in networks.items()
     }
+    if not processes.is_first():
+        return results
     for name, result in results.items():
         print(f"\n{name}, step {step}\n{result.table()}")
     if record is not None:
@@ -78,19 +81,26 @@ def _as_json(results: dict[str, Scores], run: Run, step: int) -> dict:
 def evaluate_confusion(run: Run, weights, should_stop=lambda: False) -> np.ndarray | None:
     """Confusion matrix [K, K] (rows = truth) over the validation images.
 
+    Each process counts a share of the images, without the others; then the counts are added up.
+
     Args:
       run: the run.
       weights: weights of the network.
-      should_stop: asked between batches; once true, the result is None.
+      should_stop: asked between batches; once true in any process, the result is None in all.
     """
-    return run.evaluator.confusion(weights, _batches(run), should_stop=should_stop)
+    shard = processes.index(), processes.count()
+    own = run.evaluator.confusion(weights, _batches(run, shard), should_stop=should_stop)
+    counts = processes.gather(None if own is None else own.tolist())
+    return None if None in counts else np.sum(counts, axis=0, dtype=np.int64)
 
 
-def _batches(run: Run) -> Iterator[dict[str, np.ndarray]]:
+def _batches(run: Run, shard: tuple[int, int] = (0, 1)) -> Iterator[dict[str, np.ndarray]]:
     return input_pipeline.evaluation_batches(
         run.partition.val,
-        batch_size=run.config.eval.batch_size,
+        # So many on all devices together: the share of each does not grow with the processes.
+        batch_size=math.ceil(run.config.eval.batch_size / processes.count()),
         num_threads=run.config.data.num_threads,
+        shard=shard,
     )
 
 

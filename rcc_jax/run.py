@@ -1,6 +1,7 @@
 """The fixed parts of one run, built from its configuration: data, network, step, evaluator."""
 
 import dataclasses
+import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from rcc_jax import (
     distributed,
     methods,
     optimizer,
+    processes,
     settings,
     start_weights,
     train_state,
@@ -26,6 +28,14 @@ from rcc_jax import (
 )
 from rcc_jax.evaluation import Evaluator
 from rcc_jax.train_state import TrainState, Weights
+
+# Fields that may differ between the processes of a run.
+_OF_A_PROCESS = (
+    "config.data.root",
+    "config.data.num_threads",
+    "config.data.num_workers",
+    "config.train.compilation_cache",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +94,24 @@ class Run:
             schedule=schedule,
             num_steps=num_steps,
             epoch_steps=epoch_steps,
-            evaluator=build_evaluator(config, network, mesh),
+            evaluator=build_evaluator(config, network, distributed.make_local_mesh()),
+        )
+
+    def check_same_everywhere(self) -> None:
+        """Finds out whether all processes were given the same command and see the same data.
+
+        Raises:
+          ConfigError: in all of them, if not.
+        """
+        fields = {}
+        for group, value in json.loads(self.config.to_json()).items():
+            named = value if isinstance(value, dict) else {"": value}
+            fields.update({f"config.{group}.{name}".rstrip("."): x for name, x in named.items()})
+        own = {name: value for name, value in fields.items() if name not in _OF_A_PROCESS}
+        images = {f"{part} images": name for part, name in self.partition.digests().items()}
+        processes.check_same(
+            {**own, **self.partition.counts(), **images},
+            "Start every process with the same command and the same lists.",
         )
 
     def _state_of(self, weights: Weights, rng: jax.Array) -> TrainState:
@@ -112,7 +139,7 @@ class Run:
         key = jax.random.key(self.config.seed)
         weights = self._initial_weights(jax.random.fold_in(key, 0), report)
         create = jax.jit(self._state_of, out_shardings=sharding)
-        return create(jax.device_put(weights, sharding), jax.random.fold_in(key, 1))
+        return create(distributed.replicate(self.mesh, weights), jax.random.fold_in(key, 1))
 
     def _initial_weights(self, key: jax.Array, report: Callable[[str], None]) -> Weights:
         pretrained = self.config.model.pretrained
@@ -154,7 +181,7 @@ class Run:
         )
 
     def batches(self, start_step: int) -> BatchStream:
-        """The training batches from a step on, as numpy."""
+        """This process's rows of the training batches from a step on, as numpy."""
         batch_size = self.config.train.batch_size
         return input_pipeline.train_stream(
             self.partition,
@@ -167,6 +194,7 @@ class Run:
             num_steps=self.num_steps,
             num_threads=self.config.data.num_threads,
             num_workers=self.config.data.num_workers,
+            shard=(processes.index(), processes.count()),
             max_bad=settings.max_bad(self.config),
         )
 

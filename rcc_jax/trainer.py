@@ -10,14 +10,16 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from rcc_jax import distributed, settings, visualization
+from rcc_jax import distributed, processes, settings, visualization
 from rcc_jax.bad_files import BadFiles
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
+from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation import Scores, scores
 from rcc_jax.evaluation_run import evaluate_confusion, prediction_sheet
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.run import Run
+from rcc_jax.stop_vote import StopVote
 from rcc_jax.train_state import TrainState
 from rcc_jax.workdir import Workdir, write_atomically
 from rcc_jax.writers import MetricWriter, Progress
@@ -46,18 +48,40 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
       Interrupted: after SIGTERM or SIGINT, with everything saved.
     """
     run = Run.build(config)
+    if processes.count() > 1 and settings.max_bad(config) is not None:
+        # Each process would find, list and count files of its own.
+        raise ConfigError(
+            "config.data.on_error = 'skip' needs a single process. --mode=check lists the files "
+            "that cannot be used: mend them, or take them off their lists."
+        )
     distributed.check_batch_size(
         config.train.batch_size, config.train.accumulation, run.mesh.size, "config.train.batch_size"
     )
     if not any(pathlib.Path(workdir_path, "checkpoints").glob("[0-9]*")):
         # Before the folder is made, which would then belong to this faulty configuration.
         run.check_start()
+    run.check_same_everywhere()
     with (
         Interruption() as interruption,
-        Workdir.open(workdir_path, config.to_dict()) as workdir,
+        _open_workdir(workdir_path, config.to_dict()) as workdir,
         Checkpoints(workdir.checkpoints_path, keep=config.checkpoint.keep) as checkpoints,
     ):
         return _Loop(run, workdir, checkpoints, interruption).run_to_end()
+
+
+def _open_workdir(path: str, config: dict) -> Workdir:
+    """Takes the folder for process 0; the others read it once that one has it."""
+    if processes.is_first():
+        workdir = Workdir.open(path, config)
+        processes.wait_for_all()
+        return workdir
+    processes.wait_for_all()
+    if not (pathlib.Path(path) / "config.json").exists():
+        raise ConfigError(
+            f"--workdir={path}: process {processes.index()} does not see what process 0 wrote "
+            "there; name a folder on a disk that all processes share."
+        )
+    return Workdir.open(path, config, read_only=True)
 
 
 class _Loop:
@@ -68,18 +92,22 @@ class _Loop:
         self.workdir: Workdir = workdir
         self.checkpoints: Checkpoints = checkpoints
         self.interruption: Interruption = interruption
+        self.vote = StopVote(run.mesh, interruption)
+        self.is_first = processes.is_first()
         start = checkpoints.latest_step or 0
-        self.writer = MetricWriter(workdir.path, start_step=start, total_steps=run.num_steps)
+        self.writer = MetricWriter(
+            workdir.path, start_step=start, total_steps=run.num_steps, enabled=self.is_first
+        )
         self.bad_files = None
         if (max_bad := settings.max_bad(run.config)) is not None:
             self.bad_files = BadFiles(
                 workdir.path, run.partition, start_step=start, max_bad=max_bad
             )
-        self.progress = Progress(run.num_steps, start)
+        self.progress = Progress(run.num_steps, start, enabled=self.is_first)
         self.clock = StepClock(start)
         self.known_skipped = 0
         # Not that of the checkpoints, of which the best one may have been damaged.
-        self.best_score = self.writer.best_score
+        self.best_score = processes.from_first(self.writer.best_score)
         self.last_score = None
 
     def run_to_end(self) -> float:
@@ -94,7 +122,8 @@ class _Loop:
             if self.bad_files is not None:
                 self.bad_files.close()
         self.checkpoints.wait()
-        self.workdir.write_result(self.run.num_steps, self.last_score, self.best_score)
+        if self.is_first:
+            self.workdir.write_result(self.run.num_steps, self.last_score, self.best_score)
         return self.last_score
 
     def _initial_state(self) -> TrainState:
@@ -106,10 +135,12 @@ class _Loop:
             f"{counts['unlabeled']} unlabelled, {counts['val']} validation images; "
             f"{self.run.num_steps} steps on {self.run.mesh.size} device(s) of kind "
             f"{jax.devices()[0].device_kind}"
+            + (f" in {processes.count()} processes" if processes.count() > 1 else "")
         )
         for line in self.checkpoints.set_aside:
             message(line)
-        write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
+        if self.is_first:
+            write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
         if self.checkpoints.latest_step is None:
             return self.run.initial_state(message)
         state = self.checkpoints.restore(self.run.abstract_state())
@@ -119,10 +150,14 @@ class _Loop:
     def _finish_evaluation(self, state: TrainState) -> TrainState:
         """Makes up for an evaluation that the last run was stopped in."""
         step = int(state.step)
-        if self.run.evaluation_due(step) and not self.writer.has_evaluation(step):
+        writer = self.writer
+        done, score = processes.from_first(
+            (writer.has_evaluation(step), writer.evaluation_score(step))
+        )
+        if self.run.evaluation_due(step) and not done:
             self._evaluate_and_save(state, step)
         elif step == self.run.num_steps:
-            self.last_score = self.writer.evaluation_score(step)
+            self.last_score = score
         return state
 
     def _steps(self, state: TrainState) -> TrainState:
@@ -137,6 +172,7 @@ class _Loop:
             for step in range(start + 1, self.run.num_steps + 1):
                 with self.clock.waiting():
                     batch = self._next_batch(batches, state, step)
+                self.vote.cast()
                 state, scalars = train_step(state, distributed.place_batch(self.run.mesh, batch))
                 in_flight.append(scalars["loss"])
                 if len(in_flight) > _STEPS_IN_FLIGHT:
@@ -150,8 +186,9 @@ class _Loop:
         try:
             batch = next(batches)
         except Exception:
-            # Ctrl-C reaches the worker processes too, whose end is then no fault of the data.
-            if not self.interruption.requested():
+            # A signal may reach the worker processes too, whose end is then no fault of the data.
+            # With several training processes the others are not at this step.
+            if not self.interruption.requested() or processes.count() > 1:
                 raise
             self._save(state, step - 1)
             self._stop(step - 1)
@@ -165,9 +202,9 @@ class _Loop:
             self._log(state, step, scalars)
         if self.run.evaluation_due(step):
             self._evaluate_and_save(state, step)
-        elif self.run.checkpoint_due(step) or self.interruption.requested():
+        elif self.run.checkpoint_due(step) or self.vote.passed():
             self._save(state, step)
-        if self.interruption.requested() and step < self.run.num_steps:
+        if self.vote.passed() and step < self.run.num_steps:
             self._stop(step)
 
     def _log(self, state: TrainState, step: int, scalars: dict) -> None:
@@ -257,6 +294,8 @@ class _Loop:
             self.progress.message(list(results.values())[-1].table())
         text = ", ".join(f"mIoU{s.replace('_', ' ')} {r.miou:.2f}" for s, r in results.items())
         self.progress.message(f"step {step}: {text} (best {self.best_score:.2f})")
+        if not self.is_first:
+            return
         picture = prediction_sheet(self.run, weights)
         if picture is not None:
             self.workdir.pictures_path.mkdir(exist_ok=True)
@@ -266,7 +305,8 @@ class _Loop:
     def _stop(self, step: int) -> NoReturn:
         self.checkpoints.wait()
         raise Interrupted(
-            self.interruption.signum,
+            # Of whichever process got one.
+            max(processes.gather(self.interruption.signum)),
             f"stopped and saved after step {step} of {self.run.num_steps} in "
             f"{self.workdir.path}; the same command goes on from there.",
         )

@@ -32,6 +32,7 @@ class MetricWriter:
         start_step: int,
         total_steps: int,
         tensorboard: bool = True,
+        enabled: bool = True,
     ):
         """Drops what was written past the step that a run goes on from.
 
@@ -40,14 +41,16 @@ class MetricWriter:
             start_step: The last step that is done; 0 for a new run.
             total_steps: The last step there will be; later ones are refused.
             tensorboard: Whether to write events into the folder's `tensorboard` too.
+            enabled: Whether to touch the folder at all; False in all processes but one.
         """
-        path = pathlib.Path(path)
+        path, tensorboard = pathlib.Path(path), tensorboard and enabled
+        self._enabled = enabled
         self._total_steps = total_steps
         self._scores: dict[int, float | None] = {}
-        entries, self._metrics = reopen_lines(path / "metrics.jsonl", start_step)
+        entries, self._metrics = self._reopen(path / "metrics.jsonl", start_step)
         for entry in entries:
             self._note_score(entry)
-        _, self._timing = reopen_lines(path / "timing.jsonl", start_step)
+        _, self._timing = self._reopen(path / "timing.jsonl", start_step)
         self._events = None
         if tensorboard:
             self._events = tensorboardX.SummaryWriter(
@@ -57,6 +60,11 @@ class MetricWriter:
                 # Names go by the second: a quick restart would overwrite the last file.
                 filename_suffix=f".after_{start_step}",
             )
+
+    def _reopen(self, path: pathlib.Path, start_step: int) -> tuple[list[dict], TextIO]:
+        if self._enabled:
+            return reopen_lines(path, start_step)
+        return [], open(os.devnull, "a", encoding="utf-8")
 
     def write(self, step: int, scalars: Scalars) -> None:
         """Appends a line to metrics.jsonl.
@@ -184,6 +192,7 @@ class Progress:
         *,
         stream: TextIO | None = None,
         unit: str = "step",
+        enabled: bool = True,
     ):
         """Starts the clock.
 
@@ -192,15 +201,16 @@ class Progress:
             start_step: The last step that is done.
             stream: Where to write; standard output by default.
             unit: What a step is called.
+            enabled: Whether to write at all.
         """
-        self._unit = unit
+        self._unit, self._enabled = unit, enabled
         self._stream = stream or sys.stdout
         self._total, self._start = total_steps, start_step
         self._clock = time.monotonic()
         # The first update carries the compilation: it does not count for the time left.
         self._first: tuple[int, float] | None = None
         self._bar = None
-        if self._stream.isatty():
+        if enabled and self._stream.isatty():
             from tqdm import tqdm  # only where there is a terminal to draw on
 
             self._bar = tqdm(
@@ -242,6 +252,8 @@ class Progress:
 
     def message(self, text: str) -> None:
         """Writes a line of its own, above the bar where there is one."""
+        if not self._enabled:
+            return
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -35,3 +36,10 @@ def finish(process: subprocess.Popen, exit_code: int = 0) -> tuple[str, str]:
     output, errors = process.communicate(timeout=300)
     assert process.returncode == exit_code, f"{output}\n{errors}"
     return output, errors
+
+
+def free_port() -> int:
+    """A port of this machine that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return listener.getsockname()[1]

@@ -23,11 +23,11 @@ def make_mesh(count):
     return Mesh(np.array(jax.devices()[:count]), ("data",), axis_types=(AxisType.Auto,))
 
 
-def make_batch(method, rows=8, seed=0):
+def make_batch(method, rows=8, seed=0, size=SIZE):
     rng = np.random.default_rng(seed)
 
     def image(count):
-        return rng.integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
+        return rng.integers(0, 256, (count, size, size, 3)).astype(np.uint8)
 
     labeled = image(rows * method.labeled_per_unlabeled)
     labels = labeled[..., 0] // (256 // NUM_CLASSES + 1)
@@ -36,10 +36,10 @@ def make_batch(method, rows=8, seed=0):
     if method.strong_views:
         names = ["weak", *(f"strong{i + 1}" for i in range(method.strong_views))]
         for stream in ("unlabeled", "partner"):
-            valid = np.ones((rows, SIZE, SIZE), bool)
-            valid[:, rng.integers(20, SIZE) :] = False
+            valid = np.ones((rows, size, size), bool)
+            valid[:, rng.integers(2 * size // 3 - 2, size) :] = False
             batch[stream] = {"valid": valid, **{name: image(rows) for name in names}}
-        corners = np.sort(rng.integers(0, SIZE, (rows, method.strong_views, 2, 2)), axis=2)
+        corners = np.sort(rng.integers(0, size, (rows, method.strong_views, 2, 2)), axis=2)
         batch["unlabeled"]["boxes"] = corners.reshape(rows, method.strong_views, 4).astype(np.int32)
     return batch
 

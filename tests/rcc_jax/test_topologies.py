@@ -1,0 +1,97 @@
+"""1 process x 1 device, 1 x 8, 2 x 4 and 4 x 2 train, evaluate and go on alike."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rcc_jax.checkpoints import Checkpoints
+from tests.commands import ENVIRONMENT, REPOSITORY, finish, free_port
+from tests.rcc_jax import topology
+from tests.rcc_jax.test_train_step import Setup
+
+
+def in_processes(count, start, other, output):
+    """The results of so many processes that share eight devices."""
+    port = free_port()
+    started = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.rcc_jax.topology"),
+                *(f"localhost:{port},{index}/{count}", start, other, output),
+            ],
+            cwd=REPOSITORY,
+            env={**ENVIRONMENT, "JAX_NUM_CPU_DEVICES": str(8 // count)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(count)
+    ]
+    for process in started:
+        finish(process)
+    with np.load(output / "found.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What each topology came to; each goes on from the checkpoint of the one before."""
+    root = tmp_path_factory.mktemp("topologies")
+    folders = {name: root / name for name in ("start", "1x1", "1x8", "2x4", "4x2", "again")}
+    found = {}
+    single = Setup(topology.OHEM)
+    with Checkpoints(folders["start"]) as checkpoints:
+        checkpoints.save(32, single.state(), wait=True)
+    _, first = topology.run(single, single.state(), range(1))
+    with jax.enable_x64(True):
+        one, eight = (Setup(topology.METHOD, count, jnp.float64) for count in (1, 8))
+        with Checkpoints(folders["start"]) as checkpoints:
+            checkpoints.save(0, one.state(), wait=True)
+            state, _ = topology.run(one, one.state(), range(topology.MIDDLE))
+        with Checkpoints(folders["1x1"]) as checkpoints:
+            checkpoints.save(topology.MIDDLE, state, wait=True)
+        found["1x8"] = topology.work(eight, folders["start"], folders["1x1"], folders["1x8"], 8)
+    for count, before in ((2, "1x8"), (4, "2x4")):
+        name = f"{count}x{8 // count}"
+        found[name] = in_processes(count, folders["start"], folders[before], folders[name])
+    with jax.enable_x64(True):
+        found["1x1"] = topology.work(one, folders["start"], folders["4x2"], folders["again"], 1)
+    found["1x1"]["float32"] = first
+    return found
+
+
+@pytest.mark.parametrize("name", ["1x8", "2x4", "4x2"])
+def test_losses_statistics_and_updates_are_those_of_one_device(results, name):
+    found, expected = results[name], results["1x1"]
+    np.testing.assert_allclose(found["losses"], expected["losses"], rtol=1e-8)
+    compare(found, expected, "trained")
+
+
+@pytest.mark.parametrize("name", ["1x1", "1x8", "2x4", "4x2"])
+def test_a_checkpoint_of_another_topology_goes_on_the_same(results, name):
+    found = results[name]
+    compare(found, results["1x1"], "resumed")
+
+
+@pytest.mark.parametrize("name", ["1x8", "2x4", "4x2"])
+def test_every_image_is_counted_once(results, name):
+    found, expected = results[name]["confusion"], results["1x1"]["confusion"]
+    np.testing.assert_array_equal(found.sum(axis=1), expected.sum(axis=1))
+    assert np.abs(found - expected).sum() <= 1e-5 * expected.sum()
+
+
+def test_first_loss_in_float32(results):
+    np.testing.assert_allclose(results["2x4"]["float32"], results["1x1"]["float32"], rtol=1e-5)
+
+
+def compare(found, expected, part):
+    names = [name.removeprefix("trained") for name in expected if name.startswith("trained")]
+    assert len(names) > 10
+    for name in names:
+        wanted = expected[f"trained{name}"]
+        atol = 1e-8 * np.abs(wanted).max()
+        np.testing.assert_allclose(found[part + name], wanted, rtol=0, atol=atol, err_msg=name)

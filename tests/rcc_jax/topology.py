@@ -1,0 +1,129 @@
+"""What every process of `test_topologies.py` does: train, save, go on from a checkpoint, evaluate.
+
+python -m tests.rcc_jax.topology COORDINATOR,INDEX/COUNT START OTHER OUTPUT
+"""
+
+import pathlib
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import input_pipeline
+from rcc_jax import distributed, processes
+from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.evaluation import Evaluator
+from rcc_jax.evaluation_run import evaluate_confusion
+from tests.rcc_jax.test_train_step import NUM_CLASSES, Setup, make_batch, make_method
+
+STEPS, MIDDLE = 20, 10
+METHOD = make_method("unimatch", ema_decay=0.9)
+# Its search for the hardest pixels goes over all devices many times a step.
+OHEM = make_method("supervised", labeled_loss="ohem")
+
+
+def run(setup, state, steps, save=None):
+    """Goes through the steps of the global batches; returns the state and the losses."""
+    losses = []
+    for step in steps:
+        state, scalars = setup.step(state, batch(setup, step))
+        losses.append(float(scalars["loss"]))
+        if save is not None and step + 1 == MIDDLE:
+            save(state)
+    return state, losses
+
+
+def batch(setup, step):
+    def own(rows):
+        size = len(rows) // processes.count()
+        return rows[size * processes.index() :][:size]
+
+    whole = make_batch(setup.method, seed=step, size=9)
+    return distributed.place_batch(setup.mesh, jax.tree.map(own, whole))
+
+
+def restore(setup, folder, step):
+    sharding = distributed.replicated(setup.mesh)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(setup.state),
+    )
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        return checkpoints.restore(shapes, step=step)
+
+
+def arrays(state):
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(
+            {"weights": state.weights, "ema": state.ema, "opt_state": state.opt_state}
+        )
+    }
+
+
+def confusion(setup, weights, devices):
+    """Counts of thirteen images, which no number of processes or devices divides."""
+    run_like = types.SimpleNamespace(
+        partition=input_pipeline.open_partition(
+            source="scenes", root="", labeled="0:1", unlabeled=None, val="5:18", num_classes=7
+        ),
+        config=types.SimpleNamespace(
+            eval=types.SimpleNamespace(batch_size=8), data=types.SimpleNamespace(num_threads=1)
+        ),
+        evaluator=Evaluator(
+            lambda weights, images: jnp.pad(
+                setup.network.predict(weights, images), [(0, 0)] * 3 + [(0, 7 - NUM_CLASSES)]
+            ),
+            num_classes=7,
+            mesh=distributed.make_local_mesh() if devices is None else setup.mesh,
+        ),
+    )
+    return evaluate_confusion(run_like, weights)
+
+
+def work(setup, start, other, output, devices=None):
+    """All of it.
+
+    Args:
+        setup: network and step on a mesh, in float64.
+        start: folder with a checkpoint of step 0 (and one named 32, in float32 for `OHEM`).
+        other: folder with a checkpoint of step MIDDLE, written by another topology.
+        output: folder for an own one.
+        devices: set where the mesh is not all devices of this process.
+
+    Returns:
+        Arrays by name.
+    """
+    with Checkpoints(output) as checkpoints:
+        state, losses = run(
+            setup,
+            restore(setup, start, 0),
+            range(STEPS),
+            lambda state: checkpoints.save(MIDDLE, state, wait=True),
+        )
+    resumed, _ = run(setup, restore(setup, other, MIDDLE), range(MIDDLE, STEPS))
+    return {
+        "losses": np.array(losses),
+        "confusion": confusion(setup, state.weights, devices),
+        **{f"trained{name}": leaf for name, leaf in arrays(state).items()},
+        **{f"resumed{name}": leaf for name, leaf in arrays(resumed).items()},
+    }
+
+
+def main(how, start, other, output):
+    processes.start(how)
+    first = np.nan
+    if processes.count() == 2:
+        single = Setup(OHEM, 8)
+        _, first = run(single, restore(single, start, 32), range(1))
+    jax.config.update("jax_enable_x64", True)
+    found = work(Setup(METHOD, 8, jnp.float64), start, other, output)
+    found["float32"] = np.array(first)
+    if processes.is_first():
+        np.savez(pathlib.Path(output) / "found.npz", **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

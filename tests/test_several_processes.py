@@ -1,0 +1,167 @@
+"""Runs of two processes as a user starts them: stopped, killed, gone on with, evaluated."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.commands import ENVIRONMENT, REPOSITORY, finish, free_port
+
+STEPS = 400
+# main.py, but a process that shows no sign of life counts as dead sooner.
+IMPATIENT = (
+    "import runpy; from rcc_jax import processes; processes.HEARTBEAT_SECONDS = 10; "
+    "runpy.run_path('main.py', run_name='__main__')"
+)
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    """Starts a tiny run in so many processes of one device each."""
+    fields = {
+        "train.compilation_cache": tmp_path_factory.mktemp("compiled"),
+        "model.width": 4,
+        "model.decoder_channels": 8,
+        "model.dtype": "float32",
+        "method.name": "supervised",
+        "data.crop_size": 17,
+        "data.labeled": "0:6",
+        "data.val": "100000:100005",
+        "data.num_threads": 1,
+        "train.batch_size": 2,
+        "train.num_steps": STEPS,
+        "train.log_every": 4,
+        "eval.every_steps": STEPS,
+        "eval.batch_size": 4,
+        "eval.pictures": 1,
+    }
+
+    def start(workdir, count, *flags, own_flags=((), ())):
+        port = free_port()
+        values = [f"--config.{name}={value}" for name, value in fields.items()]
+        return [
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-c", IMPATIENT, "--config=configs/demo.py", *values),
+                    f"--workdir={workdir}",
+                    *((f"--distributed=localhost:{port},{index}/{count}",) if count > 1 else ()),
+                    *flags,
+                    *own_flags[index],
+                ],
+                cwd=REPOSITORY,
+                env=ENVIRONMENT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for index in range(count)
+        ]
+
+    return start
+
+
+def wait_for_step(processes, workdir, step):
+    """Returns once the metrics hold a step; fails if a process ends before."""
+    limit, path = time.monotonic() + 300, workdir / "metrics.jsonl"
+    while not (path.exists() and any(line["step"] >= step for line in metrics(workdir))):
+        assert all(process.poll() is None for process in processes), [
+            process.communicate() for process in processes if process.poll() is not None
+        ]
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def metrics(workdir):
+    text = (workdir / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def saved_steps(workdir):
+    return {int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal()}
+
+
+def test_stopped_killed_and_gone_on_with_by_one_process(command, tmp_path):
+    # A cluster may tell one process alone; both save the same step.
+    both = command(tmp_path, 2)
+    wait_for_step(both, tmp_path, 4)
+    both[1].terminate()
+    (_, errors), (_, quiet) = (finish(process, 143) for process in both)
+    (stopped,) = saved_steps(tmp_path)
+    assert f"stopped and saved after step {stopped} of {STEPS}" in errors
+    assert quiet == ""
+
+    # The other does not wait for ever for one that is gone.
+    both = command(tmp_path, 2)
+    wait_for_step(both, tmp_path, stopped + 4)
+    both[1].kill()
+    since = time.monotonic()
+    output, errors = both[0].communicate(timeout=120)
+    assert time.monotonic() - since < 60
+    assert both[0].returncode not in (0, 2, 143)
+    # Ours where a sum fails, JAX's where it hangs until the other counts as dead.
+    lost = "error: the connection to another process was lost" in errors
+    assert lost or "another task died" in errors
+    assert not (lost and "Traceback" in errors)
+    assert f"going on after step {stopped}" in output
+    both[1].communicate()
+
+    # Two processes' checkpoint on one, and every line is there once.
+    (alone,) = command(tmp_path, 1)
+    output, _ = finish(alone)
+    assert f"going on after step {stopped}" in output
+    steps = [line["step"] for line in metrics(tmp_path)]
+    assert steps == [*range(4, STEPS + 1, 4), STEPS]
+    assert len(list((tmp_path / "pictures").iterdir())) == 1
+
+    # Each counts its share of the images, and one of them prints.
+    both = command(tmp_path, 2, "--mode=eval")
+    (output, _), (nothing, _) = (finish(process) for process in both)
+    assert f"student, step {STEPS}\n" in output
+    assert "student" not in nothing
+    found = json.loads((tmp_path / f"evaluation_{STEPS}.json").read_text())
+    expected = metrics(tmp_path)[-1]
+    np.testing.assert_allclose(found["student"]["miou"], expected["miou"], atol=1e-2)
+
+
+def test_processes_that_do_not_fit_together_end_with_one_error(command, tmp_path):
+    workdir = tmp_path / "run"
+    other = ((), ("--config.data.val=100000:100004",))
+    both = command(workdir, 2, own_flags=other)
+    errors = [finish(process, 2)[1] for process in both]
+    full = [text for text in errors if text.startswith("error: config.data.val: ")]
+    brief = [text for text in errors if text.startswith("error: stopped with process ")]
+    assert len(full) == len(brief) == 1
+    assert "'100000:100005' in process 0, '100000:100004' in process 1" in full[0]
+    assert all(text.count("\n") == 1 for text in errors)
+    assert not workdir.exists()
+
+    both = command(workdir, 2, "--config.train.num_steps=0", "--config.train.num_epochs=0")
+    assert all("nothing to train" in finish(process, 2)[1] for process in both)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--distributed=here"], "--distributed=here: give off, auto, or HOST:PORT,INDEX/COUNT"),
+        (["--distributed=localhost:1,2/2"], "INDEX from 0 to COUNT - 1"),
+        (["--distributed=auto"], "no cluster was recognised"),
+    ],
+)
+def test_unusable_flag(tmp_path, flags, named):
+    arguments = [sys.executable, "main.py", "--config=configs/demo.py", *flags]
+    cluster = ("SLURM_", "OMPI_", "KUBERNETES_", "TPU_")
+    environment = {name: v for name, v in ENVIRONMENT.items() if not name.startswith(cluster)}
+    process = subprocess.Popen(
+        [*arguments, f"--workdir={tmp_path / 'run'}"],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _, errors = finish(process, 2)
+    assert errors.startswith("error: ")
+    assert named in errors
