@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from rcc_jax import checksums, processes
 from rcc_jax.errors import ConfigError
+from rcc_jax.state_difference import differences
 
 PyTree = Any
 ASIDE = ".{}.replaced"
@@ -339,35 +339,3 @@ def first_line(error: Exception) -> str:
     """Type and first line of an error of a library."""
     # The rest of the line may be a page of tensorstore's settings.
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
-
-
-def differences(saved: PyTree, wanted: PyTree, limit: int = 10) -> list[str]:
-    """Lines on the leaves of two states that differ; orbax would cast a dtype without a word."""
-    if saved is None:
-        raise ValueError("its list of arrays is lost")
-    old, new = _leaves(saved), _leaves(wanted)
-    lines = []
-    for name in sorted(old.keys() | new.keys()):
-        if name not in new:
-            lines.append(f"{name}: only in the checkpoint")
-        elif name not in old:
-            lines.append(f"{name}: not in the checkpoint")
-        elif old[name] != new[name]:
-            lines.append(f"{name}: {_show(old[name])} in the checkpoint, {_show(new[name])} here")
-    return [*lines[:limit], f"and {len(lines) - limit} more"] if len(lines) > limit else lines
-
-
-def _leaves(tree: PyTree) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    leaves = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.eval_shape(jax.random.key_data, leaf)
-        leaves[jax.tree_util.keystr(path, simple=True, separator=".")] = (
-            tuple(leaf.shape),
-            np.dtype(leaf.dtype),
-        )
-    return leaves
-
-
-def _show(leaf: tuple[tuple[int, ...], np.dtype]) -> str:
-    return f"{leaf[1]}{list(leaf[0])}"
