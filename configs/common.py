@@ -153,7 +153,7 @@ def get_config() -> ml_collections.ConfigDict:
             mode="whole",
             # Steps between two evaluations; 0 = once an epoch. The last step always has one.
             every_steps=0,
-            # Images of one size that are evaluated together.
+            # Images of one size that are evaluated together, on all devices of all processes.
             batch_size=8,
             # Side of a sliding window and the distance between two, in pixels.
             window=801,
