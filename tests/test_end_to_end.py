@@ -107,7 +107,7 @@ def test_a_run_survives_one_fault_after_another(command, finished, tmp_path):
     """A short form of the campaign in `benchmarks/faults.py`, which has more of them."""
     moments = random.Random(0)
     faults.start_twice(command, tmp_path, 2, moments)
-    faults.fill_disk(command, tmp_path, 4, moments)
+    faults.fill_disk(command, tmp_path, 5, moments)
     faults.flip_checkpoint(command, tmp_path, 6, moments)
     newest = saved_steps(tmp_path)[-1]
     output, lost = faults.go_on(command, tmp_path)

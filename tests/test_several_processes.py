@@ -134,7 +134,7 @@ def test_processes_that_do_not_fit_together_end_with_one_error(command, tmp_path
     full = [text for text in errors if text.startswith("error: config.data.val: ")]
     brief = [text for text in errors if text.startswith("error: stopped with process ")]
     assert len(full) == len(brief) == 1
-    assert "'100000:100005' in process 0, '100000:100004' in process 1" in full[0]
+    assert "100000:100005 in process 0, 100000:100004 in process 1" in full[0]
     assert all(text.count("\n") == 1 for text in errors)
     assert not workdir.exists()
 
