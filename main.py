@@ -8,6 +8,7 @@ python main.py --mode=predict --workdir=DIR --input=FILE|FOLDER|GLOB --output=DI
 python main.py --mode=consensus --workdir=DIR --pair=CLASS,CLASS
 python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
 python main.py --mode=table --workdir=DIR
+python main.py --mode=report --workdirs=DIR,DIR --output=FILE.html
 """
 
 import difflib
@@ -22,7 +23,7 @@ from input_pipeline.errors import DataError
 from rcc_jax import workdir
 from rcc_jax.errors import ConfigError
 
-_MODES = ("train", "eval", "check", "predict", "consensus", "sweep", "table")
+_MODES = ("train", "eval", "check", "predict", "consensus", "sweep", "table", "report")
 # Modes that need no --config, as the folder of a run knows its own.
 _MODES_OF_RUNS = ("eval", "predict", "consensus")
 _CONFIG = config_flags.DEFINE_config_file(
@@ -31,6 +32,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; by default runs/<configuration and arguments>."
 )
+_WORKDIRS = flags.DEFINE_list("workdirs", [], "report: folders of runs, instead of --workdir.")
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
@@ -40,7 +42,9 @@ _CHECKPOINT = flags.DEFINE_string(
 _INPUT = flags.DEFINE_string(
     "input", "", "predict: an image, a folder or a glob; consensus: instead of the validation set."
 )
-_OUTPUT = flags.DEFINE_string("output", "", "predict, consensus: folder of the results.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "predict, consensus: folder of the results; report: the page."
+)
 _SAVE = flags.DEFINE_string(
     "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
 )
@@ -52,12 +56,13 @@ _SET = flags.DEFINE_multi_string(
 )
 _MODES_OF_FLAGS = {
     "input": ("predict", "consensus"),
-    "output": ("predict", "consensus"),
+    "output": ("predict", "consensus", "report"),
     "save": ("predict",),
     "overwrite": ("predict",),
     "pair": ("consensus",),
     "shard": ("sweep",),
     "set": ("sweep",),
+    "workdirs": ("report",),
 }
 
 BAD_INPUT = 2
@@ -71,7 +76,7 @@ def _fail(message: object, exit_code: int = BAD_INPUT) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(_with_recorded_config(argv))
-        if _CONFIG.value is None and _MODE.value == "table":
+        if _CONFIG.value is None and _MODE.value in ("table", "report"):
             return rest
         if _CONFIG.value is None:
             _fail("--config is missing; for instance --config=configs/demo.py.")
@@ -167,6 +172,19 @@ def _table() -> None:
     print(tables.write(_WORKDIR.value, report=lambda line: print(line, file=sys.stderr)))
 
 
+def _report() -> None:
+    from rcc_jax import report  # without JAX
+
+    folders = _WORKDIRS.value or ([_WORKDIR.value] if _WORKDIR.value else [])
+    if not folders:
+        _fail("--mode=report needs --workdirs=DIR,DIR, folders of runs or of sweeps.")
+    if not _OUTPUT.value and len(folders) > 1:
+        _fail("--mode=report of several folders needs --output=FILE.html.")
+    output = _OUTPUT.value or str(pathlib.Path(folders[0]) / "report.html")
+    count = report.write(folders, output, report=lambda line: print(line, file=sys.stderr))
+    print(f"{count} runs: {output}")
+
+
 def _finished() -> bool:
     """Whether there is nothing left to train, found out without JAX; refuses another config."""
     folder = _workdir()
@@ -247,6 +265,7 @@ def main(_) -> None:
             "check": _check,
             "sweep": _sweep,
             "table": _table,
+            "report": _report,
             "predict": _predict,
             "consensus": _consensus,
         }

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rcc_jax import distributed, visualization
+from rcc_jax import distributed, environment, visualization
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
 from rcc_jax.evaluation import Scores, scores
@@ -98,6 +98,9 @@ class _Loop:
             f"{jax.devices()[0].device_kind}"
         )
         write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
+        environment.record(
+            self.workdir.path / "environment.json", self.checkpoints.latest_step or 0
+        )
         if self.checkpoints.latest_step is None:
             return self.run.initial_state(message)
         state = self.checkpoints.restore(self.run.abstract_state())
