@@ -11,7 +11,7 @@ from rcc_jax import report_pictures, visualization
 from rcc_jax.errors import ConfigError
 from rcc_jax.line_chart import Series, line_chart, sample
 from rcc_jax.run_record import RunRecord, class_scores, find, score
-from rcc_jax.tables import mean_and_spread
+from rcc_jax.tables import mean_and_spread, method_order
 from rcc_jax.workdir import flatten, write_atomically
 
 NOT_SHOWN = ("step", "learning_rate")
@@ -35,7 +35,7 @@ def write(
     Raises:
       ConfigError: for folders without a run, damaged files, or a file that cannot be written.
     """
-    runs = find(folders, report)
+    runs = sorted(find(folders, report), key=lambda run: method_order(run.cell.split(";")[0]))
     text = build(runs)
     try:
         write_atomically(output, text)
@@ -235,7 +235,7 @@ def _pictures(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> str:
         row = [_picture(example.image, "image", f"validation image {number}", photo=True)]
         row.append(_picture(example.truth, "truth", f"true classes of image {number}"))
         for run, prediction in example.predictions:
-            caption = f"{run.cell} (seed {run.config['seed']}, step {run.picture.stem[5:]})"
+            caption = f"{run.cell} (seed {run.config['seed']}, step {int(run.picture.stem[5:])})"
             alt = f"classes of image {number} predicted by {name(run)}"
             row.append(_picture(prediction, caption, alt))
         parts.append(f'<div class="row">{"".join(row)}</div>\n')
