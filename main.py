@@ -8,6 +8,7 @@ python main.py --mode=predict --workdir=DIR --input=FILE|FOLDER|GLOB --output=DI
 python main.py --mode=consensus --workdir=DIR --pair=CLASS,CLASS
 python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
 python main.py --mode=table --workdir=DIR
+python main.py --mode=report --workdirs=DIR,DIR --output=FILE.html
 python main.py --distributed=node1:9870,0/2 ...     # and 1/2 elsewhere; in a Slurm job: auto
 """
 
@@ -25,7 +26,7 @@ from input_pipeline.errors import DataError, WorkerError
 from rcc_jax import processes, workdir
 from rcc_jax.errors import ConfigError
 
-_MODES = ("train", "eval", "check", "predict", "consensus", "sweep", "table")
+_MODES = ("train", "eval", "check", "predict", "consensus", "sweep", "table", "report")
 # Modes that need no --config, as the folder of a run knows its own.
 _MODES_OF_RUNS = ("eval", "predict", "consensus")
 _CONFIG = config_flags.DEFINE_config_file(
@@ -34,6 +35,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; by default runs/<configuration and arguments>."
 )
+_WORKDIRS = flags.DEFINE_list("workdirs", [], "report: folders of runs, instead of --workdir.")
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
@@ -43,7 +45,9 @@ _CHECKPOINT = flags.DEFINE_string(
 _INPUT = flags.DEFINE_string(
     "input", "", "predict: an image, a folder or a glob; consensus: instead of the validation set."
 )
-_OUTPUT = flags.DEFINE_string("output", "", "predict, consensus: folder of the results.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "predict, consensus: folder of the results; report: the page."
+)
 _SAVE = flags.DEFINE_string(
     "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
 )
@@ -62,12 +66,13 @@ _DISTRIBUTED = flags.DEFINE_string(
 _MODES_OF_FLAGS = {
     "distributed": ("train", "eval"),
     "input": ("predict", "consensus"),
-    "output": ("predict", "consensus"),
+    "output": ("predict", "consensus", "report"),
     "save": ("predict",),
     "overwrite": ("predict",),
     "pair": ("consensus",),
     "shard": ("sweep",),
     "set": ("sweep",),
+    "workdirs": ("report",),
 }
 
 BAD_INPUT = 2
@@ -82,7 +87,7 @@ def _fail(message: object, exit_code: int = BAD_INPUT) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(_with_recorded_config(argv))
-        if _CONFIG.value is None and _MODE.value == "table":
+        if _CONFIG.value is None and _MODE.value in ("table", "report"):
             return rest
         if _CONFIG.value is None:
             _fail("--config is missing; for instance --config=configs/demo.py.")
@@ -178,6 +183,19 @@ def _table() -> None:
     print(tables.write(_WORKDIR.value, report=lambda line: print(line, file=sys.stderr)))
 
 
+def _report() -> None:
+    from rcc_jax import report  # without JAX
+
+    folders = _WORKDIRS.value or ([_WORKDIR.value] if _WORKDIR.value else [])
+    if not folders:
+        _fail("--mode=report needs --workdirs=DIR,DIR, folders of runs or of sweeps.")
+    if not _OUTPUT.value and len(folders) > 1:
+        _fail("--mode=report of several folders needs --output=FILE.html.")
+    output = _OUTPUT.value or str(pathlib.Path(folders[0]) / "report.html")
+    count = report.write(folders, output, report=lambda line: print(line, file=sys.stderr))
+    print(f"{count} runs: {output}")
+
+
 def _finished() -> bool:
     """Whether there is nothing left to train, found out without JAX; refuses another config."""
     folder = _workdir()
@@ -267,6 +285,7 @@ def main(_) -> None:
             "check": _check,
             "sweep": _sweep,
             "table": _table,
+            "report": _report,
             "predict": _predict,
             "consensus": _consensus,
         }

@@ -1,29 +1,10 @@
-"""What a measurement ran on: versions, device and commit, for the records in results/."""
+"""What a measurement ran on, for the records in results/."""
 
-import importlib.metadata
-import os
 import pathlib
-import platform
-import subprocess
+import sys
 
-import jax
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+from rcc_jax.environment import describe  # noqa: E402
 
-
-def describe() -> dict:
-    """Versions, device, number of cores and commit of this measurement."""
-    git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    folder = pathlib.Path(__file__).parent
-    commit = subprocess.run(
-        git, cwd=folder, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "commit": commit or "unknown",
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "device": jax.devices()[0].device_kind,
-        "device_count": jax.device_count(),
-        "cpu_count": os.cpu_count(),
-        "machine": platform.machine(),
-    }
+__all__ = ["describe"]

@@ -127,7 +127,7 @@ def markdown(results: Sequence[Result]) -> str:
     texts = []
     for (data, backbone), cells in _by_cell(results).items():
         partitions = _in_order({partition for _, partition in cells})
-        methods = sorted({method for method, _ in cells}, key=_method_order)
+        methods = sorted({method for method, _ in cells}, key=method_order)
         lines = [
             f"### {data}, {backbone}",
             "",
@@ -175,7 +175,8 @@ def _in_order(partitions: Iterable[str]) -> list[str]:
     return sorted(partitions, key=key)
 
 
-def _method_order(method: str) -> tuple:
+def method_order(method: str) -> tuple:
+    """Sorts methods from the plainest to the newest."""
     name = method.split(",")[0]
     return (_METHODS.index(name) if name in _METHODS else len(_METHODS), method)
 

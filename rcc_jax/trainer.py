@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from rcc_jax import distributed, processes, settings, visualization
+from rcc_jax import distributed, environment, processes, settings, visualization
 from rcc_jax.bad_files import BadFiles
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
@@ -141,6 +141,9 @@ class _Loop:
             message(line)
         if self.is_first:
             write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
+            environment.record(
+                self.workdir.path / "environment.json", self.checkpoints.latest_step or 0
+            )
         if self.checkpoints.latest_step is None:
             return self.run.initial_state(message)
         state = self.checkpoints.restore(self.run.abstract_state())

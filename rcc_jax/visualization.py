@@ -94,6 +94,38 @@ def sheet(
     return np.asarray(canvas)
 
 
+def cut_sheet(
+    picture: np.ndarray, num_rows: int, titles: Sequence[str], class_names: Sequence[str] = ()
+) -> list[list[np.ndarray]] | None:
+    """The pictures of a `sheet` whose pictures are of one size; None if they are not.
+
+    Args:
+        picture: The sheet [H, W, 3].
+        num_rows: Its rows.
+        titles, class_names: What it was made with.
+    """
+    font = ImageFont.load_default(TEXT_SIZE)
+    width, rest_x = divmod(picture.shape[1] - GAP, len(titles))
+    width -= GAP
+    top = LINE + GAP
+    _, bottom = _legend_places(class_names, font, picture.shape[1], 0)
+    height, rest_y = divmod(picture.shape[0] - top - bottom, num_rows)
+    height -= GAP
+    needed = max(int(font.getlength(title)) + 1 for title in titles)
+    if rest_x or rest_y or width < needed or height < 1:
+        return None
+    rows = [
+        [picture[y : y + height, x : x + width] for x in range(GAP, picture.shape[1], width + GAP)]
+        for y in range(top, top + num_rows * (height + GAP), height + GAP)
+    ]
+    gaps = picture.copy()
+    for y in range(top, top + num_rows * (height + GAP), height + GAP):
+        for x in range(GAP, picture.shape[1], width + GAP):
+            gaps[y : y + height, x : x + width] = 255
+    # Pictures of several sizes would stick out of the places of pictures of one size.
+    return rows if (gaps[top : picture.shape[0] - bottom] == 255).all() else None
+
+
 def _legend_places(
     names: Sequence[str], font: ImageFont.ImageFont, width: int, top: int
 ) -> tuple[list[tuple[int, int]], int]:
@@ -110,6 +142,11 @@ def _legend_places(
 
 def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
     """Writes a picture, [H, W] or [H, W, 3] of uint8, whole or not at all."""
+    write_atomically(path, encode(picture, "PNG"))
+
+
+def encode(picture: np.ndarray, format: str) -> bytes:
+    """The bytes of a file with a picture, [H, W] or [H, W, 3] of uint8; 'PNG' or 'JPEG'."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="PNG")
-    write_atomically(path, file.getvalue())
+    Image.fromarray(picture).save(file, format=format, quality=90)
+    return file.getvalue()

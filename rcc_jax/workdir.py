@@ -197,14 +197,14 @@ def _record_or_compare(
             write_atomically(path, text)
         return
     try:
-        recorded = _flatten(json.loads(path.read_text()))
+        recorded = flatten(json.loads(path.read_text()))
     except (ValueError, AttributeError):
         raise ConfigError(
             f"{path}: not a JSON object, so nothing tells which run this folder holds; use another "
             "--workdir"
         ) from None
     # Through JSON, so that a tuple equals the list that was recorded of it.
-    given = _flatten(json.loads(text))
+    given = flatten(json.loads(text))
     absent = "(absent)"
     changes = [
         f"  {field}: {_show(recorded.get(field, absent))} -> {_show(given.get(field, absent))}"
@@ -220,11 +220,12 @@ def _record_or_compare(
         )
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted name; an empty group is a value."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            flat.update(_flatten(value, f"{prefix}{key}."))
+            flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[prefix + key] = value
     return flat

@@ -60,6 +60,9 @@ def test_run_leaves_what_it_promises(finished):
     assert list((finished / "tensorboard").iterdir())
     counts = json.loads((finished / "data.json").read_text())
     assert counts == {"labeled": 20, "unlabeled": 40, "val": 4}
+    (environment,) = json.loads((finished / "environment.json").read_text())
+    assert environment["after_step"] == 0
+    assert environment["packages"]["jax"] == jax.__version__
 
 
 def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, finished, tmp_path):

@@ -39,6 +39,7 @@ def run(*flags, folder=REPOSITORY):
             ["--config=configs/demo.py", "--mode=predict", "--input=x.jpg"],
             ["--mode=predict needs --input=FILE|FOLDER|GLOB and --output=DIR"],
         ),
+        (["--mode=report"], ["--mode=report needs --workdirs=DIR,DIR"]),
         (["--mode=eval", "--workdir", "/no/such/run"], ["/no/such/run/config.json: no such file"]),
     ],
 )

@@ -1,0 +1,52 @@
+"""What a run or a measurement ran on: versions, device and commit."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+
+import jax
+
+from rcc_jax.workdir import write_atomically
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def describe() -> dict:
+    """Versions, device, number of cores and commit of this process."""
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        found = subprocess.run(
+            git, cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+        commit = found.stdout.strip()
+    except OSError:  # There need not be a git.
+        commit = ""
+    return {
+        "commit": commit or "unknown",
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "device": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+        "cpu_count": os.cpu_count(),
+        "machine": platform.machine(),
+    }
+
+
+def record(path: pathlib.Path, step: int) -> None:
+    """Notes in a JSON list what a run goes on with, unless that is what its last entry says.
+
+    Args:
+      path: the file.
+      step: the last step that is done.
+    """
+    try:
+        entries = json.loads(path.read_text())
+    except (OSError, ValueError):
+        entries = []
+    now = describe()
+    if not entries or {**entries[-1], "after_step": None} != {**now, "after_step": None}:
+        entries.append({"after_step": step, **now})
+        write_atomically(path, json.dumps(entries, indent=2) + "\n")

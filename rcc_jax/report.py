@@ -1,0 +1,280 @@
+"""One self-contained HTML page about many runs: comparison, curves, classes, pictures, settings."""
+
+import html
+import json
+import os
+import statistics
+from collections.abc import Callable, Sequence
+
+from rcc_jax import report_page as page
+from rcc_jax import report_pictures, visualization
+from rcc_jax.errors import ConfigError
+from rcc_jax.line_chart import Series, line_chart, sample
+from rcc_jax.run_record import RunRecord, class_scores, find, score
+from rcc_jax.tables import mean_and_spread, method_order
+from rcc_jax.workdir import flatten, write_atomically
+
+NOT_SHOWN = ("step", "learning_rate")
+
+
+def write(
+    folders: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    report: Callable[[str], None],
+) -> int:
+    """Writes the page.
+
+    Args:
+      folders: workdirs, or folders of them; runs need not have finished.
+      output: the file.
+      report: takes a line of text about a run that is left out.
+
+    Returns:
+      The number of runs on the page.
+
+    Raises:
+      ConfigError: for folders without a run, damaged files, or a file that cannot be written.
+    """
+    runs = sorted(find(folders, report), key=lambda run: method_order(run.cell.split(";")[0]))
+    text = build(runs)
+    try:
+        write_atomically(output, text)
+    except OSError as error:
+        raise ConfigError(f"--output={output}: cannot write there ({error.strerror}).") from None
+    return len(runs)
+
+
+def build(runs: Sequence[RunRecord]) -> str:
+    """The page, a section for each data set."""
+    groups: dict[tuple, list[RunRecord]] = {}
+    for run in runs:
+        groups.setdefault(run.data, []).append(run)
+    title = f"{len(runs)} training runs" if len(runs) > 1 else f"Training run {name(runs[0])}"
+    links, sections = [], []
+    for number, ((data, val, classes), group) in enumerate(groups.items()):
+        about = f"{data}, {len(classes)} classes"
+        links.append(f'<li><a href="#data{number}">{html.escape(about)}</a></li>')
+        sections.append(
+            f'<section aria-labelledby="data{number}">\n'
+            + page.heading(2, about, f"data{number}")
+            + f"<p>Validation images: {html.escape(val)}. Scores are in percent.</p>\n"
+            + _section(group, classes)
+            + "</section>\n"
+        )
+    nav = f'<nav aria-label="Data sets"><ul>{"".join(links)}</ul></nav>\n'
+    return page.page(title, f"<main>\n{page.heading(1, title)}{nav}{''.join(sections)}</main>")
+
+
+def name(run: RunRecord) -> str:
+    """What a run is called: its folder."""
+    return run.workdir.resolve().name
+
+
+def _section(runs: Sequence[RunRecord], classes: Sequence[str]) -> str:
+    cells: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        cells.setdefault(run.cell, []).append(run)
+    evaluated = {cell: [run for run in each if run.evaluations] for cell, each in cells.items()}
+    evaluated = {cell: each for cell, each in evaluated.items() if each}
+    return (
+        page.heading(3, "Comparison")
+        + _comparison(evaluated)
+        + page.details("Every run", _every_run(runs))
+        + page.heading(3, "Curves")
+        + _curves(cells)
+        + page.heading(3, "Intersection over union by class")
+        + _classes(evaluated, classes)
+        + page.heading(3, "Predictions")
+        + _pictures(cells, classes)
+        + page.heading(3, "Settings and versions")
+        + _settings(runs)
+    )
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _last(run: RunRecord) -> float | None:
+    return score(run.evaluations[-1])
+
+
+def _best(run: RunRecord) -> float | None:
+    known = [score(line) for line in run.evaluations]
+    return max((value for value in known if value is not None), default=None)
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    return mean_and_spread(known) if len(known) > 1 else _number(known[0])
+
+
+def _best_column(values: Sequence[float | None]) -> int | None:
+    """Column of the greatest of several means; the first column heads the row."""
+    known = [(value, -column) for column, value in enumerate(values, start=1) if value is not None]
+    return -max(known)[1] if len(known) > 1 else None
+
+
+def _comparison(cells: dict[str, list[RunRecord]]) -> str:
+    if not cells:
+        return "<p>No run was evaluated yet.</p>\n"
+    rows = []
+    for cell, runs in cells.items():
+        last, best = ([read(run) for run in runs] for read in (_last, _best))
+        going_on = sum(not run.finished for run in runs)
+        state = f"{going_on} of {len(runs)} not finished" if going_on else "finished"
+        rows.append([cell, _spread(last), _spread(best), str(len(runs)), state])
+    return page.table(
+        "mIoU of the last and of the best evaluation, mean ± standard deviation over the seeds",
+        ["method; backbone; partition", "last", "best", "seeds", "state"],
+        rows,
+    )
+
+
+def _every_run(runs: Sequence[RunRecord]) -> str:
+    rows = []
+    for run in runs:
+        last, best = (_last(run), _best(run)) if run.evaluations else (None, None)
+        rates = [line["images_per_second"] for line in run.timing if "images_per_second" in line]
+        rate = statistics.median(rates) if rates else None
+        again = ", ".join(
+            f"{kind} {_number(entry[kind].get('miou'))} at step {entry.get('step')}"
+            for entry in run.later
+            for kind in ("student", "ema")
+            if isinstance(entry.get(kind), dict)
+        )
+        row = [name(run), str(run.config["seed"]), str(run.steps)]
+        row += ["finished" if run.finished else "not finished", _number(last), _number(best)]
+        rows.append([*row, _number(rate, 1), again or "-"])
+    heads = ["run", "seed", "steps", "state", "last mIoU", "best mIoU", "images/s (median)"]
+    steps = sorted({line["step"] for run in runs for line in run.evaluations})
+    scores = [
+        [name(run), *(_number(known.get(step)) for step in steps)]
+        for run in runs
+        for known in [{line["step"]: score(line) for line in run.evaluations}]
+    ]
+    text = page.table("Every run", [*heads, "evaluated again"], rows)
+    return text + page.table("mIoU at each evaluation", ["run", *map(str, steps)], scores)
+
+
+def _curves(cells: dict[str, list[RunRecord]]) -> str:
+    legend = "".join(
+        f"<li>{sample(kind)}{html.escape(cell)}</li>" for kind, cell in enumerate(cells)
+    )
+    keys = {
+        key
+        for runs in cells.values()
+        for run in runs
+        for line in run.logs
+        for key, value in line.items()
+        if isinstance(value, int | float) and key not in NOT_SHOWN
+    }
+    first = [key for key in ("loss", "kept_ratio") if key in keys]
+    charts = [_chart("mIoU", cells, lambda run: [(e["step"], score(e)) for e in run.evaluations])]
+    charts += [_logged(key, cells) for key in first]
+    rest = "".join(_logged(key, cells) for key in sorted(keys - set(first)))
+    more = page.details("More curves", f'<div class="charts">{rest}</div>') if rest else ""
+    return f'<ul class="legend">{legend}</ul><div class="charts">{"".join(charts)}</div>\n{more}'
+
+
+def _logged(key: str, cells: dict[str, list[RunRecord]]) -> str:
+    return _chart(key, cells, lambda run: [(line["step"], line.get(key)) for line in run.logs])
+
+
+def _chart(key: str, cells: dict[str, list[RunRecord]], points) -> str:
+    series = [
+        Series(name(run), kind, points(run))
+        for kind, runs in enumerate(cells.values())
+        for run in runs
+    ]
+    drawn = line_chart(f"{key} over the steps of {len(series)} runs", series)
+    return page.figure(drawn, f"{key}, a line a run") if drawn else ""
+
+
+def _classes(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> str:
+    if not cells:
+        return "<p>No run was evaluated yet.</p>\n"
+    rows, best = [], []
+    for each in classes:
+        values = [
+            [class_scores(run.evaluations[-1]).get(each) for run in runs] for runs in cells.values()
+        ]
+        rows.append([each, *map(_spread, values)])
+        known = [[value for value in part if value is not None] for part in values]
+        best.append(_best_column([statistics.fmean(part) if part else None for part in known]))
+    text = page.table(
+        "Last evaluation, mean ± standard deviation over the seeds; the best is underlined",
+        ["class", *cells],
+        rows,
+        best=best,
+    )
+    runs = [run for each in cells.values() for run in each]
+    single = [
+        [each, *(_number(class_scores(run.evaluations[-1]).get(each)) for run in runs)]
+        for each in classes
+    ]
+    every = page.table("Last evaluation of every run", ["class", *map(name, runs)], single)
+    return text + page.details("By class and run", every)
+
+
+def _pictures(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> str:
+    shown = [next((run for run in runs if run.picture), None) for runs in cells.values()]
+    found, whole = report_pictures.examples([run for run in shown if run], classes)
+    if not found and not whole:
+        return "<p>These runs have no pictures (eval.pictures).</p>\n"
+    colors = visualization.palette(len(classes))
+    legend = "".join(
+        f'<li><span class="swatch" style="background:#{bytes(colors[number]).hex()}"></span>'
+        f"{html.escape(each)}</li>"
+        for number, each in enumerate(classes)
+    )
+    parts = [f'<ul class="legend">{legend}</ul>\n']
+    for number, example in enumerate(found, start=1):
+        row = [_picture(example.image, "image", f"validation image {number}", photo=True)]
+        row.append(_picture(example.truth, "truth", f"true classes of image {number}"))
+        for run, prediction in example.predictions:
+            caption = f"{run.cell} (seed {run.config['seed']}, step {int(run.picture.stem[5:])})"
+            alt = f"classes of image {number} predicted by {name(run)}"
+            row.append(_picture(prediction, caption, alt))
+        parts.append(f'<div class="row">{"".join(row)}</div>\n')
+    for run, sheet in whole:
+        alt = f"images, truth and predictions of {name(run)}"
+        parts.append(f'<div class="sheet">{_picture(sheet, name(run), alt)}</div>\n')
+    return "".join(parts)
+
+
+def _picture(picture, caption: str, alt: str, *, photo: bool = False) -> str:
+    uri = report_pictures.data_uri(picture, photo=photo)
+    return page.figure(page.image(uri, alt, picture.shape[1], picture.shape[0]), caption)
+
+
+def _settings(runs: Sequence[RunRecord]) -> str:
+    settings = [flatten(run.config) for run in runs]
+    fields = sorted(set().union(*settings))
+    shown = [{field: json.dumps(each.get(field)) for field in fields} for each in settings]
+    differing = [field for field in fields if len({each[field] for each in shown}) > 1]
+    text = ""
+    if differing:
+        rows = [
+            [name(run), *(each[field] for field in differing)]
+            for run, each in zip(runs, shown, strict=True)
+        ]
+        caption = "Settings that differ between the runs"
+        text += page.table(caption, ["run", *differing], rows, text=True)
+    common = [[field, shown[0][field]] for field in fields if field not in differing]
+    same = page.table("Settings of all these runs", ["field", "value"], common, text=True)
+    return text + page.details("Settings that all runs share", same) + _versions(runs)
+
+
+def _versions(runs: Sequence[RunRecord]) -> str:
+    entries = [(run, flatten(entry)) for run in runs for entry in run.environment]
+    if not entries:
+        return "<p>These runs did not record their versions.</p>\n"
+    fields = list(dict.fromkeys(field for _, entry in entries for field in entry))
+    rows = [
+        [name(run), *(str(entry.get(field, "-")) for field in fields)] for run, entry in entries
+    ]
+    heads = [field.removeprefix("packages.").replace("_", " ") for field in fields]
+    return page.table("Versions and devices", ["run", *heads], rows, text=True)

@@ -1,0 +1,151 @@
+"""What the folder of a run says about it, finished or not; read without JAX."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rcc_jax import tables
+from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import RESULT
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """One run.
+
+    Attributes:
+      workdir: its folder.
+      config: the configuration of its first start, nested.
+      logs: lines of metrics.jsonl about training, by 'step'.
+      evaluations: lines of metrics.jsonl with 'miou', by 'step'.
+      timing: lines of timing.jsonl.
+      counts: number of images a part.
+      finished: whether it has a result.
+      environment: one entry a start with other versions; empty where none was recorded.
+      later: evaluations with other settings, from `evaluation_<step>.json`.
+      picture: its latest sheet of predictions.
+    """
+
+    workdir: pathlib.Path
+    config: Mapping[str, Any]
+    logs: Sequence[Mapping[str, Any]]
+    evaluations: Sequence[Mapping[str, Any]]
+    timing: Sequence[Mapping[str, Any]]
+    counts: Mapping[str, Any]
+    finished: bool
+    environment: Sequence[Mapping[str, Any]]
+    later: Sequence[Mapping[str, Any]]
+    picture: pathlib.Path | None
+
+    @property
+    def cell(self) -> str:
+        """What it shares with the runs of other seeds: method, backbone, partition."""
+        data, model = self.config["data"], self.config["model"]
+        partition = data["partition"] or data["labeled"]
+        return f"{tables.method_name(self.config)}; {model['backbone']}; {partition}"
+
+    @property
+    def data(self) -> tuple[str, str, tuple[str, ...]]:
+        """What runs must share to be compared: data set, validation images, classes."""
+        data = self.config["data"]
+        iou = self.evaluations[-1]["iou"] if self.evaluations else {}
+        names = tuple(data["class_names"]) or tuple(iou)
+        return data["name"] or data["source"], str(data["val"]), names
+
+    @property
+    def steps(self) -> int:
+        """The last step that was written down."""
+        return max((line["step"] for line in (*self.logs, *self.evaluations)), default=0)
+
+
+def score(evaluation: Mapping[str, Any]) -> float | None:
+    """mIoU of an evaluation, of the averaged teacher where there is one."""
+    return evaluation.get("miou_ema", evaluation["miou"])
+
+
+def class_scores(evaluation: Mapping[str, Any]) -> Mapping[str, float | None]:
+    """IoU by class of the network that `score` is of."""
+    return evaluation.get("iou_ema", evaluation["iou"])
+
+
+def find(folders: Sequence[str | os.PathLike], report: Callable[[str], None]) -> list[RunRecord]:
+    """Reads every run in or below some folders.
+
+    Args:
+      folders: workdirs, or folders of them.
+      report: takes a line of text about a run that is left out.
+
+    Raises:
+      ConfigError: for a folder without a run, or a damaged file.
+    """
+    found: dict[pathlib.Path, RunRecord] = {}
+    for folder in folders:
+        paths = sorted(pathlib.Path(folder).glob("**/config.json"))
+        if not paths:
+            raise ConfigError(f"--workdir={folder}: there is no run in it or below it.")
+        for path in paths:
+            record = read(path.parent)
+            if record.steps:
+                found[path.parent.resolve()] = record
+            else:
+                report(f"left out, nothing was logged yet: {path.parent}")
+    if not found:
+        raise ConfigError("none of these runs has logged anything yet; wait for the first lines.")
+    return list(found.values())
+
+
+def read(workdir: pathlib.Path) -> RunRecord:
+    """Reads the folder of one run.
+
+    Raises:
+      ConfigError: for a damaged file.
+    """
+    lines = _lines(workdir / "metrics.jsonl")
+    pictures = sorted((workdir / "pictures").glob("step_*.png"))
+    record = RunRecord(
+        workdir=workdir,
+        config=_json(workdir / "config.json", {}),
+        logs=[line for line in lines if "miou" not in line],
+        evaluations=[line for line in lines if "miou" in line],
+        timing=_lines(workdir / "timing.jsonl"),
+        counts=_json(workdir / "data.json", {}),
+        finished=(workdir / RESULT).exists(),
+        environment=_json(workdir / "environment.json", []),
+        later=[_json(path, {}) for path in sorted(workdir.glob("evaluation_*.json"))],
+        picture=pictures[-1] if pictures else None,
+    )
+    try:
+        _ = record.cell, record.data, record.config["seed"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{workdir}/config.json is not one of a run ({error!r}).") from None
+    return record
+
+
+def _json(path: pathlib.Path, absent: Any) -> Any:
+    if not path.exists():
+        return absent
+    try:
+        value = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}).") from None
+    if not isinstance(value, type(absent)):
+        raise ConfigError(f"{path} is damaged (not a JSON {type(absent).__name__}).")
+    return value
+
+
+def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The whole lines; the run may be writing the last one, or was killed in it."""
+    found = []
+    text = path.read_text(errors="replace") if path.exists() else ""
+    for line in text.splitlines(keepends=True):
+        try:
+            entry = json.loads(line) if line.endswith("\n") else None
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+            break
+        found.append(entry)
+    return found

@@ -1,0 +1,179 @@
+"""The page on many runs, read back with a parser: numbers, escaping, no address outside it."""
+
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+
+from configs import camvid
+from rcc_jax import line_chart, report, visualization
+from rcc_jax.errors import ConfigError
+from tests.commands import finish, start
+
+HOSTILE = '<script>alert("1")</script>&\'"'
+CLASSES = ("road", HOSTILE, "tree")
+VOID = {"meta", "img"}
+
+
+class Page(html.parser.HTMLParser):
+    """Elements with their attributes, tables by caption, and the order of tags."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.tables, self.text = [], [], {}, None
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag in ("caption", "th", "td"):
+            self.text = ""
+        if tag == "tr":
+            self.row = []
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if self.text is not None:
+            self.text += data
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        if tag == "caption":
+            self.rows = self.tables[self.text] = []
+        if tag in ("th", "td"):
+            self.row.append(self.text)
+        if tag == "tr":
+            self.rows.append(self.row)
+        if tag in ("caption", "th", "td"):
+            self.text = None
+
+
+def write_run(folder, method, seed, scores, *, finished=True):
+    folder.mkdir(parents=True)
+    config = camvid.get_config(f"1_8,method={method},seed={seed}")
+    config.data.class_names, config.data.num_classes = CLASSES, 3
+    config.eval.pictures = 2
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    lines = []
+    for step, iou in enumerate(scores, start=1):
+        lines.append({"step": step, "loss": 1 / step, "kept_ratio": None})
+        known = [value for value in iou if value is not None]
+        line = {"miou": sum(known) / len(known), "iou": dict(zip(CLASSES, iou, strict=True))}
+        lines.append({"step": step, **line})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "metrics.jsonl").write_text(text + '{"step": 99, "lo')
+    (folder / "data.json").write_text(json.dumps({"val": 2}))
+    environment = [{"after_step": 0, "commit": "abc", "packages": {"jax": HOSTILE}}]
+    (folder / "environment.json").write_text(json.dumps(environment))
+    if finished:
+        (folder / "result.json").write_text("{}")
+    colors = visualization.palette(3)
+    draws = np.random.default_rng(7)
+    rows = []
+    for number in range(2):
+        image, truth = draws.integers(0, 255, (80, 90, 3), np.uint8), draws.integers(0, 3, (80, 90))
+        guess = (truth + len(method) + number) % 3
+        rows.append([image, colors[truth], colors[guess]])
+    sheet = visualization.sheet(rows, ["image", "truth", "prediction"], class_names=CLASSES)
+    (folder / "pictures").mkdir()
+    visualization.save_png(folder / "pictures" / "step_0000002.png", sheet)
+    return rows
+
+
+@pytest.fixture
+def runs(tmp_path):
+    write_run(tmp_path / "a" / "rcc0", "rcc", 0, [(40.0, 20.0, None), (60.5, 31.25, 10.0)])
+    write_run(tmp_path / "a" / "rcc1", "rcc", 1, [(50.0, 30.0, None), (64.5, 33.25, 12.0)])
+    write_run(tmp_path / "b" / "uni", "unimatch", 0, [(70.0, 1.125, None)], finished=False)
+    return tmp_path
+
+
+def test_page_of_several_folders_has_the_numbers_of_the_runs(runs):
+    output = runs / "page.html"
+    flags = ["--mode=report", f"--workdirs={runs / 'a'},{runs / 'b'}", f"--output={output}"]
+    said, errors = finish(start(*flags))
+    assert said == f"3 runs: {output}\n"
+    assert errors == ""
+    page = Page(output.read_text())
+    comparison = next(rows for caption, rows in page.tables.items() if "of the best" in caption)
+    assert [row[1:] for row in comparison[1:]] == [
+        ["35.56", "35.56", "1", "1 of 1 not finished"],
+        ["35.2 ± 1.9", "37.0 ± 4.3", "2", "finished"],
+    ]
+    steps = page.tables["mIoU at each evaluation"]
+    assert steps == [
+        ["run", "1", "2"],
+        ["uni", "35.56", "-"],
+        ["rcc0", "30.00", "33.92"],
+        ["rcc1", "40.00", "36.58"],
+    ]
+    by_run = page.tables["Last evaluation of every run"]
+    assert by_run[0] == ["class", "uni", "rcc0", "rcc1"]
+    assert by_run[2] == [HOSTILE, "1.12", "31.25", "33.25"]
+    assert by_run[3] == ["tree", "-", "10.00", "12.00"]
+    differing = page.tables["Settings that differ between the runs"]
+    assert differing[0] == ["run", "method.name", "seed"]
+    assert differing[3] == ["rcc1", '"rcc"', "1"]
+    assert page.tables["Versions and devices"][2] == ["rcc0", "0", "abc", HOSTILE]
+
+
+def test_page_is_whole_in_itself_and_escapes_what_runs_hold(runs):
+    report.write([runs], runs / "report.html", print)
+    text = (runs / "report.html").read_text()
+    page = Page(text)
+    assert "<script" not in text
+    assert not re.search(r"https?:|url\(|@import", text)
+    tags = {tag for tag, _ in page.elements}
+    assert tags.isdisjoint({"script", "link", "iframe", "object"})
+    for tag, attributes in page.elements:
+        assert not any(name.startswith("on") for name in attributes)
+        assert attributes.get("src", "data:").startswith("data:")
+        assert attributes.get("href", "#").startswith("#")
+        assert tag != "th" or attributes["scope"] in ("row", "col")
+        assert tag != "img" or attributes["alt"]
+    anchors = {attributes.get("id") for _, attributes in page.elements}
+    links = [attributes["href"][1:] for tag, attributes in page.elements if tag == "a"]
+    assert links
+    assert anchors.issuperset(links)
+    charts = [attributes for tag, attributes in page.elements if attributes.get("role") == "img"]
+    assert [chart["aria-label"].split()[0] for chart in charts] == ["mIoU", "loss"]
+    # Two images, each with its truth and one prediction of either method.
+    assert len([tag for tag, _ in page.elements if tag == "img"]) == 2 * 4
+
+
+def test_sheets_come_apart_into_what_they_were_made_of(tmp_path):
+    rows = write_run(tmp_path / "run", "rcc", 0, [(1.0, 2.0, 3.0)])
+    titles = ["image", "truth", "prediction"]
+    sheet = visualization.sheet(rows, titles, class_names=CLASSES)
+    np.testing.assert_array_equal(visualization.cut_sheet(sheet, 2, titles, CLASSES), rows)
+    rows[1] = [picture[:77] for picture in rows[1]]
+    sheet = visualization.sheet(rows, titles, class_names=CLASSES)
+    assert visualization.cut_sheet(sheet, 2, titles, CLASSES) is None
+
+
+def test_a_line_breaks_where_a_number_is_missing_and_keeps_its_places():
+    points = [(0, 0.0), (5, 10.0), (6, None), (10, 5.0)]
+    drawn = line_chart.line_chart("t", [line_chart.Series("s", 0, points)])
+    places = re.findall(r'points="([^"]*)"', drawn)
+    assert [len(piece.split()) for piece in places] == [2, 1]
+    (left, bottom), (middle, top) = (map(float, p.split(",")) for p in places[0].split())
+    assert (left, bottom) == (line_chart.LEFT, line_chart.HEIGHT - line_chart.BOTTOM)
+    assert top == line_chart.TOP
+    assert middle == (line_chart.LEFT + line_chart.WIDTH - line_chart.RIGHT) / 2
+    assert line_chart.line_chart("t", [line_chart.Series("s", 0, [(1, None)])]) == ""
+
+
+def test_folders_without_a_run_and_damaged_files_are_named(runs):
+    with pytest.raises(ConfigError, match="there is no run in it"):
+        report.write([runs / "a" / "rcc0" / "pictures"], runs / "x.html", print)
+    (runs / "a" / "rcc1" / "data.json").write_text("[")
+    with pytest.raises(ConfigError, match="rcc1/data.json is damaged"):
+        report.write([runs], runs / "x.html", print)
+    assert not (runs / "x.html").exists()
