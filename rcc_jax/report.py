@@ -112,9 +112,11 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 def _best_column(values: Sequence[float | None]) -> int | None:
-    """Column of the greatest of several means; the first column heads the row."""
-    known = [(value, -column) for column, value in enumerate(values, start=1) if value is not None]
-    return -max(known)[1] if len(known) > 1 else None
+    """Column of the greatest of several means, None for a tie; the first column heads the row."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2 or known.count(max(known)) > 1:
+        return None
+    return values.index(max(known)) + 1
 
 
 def _comparison(cells: dict[str, list[RunRecord]]) -> str:

@@ -47,7 +47,8 @@ details { margin: .6rem 0; } summary { cursor: pointer; padding: .2rem 0; }
 PRINT = """
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } .wide { overflow: visible; }
   nav { display: none; } tr, .row { break-inside: avoid; } h2, h3 { break-after: avoid; }
-  table { font-size: 8pt; } th, td { padding: .1rem .3rem; overflow-wrap: anywhere; }
+  table { font-size: 8pt; } th, td { padding: .1rem .3rem; }
+  td, tbody th { overflow-wrap: anywhere; } .charts { grid-template-columns: 1fr 1fr; }
   details::details-content { content-visibility: visible; display: block; block-size: auto; } }
 """
 

@@ -107,6 +107,8 @@ def test_page_of_several_folders_has_the_numbers_of_the_runs(runs):
         ["35.56", "35.56", "1", "1 of 1 not finished"],
         ["35.2 ± 1.9", "37.0 ± 4.3", "2", "finished"],
     ]
+    bold = [attributes for _, attributes in page.elements if attributes.get("class") == "best"]
+    assert len(bold) == 2  # The third class has a number in one method alone.
     steps = page.tables["mIoU at each evaluation"]
     assert steps == [
         ["run", "1", "2"],
