@@ -6,6 +6,7 @@ python main.py --mode=check --config=configs/folder.py --config.data.root=DIR
 python main.py --mode=eval --workdir=DIR --checkpoint=best
 python main.py --mode=predict --workdir=DIR --input=FILE|FOLDER|GLOB --output=DIR
 python main.py --mode=consensus --workdir=DIR --pair=CLASS,CLASS
+python main.py --mode=export --workdir=DIR --checkpoint=best --output=DIR
 python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
 python main.py --mode=table --workdir=DIR
 """
@@ -22,9 +23,9 @@ from input_pipeline.errors import DataError
 from rcc_jax import workdir
 from rcc_jax.errors import ConfigError
 
-_MODES = ("train", "eval", "check", "predict", "consensus", "sweep", "table")
+_MODES = ("train", "eval", "check", "predict", "consensus", "export", "sweep", "table")
 # Modes that need no --config, as the folder of a run knows its own.
-_MODES_OF_RUNS = ("eval", "predict", "consensus")
+_MODES_OF_RUNS = ("eval", "predict", "consensus", "export")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration: FILE[:ARGUMENTS]; any field is --config.group.field=value."
 )
@@ -35,12 +36,12 @@ _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "latest",
-    "eval, predict, consensus: 'latest', 'best', or the path of a checkpoint or a workdir.",
+    "eval, predict, consensus, export: 'latest', 'best', or the path of a checkpoint or a workdir.",
 )
 _INPUT = flags.DEFINE_string(
     "input", "", "predict: an image, a folder or a glob; consensus: instead of the validation set."
 )
-_OUTPUT = flags.DEFINE_string("output", "", "predict, consensus: folder of the results.")
+_OUTPUT = flags.DEFINE_string("output", "", "predict, consensus, export: folder of the results.")
 _SAVE = flags.DEFINE_string(
     "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
 )
@@ -52,7 +53,7 @@ _SET = flags.DEFINE_multi_string(
 )
 _MODES_OF_FLAGS = {
     "input": ("predict", "consensus"),
-    "output": ("predict", "consensus"),
+    "output": ("predict", "consensus", "export"),
     "save": ("predict",),
     "overwrite": ("predict",),
     "pair": ("consensus",),
@@ -237,6 +238,16 @@ def _consensus() -> None:
         _fail(f"{failed} images could not be read (listed above).", exit_code=1)
 
 
+def _export() -> None:
+    if not _OUTPUT.value:
+        _fail("--mode=export needs --output=DIR.")
+    from rcc_jax import export
+    from rcc_jax.run import set_up_jax
+
+    set_up_jax(_CONFIG.value)
+    export.export(_CONFIG.value, _workdir(), output=_OUTPUT.value, checkpoint=_CHECKPOINT.value)
+
+
 def main(_) -> None:
     from rcc_jax.interruption import Interrupted
 
@@ -249,6 +260,7 @@ def main(_) -> None:
             "table": _table,
             "predict": _predict,
             "consensus": _consensus,
+            "export": _export,
         }
         modes.get(_MODE.value, _train_or_evaluate)()
     except (ConfigError, DataError) as error:
