@@ -1,12 +1,17 @@
 """Command line of rcc_jax.
 
+Training; any field of configs/common.py is --config.group.field=value:
 python main.py --config=configs/demo.py
 python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
 python main.py --mode=check --config=configs/folder.py --config.data.root=DIR
+
+With a run:
 python main.py --mode=eval --workdir=DIR --checkpoint=best
 python main.py --mode=predict --workdir=DIR --input=FILE|FOLDER|GLOB --output=DIR
 python main.py --mode=consensus --workdir=DIR --pair=CLASS,CLASS
 python main.py --mode=export --workdir=DIR --checkpoint=best --output=DIR
+
+Many runs:
 python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
 python main.py --mode=table --workdir=DIR
 """

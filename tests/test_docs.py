@@ -9,7 +9,7 @@ import pytest
 from tests.commands import REPOSITORY
 
 
-@pytest.mark.parametrize("page", ["method.md", "library.md"])
+@pytest.mark.parametrize("page", ["method.md", "library.md", "extending.md"])
 def test_sessions_of_the_pages(page):
     result = doctest.testfile(str(REPOSITORY / "docs" / page), module_relative=False)
     assert result.failed == 0
