@@ -1,11 +1,17 @@
 """Command line of rcc_jax.
 
+Training; any field of configs/common.py is --config.group.field=value:
 python main.py --config=configs/demo.py
 python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
 python main.py --mode=check --config=configs/folder.py --config.data.root=DIR
+
+With a run:
 python main.py --mode=eval --workdir=DIR --checkpoint=best
 python main.py --mode=predict --workdir=DIR --input=FILE|FOLDER|GLOB --output=DIR
 python main.py --mode=consensus --workdir=DIR --pair=CLASS,CLASS
+python main.py --mode=export --workdir=DIR --checkpoint=best --output=DIR
+
+Many runs:
 python main.py --mode=sweep --config=configs/sweeps/components.py --shard=0/4
 python main.py --mode=table --workdir=DIR
 python main.py --mode=report --workdirs=DIR,DIR --output=FILE.html
@@ -26,9 +32,11 @@ from input_pipeline.errors import DataError, WorkerError
 from rcc_jax import processes, workdir
 from rcc_jax.errors import ConfigError
 
-_MODES = ("train", "eval", "check", "predict", "consensus", "sweep", "table", "report")
+_MODES = (
+    "train", "eval", "check", "predict", "consensus", "export", "sweep", "table", "report",
+)  # fmt: skip
 # Modes that need no --config, as the folder of a run knows its own.
-_MODES_OF_RUNS = ("eval", "predict", "consensus")
+_MODES_OF_RUNS = ("eval", "predict", "consensus", "export")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration: FILE[:ARGUMENTS]; any field is --config.group.field=value."
 )
@@ -40,13 +48,13 @@ _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "latest",
-    "eval, predict, consensus: 'latest', 'best', or the path of a checkpoint or a workdir.",
+    "eval, predict, consensus, export: 'latest', 'best', or the path of a checkpoint or a workdir.",
 )
 _INPUT = flags.DEFINE_string(
     "input", "", "predict: an image, a folder or a glob; consensus: instead of the validation set."
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", "", "predict, consensus: folder of the results; report: the page."
+    "output", "", "predict, consensus, export: folder of the results; report: the page."
 )
 _SAVE = flags.DEFINE_string(
     "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
@@ -66,7 +74,7 @@ _DISTRIBUTED = flags.DEFINE_string(
 _MODES_OF_FLAGS = {
     "distributed": ("train", "eval"),
     "input": ("predict", "consensus"),
-    "output": ("predict", "consensus", "report"),
+    "output": ("predict", "consensus", "export", "report"),
     "save": ("predict",),
     "overwrite": ("predict",),
     "pair": ("consensus",),
@@ -267,6 +275,16 @@ def _consensus() -> None:
         _fail(f"{failed} images could not be read (listed above).", exit_code=1)
 
 
+def _export() -> None:
+    if not _OUTPUT.value:
+        _fail("--mode=export needs --output=DIR.")
+    from rcc_jax import export
+    from rcc_jax.run import set_up_jax
+
+    set_up_jax(_CONFIG.value)
+    export.export(_CONFIG.value, _workdir(), output=_OUTPUT.value, checkpoint=_CHECKPOINT.value)
+
+
 def _is_news(record) -> bool:
     """Not advice on saving less often, nor the traceback of an error that is raised too."""
     library = record.name == "asyncio" or "/orbax/" in record.pathname
@@ -288,6 +306,7 @@ def main(_) -> None:
             "report": _report,
             "predict": _predict,
             "consensus": _consensus,
+            "export": _export,
         }
         modes.get(_MODE.value, _train_or_evaluate)()
     except (ConfigError, DataError) as error:

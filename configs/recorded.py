@@ -3,8 +3,8 @@
     python main.py --mode=eval --workdir=DIR --config.eval.mode=sliding
     python main.py --mode=eval --config=configs/recorded.py:DIR --config.eval.mode=sliding
 
-The first line is short for the second: without --config, --mode=eval, predict and consensus read
-DIR/config.json.
+The first line is short for the second: without --config, --mode=eval, predict, consensus and export
+read DIR/config.json.
 """
 
 import json

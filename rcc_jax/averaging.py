@@ -98,14 +98,22 @@ class AveragedNetwork:
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Starts of the windows along one axis of an image; the last one ends at the border."""
+    """Starts of the windows along one axis of an image; the last one ends at the border.
+
+    >>> window_starts(100, 40, 30)
+    [0, 30, 60]
+    """
     if length <= window:
         return [0]
     return [*range(0, length - window, stride), length - window]
 
 
 def shares(sums: jax.Array) -> jax.Array:
-    """Sums of probabilities [..., K] as probabilities."""
+    """Sums of probabilities [..., K] as probabilities.
+
+    >>> shares(jnp.array([1.0, 3.0])).tolist()
+    [0.25, 0.75]
+    """
     return sums / jnp.sum(sums, axis=-1, keepdims=True)
 
 

@@ -138,6 +138,10 @@ def rank_loss(
 
     Raises:
       ValueError: for mismatched shapes, integer values or a temperature that is not above 0.
+
+    >>> opposite = rank_loss(jnp.array([3.0, 1.0, 2.0]), jnp.array([1.0, 3.0, 2.0]), 0.01)
+    >>> f"{opposite:.4f}"
+    '1.3333'
     """
     _check_same_shape(teacher_values, student_values, "values")
     _check_temperature(temperature)
@@ -178,6 +182,11 @@ def top_class_consensus(
 
     Raises:
       ValueError: for integer logits, mismatched shapes or a top_n out of range.
+
+    >>> weak, strong = jnp.array([0.0, 3.0, 1.0, 2.0]), jnp.zeros(4)
+    >>> players, _, student = top_class_consensus(weak, strong, top_n=3)
+    >>> players.tolist(), [f"{value:.4f}" for value in student]
+    ([1, 3, 2], ['0.2027', '0.2027', '0.2027'])
     """
     _check_same_shape(teacher_logits, student_logits, "logits")
     teacher = jax.lax.stop_gradient(_at_least_float32(teacher_logits, "teacher_logits"))
@@ -200,7 +209,12 @@ def pixel_rcc_loss(
     top_n: int = 4,
     temperature: float = 1.0,
 ) -> jax.Array:
-    """`rcc_loss` of every pixel, [...], before the mean."""
+    """`rcc_loss` of every pixel, [...], before the mean.
+
+    >>> logits = jnp.arange(8.0).reshape(2, 4)
+    >>> pixel_rcc_loss(logits, logits).tolist()
+    [0.0, 0.0]
+    """
     _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
     return rank_loss(teacher, student, temperature)
 
@@ -208,7 +222,12 @@ def pixel_rcc_loss(
 def pixel_cc_loss(
     teacher_logits: jax.Array, student_logits: jax.Array, *, top_n: int = 4, kind: str = "l2"
 ) -> jax.Array:
-    """`cc_loss` of every pixel, [...], before the mean."""
+    """`cc_loss` of every pixel, [...], before the mean.
+
+    >>> logits = jnp.arange(8.0).reshape(2, 4)
+    >>> pixel_cc_loss(logits, logits).tolist()
+    [0.0, 0.0]
+    """
     if kind not in CC_KINDS:
         raise ValueError(f"kind must be one of {', '.join(CC_KINDS)}, got {kind!r}")
     _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
@@ -255,6 +274,12 @@ def rcc_loss(
 
     Raises:
       ValueError: for integer logits, mismatched shapes, a top_n or temperature out of range.
+
+    >>> weak, strong = jnp.array([[3.0, 1.0, 0.0]]), jnp.array([[0.0, 1.0, 3.0]])
+    >>> bool(rcc_loss(weak, strong, top_n=3) > 0.01)
+    True
+    >>> float(rcc_loss(weak, strong, top_n=3, where=jnp.array([False])))
+    0.0
     """
     losses = pixel_rcc_loss(teacher_logits, student_logits, top_n=top_n, temperature=temperature)
     return _masked_mean(losses, where)
@@ -283,6 +308,12 @@ def cc_loss(
 
     Raises:
       ValueError: for integer logits, mismatched shapes, an unknown kind or a top_n out of range.
+
+    >>> weak, strong = jnp.array([[3.0, 1.0, 0.0]]), jnp.array([[0.0, 1.0, 3.0]])
+    >>> bool(cc_loss(weak, strong, top_n=3) > 0.01)
+    True
+    >>> float(cc_loss(weak, weak, top_n=3))
+    0.0
     """
     return _masked_mean(
         pixel_cc_loss(teacher_logits, student_logits, top_n=top_n, kind=kind), where

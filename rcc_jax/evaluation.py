@@ -259,6 +259,9 @@ def scores(confusion: np.ndarray, class_names: Sequence[str]) -> Scores:
 
     Raises:
         ValueError: If the names do not fit the matrix.
+
+    >>> scores(np.array([[3, 1], [0, 4]]), ["sky", "road"]).iou
+    {'sky': 75.0, 'road': 80.0}
     """
     if len(set(class_names)) != len(class_names) or len(class_names) != len(confusion):
         raise ValueError(

@@ -15,6 +15,9 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Returns:
       [...] losses in nats, at least float32.
+
+    >>> print(cross_entropy(jnp.zeros((2, 2)), jnp.array([1, 255])).round(3))
+    [0.693 0.   ]
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     kept = labels != IGNORED
@@ -34,6 +37,10 @@ def pseudo_labels(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       [...] int32 classes and [...] confidences in (0, 1], at least float32.
+
+    >>> classes, confidence = pseudo_labels(jnp.log(jnp.array([[0.2, 0.8], [0.5, 0.5]])))
+    >>> classes.tolist(), [f"{value:.2f}" for value in confidence]
+    ([1, 0], ['0.80', '0.50'])
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     confidence = jnp.exp(jnp.max(logits, axis=-1) - jax.nn.logsumexp(logits, axis=-1))
@@ -75,6 +82,10 @@ def ohem_mask(
 
     Returns:
       [...] bool.
+
+    >>> logits = jnp.log(jnp.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]))
+    >>> ohem_mask(logits, jnp.array([0, 0, 255]), threshold=0.7, min_kept=1).tolist()
+    [False, True, False]
     """
     labeled = labels != IGNORED
     # Ignored pixels count as easiest, so that they never push the threshold down.
@@ -88,5 +99,9 @@ def ohem_mask(
 
 
 def masked_sum(losses: jax.Array, where: jax.Array) -> jax.Array:
-    """Sum of the losses where `where` holds; the rest has no gradient."""
+    """Sum of the losses where `where` holds; the rest has no gradient.
+
+    >>> float(masked_sum(jnp.array([1.0, 2.0, 4.0]), jnp.array([True, False, True])))
+    5.0
+    """
     return jnp.sum(jnp.where(where, losses, 0))

@@ -1,12 +1,26 @@
-"""The numbers in the pages are what the code prints."""
+"""The pages and docstrings say what the code does."""
 
 import doctest
+import importlib
+
+import jax.numpy as jnp
+import pytest
 
 from tests.commands import REPOSITORY
 
 
-def test_worked_pixel_of_the_method():
-    page = REPOSITORY / "docs" / "method.md"
-    result = doctest.testfile(str(page), module_relative=False)
+@pytest.mark.parametrize("page", ["method.md", "library.md", "extending.md"])
+def test_sessions_of_the_pages(page):
+    result = doctest.testfile(str(REPOSITORY / "docs" / page), module_relative=False)
     assert result.failed == 0
     assert result.attempted > 10
+
+
+@pytest.mark.parametrize(
+    "name", ["averaging", "consensus", "evaluation", "losses", "models.resize", "views"]
+)
+def test_examples_in_the_docstrings(name):
+    module = importlib.import_module(f"rcc_jax.{name}")
+    result = doctest.testmod(module, extraglobs={"jnp": jnp})
+    assert result.failed == 0
+    assert result.attempted > 0

@@ -19,6 +19,9 @@ def interpolation_matrix(in_size: Any, out_size: Any, dtype: Any = jnp.float32) 
 
     Returns:
       Matrix [out_size, in_size] whose rows sum to 1, with at most two entries in each.
+
+    >>> interpolation_matrix(2, 3).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
     # Integer division places every sample exactly; in floating point the last one can miss the
     # edge. The products fit int32 for any sizes below 46,340.
@@ -47,6 +50,9 @@ def resize_bilinear(images: jax.Array, size: tuple[Any, Any]) -> jax.Array:
 
     Returns:
       Array [B, height, width, C] of the type of `images`, computed in at least float32.
+
+    >>> resize_bilinear(jnp.array([[[[0.0], [1.0]]]]), (1, 3)).ravel().tolist()
+    [0.0, 0.5, 1.0]
     """
     dtype = jnp.promote_types(images.dtype, jnp.float32)
     rows = interpolation_matrix(images.shape[1], size[0], dtype)

@@ -1,6 +1,5 @@
 """The consensus against brute force over subsets, recorded numbers and its own properties."""
 
-import doctest
 import functools
 import itertools
 import math
@@ -242,9 +241,3 @@ FLOATS = np.zeros((2, 5), np.float32)
 def test_bad_input_is_a_value_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_examples_in_the_docstrings():
-    results = doctest.testmod(consensus, extraglobs={"jnp": jnp})
-    assert results.attempted >= 3
-    assert results.failed == 0

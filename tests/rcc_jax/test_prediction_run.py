@@ -3,64 +3,31 @@
 import json
 import shutil
 
-import jax
 import numpy as np
 import PIL.Image
 import pytest
 
 import rcc_jax
-from configs import demo, recorded
+from configs import recorded
 from input_pipeline import scenes
 from input_pipeline.errors import DataError
 from input_pipeline.images import read_image
 from input_pipeline.orientation import EXIF_ORIENTATION
-from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.consensus_run import explain
 from rcc_jax.errors import ConfigError
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.prediction_run import predict
-from rcc_jax.run import Run
-from rcc_jax.workdir import Workdir
 from tests.commands import finish, start
+from tests.rcc_jax.untrained import write_run
 
 KINDS = "labels,overlays,confidence,probabilities"
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A run without training: an averaged teacher at step 7 whose student differs."""
     folder = tmp_path_factory.mktemp("run")
-    config = demo.get_config("method=unimatch")
-    tiny = {
-        "model.width": 4,
-        "model.decoder_channels": 8,
-        "data.unlabeled": "1000:1008",
-        "data.val": "100000:100003",
-        "eval.batch_size": 2,
-        "method.ema_decay": 0.9,
-    }
-    config.update_from_flattened_dict(tiny)
-    state = filled(Run.build(config).abstract_state())
-    with (
-        Workdir.open(folder, config.to_dict()) as opened,
-        Checkpoints(opened.checkpoints_path) as checkpoints,
-    ):
-        checkpoints.save(7, state)
+    write_run(folder)
     return folder
-
-
-def filled(abstract):
-    """A state of random numbers, which compiles nothing."""
-    rng = np.random.default_rng(0)
-
-    def fill(path, leaf):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.key(0)
-        is_statistic = "stats" in jax.tree_util.keystr(path)
-        values = np.ones(leaf.shape) if is_statistic else rng.normal(0, 0.2, leaf.shape)
-        return jax.device_put(values.astype(leaf.dtype))
-
-    return jax.tree_util.tree_map_with_path(fill, abstract)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,138 @@
+"""A trained network for others: StableHLO with a loader, and weights under PyTorch's names."""
+
+import json
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+import rcc_jax
+from rcc_jax import inference, load_exported
+from rcc_jax.errors import ConfigError
+from rcc_jax.inference import Segmenter
+from rcc_jax.models import pretrained
+from rcc_jax.run import build_network
+from rcc_jax.views import IMAGENET_MEAN, IMAGENET_STD
+from rcc_jax.workdir import write_atomically
+
+PROGRAM, WEIGHTS, RECORD, LOADER = "model.stablehlo", "weights.safetensors", "model.json", "load.py"
+# The platforms that the program is lowered for; none of them has to be there.
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export(
+    config: ml_collections.ConfigDict,
+    workdir_path: str,
+    *,
+    output: str,
+    checkpoint: str = "latest",
+    report: Callable[[str], None] = print,
+) -> pathlib.Path:
+    """Writes a network into a folder that can be used without this project.
+
+    The network sees every image once and whole, whatever `config.eval` says.
+
+    Args:
+      config: the configuration of the run.
+      workdir_path: folder of the run.
+      output: folder of the results: new, empty, or of an earlier export, which is replaced.
+      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+      report: takes a line of text.
+
+    Returns:
+      The folder, with `model.stablehlo`, `weights.safetensors`, `load.py` and, last of all,
+      `model.json`.
+
+    Raises:
+      ConfigError: for a checkpoint or a folder that cannot be used.
+    """
+    folder = pathlib.Path(output).absolute()
+    _check_folder(folder)
+    segmenter = Segmenter(config, inference.find(config, workdir_path, checkpoint))
+    network, weights = build_network(config), segmenter.weights
+    # On the host, so that the program is one for a single device, wherever the weights lie.
+    constants = jax.device_get(weights)
+    program = serialize(lambda images: network.predict(constants, images))
+    model = nnx.merge(network.graphdef, weights.params, weights.stats)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A folder without it is an export that was interrupted.
+        (folder / RECORD).unlink(missing_ok=True)
+        write_atomically(folder / PROGRAM, program)
+        pretrained.save_torch(model, folder / WEIGHTS)
+        write_atomically(folder / LOADER, pathlib.Path(load_exported.__file__).read_bytes())
+        write_atomically(folder / RECORD, json.dumps(_describe(segmenter), indent=2) + "\n")
+    except OSError as error:
+        raise ConfigError(f"--output={folder}: cannot write there ({error}).") from None
+    fields = config.eval
+    if fields.mode != "whole" or fields.flip or tuple(fields.scales) != (1.0,):
+        report("the run is evaluated otherwise: the export sees each image once, whole, as it is")
+    report(f"{segmenter.network} of {segmenter.checkpoint}: {folder}")
+    return folder
+
+
+def serialize(predict: Callable[[jax.Array], jax.Array]) -> bytearray:
+    """A network as the bytes of a StableHLO program for any batch and image size.
+
+    Args:
+      predict: from uint8 images [B, H, W, 3] to logits [B, H, W, K]; its weights become constants
+        of the program.
+
+    Returns:
+      What `jax.export.deserialize` takes; the logits are float32.
+    """
+    batch, height, width = jax.export.symbolic_shape("batch, height, width")
+    images = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
+    function = jax.jit(lambda images: predict(images).astype(jnp.float32))
+    return jax.export.export(function, platforms=PLATFORMS)(images).serialize()
+
+
+def _check_folder(folder: pathlib.Path) -> None:
+    try:
+        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise ConfigError(f"--output={folder}: cannot be used as a folder ({error}).") from None
+    others = {name for name in there if not name.startswith(".")}
+    others -= {PROGRAM, WEIGHTS, RECORD, LOADER, "__pycache__"}
+    if others:
+        raise ConfigError(
+            f"--output={folder}: there are other files in it, such as {min(others)}; name a new or "
+            "an empty folder."
+        )
+
+
+def _describe(segmenter: Segmenter) -> dict:
+    names = segmenter.class_names
+    architecture = ("backbone", "stem", "output_stride", "width", "decoder_channels", "aspp_rates")
+    fields = segmenter.config.model.to_dict()
+    size = ["batch", "height", "width"]
+    return {
+        "input": {
+            "type": "uint8",
+            "shape": [*size, 3],
+            "meaning": "RGB, 0 to 255, upright; any batch and size",
+        },
+        "output": {
+            "type": "float32",
+            "shape": [*size, len(names)],
+            "meaning": "logits; their softmax is the probability, the largest is the label",
+        },
+        "classes": {
+            name: f"#{bytes(color).hex()}"
+            for name, color in zip(names, segmenter.palette, strict=False)
+        },
+        "platforms": PLATFORMS,
+        "checkpoint": str(segmenter.checkpoint),
+        "network": segmenter.network,
+        "weights": {
+            **{name: fields[name] for name in architecture},
+            "mean": IMAGENET_MEAN.tolist(),
+            "std": IMAGENET_STD.tolist(),
+            "meaning": "PyTorch names; the network takes RGB / 255, minus mean, over std",
+        },
+        "versions": {"rcc_jax": rcc_jax.__version__, "jax": jax.__version__},
+    }

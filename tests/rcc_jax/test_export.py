@@ -1,0 +1,100 @@
+"""An exported network says what its checkpoint says, where this project is not installed."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import rcc_jax
+from configs import recorded
+from input_pipeline import scenes
+from rcc_jax import settings
+from rcc_jax.errors import ConfigError
+from rcc_jax.export import export
+from rcc_jax.models import DeepLabV3Plus, pretrained
+from tests.commands import ENVIRONMENT, finish, start
+from tests.rcc_jax.models.weight_files import values
+from tests.rcc_jax.untrained import write_run
+
+# What the loader may not need; then the command, and another batch and size through the function.
+ELSEWHERE = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(["rcc_jax", "input_pipeline", "configs", "flax", "safetensors"]))
+import numpy as np
+sys.argv = ["load.py", "images.npy", "logits.npy"]
+load = runpy.run_path(f"{FOLDER}/load.py", run_name="__main__")["load"]
+np.save("odd_logits.npy", load()(np.load("odd.npy")))
+"""
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    write_run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(workdir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    output, _ = finish(start("--mode=export", f"--workdir={workdir}", f"--output={folder}"))
+    assert output == f"averaged teacher of {workdir}/checkpoints/7: {folder}\n"
+    return folder
+
+
+def test_loader_alone_gives_the_logits_of_the_checkpoint(workdir, exported, tmp_path):
+    images = {
+        "images": np.stack([scenes.draw_scene(number)[0] for number in (100000, 100001)]),
+        "odd": np.random.default_rng(0).integers(0, 256, (1, 37, 50, 3), np.uint8),
+    }
+    for name, batch in images.items():
+        np.save(tmp_path / f"{name}.npy", batch)
+    code = f"FOLDER = {str(exported)!r}\n{ELSEWHERE}"
+    command = [sys.executable, "-I", "-c", code]
+    subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, check=True, timeout=300)
+    segmenter = rcc_jax.Segmenter.from_workdir(workdir)
+    for name, result in (("images", "logits"), ("odd", "odd_logits")):
+        logits = np.load(tmp_path / f"{result}.npy")
+        assert logits.dtype == np.float32
+        expected = segmenter.describe(images[name], probabilities=True)["probabilities"]
+        assert len(np.unique(expected.argmax(axis=-1))) > 1
+        np.testing.assert_allclose(jax.nn.softmax(logits), expected, atol=1e-4)
+
+
+def zeros(abstract):
+    graphdef, state = nnx.split(abstract)
+    shapes = nnx.to_pure_dict(state)
+    return nnx.merge(graphdef, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+
+
+def test_weights_are_those_of_the_teacher_under_all_names_of_torch(workdir, exported):
+    config = recorded.get_config(workdir)
+    abstract = nnx.eval_shape(lambda: settings.build_model(config, nnx.Rngs(0)))
+    segmenter = rcc_jax.Segmenter.from_workdir(workdir)
+    teacher = nnx.merge(nnx.graphdef(abstract), segmenter.weights.params, segmenter.weights.stats)
+    record = json.loads((exported / "model.json").read_text())
+    fields = {name: record["weights"][name] for name in ("backbone", "stem", "width")}
+    fields |= {name: record["weights"][name] for name in ("decoder_channels", "aspp_rates")}
+    loaded = zeros(nnx.eval_shape(lambda: DeepLabV3Plus(7, **fields, rngs=nnx.Rngs(0))))
+    # Strict both ways: every name is in the file, and nothing else is.
+    pretrained.load_torch(loaded, exported / "weights.safetensors", allow_unused=())
+    expected = values(teacher)
+    for name, value in values(loaded).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    assert tuple(record["classes"]) == scenes.CLASS_NAMES
+    assert record["checkpoint"] == str(workdir / "checkpoints" / "7")
+
+
+def test_refuses_what_cannot_be_used(workdir, tmp_path):
+    config = recorded.get_config(workdir)
+    (tmp_path / "notes.txt").write_text("precious")
+    with pytest.raises(ConfigError, match=r"other files in it, such as notes\.txt; name a new"):
+        export(config, str(workdir), output=str(tmp_path))
+    with pytest.raises(ConfigError, match="cannot be used as a folder"):
+        export(config, str(workdir), output=str(tmp_path / "notes.txt"))
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

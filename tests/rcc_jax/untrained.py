@@ -1,0 +1,43 @@
+"""A run's folder without training, for the tests of what reads one."""
+
+import jax
+import numpy as np
+
+from configs import demo
+from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.run import Run
+from rcc_jax.workdir import Workdir
+
+
+def write_run(folder):
+    """Makes a run of a tiny network: an averaged teacher at step 7 whose student differs."""
+    config = demo.get_config("method=unimatch")
+    tiny = {
+        "model.width": 4,
+        "model.decoder_channels": 8,
+        "data.unlabeled": "1000:1008",
+        "data.val": "100000:100003",
+        "eval.batch_size": 2,
+        "method.ema_decay": 0.9,
+    }
+    config.update_from_flattened_dict(tiny)
+    state = _filled(Run.build(config).abstract_state())
+    with (
+        Workdir.open(folder, config.to_dict()) as opened,
+        Checkpoints(opened.checkpoints_path) as checkpoints,
+    ):
+        checkpoints.save(7, state)
+
+
+def _filled(abstract):
+    """A state of random numbers, which compiles nothing."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.key(0)
+        is_statistic = "stats" in jax.tree_util.keystr(path)
+        values = np.ones(leaf.shape) if is_statistic else rng.normal(0, 0.2, leaf.shape)
+        return jax.device_put(values.astype(leaf.dtype))
+
+    return jax.tree_util.tree_map_with_path(fill, abstract)
