@@ -236,9 +236,11 @@ def announce(message: object, exit_code: int) -> str:
 
 def lost_connection(error: Exception) -> str | None:
     """What to say of an error that means another process is gone; None for any other error."""
-    line = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    if not isinstance(error, RuntimeError) or not _CONNECTION.search(line):
+    # ValueError: what newer versions of JAX make of it.
+    if not isinstance(error, RuntimeError | ValueError) or not _CONNECTION.search(str(error)):
         return None
+    # The end of the line: it begins with the path of a source file.
+    line = f"{type(error).__name__}: {str(error).splitlines()[0][-200:]}"
     return (
         f"the connection to another process was lost ({line}). It has ended, as its own output may "
         "tell, or its host cannot be reached; the same commands go on after the last checkpoint."
