@@ -25,7 +25,14 @@ from flax import nnx
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from rcc_jax import distributed, methods, optimizer, train_state, train_step  # noqa: E402
+from rcc_jax import (  # noqa: E402
+    distributed,
+    methods,
+    optimizer,
+    presets,
+    train_state,
+    train_step,
+)
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.models import BACKBONES, DeepLabV3Plus  # noqa: E402
 from rcc_jax.train_state import Weights  # noqa: E402
@@ -145,10 +152,10 @@ def median_interval(values: np.ndarray, draws: int = 10_000) -> tuple[float, flo
 def measure(arguments: argparse.Namespace) -> list[dict]:
     """One record for each number of players."""
     setup = Setup(arguments.backbone, arguments.width, arguments.crop, arguments.batch)
-    unimatch = Step(setup, methods.Method(**methods.PRESETS["unimatch"]))
+    unimatch = Step(setup, methods.Method(**presets.PRESETS["unimatch"]))
     records = []
     for top_n in arguments.top_n:
-        rcc = Step(setup, methods.Method(**methods.PRESETS["rcc"], top_n=top_n))
+        rcc = Step(setup, methods.Method(**presets.PRESETS["rcc"], top_n=top_n))
         without, with_term = alternate(unimatch, rcc, arguments.pairs)
         ratio, low, high = median_interval(with_term / without)
         records.append(

@@ -53,6 +53,7 @@ class Checkpoints:
             raise ConfigError(f"checkpoint.keep={keep}: keep 1 or more, or nothing can be resumed")
         self.directory = pathlib.Path(directory).absolute()
         self.set_aside: list[str] = []
+        self._whole: set[pathlib.Path] = set()
         if not read_only:
             if processes.is_first():
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -188,8 +189,11 @@ class Checkpoints:
         steps = self._steps_on_disk()
         damaged = {}
         for step in steps:
-            if (fault := checksums.find_damage(self.directory / str(step))) is not None:
+            path = self.directory / str(step)
+            if (fault := checksums.find_damage(path)) is not None:
                 damaged[step] = fault
+            else:
+                self._whole.add(path)
         if len(damaged) == len(steps):
             return []  # Nothing to go on from: `restore` says so.
         lines = []
@@ -238,8 +242,7 @@ class Checkpoints:
         if step not in steps:
             raise ConfigError(f"{path}: no such checkpoint; there are {steps or 'none'}")
         try:
-            if (fault := checksums.find_damage(path)) is not None:
-                raise ValueError(fault)
+            self._require_whole(path)
             lines = differences(self._manager.item_metadata(step)["state"], abstract_state)
             if not lines:
                 target = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
@@ -258,6 +261,11 @@ class Checkpoints:
             + "\n".join(f"  {line}" for line in lines)
             + "\nUse the config that it was trained with, or another checkpoint."
         )
+
+    def _require_whole(self, path: pathlib.Path) -> None:
+        # Hashing a large state takes a second; the opening has done that.
+        if path not in self._whole and (fault := checksums.find_damage(path)) is not None:
+            raise ValueError(fault)
 
     def _damaged(self, step: int, fault: str) -> ConfigError:
         others = [other for other in self._steps_on_disk() if other != step]
@@ -289,46 +297,6 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def find_checkpoint(path: str | os.PathLike) -> tuple[pathlib.Path, int]:
-    """The checkpoint that a path names: its folder of checkpoints and the step.
-
-    Args:
-        path: A run's folder, its folder of checkpoints (of either the latest step), or one step.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    path = pathlib.Path(path).absolute()
-    if not path.is_dir():
-        raise ConfigError(f"{path}: there is no such folder")
-    if (path / "checkpoints").is_dir():
-        path = path / "checkpoints"
-    elif path.name.isdecimal():
-        return path.parent, int(path.name)
-    with Checkpoints(path, read_only=True) as checkpoints:
-        if checkpoints.latest_step is None:
-            raise ConfigError(f"{path}: no checkpoint there; train first")
-        return path, checkpoints.latest_step
-
-
-def restore_path(path: str | os.PathLike, abstract_state: PyTree) -> tuple[PyTree, int]:
-    """Reads the checkpoint that a path names.
-
-    Args:
-        path: As for `find_checkpoint`.
-        abstract_state: As for `Checkpoints.restore`.
-
-    Returns:
-        The state and its step.
-
-    Raises:
-        ConfigError: If there is no checkpoint, or not one of this state.
-    """
-    directory, step = find_checkpoint(path)
-    with Checkpoints(directory, read_only=True) as checkpoints:
-        return checkpoints.restore(abstract_state, step=step), step
 
 
 def _rank(metrics: dict[str, float | None]) -> float:

@@ -8,13 +8,10 @@ Reference: Mai, Sun, Wu. "Relaxed Class-consensus Consistency for Semi-supervise
 Segmentation", AAAI 2025, equations 4-11.
 """
 
-import itertools
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from rcc_jax import entropy_game
+from rcc_jax import entropy_game, soft_ranking
 
 MIN_PLAYERS, MAX_PLAYERS = 2, 8
 CC_KINDS = ("l2", "ce", "kl")
@@ -100,27 +97,7 @@ def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
     """
     values = _at_least_float32(values, "values")
     _check_temperature(temperature)
-    return jnp.moveaxis(_soft_ranks(jnp.moveaxis(values, -1, 0), temperature), 0, -1)
-
-
-def _soft_ranks(values: jax.Array, temperature: float) -> jax.Array:
-    """`soft_ranks` along the leading axis."""
-    # One sigmoid a pair, since sigmoid(-x) = 1 - sigmoid(x), and no [M, M, ...] array: of a pair
-    # (a, b) the first gains rank by what the second is larger, and the second loses it.
-    pairs = jnp.asarray(_pair_differences(len(values)), values.dtype)
-    exact = jax.lax.Precision.HIGHEST
-    larger = jax.nn.sigmoid(jnp.tensordot(pairs.T, values, 1, precision=exact) / temperature)
-    lost = jnp.tensordot(pairs, larger, 1, precision=exact)
-    places = jnp.arange(1, len(values) + 1, dtype=values.dtype)
-    return places.reshape(-1, *[1] * (values.ndim - 1)) - lost
-
-
-def _pair_differences(count: int) -> np.ndarray:
-    """[M, M (M - 1) / 2] matrix that turns values into b - a for every pair a before b."""
-    columns = np.zeros((count, count * (count - 1) // 2))
-    for column, (a, b) in enumerate(itertools.combinations(range(count), 2)):
-        columns[a, column], columns[b, column] = -1, 1
-    return columns
+    return jnp.moveaxis(soft_ranking.soft_ranks(jnp.moveaxis(values, -1, 0), temperature), 0, -1)
 
 
 def rank_loss(
@@ -146,9 +123,11 @@ def rank_loss(
     _check_same_shape(teacher_values, student_values, "values")
     _check_temperature(temperature)
     teacher, student = (
-        _soft_ranks(jnp.moveaxis(_at_least_float32(values, "values"), -1, 0), temperature)
+        jnp.moveaxis(_at_least_float32(values, "values"), -1, 0)
         for values in (teacher_values, student_values)
     )
+    teacher = soft_ranking.soft_ranks(teacher, temperature)
+    student = soft_ranking.soft_ranks(student, temperature)
     return jnp.sum(1 - jnp.minimum(teacher, student) / jnp.maximum(teacher, student), axis=0)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import input_pipeline
 from input_pipeline import photos as photo_files
 from input_pipeline.photometric import strong_view
-from rcc_jax import heat_map, inference, settings, visualization
+from rcc_jax import checkpoint_paths, heat_map, settings, visualization
 from rcc_jax.consensus import MAX_PLAYERS
 from rcc_jax.consensus_map import ConsensusMap
 from rcc_jax.errors import ConfigError
@@ -59,7 +59,7 @@ def explain(
     Raises:
       ConfigError, DataError: for input that cannot work.
     """
-    path = inference.find(config, workdir_path, checkpoint)
+    path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
     if not output and checkpoint not in ("latest", "best"):
         raise ConfigError("--mode=consensus with the path of a checkpoint needs --output=DIR.")
     segmenter = Segmenter(config, path)
@@ -77,7 +77,8 @@ def explain(
     _add_all(found, segmenter, batches, count)
     if not found.num_images:
         raise ConfigError(f"--input={images}: none of the images could be read.")
-    folder = pathlib.Path(output or pathlib.Path(workdir_path) / f"consensus_{path_step(path)}")
+    step = pathlib.Path(path).name
+    folder = pathlib.Path(output or pathlib.Path(workdir_path) / f"consensus_{step}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder, found, segmenter)
@@ -86,11 +87,6 @@ def explain(
     print(_in_words(found))
     print(f"tables and pictures: {folder}")
     return found, len(failed)
-
-
-def path_step(path: str) -> str:
-    """The step in the path of a checkpoint."""
-    return pathlib.Path(path).name
 
 
 def _parse_pair(text: str, names: Sequence[str]) -> tuple[int, int]:

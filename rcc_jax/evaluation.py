@@ -58,23 +58,7 @@ class Evaluator:
         Raises:
             ConfigError: If the mode, window, stride or scales cannot work.
         """
-        if mode not in ("whole", "sliding"):
-            raise ConfigError(f"eval.mode={mode!r}: use 'whole' or 'sliding'")
-        if mode == "sliding":
-            if not window or window < 1:
-                raise ConfigError(f"eval.window={window}: 'sliding' needs a window of 1 pixel up")
-            if not stride or not 1 <= stride <= window:
-                raise ConfigError(
-                    f"eval.stride={stride}: between 1 and eval.window={window}, or pixels are left "
-                    "out"
-                )
-        if not scales or not all(
-            isinstance(scale, float | int) and 0 < scale <= MAX_SCALE for scale in scales
-        ):
-            raise ConfigError(
-                f"eval.scales={tuple(scales)}: factors above 0 and at most {MAX_SCALE}, such as "
-                "0.75,1.0,1.25"
-            )
+        _check_options(mode, window, stride, scales)
         self.num_classes = num_classes
         self._mesh = mesh
         split, copied = distributed.batch_sharding(mesh), distributed.replicated(mesh)
@@ -186,6 +170,25 @@ class Evaluator:
         if self._network.single_pass:
             return self._predict_labels(variables, images)
         return self._argmax(self._network.scores(variables, images))
+
+
+def _check_options(mode, window, stride, scales) -> None:
+    if mode not in ("whole", "sliding"):
+        raise ConfigError(f"eval.mode={mode!r}: use 'whole' or 'sliding'")
+    if mode == "sliding":
+        if not window or window < 1:
+            raise ConfigError(f"eval.window={window}: 'sliding' needs a window of 1 pixel up")
+        if not stride or not 1 <= stride <= window:
+            raise ConfigError(
+                f"eval.stride={stride}: between 1 and eval.window={window}, or pixels are left out"
+            )
+    if not scales or not all(
+        isinstance(scale, float | int) and 0 < scale <= MAX_SCALE for scale in scales
+    ):
+        raise ConfigError(
+            f"eval.scales={tuple(scales)}: factors above 0 and at most {MAX_SCALE}, such as "
+            "0.75,1.0,1.25"
+        )
 
 
 def _argmax(scores: jax.Array) -> jax.Array:

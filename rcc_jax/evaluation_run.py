@@ -2,17 +2,17 @@
 
 import json
 import math
+import pathlib
 from collections.abc import Iterator
 
 import ml_collections
 import numpy as np
 
 import input_pipeline
-from rcc_jax import processes, visualization
-from rcc_jax.checkpoints import Checkpoints, restore_path
+from rcc_jax import checkpoint_paths, processes, visualization
 from rcc_jax.evaluation import Scores, scores
 from rcc_jax.run import Run
-from rcc_jax.workdir import Workdir, write_atomically
+from rcc_jax.workdir import write_atomically
 
 
 def evaluate(
@@ -36,18 +36,8 @@ def evaluate(
     """
     run = Run.build(config)
     run.check_same_everywhere()
-    if checkpoint in ("latest", "best"):
-        workdir = Workdir.open(workdir_path, config.to_dict(), read_only=True)
-        with Checkpoints(
-            workdir.checkpoints_path, keep=config.checkpoint.keep, read_only=True
-        ) as checkpoints:
-            step = checkpoints.named_step(checkpoint)
-            state = checkpoints.restore(run.abstract_state(), step=step)
-        record = workdir.path / f"evaluation_{step}.json"
-    else:
-        state, step = restore_path(checkpoint, run.abstract_state())
-        record = None
-
+    path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
+    state, step = checkpoint_paths.restore_path(path, run.abstract_state())
     networks = {"student": state.weights}
     if state.ema is not None:
         networks["ema"] = state.ema
@@ -59,7 +49,8 @@ def evaluate(
         return results
     for name, result in results.items():
         print(f"\n{name}, step {step}\n{result.table()}")
-    if record is not None:
+    if checkpoint in ("latest", "best"):
+        record = pathlib.Path(workdir_path) / f"evaluation_{step}.json"
         write_atomically(record, json.dumps(_as_json(results, run, step), indent=2) + "\n")
     return results
 

@@ -11,7 +11,7 @@ import ml_collections
 from flax import nnx
 
 import rcc_jax
-from rcc_jax import inference, load_exported
+from rcc_jax import checkpoint_paths, load_exported
 from rcc_jax.errors import ConfigError
 from rcc_jax.inference import Segmenter
 from rcc_jax.models import pretrained
@@ -52,7 +52,7 @@ def export(
     """
     folder = pathlib.Path(output).absolute()
     _check_folder(folder)
-    segmenter = Segmenter(config, inference.find(config, workdir_path, checkpoint))
+    segmenter = Segmenter(config, checkpoint_paths.find_named(config, workdir_path, checkpoint))
     network, weights = build_network(config), segmenter.weights
     # On the host, so that the program is one for a single device, wherever the weights lie.
     constants = jax.device_get(weights)

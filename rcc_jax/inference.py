@@ -10,12 +10,10 @@ import numpy as np
 from input_pipeline import orientation
 from input_pipeline.partitions import names_of_classes
 from input_pipeline.photos import Photo
-from rcc_jax import distributed, settings, start_weights, visualization
-from rcc_jax.checkpoints import Checkpoints
+from rcc_jax import checkpoint_paths, distributed, settings, start_weights, visualization
 from rcc_jax.errors import ConfigError
 from rcc_jax.run import abstract_weights, build_evaluator, build_network
 from rcc_jax.train_state import Weights
-from rcc_jax.workdir import Workdir
 
 
 class Segmenter:
@@ -84,7 +82,7 @@ class Segmenter:
             if name not in config.eval:
                 raise ConfigError(f"{name}={value!r}: config.eval has no such field.")
             config.eval[name] = value
-        return cls(config, find(config, workdir, checkpoint))
+        return cls(config, checkpoint_paths.find_named(config, workdir, checkpoint))
 
     def __call__(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
         """Labels an image.
@@ -123,26 +121,3 @@ class Segmenter:
             )
         found = self.describe(image[None], **options)
         return {name: orientation.as_stored(value[0], turn) for name, value in found.items()}
-
-
-def find(config: ml_collections.ConfigDict, workdir: str | os.PathLike, checkpoint: str) -> str:
-    """The checkpoint that a user names.
-
-    Args:
-      config: a configuration; that of the workdir, but for what a run may change.
-      workdir: folder of the run.
-      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
-
-    Returns:
-      Its path.
-
-    Raises:
-      ConfigError: if the run has none, or another configuration.
-    """
-    if checkpoint not in ("latest", "best"):
-        return checkpoint
-    folder = Workdir.open(workdir, config.to_dict(), read_only=True).checkpoints_path
-    if not folder.is_dir():
-        raise ConfigError(f"--workdir={workdir} has no {checkpoint} checkpoint; train first.")
-    with Checkpoints(folder, read_only=True) as checkpoints:
-        return str(folder / str(checkpoints.named_step(checkpoint)))

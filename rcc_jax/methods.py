@@ -9,11 +9,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from rcc_jax import consensus, losses, presets, views
+from rcc_jax import consensus, losses, views
 
 CONSENSUS_KINDS = ("none", *consensus.CC_KINDS, "rank")
 LABELED_LOSSES = ("ce", "ohem")
-PRESETS = presets.PRESETS
 
 
 @dataclasses.dataclass(frozen=True)

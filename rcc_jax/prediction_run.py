@@ -15,7 +15,7 @@ from input_pipeline import photos as photo_files
 from input_pipeline.errors import DataError
 from input_pipeline.orientation import as_stored
 from input_pipeline.photos import Photo, PhotoBatch
-from rcc_jax import inference, prediction_files, visualization
+from rcc_jax import checkpoint_paths, prediction_files, visualization
 from rcc_jax.errors import ConfigError
 from rcc_jax.inference import Segmenter
 from rcc_jax.interruption import Interrupted, Interruption
@@ -73,7 +73,7 @@ def predict(
     """
     kinds, folder = prediction_files.parse_kinds(save), pathlib.Path(output).absolute()
     start, found = photo_files.find_photos(images, field="--input", leave_out=str(folder))
-    segmenter = Segmenter(config, inference.find(config, workdir_path, checkpoint))
+    segmenter = Segmenter(config, checkpoint_paths.find_named(config, workdir_path, checkpoint))
     _open_folder(folder, _options(segmenter, start))
     todo = {
         name: path

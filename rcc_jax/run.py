@@ -103,6 +103,8 @@ class Run:
         Raises:
           ConfigError: in all of them, if not.
         """
+        if processes.count() == 1:
+            return
         fields = {}
         for group, value in json.loads(self.config.to_json()).items():
             named = value if isinstance(value, dict) else {"": value}

@@ -43,9 +43,12 @@ class RunRecord:
     @property
     def cell(self) -> str:
         """What it shares with the runs of other seeds: method, backbone, partition."""
-        data, model = self.config["data"], self.config["model"]
-        partition = data["partition"] or data["labeled"]
-        return f"{tables.method_name(self.config)}; {model['backbone']}; {partition}"
+        names = (
+            tables.method_name(self.config),
+            self.config["model"]["backbone"],
+            tables.partition_name(self.config),
+        )
+        return "; ".join(names)
 
     @property
     def data(self) -> tuple[str, str, tuple[str, ...]]:
@@ -53,7 +56,7 @@ class RunRecord:
         data = self.config["data"]
         iou = self.evaluations[-1]["iou"] if self.evaluations else {}
         names = tuple(data["class_names"]) or tuple(iou)
-        return data["name"] or data["source"], str(data["val"]), names
+        return tables.data_name(self.config), str(data["val"]), names
 
     @property
     def steps(self) -> int:

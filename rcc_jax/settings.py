@@ -130,8 +130,8 @@ def build_method(config: ml_collections.ConfigDict) -> methods.Method:
     fields = config.method
     presets.check_classes(config)
     return methods.Method(
-        strong_views=methods.PRESETS[fields.name]["strong_views"],
-        feature_perturbation=methods.PRESETS[fields.name]["feature_perturbation"],
+        strong_views=presets.PRESETS[fields.name]["strong_views"],
+        feature_perturbation=presets.PRESETS[fields.name]["feature_perturbation"],
         consensus=presets.consensus_kind(config),
         consensus_weight=fields.consensus_weight,
         top_n=fields.top_n,

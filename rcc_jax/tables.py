@@ -78,10 +78,9 @@ def read_result(workdir: pathlib.Path) -> Result:
     try:
         config = json.loads((workdir / "config.json").read_text())
         result = json.loads((workdir / RESULT).read_text())
-        data = config["data"]
         return Result(
-            data=data["name"] or data["source"],
-            partition=data["partition"] or data["labeled"],
+            data=data_name(config),
+            partition=partition_name(config),
             backbone=config["model"]["backbone"],
             method=method_name(config),
             seed=config["seed"],
@@ -90,6 +89,16 @@ def read_result(workdir: pathlib.Path) -> Result:
         )
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ConfigError(f"{workdir}: config.json or result.json is damaged ({error}).") from None
+
+
+def data_name(config: Mapping[str, Any]) -> str:
+    """The name of the data set, else where it comes from."""
+    return config["data"]["name"] or config["data"]["source"]
+
+
+def partition_name(config: Mapping[str, Any]) -> str:
+    """The name of the partition, else its list of labelled images."""
+    return config["data"]["partition"] or config["data"]["labeled"]
 
 
 def method_name(config: Mapping[str, Any]) -> str:

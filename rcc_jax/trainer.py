@@ -7,10 +7,9 @@ import pathlib
 from typing import NoReturn
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 
-from rcc_jax import distributed, environment, processes, settings, visualization
+from rcc_jax import distributed, environment, finite, processes, settings, visualization
 from rcc_jax.bad_files import BadFiles
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
@@ -28,10 +27,6 @@ from rcc_jax.writers import MetricWriter, Progress
 _STEPS_IN_FLIGHT = 2
 
 
-class NonFiniteError(Exception):
-    """A loss or gradient became infinite or NaN. The message names step and terms."""
-
-
 def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     """Trains, or goes on with what the workdir holds.
 
@@ -44,7 +39,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
 
     Raises:
       ConfigError, DataError: for input that cannot work.
-      NonFiniteError: when the training diverges.
+      finite.NonFiniteError: when the training diverges.
       Interrupted: after SIGTERM or SIGINT, with everything saved.
     """
     run = Run.build(config)
@@ -219,43 +214,21 @@ class _Loop:
         self.writer.timing(step, timing)
         self.progress.update(step, {**values, **timing})
 
-    def _require_finite(self, state: TrainState) -> None:
-        bad_step = int(state.bad_step)
-        if not bad_step:
-            return
-        saved, row = self.checkpoints.latest_step, int(state.skipped_in_row)
-        raise NonFiniteError(
-            f"step {bad_step} is not finite: {_bad_terms(state)}. "
-            + (f"Neither were the {row} before it, which were skipped. " if row else "")
-            + f"The state before it is in {self._keep_for_inspection(state)}. "
-            + (f"The last good checkpoint is step {saved}. " if saved else "")
-            + "Try a lower config.optimizer.learning_rate in a new --workdir."
-        )
-
-    def _keep_for_inspection(self, state: TrainState) -> pathlib.Path:
-        """Saves a state where no start goes on from it."""
-        folder = self.workdir.path / "nonfinite"
-        with Checkpoints(folder, keep=3) as checkpoints:
-            checkpoints.save(int(state.step), state, wait=True)
-        return folder / str(int(state.step))
-
     def _report_skipped(self, state: TrainState) -> None:
         skipped = int(state.skipped)
         if skipped > self.known_skipped:
             self.progress.message(
                 f"steps without an update, not finite: {skipped} so far; the last: "
-                f"{_bad_terms(state)}"
+                f"{finite.bad_terms(state)}"
             )
         self.known_skipped = skipped
 
+    def _require_finite(self, state: TrainState) -> None:
+        finite.require_finite(state, self.workdir.path, self.checkpoints.latest_step)
+
     def _save(self, state: TrainState, step: int, score: float | None = None) -> None:
         self._require_finite(state)
-        if not bool(_all_finite(state.weights)):
-            raise NonFiniteError(
-                f"the weights after step {step} are not finite though its losses were; they are "
-                f"in {self._keep_for_inspection(state)}, and not among the checkpoints. Try a "
-                "lower config.optimizer.learning_rate in a new --workdir."
-            )
+        finite.require_finite_weights(state, self.workdir.path)
         self.checkpoints.save(step, state, metric=score)
 
     def _evaluate_and_save(self, state: TrainState, step: int) -> None:
@@ -313,13 +286,3 @@ class _Loop:
             f"stopped and saved after step {step} of {self.run.num_steps} in "
             f"{self.workdir.path}; the same command goes on from there.",
         )
-
-
-def _bad_terms(state: TrainState) -> str:
-    terms = {name: float(value) for name, value in jax.device_get(state.bad_terms).items()}
-    return ", ".join(f"{name} = {x}" for name, x in terms.items() if not math.isfinite(x))
-
-
-@jax.jit
-def _all_finite(tree) -> jax.Array:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

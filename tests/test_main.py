@@ -31,6 +31,11 @@ def run(*flags, folder=REPOSITORY):
             ["data.val = '5'", "START:STOP"],
         ),
         (["--config=configs/demo.py", "--set=seed=1"], ["--set belongs to --mode=sweep"]),
+        (["--mode=table", "--workdir=.", "--shard=0/2"], ["--shard belongs to --mode=sweep"]),
+        (
+            ["--config=configs/demo.py", "--checkpoint=best"],
+            ["--checkpoint belongs to --mode=eval"],
+        ),
         (
             ["--config=configs/demo.py", "--mode=eval", "--input=x.jpg"],
             ["--input belongs to --mode=predict or consensus, not to --mode=eval"],

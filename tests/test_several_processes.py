@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.commands import ENVIRONMENT, REPOSITORY, finish, free_port
+from tests.runs import metrics, reached, saved_steps
 
 STEPS = 120
 # main.py, but a process that shows no sign of life counts as dead sooner.
@@ -65,22 +66,13 @@ def command(tmp_path_factory):
 
 def wait_for_step(processes, workdir, step):
     """Returns once the metrics hold a step; fails if a process ends before."""
-    limit, path = time.monotonic() + 300, workdir / "metrics.jsonl"
-    while not (path.exists() and any(line["step"] >= step for line in metrics(workdir))):
+    limit = time.monotonic() + 300
+    while not reached(workdir, step):
         assert all(process.poll() is None for process in processes), [
             process.communicate() for process in processes if process.poll() is not None
         ]
         assert time.monotonic() < limit
         time.sleep(0.01)
-
-
-def metrics(workdir):
-    text = (workdir / "metrics.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def saved_steps(workdir):
-    return {int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal()}
 
 
 def test_stopped_killed_and_gone_on_with_by_one_process(command, tmp_path):

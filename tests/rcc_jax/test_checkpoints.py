@@ -15,7 +15,8 @@ import optax
 import pytest
 from jax.sharding import AxisType
 
-from rcc_jax.checkpoints import Checkpoints, SaveError, restore_path
+from rcc_jax.checkpoint_paths import restore_path
+from rcc_jax.checkpoints import Checkpoints, SaveError
 from rcc_jax.distributed import make_mesh, replicated
 from rcc_jax.errors import ConfigError
 

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, Mesh
 
-from rcc_jax import methods, optimizer, train_state, train_step
+from rcc_jax import methods, optimizer, presets, train_state, train_step
 from rcc_jax.models import DeepLabV3Plus
 from rcc_jax.models.layers import BatchNorm, dropout_channels
 from rcc_jax.train_state import Weights
@@ -46,7 +46,7 @@ def make_batch(method, rows=8, seed=0, size=SIZE):
 
 def make_method(name="rcc", **changes):
     changes = {"confidence_threshold": 0.3, "ohem_min_kept": 300, **changes}
-    return methods.Method(**methods.PRESETS[name], **changes)
+    return methods.Method(**presets.PRESETS[name], **changes)
 
 
 class SmallNetwork(nnx.Module):

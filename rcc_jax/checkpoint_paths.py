@@ -1,0 +1,78 @@
+"""The checkpoint that a user names: 'latest', 'best', a step, or the folder of a run."""
+
+import os
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import Workdir
+
+PyTree = Any
+
+
+def find_named(
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike, checkpoint: str
+) -> str:
+    """The checkpoint that a user names.
+
+    Args:
+      config: a configuration; that of the workdir, but for what a run may change.
+      workdir: folder of the run.
+      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+
+    Returns:
+      Its path.
+
+    Raises:
+      ConfigError: if the run has none, or another configuration.
+    """
+    if checkpoint not in ("latest", "best"):
+        return checkpoint
+    folder = Workdir.open(workdir, config.to_dict(), read_only=True).checkpoints_path
+    if not folder.is_dir():
+        raise ConfigError(f"--workdir={workdir} has no {checkpoint} checkpoint; train first.")
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        return str(folder / str(checkpoints.named_step(checkpoint)))
+
+
+def find_checkpoint(path: str | os.PathLike) -> tuple[pathlib.Path, int]:
+    """The checkpoint that a path names: its folder of checkpoints and the step.
+
+    Args:
+        path: A run's folder, its folder of checkpoints (of either the latest step), or one step.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    path = pathlib.Path(path).absolute()
+    if not path.is_dir():
+        raise ConfigError(f"{path}: there is no such folder")
+    if (path / "checkpoints").is_dir():
+        path = path / "checkpoints"
+    elif path.name.isdecimal():
+        return path.parent, int(path.name)
+    with Checkpoints(path, read_only=True) as checkpoints:
+        if checkpoints.latest_step is None:
+            raise ConfigError(f"{path}: no checkpoint there; train first")
+        return path, checkpoints.latest_step
+
+
+def restore_path(path: str | os.PathLike, abstract_state: PyTree) -> tuple[PyTree, int]:
+    """Reads the checkpoint that a path names.
+
+    Args:
+        path: As for `find_checkpoint`.
+        abstract_state: As for `Checkpoints.restore`.
+
+    Returns:
+        The state and its step.
+
+    Raises:
+        ConfigError: If there is no checkpoint, or not one of this state.
+    """
+    directory, step = find_checkpoint(path)
+    with Checkpoints(directory, read_only=True) as checkpoints:
+        return checkpoints.restore(abstract_state, step=step), step

@@ -1,0 +1,145 @@
+"""The flags of main.py: what they are, which go together, and what to say where they do not."""
+
+import difflib
+import pathlib
+import sys
+from typing import NoReturn
+
+from absl import flags
+from ml_collections import config_flags
+
+from configs import common
+from rcc_jax import processes, workdir
+from rcc_jax.errors import ConfigError
+
+_MODES = (
+    "train", "eval", "check", "predict", "consensus", "export", "sweep", "table", "report",
+)  # fmt: skip
+# Modes that need no --config, as the folder of a run knows its own.
+_MODES_OF_RUNS = ("eval", "predict", "consensus", "export")
+# Those that read many runs and take none.
+_MODES_WITHOUT_CONFIG = ("table", "report")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration: FILE[:ARGUMENTS]; any field is --config.group.field=value."
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; by default runs/<configuration and arguments>."
+)
+WORKDIRS = flags.DEFINE_list("workdirs", [], "report: folders of runs, instead of --workdir.")
+MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    "latest",
+    "eval, predict, consensus, export: 'latest', 'best', or the path of a checkpoint or a workdir.",
+)
+INPUT = flags.DEFINE_string(
+    "input", "", "predict: an image, a folder or a glob; consensus: instead of the validation set."
+)
+OUTPUT = flags.DEFINE_string(
+    "output", "", "predict, consensus, export: folder of the results; report: the page."
+)
+SAVE = flags.DEFINE_string(
+    "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
+)
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: write anew what is there.")
+PAIR = flags.DEFINE_string("pair", "", "consensus: CLASS,CLASS to draw maps of.")
+SHARD = flags.DEFINE_string("shard", "0/1", "sweep: INDEX/COUNT, every COUNT-th run from INDEX.")
+SET = flags.DEFINE_multi_string(
+    "set", [], "sweep: FIELD=VALUE for every run, such as data.root=DIR; may be repeated."
+)
+DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    "off",
+    "train and eval, on several hosts: 'auto' in a Slurm job (Open MPI and TPU pods too), else "
+    "HOST:PORT,INDEX/COUNT with an address of process 0.",
+)
+_MODES_OF_FLAGS = {
+    "checkpoint": _MODES_OF_RUNS,
+    "distributed": ("train", "eval"),
+    "input": ("predict", "consensus"),
+    "output": ("predict", "consensus", "export", "report"),
+    "save": ("predict",),
+    "overwrite": ("predict",),
+    "pair": ("consensus",),
+    "shard": ("sweep",),
+    "set": ("sweep",),
+    "workdirs": ("report",),
+}
+
+BAD_INPUT = 2
+
+
+def fail(message: object, exit_code: int = BAD_INPUT) -> NoReturn:
+    """Ends the program with a message; in several processes all of them."""
+    print(f"error: {processes.announce(message, exit_code)}", file=sys.stderr, flush=True)
+    processes.leave(exit_code)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses the command line; what cannot be read or does not go together ends the program."""
+    try:
+        rest = flags.FLAGS(_with_recorded_config(argv))
+        if CONFIG.value is not None:
+            # ml_collections keeps quiet about a file that it cannot read until a field is wanted.
+            _check_config("runs" in CONFIG.value)
+        elif MODE.value not in _MODES_WITHOUT_CONFIG:
+            fail("--config is missing; for instance --config=configs/demo.py.")
+    except OSError:
+        given = [argument for argument in argv if argument.lstrip("-").startswith("config=")]
+        fail(f"{given[0] if given else '--config'}: no such file; one is configs/demo.py.")
+    except (AttributeError, KeyError) as error:
+        fail(_unknown_field(argv) or error)
+    except (flags.Error, ConfigError, SyntaxError, TypeError, ValueError) as error:
+        fail(error)
+    if len(rest) > 1:
+        fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
+    for flag, modes in _MODES_OF_FLAGS.items():
+        if flags.FLAGS[flag].present and MODE.value not in modes:
+            fail(f"--{flag} belongs to --mode={' or '.join(modes)}, not to --mode={MODE.value}.")
+    return rest
+
+
+def _check_config(is_sweep: bool) -> None:
+    wanted = MODE.value == "sweep"
+    if is_sweep != wanted:
+        file = config_flags.get_config_filename(flags.FLAGS["config"])
+        hint = "one run; lists are in configs/sweeps" if wanted else "a list; use --mode=sweep"
+        fail(f"--mode={MODE.value} --config={file}: that file is {hint}.")
+
+
+def _with_recorded_config(argv: list[str]) -> list[str]:
+    """Adds --config=configs/recorded.py:WORKDIR where a workdir alone is named and needed."""
+    if any(argument.partition("=")[0] in ("-config", "--config") for argument in argv):
+        return argv
+    flags.FLAGS(argv, known_only=True)
+    if MODE.value not in _MODES_OF_RUNS or not WORKDIR.value:
+        return argv
+    recorded = pathlib.Path(common.__file__).with_name("recorded.py")
+    return [argv[0], f"--config={recorded}:{WORKDIR.value}", *argv[1:]]
+
+
+def _unknown_field(argv: list[str]) -> str | None:
+    """Message on the first --config.FIELD that no configuration has, with the nearest one."""
+    known = [
+        f"{group}.{name}"
+        for group, fields in common.get_config().to_dict().items()
+        for name in (fields if isinstance(fields, dict) else ())
+    ] + list(common.get_config())
+    for argument in argv:
+        flag = argument.partition("=")[0]
+        field = flag.partition("config.")[2]
+        if flag.lstrip("-").startswith("config.") and field not in known:
+            same_name = [name for name in known if name.split(".")[-1] == field.split(".")[-1]]
+            close = same_name or difflib.get_close_matches(field, known, n=1)
+            hint = " or ".join(f"--config.{name}" for name in close)
+            hint = f"did you mean {hint}?" if close else "see configs/common.py."
+            return f"{flag}: there is no such field; {hint}"
+    return None
+
+
+def run_folder() -> str:
+    """The folder of the run, of the sweep, or of the runs to put into a table."""
+    if WORKDIR.value:
+        return WORKDIR.value
+    file = config_flags.get_config_filename(flags.FLAGS["config"])
+    return str(pathlib.Path("runs") / workdir.run_name(file))

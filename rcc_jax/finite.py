@@ -1,0 +1,72 @@
+"""Ends a run whose numbers are no longer finite, and keeps its state to look at."""
+
+import math
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.train_state import TrainState
+
+# Beside the checkpoints, where no start goes on from it.
+FOLDER = "nonfinite"
+
+
+class NonFiniteError(Exception):
+    """A loss, gradient or weight became infinite or NaN. The message names step and terms."""
+
+
+def require_finite(state: TrainState, workdir: pathlib.Path, saved_step: int | None) -> None:
+    """Raises if a step has ended the training.
+
+    Args:
+      state: the state, which has not changed since.
+      workdir: folder of the run.
+      saved_step: the last good checkpoint, None where there is none.
+
+    Raises:
+      NonFiniteError: if the loss or a gradient of a step was not finite.
+    """
+    bad_step = int(state.bad_step)
+    if not bad_step:
+        return
+    row = int(state.skipped_in_row)
+    raise NonFiniteError(
+        f"step {bad_step} is not finite: {bad_terms(state)}. "
+        + (f"Neither were the {row} before it, which were skipped. " if row else "")
+        + f"The state before it is in {_keep(state, workdir)}. "
+        + (f"The last good checkpoint is step {saved_step}. " if saved_step else "")
+        + "Try a lower config.optimizer.learning_rate in a new --workdir."
+    )
+
+
+def require_finite_weights(state: TrainState, workdir: pathlib.Path) -> None:
+    """Raises if a weight is not finite though all losses were.
+
+    Raises:
+      NonFiniteError: if so.
+    """
+    if not bool(_all_finite(state.weights)):
+        raise NonFiniteError(
+            f"the weights after step {int(state.step)} are not finite though its losses were; "
+            f"they are in {_keep(state, workdir)}, and not among the checkpoints. Try a lower "
+            "config.optimizer.learning_rate in a new --workdir."
+        )
+
+
+def bad_terms(state: TrainState) -> str:
+    """The loss terms of the latest step that was not finite, those that were not."""
+    terms = {name: float(value) for name, value in jax.device_get(state.bad_terms).items()}
+    return ", ".join(f"{name} = {x}" for name, x in terms.items() if not math.isfinite(x))
+
+
+def _keep(state: TrainState, workdir: pathlib.Path) -> pathlib.Path:
+    with Checkpoints(workdir / FOLDER, keep=3) as checkpoints:
+        checkpoints.save(int(state.step), state, wait=True)
+    return workdir / FOLDER / str(int(state.step))
+
+
+@jax.jit
+def _all_finite(tree) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
