@@ -16,6 +16,7 @@ import PIL.Image
 import pytest
 import safetensors.numpy
 import scipy.io
+import scipy.sparse
 from hypothesis import strategies as st
 
 from input_pipeline import lists
@@ -115,14 +116,15 @@ def test_masks(data):
             assert ((label < 3) | (label == 255)).all()
 
 
-def mat_file() -> bytes:
+def mat_file(compressed: bool) -> bytes:
     buffer = io.BytesIO()
-    scipy.io.savemat(buffer, {"GTcls": {"Segmentation": GREY}})
+    struct = {"Boundaries": scipy.sparse.csc_matrix(GREY), "Segmentation": GREY}
+    scipy.io.savemat(buffer, {"GTcls": struct}, do_compression=compressed)
     return buffer.getvalue()
 
 
 @fuzz
-@hypothesis.given(broken(mat_file()))
+@hypothesis.given(broken(mat_file(compressed=False), mat_file(compressed=True)))
 def test_mat_masks(data):
     label = attempt(lambda: pascal._decode_mat("x", data), DataError, "cls/x.mat")
     assert label is None or (label.ndim, label.dtype) == (2, np.uint8)

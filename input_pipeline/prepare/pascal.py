@@ -6,17 +6,15 @@ it is drawn by hand ('fine'), SBD's come from polygons ('coarse').
 """
 
 import dataclasses
-import io
 import os
 import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import scipy.io
 
 from input_pipeline.errors import DataError
 from input_pipeline.images import open_image
-from input_pipeline.prepare import archives, locate, records, storage
+from input_pipeline.prepare import archives, locate, mat_files, records, storage
 from input_pipeline.prepare.masks import MaskFolder
 
 NUM_CLASSES, IGNORE = 21, 255
@@ -213,12 +211,11 @@ def _decode_palette(name: str, data: bytes) -> np.ndarray:
 def _decode_mat(name: str, data: bytes) -> np.ndarray:
     """SBD's masks: field Segmentation of the struct GTcls; uint8 [H, W]."""
     try:
-        struct = scipy.io.loadmat(io.BytesIO(data), variable_names=["GTcls"])["GTcls"]
-        ids = np.asarray(struct[0, 0]["Segmentation"])
-    except Exception as error:  # scipy raises many types for broken files.
+        ids = mat_files.read_field(data, "GTcls", "Segmentation")
+    except ValueError as error:
         raise DataError(
-            f"cls/{name}.mat: holds no GTcls.Segmentation that can be read "
-            f"({type(error).__name__}: {error}). Download {SBD.file} again."
+            f"cls/{name}.mat: holds no GTcls.Segmentation that can be read ({error}). "
+            f"Download {SBD.file} again."
         ) from None
     return _checked(ids, f"cls/{name}.mat", SBD)
 
