@@ -39,8 +39,8 @@ class UnlabeledSheet:
         The teacher (the averaged one where there is one) labels the weak view. Kept are the pixels
         whose confidence reaches the threshold. The student labels the first strong view, before
         CutMix, so that all pictures of a row show the same places. `method_view.rank_agreement`
-        compares the two. Both networks are in evaluation mode, so that shares differ a little from
-        those of training steps, where BatchNorm sees the batch.
+        compares the two. Both networks are in evaluation mode, with BatchNorm's running statistics,
+        where training steps have those of the batch.
 
         Args:
           state: of the training.
