@@ -161,7 +161,8 @@ def get_config() -> ml_collections.ConfigDict:
             # Average with the mirror image, and over these factors on the size of the image.
             flip=False,
             scales=(1.0,),
-            # Validation images drawn into `pictures/` at each evaluation.
+            # Validation images, and as many unlabelled ones, drawn into `pictures/` and TensorBoard
+            # at each evaluation; 0 = none.
             pictures=4,
         ),
         checkpoint=_config(

@@ -229,11 +229,10 @@ def _pair_sheet(found: ConsensusMap, palette: np.ndarray) -> np.ndarray:
     rows = []
     for entry in maps:
         row = [entry.image, visualization.colorize(entry.labels, palette)]
-        grey = np.repeat(entry.image.mean(axis=-1, keepdims=True) // 4 + 160, 3, axis=-1)
         for part in (entry.teacher, entry.student):
             seen = np.isfinite(part)[..., None]
             colors = heat_map.colors_of(part, low, high)
-            row.append(np.where(seen, colors, grey.astype(np.uint8)))
+            row.append(np.where(seen, colors, visualization.pale(entry.image)))
         rows.append(row)
     return visualization.sheet(
         rows,

@@ -8,8 +8,8 @@ import numpy as np
 from input_pipeline.partitions import Partition
 from input_pipeline.views import LabeledViews, UnlabeledViews
 from rcc_jax import visualization
+from rcc_jax.visualization import SIDE, fit
 
-SIDE = 200  # Of a picture, pixels.
 BOX_COLOR = (255, 255, 0)
 
 
@@ -77,29 +77,23 @@ def _choose(usable: np.ndarray, count: int) -> list[int]:
 
 
 def _labeled_pictures(example: dict, colors: np.ndarray) -> list[np.ndarray]:
-    image = _fit(example["image"], cv2.INTER_AREA)
-    mask = visualization.colorize(_fit(example["label"], cv2.INTER_NEAREST), colors)
+    image = fit(example["image"], cv2.INTER_AREA)
+    mask = visualization.colorize(fit(example["label"], cv2.INTER_NEAREST), colors)
     return [image, mask, cv2.addWeighted(image, 0.5, mask, 0.5, 0)]
 
 
 def _unlabeled_pictures(own: dict, partner: dict, strong_views: int) -> list[np.ndarray]:
-    plain, mixed = [_fit(own["weak"], cv2.INTER_AREA)], []
+    plain, mixed = [fit(own["weak"], cv2.INTER_AREA)], []
     for number in range(1, strong_views + 1):
         strong = own[f"strong{number}"]
-        plain.append(_fit(strong, cv2.INTER_AREA))
+        plain.append(fit(strong, cv2.INTER_AREA))
         top, left, bottom, right = own["boxes"][number - 1].tolist()
         pasted = strong.copy()
         pasted[top:bottom, left:right] = partner[f"strong{number}"][top:bottom, left:right]
-        picture = _fit(pasted, cv2.INTER_AREA)
+        picture = fit(pasted, cv2.INTER_AREA)
         if bottom > top:
             scale = SIDE / len(pasted)
             corners = [round(place * scale) for place in (left, top, right - 1, bottom - 1)]
             cv2.rectangle(picture, corners[:2], corners[2:], BOX_COLOR)
         mixed.append(picture)
     return plain + mixed
-
-
-def _fit(picture: np.ndarray, interpolation: int) -> np.ndarray:
-    if len(picture) < SIDE:
-        interpolation = cv2.INTER_NEAREST
-    return cv2.resize(picture, (SIDE, SIDE), interpolation=interpolation)

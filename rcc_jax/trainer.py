@@ -9,13 +9,14 @@ from typing import NoReturn
 import jax
 import ml_collections
 
-from rcc_jax import distributed, environment, finite, processes, settings, visualization
+from rcc_jax import distributed, environment, finite, processes, settings
 from rcc_jax.bad_files import BadFiles
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation import Scores, scores
-from rcc_jax.evaluation_run import evaluate_confusion, prediction_sheet
+from rcc_jax.evaluation_report import EvaluationReport
+from rcc_jax.evaluation_run import evaluate_confusion
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.run import Run
 from rcc_jax.stop_vote import StopVote
@@ -99,6 +100,7 @@ class _Loop:
                 workdir.path, run.partition, start_step=start, max_bad=max_bad
             )
         self.progress = Progress(run.num_steps, start, enabled=self.is_first)
+        self.report = EvaluationReport(run, workdir.pictures_path, self.writer, self.progress)
         self.clock = StepClock(start)
         self.known_skipped = 0
         # Not that of the checkpoints, of which the best one may have been damaged.
@@ -249,7 +251,8 @@ class _Loop:
             known = [s for s in (self.best_score, self.last_score) if s is not None]
             self.best_score = max((s for s in known if not math.isnan(s)), default=math.nan)
             self._save(state, step, self.last_score)
-            self._report(state, step, results)
+            if self.is_first:
+                self.report.show(state, step, results, self.best_score)
 
     def _evaluate(self, state: TrainState) -> dict[str, Scores] | None:
         """Scores of the student ('') and of the EMA teacher ('_ema'), None if interrupted."""
@@ -263,20 +266,6 @@ class _Loop:
                 return None
             results[suffix] = scores(confusion, self.run.partition.class_names)
         return results
-
-    def _report(self, state: TrainState, step: int, results: dict[str, Scores]) -> None:
-        weights = state.weights if state.ema is None else state.ema
-        if step == self.run.num_steps:
-            self.progress.message(list(results.values())[-1].table())
-        text = ", ".join(f"mIoU{s.replace('_', ' ')} {r.miou:.2f}" for s, r in results.items())
-        self.progress.message(f"step {step}: {text} (best {self.best_score:.2f})")
-        if not self.is_first:
-            return
-        picture = prediction_sheet(self.run, weights)
-        if picture is not None:
-            self.workdir.pictures_path.mkdir(exist_ok=True)
-            visualization.save_png(self.workdir.pictures_path / f"step_{step:07d}.png", picture)
-            self.writer.image(step, "predictions", picture)
 
     def _stop(self, step: int) -> NoReturn:
         self.checkpoints.wait()

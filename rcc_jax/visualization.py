@@ -4,12 +4,15 @@ import io
 import os
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from rcc_jax.workdir import write_atomically
 
 TEXT_SIZE, LINE, GAP = 13, 19, 4
+# Side of the square pictures that `fit` makes, pixels.
+SIDE = 200
 # No class has this grey, nor white.
 UNUSED, IGNORED = (224, 224, 192), (255, 255, 255)
 
@@ -43,6 +46,24 @@ def colorize(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return palette[label]
 
 
+def pale(images: np.ndarray) -> np.ndarray:
+    """A light grey shadow of images [..., 3], on which the colours of classes stand out; uint8."""
+    grey = images.mean(axis=-1, keepdims=True) // 4 + 160
+    return np.repeat(grey.astype(np.uint8), 3, axis=-1)
+
+
+def fit(picture: np.ndarray, interpolation: int) -> np.ndarray:
+    """Resizes a square picture to SIDE; one that grows keeps its pixels as squares.
+
+    Args:
+        picture: [S, S] or [S, S, 3] of uint8.
+        interpolation: OpenCV's, where it shrinks: INTER_NEAREST keeps the colours of classes.
+    """
+    if len(picture) < SIDE:
+        interpolation = cv2.INTER_NEAREST
+    return cv2.resize(picture, (SIDE, SIDE), interpolation=interpolation)
+
+
 def sheet(
     rows: Sequence[Sequence[np.ndarray]],
     titles: Sequence[str],
@@ -57,7 +78,7 @@ def sheet(
         rows: Pictures [H, W, 3] as uint8, as many in each row as there are titles.
         titles: One a column.
         class_names: K names for the legend; none leaves it out.
-        palette: Colours [256, 3] of the legend; those of `palette(K)` by default.
+        palette: Colours of the legend, K or more; those of `palette(K)` by default.
         scale: Each pixel becomes a square of this side.
 
     Returns:

@@ -46,10 +46,10 @@ class MetricWriter:
         path, tensorboard = pathlib.Path(path), tensorboard and enabled
         self._enabled = enabled
         self._total_steps = total_steps
-        self._scores: dict[int, float | None] = {}
+        self._evaluations: dict[int, Scalars] = {}
         entries, self._metrics = self._reopen(path / "metrics.jsonl", start_step)
         for entry in entries:
-            self._note_score(entry)
+            self._note_evaluation(entry)
         _, self._timing = self._reopen(path / "timing.jsonl", start_step)
         self._events = None
         if tensorboard:
@@ -76,15 +76,15 @@ class MetricWriter:
         """
         if step > self._total_steps:
             raise ValueError(f"step {step} is past the last one, {self._total_steps}")
-        self._note_score(self._append(self._metrics, step, scalars))
+        self._note_evaluation(self._append(self._metrics, step, scalars))
 
     def timing(self, step: int, scalars: Scalars) -> None:
         """Appends a line to timing.jsonl: rates, shares of waiting, memory."""
         self._append(self._timing, step, scalars)
 
-    def _note_score(self, entry: Scalars) -> None:
+    def _note_evaluation(self, entry: Scalars) -> None:
         if "miou" in entry:
-            self._scores[entry["step"]] = entry.get("miou_ema", entry["miou"])
+            self._evaluations[entry["step"]] = entry
 
     def _append(self, file: TextIO, step: int, scalars: Scalars) -> dict[str, Any]:
         entry = {"step": step, **{name: _plain(value) for name, value in scalars.items()}}
@@ -104,17 +104,23 @@ class MetricWriter:
 
     def has_evaluation(self, step: int) -> bool:
         """Whether metrics.jsonl holds an evaluation, a line with 'miou', of this step."""
-        return step in self._scores
+        return step in self._evaluations
+
+    def evaluation_before(self, step: int) -> Scalars | None:
+        """The line of the last evaluation before this step; None where there is none."""
+        earlier = [known for known in self._evaluations if known < step]
+        return self._evaluations[max(earlier)] if earlier else None
 
     def evaluation_score(self, step: int) -> float | None:
         """The 'miou_ema' of this step's evaluation, else its 'miou'; None where there is none."""
-        return self._scores.get(step)
+        entry = self._evaluations.get(step, {})
+        return entry.get("miou_ema", entry.get("miou"))
 
     @property
     def best_score(self) -> float | None:
         """The highest `evaluation_score`; None where there is none."""
-        scores = (score for score in self._scores.values() if score is not None)
-        return max(scores, default=None)
+        scores = map(self.evaluation_score, self._evaluations)
+        return max((score for score in scores if score is not None), default=None)
 
     def close(self) -> None:
         """Puts everything on disk."""

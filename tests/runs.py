@@ -7,6 +7,7 @@ import time
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from tensorboardX.proto.event_pb2 import Event
 
 STEPS = 12
 FIELDS = {
@@ -73,6 +74,19 @@ def metrics(workdir: pathlib.Path) -> list[dict]:
     """The whole lines of metrics.jsonl."""
     text = (workdir / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def events(workdir: pathlib.Path) -> list[Event]:
+    """What TensorBoard reads."""
+    found = []
+    for path in sorted((workdir / "tensorboard").iterdir()):
+        content, position = path.read_bytes(), 0
+        while position < len(content):
+            # A record: its length, a checksum, the event, another checksum.
+            length = int.from_bytes(content[position : position + 8], "little")
+            found.append(Event.FromString(content[position + 12 : position + 12 + length]))
+            position += length + 16
+    return found
 
 
 def saved_state(workdir: pathlib.Path, step: int):

@@ -17,7 +17,8 @@ def test_sessions_of_the_pages(page):
 
 
 @pytest.mark.parametrize(
-    "name", ["averaging", "consensus", "evaluation", "losses", "models.resize", "views"]
+    "name",
+    ["averaging", "consensus", "evaluation", "losses", "method_view", "models.resize", "views"],
 )
 def test_examples_in_the_docstrings(name):
     module = importlib.import_module(f"rcc_jax.{name}")

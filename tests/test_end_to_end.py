@@ -1,8 +1,10 @@
 """Whole runs as a user starts them: killed, stopped, gone on with, evaluated, diverged."""
 
 import functools
+import itertools
 import json
 import os
+import pathlib
 import random
 import signal
 import time
@@ -17,6 +19,7 @@ from tests.commands import finish, start
 from tests.runs import (
     STEPS,
     different,
+    events,
     leaves,
     metrics,
     reached,
@@ -40,6 +43,8 @@ def finished(command, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("finished")
     output, errors = finish(start(*command(workdir)))
     assert f"step {STEPS}: mIoU" in output
+    assert output.count("brittle_star") == 2
+    assert "change of EMA: since step 6" in output
     assert errors == ""
     return workdir
 
@@ -56,8 +61,11 @@ def test_run_leaves_what_it_promises(finished):
         path.split("'")[1] if "'" in path else path for path in leaves(saved_state(finished, STEPS))
     }
     assert {"step", "weights", "ema", "opt_state", "rng"} <= names
-    assert len(list((finished / "pictures").glob("*.png"))) == 2
-    assert list((finished / "tensorboard").iterdir())
+    pictures = {path.name for path in (finished / "pictures").iterdir()}
+    steps = ("0000006.png", "0000012.png")
+    assert pictures == {f"{name}_{step}" for name in ("step", "unlabeled") for step in steps}
+    shown = {(event.step, value.tag) for event in events(finished) for value in event.summary.value}
+    assert shown.issuperset(itertools.product((6, 12), ("predictions", "unlabeled", "miou_ema")))
     counts = json.loads((finished / "data.json").read_text())
     assert counts == {"labeled": 20, "unlabeled": 40, "val": 4}
     (environment,) = json.loads((finished / "environment.json").read_text())
@@ -85,6 +93,8 @@ def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, fin
     assert killed >= 3
     assert "going on after step" in output
     assert not different(tmp_path, finished)
+    last = pathlib.Path("pictures", f"unlabeled_{STEPS:07d}.png")
+    assert (tmp_path / last).read_bytes() == (finished / last).read_bytes()
 
 
 def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rcc_jax.writers import MetricWriter, Progress
+from tests.runs import events
 
 
 def write_steps(path, first, last, *, tensorboard=False):
@@ -60,28 +61,22 @@ def test_evaluations_are_found_again_up_to_the_restored_step(tmp_path):
         assert writer.evaluation_score(4) == 54.0
         assert not writer.has_evaluation(2)
         assert not writer.has_evaluation(8)
+        assert writer.evaluation_before(4) is None
+        assert writer.evaluation_before(8)["iou"] == {"road": 10.0, "car": None}
         writer.write(8, {"miou": 1.0, "miou_ema": 2.0})
         assert writer.evaluation_score(8) == 2.0
+        assert writer.evaluation_before(100)["step"] == 8
         with pytest.raises(ValueError, match="step 101"):
             writer.write(101, {"loss": 1.0})
 
 
 def test_tensorboard_events_start_with_the_purge(tmp_path):
-    from tensorboardX.proto.event_pb2 import Event
-
     write_steps(tmp_path, 6, 8, tensorboard=True)
     with MetricWriter(tmp_path, start_step=8, total_steps=100) as writer:
         writer.image(9, "predictions", np.zeros((4, 5, 3), np.uint8))
-    events = []
-    for path in (tmp_path / "tensorboard").iterdir():
-        content, position = path.read_bytes(), 0
-        while position < len(content):
-            # A record: its length, a checksum, the event, another checksum.
-            length = int.from_bytes(content[position : position + 8], "little")
-            events.append(Event.FromString(content[position + 12 : position + 12 + length]))
-            position += length + 16
-    starts = {event.step for event in events if event.HasField("session_log")}
-    scalars = {(event.step, value.tag) for event in events for value in event.summary.value}
+    found = events(tmp_path)
+    starts = {event.step for event in found if event.HasField("session_log")}
+    scalars = {(event.step, value.tag) for event in found for value in event.summary.value}
     assert starts == {6, 9}
     assert {(6, "loss"), (8, "miou"), (8, "iou/road"), (9, "predictions")} <= scalars
     assert (8, "iou/car") not in scalars
@@ -127,7 +122,7 @@ def test_names_of_classes_are_harmless_in_tensorboard(tmp_path):
     names = ["<script>alert(1)</script>", "</td>`$(id)`", "a\nb"]
     with MetricWriter(tmp_path, start_step=0, total_steps=1) as writer:
         writer.write(1, {"iou": dict.fromkeys(names, 1.0)})
-    (events,) = (tmp_path / "tensorboard").iterdir()
-    content = events.read_bytes()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    content = path.read_bytes()
     assert b"iou/_script_alert_1__/script_" in content
     assert not any(name.encode() in content for name in names)

@@ -21,7 +21,7 @@ def write_run(folder):
         "method.ema_decay": 0.9,
     }
     config.update_from_flattened_dict(tiny)
-    state = _filled(Run.build(config).abstract_state())
+    state = filled(Run.build(config).abstract_state())
     with (
         Workdir.open(folder, config.to_dict()) as opened,
         Checkpoints(opened.checkpoints_path) as checkpoints,
@@ -29,7 +29,7 @@ def write_run(folder):
         checkpoints.save(7, state)
 
 
-def _filled(abstract):
+def filled(abstract):
     """A state of random numbers, which compiles nothing."""
     rng = np.random.default_rng(0)
 

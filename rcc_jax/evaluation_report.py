@@ -1,0 +1,68 @@
+"""What a person gets to see of each evaluation of a training: a table and pictures."""
+
+import pathlib
+import shutil
+from collections.abc import Mapping
+
+from rcc_jax import visualization
+from rcc_jax.evaluation import Scores
+from rcc_jax.evaluation_run import prediction_sheet
+from rcc_jax.run import Run
+from rcc_jax.score_table import score_table
+from rcc_jax.train_state import TrainState
+from rcc_jax.unlabeled_sheet import UnlabeledSheet
+from rcc_jax.writers import MetricWriter, Progress
+
+# Where there is no terminal to ask.
+_LINE = 100
+
+
+class EvaluationReport:
+    """Prints scores, draws what the networks see; of the first process alone."""
+
+    def __init__(
+        self, run: Run, pictures_path: pathlib.Path, writer: MetricWriter, progress: Progress
+    ):
+        """Reads and compiles nothing yet.
+
+        Args:
+          run: the run.
+          pictures_path: folder of the pictures; made with the first one.
+          writer: what TensorBoard gets the pictures from.
+          progress: where to print.
+        """
+        self._run, self._pictures_path = run, pictures_path
+        self._writer, self._progress = writer, progress
+        self._unlabeled = UnlabeledSheet(run)
+
+    def show(
+        self, state: TrainState, step: int, results: Mapping[str, Scores], best: float
+    ) -> None:
+        """Shows an evaluation that the writer has already.
+
+        Args:
+          state: of the training after the step.
+          step: number of finished steps.
+          results: by '' (student) and '_ema' (averaged teacher).
+          best: the highest mIoU so far, percent.
+
+        Raises:
+          DataError: an image that cannot be used.
+        """
+        width = shutil.get_terminal_size((_LINE, 0)).columns
+        previous = self._writer.evaluation_before(step)
+        self._progress.message(score_table(results, previous, width=width))
+        text = ", ".join(f"mIoU{s.replace('_', ' ')} {r.miou:.2f}" for s, r in results.items())
+        self._progress.message(f"step {step}: {text} (best {best:.2f})")
+        counting = state.weights if state.ema is None else state.ema
+        pictures = {
+            # Name in the folder, and in TensorBoard.
+            ("step", "predictions"): prediction_sheet(self._run, counting),
+            ("unlabeled", "unlabeled"): self._unlabeled.draw(state),
+        }
+        for (prefix, tag), picture in pictures.items():
+            if picture is None:
+                continue
+            self._pictures_path.mkdir(exist_ok=True)
+            visualization.save_png(self._pictures_path / f"{prefix}_{step:07d}.png", picture)
+            self._writer.image(step, tag, picture)
