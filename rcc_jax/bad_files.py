@@ -1,10 +1,12 @@
 """The files that a run could not use and trained on without: listed, counted, limited."""
 
+import itertools
 import json
 import os
 import pathlib
 
 from input_pipeline import DataError, Partition
+from rcc_jax import processes
 from rcc_jax.writers import reopen_lines
 
 NAME = "bad_files.jsonl"
@@ -14,13 +16,14 @@ class BadFiles:
     """Lists every unusable file once, in `bad_files.jsonl` of the run's folder.
 
     A line is {"step", "part", "image", "error"}: the step whose batch met it first. Lines past the
-    step that a run goes on from are dropped, so an interrupted run ends with the same list.
+    step that a run goes on from are dropped, so an interrupted run ends with the same list. Of
+    several processes each meets files of its own; the first one keeps the list.
     """
 
     def __init__(
         self, path: str | os.PathLike, partition: Partition, *, start_step: int, max_bad: int
     ):
-        """Goes on with the list.
+        """Goes on with the list; every process has to.
 
         Args:
             path: The run's folder.
@@ -31,15 +34,27 @@ class BadFiles:
         self._path = pathlib.Path(path) / NAME
         self._partition = partition
         self._max_bad = max_bad
-        entries, self._file = reopen_lines(self._path, start_step)
-        self._known = {(entry.get("part"), entry.get("image")) for entry in entries}
+        entries, self._file = [], None
+        if processes.is_first():
+            entries, self._file = reopen_lines(self._path, start_step)
+        self._known = {_key(entry) for entry in processes.from_first(entries)}
+        self._met = []
 
-    def note(self, step: int, replaced: list[tuple[str, int]]) -> list[str]:
-        """Lists what the batch of a step had to do without.
+    def note(self, step: int, replaced: list[tuple[str, int]]) -> None:
+        """Remembers, until `write`, what this process's rows of a batch had to do without.
 
         Args:
             step: The step, from 1.
             replaced: Part and index in its source of each unusable entry.
+        """
+        for part, index in replaced:
+            source = getattr(self._partition, part)
+            entry = {"step": step, "part": part, "image": source.ids[index]}
+            if _key(entry) not in self._known | {_key(met) for met in self._met}:
+                self._met.append({**entry, "error": _why(source, index)})
+
+    def write(self) -> list[str]:
+        """Lists what all processes have met since the last time; every process has to call it.
 
         Returns:
             A line of text on each file that was not known before.
@@ -47,30 +62,37 @@ class BadFiles:
         Raises:
             DataError: If there are more than `max_bad` of them by now.
         """
-        lines = []
-        for part, index in replaced:
-            source = getattr(self._partition, part)
-            image = source.ids[index]
-            if (part, image) in self._known:
+        met = itertools.chain.from_iterable(processes.gather(self._met))
+        self._met = []
+        lines, error = [], None
+        for entry in sorted(met, key=lambda entry: (entry["step"], *_key(entry))):
+            if _key(entry) in self._known:
                 continue
-            self._known.add((part, image))
-            entry = {"step": step, "part": part, "image": image, "error": _why(source, index)}
-            self._file.write(json.dumps(entry) + "\n")
-            self._file.flush()
+            self._known.add(_key(entry))
+            if self._file is not None:
+                self._file.write(json.dumps(entry) + "\n")
             count = len(self._known)
-            if count > self._max_bad:
-                raise DataError(
-                    f"{entry['error']} That makes {count} files that cannot be used, and "
-                    f"data.max_bad = {self._max_bad}. {self._path} lists them."
-                )
             lines.append(
                 f"left out: {entry['error']} ({count} so far, data.max_bad = {self._max_bad})"
+            )
+            error = entry["error"]
+        if self._file is not None:
+            self._file.flush()
+        if error and len(self._known) > self._max_bad:
+            raise DataError(
+                f"{error} That makes {len(self._known)} files that cannot be used, and "
+                f"data.max_bad = {self._max_bad}. {self._path} lists them."
             )
         return lines
 
     def close(self) -> None:
         """Closes the list."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def _key(entry: dict[str, str]) -> tuple[str, str]:
+    return entry["part"], entry["image"]
 
 
 def _why(source, index: int) -> str:

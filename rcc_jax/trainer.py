@@ -44,12 +44,6 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
       Interrupted: after SIGTERM or SIGINT, with everything saved.
     """
     run = Run.build(config)
-    if processes.count() > 1 and settings.max_bad(config) is not None:
-        # Each process would find, list and count files of its own.
-        raise ConfigError(
-            "config.data.on_error = 'skip' needs a single process. --mode=check lists the files "
-            "that cannot be used: mend them, or take them off their lists."
-        )
     distributed.check_batch_size(
         config.train.batch_size, config.train.accumulation, run.mesh.size, "config.train.batch_size"
     )
@@ -193,8 +187,7 @@ class _Loop:
             self._save(state, step - 1)
             self._stop(step - 1)
         if self.bad_files is not None:
-            for line in self.bad_files.note(step, batches.replaced):
-                self.progress.message(line)
+            self.bad_files.note(step, batches.replaced)
         return batch
 
     def _after_step(self, state: TrainState, step: int, scalars: dict) -> None:
@@ -210,6 +203,7 @@ class _Loop:
     def _log(self, state: TrainState, step: int, scalars: dict) -> None:
         self._require_finite(state)
         self._report_skipped(state)
+        self._report_bad_files()
         values = {name: float(value) for name, value in jax.device_get(scalars).items()}
         self.writer.write(step, values)
         timing = self.clock.lap(step, self.run.config.train.batch_size)
@@ -225,12 +219,19 @@ class _Loop:
             )
         self.known_skipped = skipped
 
+    def _report_bad_files(self) -> None:
+        if self.bad_files is not None:
+            for line in self.bad_files.write():
+                self.progress.message(line)
+
     def _require_finite(self, state: TrainState) -> None:
         finite.require_finite(state, self.workdir.path, self.checkpoints.latest_step)
 
     def _save(self, state: TrainState, step: int, score: float | None = None) -> None:
         self._require_finite(state)
         finite.require_finite_weights(state, self.workdir.path)
+        # Before the checkpoint: who goes on from it does not meet the files before it again.
+        self._report_bad_files()
         self.checkpoints.save(step, state, metric=score)
 
     def _evaluate_and_save(self, state: TrainState, step: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.commands import finish, start
+from tests.commands import finish, free_port, start
 
 
 @pytest.fixture(scope="session")
@@ -75,5 +75,12 @@ def test_a_run_goes_on_without_a_bad_image_and_lists_it(flags, tmp_path):
         changed = flags(tmp_path / "b", **skip, data__num_workers=1, data__max_bad=0)
         _, errors = finish(start(*changed), 2)
         assert "data.max_bad = 0" in errors
+        # Of two processes either may meet it; one of them lists and tells.
+        address = f"--distributed=localhost:{free_port()}"
+        both = [start(*flags(tmp_path / "c", f"{address},{n}/2", **skip)) for n in range(2)]
+        (output, _), (quiet, _) = (finish(process) for process in both)
+        assert output.count(f"left out: {image}: not a readable image") == 1
+        assert "left out" not in quiet
+        assert lines_of(tmp_path / "c" / "bad_files.jsonl") == bad
     finally:
         image.write_bytes(whole)

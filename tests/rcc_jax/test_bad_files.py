@@ -22,7 +22,9 @@ def test_each_file_once_and_the_same_after_an_interruption(tmp_path, partition):
     def note(start, batches, max_bad=3):
         files = BadFiles(tmp_path, partition, start_step=start, max_bad=max_bad)
         try:
-            return [files.note(step, replaced) for step, replaced in batches]
+            for step, replaced in batches:
+                files.note(step, replaced)
+                yield files.write()
         finally:
             files.close()
 
@@ -31,7 +33,7 @@ def test_each_file_once_and_the_same_after_an_interruption(tmp_path, partition):
         (2, [("labeled", 2), ("unlabeled", 2)]),
         (3, [("unlabeled", 0)]),
     ]
-    lines = note(0, batches)
+    lines = list(note(0, batches))
     assert [len(found) for found in lines] == [1, 1, 1]
     assert f"{tmp_path}/2.jpg: not a readable image" in lines[0][0]
     assert "1 so far, data.max_bad = 3" in lines[0][0]
@@ -47,5 +49,5 @@ def test_each_file_once_and_the_same_after_an_interruption(tmp_path, partition):
     assert [len(found) for found in note(1, batches[1:])] == [1, 1]
     assert (tmp_path / "bad_files.jsonl").read_text() == content
     with pytest.raises(DataError, match=r"1\.jpg: not.*That makes 4 files.*data\.max_bad = 3"):
-        note(3, [(4, [("unlabeled", 1)])])
+        list(note(3, [(4, [("unlabeled", 1)])]))
     assert len((tmp_path / "bad_files.jsonl").read_text().splitlines()) == 4
