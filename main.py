@@ -47,10 +47,22 @@ def _sweep() -> None:
         cli.fail(f"{len(failed)} of {len(runs)} runs failed: {names}", exit_code=1)
 
 
+def _fill(*, may_guess: bool = False) -> None:
+    """Sets what the configuration leaves to the data."""
+    from rcc_jax import data_guess  # without JAX
+
+    def report(line: str) -> None:
+        if processes.is_first():
+            print(line, flush=True)
+
+    data_guess.fill(cli.CONFIG.value, cli.run_folder(), may_guess=may_guess, report=report)
+
+
 def _check() -> None:
     from rcc_jax import data_check  # without JAX
 
     try:
+        _fill(may_guess=True)
         works = data_check.check(cli.CONFIG.value, cli.run_folder())
     except KeyboardInterrupt:
         cli.fail("interrupted; nothing was written.", exit_code=130)
@@ -84,6 +96,7 @@ def _finished() -> bool:
     folder = cli.run_folder()
     if not pathlib.Path(folder, workdir.RESULT).exists():
         return False
+    _fill()
     workdir.Workdir.open(folder, cli.CONFIG.value.to_dict(), read_only=True)
     print(f"{folder}: finished before", flush=True)
     return True
@@ -98,6 +111,7 @@ def _train_or_evaluate() -> None:
 
     set_up_jax(cli.CONFIG.value)
     processes.start(cli.DISTRIBUTED.value)
+    _fill(may_guess=cli.MODE.value == "train")
     try:
         if cli.MODE.value == "train":
             trainer.train(cli.CONFIG.value, cli.run_folder())
@@ -117,6 +131,7 @@ def _predict() -> None:
     from rcc_jax import prediction_run
     from rcc_jax.run import set_up_jax
 
+    _fill()
     set_up_jax(cli.CONFIG.value)
     outcome = prediction_run.predict(
         cli.CONFIG.value,
@@ -141,6 +156,7 @@ def _consensus() -> None:
     from rcc_jax import consensus_run
     from rcc_jax.run import set_up_jax
 
+    _fill()
     set_up_jax(cli.CONFIG.value)
     _, failed = consensus_run.explain(
         cli.CONFIG.value,
@@ -160,6 +176,7 @@ def _export() -> None:
     from rcc_jax import export
     from rcc_jax.run import set_up_jax
 
+    _fill()
     set_up_jax(cli.CONFIG.value)
     export.export(
         cli.CONFIG.value, cli.run_folder(), output=cli.OUTPUT.value, checkpoint=cli.CHECKPOINT.value

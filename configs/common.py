@@ -31,25 +31,30 @@ def get_config() -> ml_collections.ConfigDict:
             # Folder that the paths in the lists are relative to. 'tfds': of the dataset, with or
             # without its version.
             root="",
-            # List of `image label` lines, of images alone (or a glob) for `unlabeled`; relative
-            # to `root` or to the working directory. 'tfds': such a list, whose first column is a
-            # key of the dataset, or a slice such as train[:100]; without `val` the split
-            # 'validation' or 'val'. 'scenes': START:STOP numbers.
+            # List of `image label` lines, relative to `root` or to the working directory; or a
+            # folder of masks, each of the name of its image in `images` beside that folder (or in
+            # the folder `train`). `val` may also be a share of the labelled images, such as 0.2.
+            # `unlabeled`: a list of images, a folder or a glob, or several with commas between;
+            # images of the other parts are left out of folders and globs. 'folder' without one of
+            # the three: see rcc_jax/data_guess.py. 'tfds': a list whose first column is a key of
+            # the dataset, or a slice such as train[:100]; without `val` the split 'validation' or
+            # 'val'. 'scenes': START:STOP numbers.
             labeled="",
             unlabeled="",
             val="",
-            # All training images, a list or a glob; where `unlabeled` is empty, those that
-            # `labeled` and `val` do not name are the unlabelled ones. 'tfds': without it the
-            # split 'train'.
+            # All training images, a list, a folder or a glob; where `unlabeled` is empty, those
+            # that are neither labelled nor for validation are the unlabelled ones. 'tfds': without
+            # it the split 'train'.
             train="",
             # 'tfds': names of the features that hold the image and the mask.
             image_feature="image",
             label_feature="label",
-            # Number of classes K; labels are 0..K-1 and 255 (ignored).
+            # Number of classes K; labels are 0..K-1 and 255 (ignored). 'folder': 0 = from the
+            # masks, with the tables below where they need one.
             num_classes=21,
             # Names in the order of the ids, or empty.
             class_names=(),
-            # Side of the square training crop in pixels.
+            # Side of the square training crop in pixels. 'folder': 0 = from the masks.
             crop_size=513,
             # Changes raw ids of 'L' and palette masks: 'RAW:ID,RAW:ID,*:ID'; '*' is the rest.
             label_map="",
@@ -94,12 +99,12 @@ def get_config() -> ml_collections.ConfigDict:
             freeze_bn=False,
         ),
         method=_config(
-            # supervised, fixmatch, unimatch, cc or rcc.
+            # supervised, fixmatch, unimatch, cc or rcc; 'auto' = rcc, but unimatch for two classes.
             name="rcc",
             # Consensus term added to UniMatch, '' = the method's own: 'rank' for rcc, 'l2' for
             # cc, which may also have 'ce' or 'kl'.
             consensus_kind="",
-            # Number of players N, from 3 to 8 and at most K.
+            # Number of players N, from 3 to 8 and at most K; 0 = 4, or 3 for three classes.
             top_n=4,
             # Weight lambda of the consensus term.
             consensus_weight=0.2,

@@ -1,9 +1,11 @@
 """Reads every image and mask of a partition: what is in them, and all that is wrong."""
 
+import collections
 import dataclasses
 import hashlib
+import math
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -53,6 +55,56 @@ def inspect_partition(
     copies.compare_contents(partition, found)
     _look_at_classes(partition, found)
     return found
+
+
+def survey_masks(
+    sources: Sequence[Source],
+    *,
+    num_threads: int,
+    at_most: int | None = None,
+    progress: Callable[[], object] = lambda: None,
+) -> tuple[Inspection, collections.Counter]:
+    """Looks into masks of which nothing is known; those that cannot be read are passed over.
+
+    Args:
+        sources: labelled ones.
+        num_threads: threads that decode.
+        at_most: number of masks, spread evenly over the first of the sources; None = all of all.
+        progress: called after each mask.
+
+    Returns:
+        `values` and `colors` of all masks; and the masks by (width, height).
+
+    Raises:
+        DataError: no mask can be read; the fault of the first one.
+    """
+    found, sizes = Inspection(), collections.Counter()
+    for source in sources if at_most is None else sources[:1]:
+        count = len(source)
+        step = 1 if at_most is None else max(1, math.ceil(count / at_most))
+        for stored in decode_ahead(_StoredMasks(source), num_threads, range(0, count, step)):
+            _keep_values(stored, found)
+            if stored is not None:
+                sizes[stored.size[::-1]] += 1
+            progress()
+    if not sizes and len(sources[0]):
+        sources[0][0]["label"]  # Raises what is wrong.
+    if not sizes:
+        raise DataError(f"{sources[0].name}: no mask.")
+    return found, sizes
+
+
+@dataclasses.dataclass(frozen=True)
+class _StoredMasks:
+    """A source whose elements are its masks as they are stored, None where one is damaged."""
+
+    source: Source
+
+    def __getitem__(self, index: int) -> labels.StoredMask | None:
+        try:
+            return labels.stored_mask(*self.source.label_bytes(index))
+        except DataError:
+            return None
 
 
 @dataclasses.dataclass(frozen=True)

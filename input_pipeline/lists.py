@@ -3,7 +3,7 @@
 import glob
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from input_pipeline.errors import DataError
 
@@ -67,6 +67,30 @@ def read_images(path: str, *, field: str) -> Iterator[str]:
             f"{len(columns)} columns: {' '.join(columns)!r}. Columns are split at blanks; "
             f"write a tab behind a path that has a blank ({field}).{_others(bad)}"
         )
+
+
+def write_list(path: str | os.PathLike, *columns: Iterable[str]) -> None:
+    """Writes a list of images, or of images and labels, for the readers above.
+
+    Args:
+        path: the list file.
+        *columns: the image paths; the label paths.
+
+    Raises:
+        DataError: a path that no list can hold.
+    """
+    with open(path, "w", encoding="utf-8") as file:
+        for entry in zip(*columns, strict=True):
+            # With a tab, paths may have blanks.
+            line = "\t".join([*entry, ""])
+            if _split(line) != list(entry) or len(line.splitlines()) != 1 or not _is_text(line):
+                raise DataError(
+                    f"{' '.join(entry)!r}: a list is of UTF-8 text, one entry a line, columns "
+                    "separated by tabs; rename files whose names do not go with that."
+                )
+            file.write(f"{line}\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def line_of(path: str, position: int) -> int:
@@ -145,6 +169,14 @@ def _others(bad: list[tuple[int, list[str]]], limit: int = 8) -> str:
         return ""
     shown = ", ".join(numbers[:limit]) + (", ..." if len(numbers) > limit else "")
     return f" In all {len(bad)} lines are wrong, also {shown}."
+
+
+def _is_text(line: str) -> bool:
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # The bytes of a name that is not UTF-8.
+        return False
+    return True
 
 
 def _split(line: str) -> list[str]:

@@ -9,9 +9,11 @@ import numpy as np
 from input_pipeline.labels import IGNORE
 
 VOC_VOID = 0xE0E0C0
-# A side of 32 k + 1 pixels keeps corners on the grid of the features; what networks were
+# A side of 16 k + 1 pixels keeps corners on the grid of the features; what networks were
 # trained with on the largest images of usual data sets.
-CROP_STEP, LARGEST_CROP = 32, 769
+CROP_STEP, LARGEST_CROP = 16, 769
+# Beyond so many different values or colours, a mask was blurred or saved as a photograph.
+MAX_CLASSES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ def for_values(counts: np.ndarray, num_classes: int, label_map: str = "") -> lis
         return [_classes({"data.label_map": "0:0,255:1"}, 2, num_classes, "255 is a class")]
     if not values:
         return []
-    if len(values) > max(64, 2 * num_classes):
+    if len(values) > max(MAX_CLASSES, 2 * num_classes):
         meaning = (
             f"{len(values)} values are more than ids would be: masks that were blurred, resized or "
             "saved as photographs? Export them anew, without interpolation"
@@ -84,7 +86,7 @@ def for_colors(
     colors = sorted(counts)
     if not colors:
         return []
-    if len(colors) > max(64, 2 * num_classes):
+    if len(colors) > max(MAX_CLASSES, 2 * num_classes):
         common = [color for color, _ in collections.Counter(counts).most_common(num_classes)]
         meaning = f"the {num_classes} commonest of {len(colors)} colours, the rest ignored: blends?"
         return [_colors({c: n for n, c in enumerate(sorted(common))}, num_classes, meaning, True)]
@@ -107,12 +109,53 @@ def for_colors(
     return found
 
 
-def crop_size(sizes: Mapping[tuple[int, int], int], given: int) -> Proposal | None:
+def classes(counts: np.ndarray, colors: Mapping[int, int], voc: Sequence[int]) -> Proposal | None:
+    """How masks are read of which nothing is known, None where that is not clear.
+
+    Args:
+        counts: pixels by stored value over all masks of indices, int64 [256].
+        colors: pixels by colour 0xrrggbb over all masks of colours.
+        voc: the colours of PASCAL VOC's classes, in id order.
+    """
+    used = np.flatnonzero(counts).tolist()
+    if bool(used) == bool(colors) or len(colors) > MAX_CLASSES:
+        return None
+    if colors:
+        grey = np.bincount([color & 255 for color in colors], minlength=256)
+        is_grey = all(color == (color & 255) * 0x010101 for color in colors)
+        known = _dense(np.flatnonzero(grey).tolist()) if is_grey else 0
+        if len(colors) < 2:
+            return None
+        found = for_colors(colors, known, voc)[0]
+        # Left out of a proposal where it is as it is set.
+        return Proposal({"data.num_classes": known, **found.fields}, found.meaning)
+    if used == [0, IGNORE]:
+        return for_values(counts, 0)[0]
+    largest = _dense(used) - 1
+    if largest < 1:
+        return None
+    ignored = f" and {IGNORE}, which is ignored" if IGNORE in used else ""
+    meaning = f"the masks hold ids from {used[0]} to {largest}{ignored}"
+    return Proposal({"data.num_classes": largest + 1}, meaning)
+
+
+def _dense(used: Sequence[int]) -> int:
+    """K of ids 0 to K - 1, of which few masks may lack some; 0 where they look like none."""
+    ids = [value for value in used if value != IGNORE]
+    if not ids or len(ids) > MAX_CLASSES or 2 * len(ids) <= ids[-1] + 1:
+        return 0
+    return ids[-1] + 1
+
+
+def crop_size(
+    sizes: Mapping[tuple[int, int], int], given: int, largest: int = LARGEST_CROP
+) -> Proposal | None:
     """Another crop, where the one given is far from the images.
 
     Args:
         sizes: images by (width, height).
-        given: side of the crop as it is set, pixels.
+        given: side of the crop as it is set, pixels; 0 = not set.
+        largest: the largest one to propose.
     """
     if not sizes:
         return None
@@ -120,8 +163,8 @@ def crop_size(sizes: Mapping[tuple[int, int], int], given: int) -> Proposal | No
     longer = _median({size: max(size) for size in sizes}, sizes)
     if shorter / 2 <= given <= longer:
         return None
-    side = min(max(1, (shorter - 1) // CROP_STEP) * CROP_STEP + 1, LARGEST_CROP)
-    if side == given or (given > LARGEST_CROP and given <= longer):
+    side = min(max(1, (shorter - 1) // CROP_STEP) * CROP_STEP + 1, largest)
+    if side == given or (given > largest and given <= longer):
         return None
     meaning = f"half of the images have a shorter side of at most {shorter} pixels"
     return Proposal({"data.crop_size": side}, meaning)

@@ -50,8 +50,8 @@ class FolderSource:
     ):
         self.name = name
         self.ids = StringTable(image_paths)
+        self.label_ids = None if label_paths is None else StringTable(label_paths)
         self._root = root
-        self._labels = None if label_paths is None else StringTable(label_paths)
         self._reader = reader
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class FolderSource:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         image = self.read_image(index)
-        if self._labels is None:
+        if not self.labeled:
             return {"image": image}
         label = self.decode_label(*self.label_bytes(index))
         self.compare_sizes(index, image.shape[:2], label.shape)
@@ -68,7 +68,7 @@ class FolderSource:
     @property
     def labeled(self) -> bool:
         """Whether the images have masks."""
-        return self._labels is not None
+        return self.label_ids is not None
 
     def read_image(self, index: int) -> np.ndarray:
         """An image alone, uint8 [H, W, 3]."""
@@ -89,7 +89,7 @@ class FolderSource:
 
     def label_path(self, index: int) -> str | None:
         """The file of its mask, None where unlabelled."""
-        return None if self._labels is None else os.path.join(self._root, self._labels[index])
+        return os.path.join(self._root, self.label_ids[index]) if self.labeled else None
 
     def compare_sizes(self, index: int, image_size: tuple, label_size: tuple) -> None:
         """Raises a DataError unless (height, width) of an image and its mask are the same."""

@@ -73,7 +73,7 @@ def explain(
     if images:
         count, batches = _photo_batches(config, images, failed)
     else:
-        count, batches = _validation_batches(config)
+        count, batches = _validation_batches(config, workdir_path)
     _add_all(found, segmenter, batches, count)
     if not found.num_images:
         raise ConfigError(f"--input={images}: none of the images could be read.")
@@ -119,8 +119,8 @@ def _photo_batches(config, images: str, failed: dict) -> tuple[int, Iterator[Bat
     return len(photos), (([p.name for p in batch.photos], batch.images) for batch in batches)
 
 
-def _validation_batches(config) -> tuple[int, Iterator[Batch]]:
-    source = settings.open_partition(config).val
+def _validation_batches(config, workdir_path: str) -> tuple[int, Iterator[Batch]]:
+    source = settings.open_partition(config, workdir_path).val
 
     def batches():
         for batch in input_pipeline.evaluation_batches(

@@ -34,7 +34,7 @@ def evaluate(
     Raises:
       ConfigError, DataError: for input that cannot work.
     """
-    run = Run.build(config)
+    run = Run.build(config, workdir_path)
     run.check_same_everywhere()
     path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
     state, step = checkpoint_paths.restore_path(path, run.abstract_state())

@@ -1,6 +1,7 @@
 """From a configuration to plain objects: checked values, the method, the network, the data."""
 
 import math
+import os
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import ml_collections
 from flax import nnx
 
 import input_pipeline
-from rcc_jax import methods, presets
+from rcc_jax import methods, presets, run_lists
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import BACKBONES, DeepLabV3Plus, pretrained
 
@@ -190,16 +191,25 @@ def check_pretrained(config: ml_collections.ConfigDict) -> None:
     load_pretrained(config, abstract, report=lambda _: None)
 
 
-def open_partition(config: ml_collections.ConfigDict) -> input_pipeline.Partition:
-    """The images and masks that `config.data` describes, checked as far as a start allows."""
+def open_partition(
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike | None = None
+) -> input_pipeline.Partition:
+    """The images and masks that `config.data` describes, checked as far as a start allows.
+
+    Args:
+      config: the configuration.
+      workdir: folder of the run, whose own lists come before the settings; None = no run.
+    """
     fields = config.data
+    parts = {name: fields[name] for name in ("labeled", "unlabeled", "val", "train")}
+    if workdir is not None:
+        parts |= run_lists.recorded(workdir)
+    if not build_method(config).strong_views:
+        parts["unlabeled"] = None
     partition = input_pipeline.open_partition(
         source=fields.source,
         root=fields.root,
-        labeled=fields.labeled,
-        unlabeled=fields.unlabeled if build_method(config).strong_views else None,
-        val=fields.val,
-        train=fields.train,
+        **parts,
         num_classes=fields.num_classes,
         class_names=tuple(fields.class_names),
         label_map=fields.label_map,

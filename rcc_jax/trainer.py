@@ -9,7 +9,7 @@ from typing import NoReturn
 import jax
 import ml_collections
 
-from rcc_jax import distributed, environment, finite, processes, settings
+from rcc_jax import distributed, environment, finite, processes, run_lists, settings
 from rcc_jax.bad_files import BadFiles
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
@@ -43,7 +43,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
       finite.NonFiniteError: when the training diverges.
       Interrupted: after SIGTERM or SIGINT, with everything saved.
     """
-    run = Run.build(config)
+    run = Run.build(config, workdir_path)
     distributed.check_batch_size(
         config.train.batch_size, config.train.accumulation, run.mesh.size, "config.train.batch_size"
     )
@@ -131,6 +131,7 @@ class _Loop:
         for line in self.checkpoints.set_aside:
             message(line)
         if self.is_first:
+            run_lists.record(self.run.partition, self.workdir.path)
             write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
             environment.record(
                 self.workdir.path / "environment.json", self.checkpoints.latest_step or 0

@@ -192,17 +192,11 @@ def _record_or_compare(
     path: pathlib.Path, config: Mapping[str, Any], may_change: Sequence[str], *, write: bool
 ) -> None:
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    if not path.exists():
+    recorded = recorded_fields(path.parent)
+    if recorded is None:
         if write:
             write_atomically(path, text)
         return
-    try:
-        recorded = flatten(json.loads(path.read_text()))
-    except (ValueError, AttributeError):
-        raise ConfigError(
-            f"{path}: not a JSON object, so nothing tells which run this folder holds; use another "
-            "--workdir"
-        ) from None
     # Through JSON, so that a tuple equals the list that was recorded of it.
     given = flatten(json.loads(text))
     absent = "(absent)"
@@ -218,6 +212,24 @@ def _record_or_compare(
             + "\n".join(changes)
             + "\nUse another --workdir for this config, or set these fields back."
         )
+
+
+def recorded_fields(path: str | os.PathLike) -> dict[str, Any] | None:
+    """The configuration of the run in a folder by dotted field, None where there is no run.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
+    file = pathlib.Path(path) / "config.json"
+    if not file.exists():
+        return None
+    try:
+        return flatten(json.loads(file.read_text()))
+    except (ValueError, AttributeError):
+        raise ConfigError(
+            f"{file}: not a JSON object, so nothing tells which run this folder holds; use another "
+            "--workdir"
+        ) from None
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

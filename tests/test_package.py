@@ -1,33 +1,60 @@
-"""What `pip install .` installs."""
+"""What `python -m build` makes: a source archive, and a wheel built from that archive."""
 
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
 
 from tests.commands import REPOSITORY
 
+PACKAGES = ("rcc_jax", "input_pipeline", "configs")
+FOLDERS = (*PACKAGES, "benchmarks", "docs", "launch", "tests")
 
-@pytest.mark.slow  # fetches the build backend from the package index
-def test_wheel_holds_the_packages_and_nothing_else(tmp_path):
-    source, wheels = tmp_path / "source", tmp_path / "wheels"
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The tree that was built, and the folder of the two archives."""
+    folder = tmp_path_factory.mktemp("package")
     # A copy: a build leaves folders behind in the tree.
     leave_out = shutil.ignore_patterns(".*", "runs", "data", "build", "*.egg-info", "__pycache__")
-    shutil.copytree(REPOSITORY, source, ignore=leave_out)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
-    subprocess.run([*command, f"--wheel-dir={wheels}", source], check=True, timeout=300)
-    with zipfile.ZipFile(*wheels.glob("rcc_jax-*.whl")) as wheel:
+    source = shutil.copytree(REPOSITORY, folder / "source", ignore=leave_out)
+    command = [sys.executable, "-m", "build", f"--outdir={folder / 'dist'}", source]
+    subprocess.run(command, check=True, timeout=300)
+    return source, folder / "dist"
+
+
+def files(source, folders, pattern):
+    return {
+        str(path.relative_to(source))
+        for folder in folders
+        for path in (source / folder).rglob(pattern)
+        if path.is_file()
+    }
+
+
+@pytest.mark.slow  # fetches the build backend from the package index
+def test_wheel_holds_the_packages_and_nothing_else(built):
+    source, folder = built
+    with zipfile.ZipFile(*folder.glob("rcc_jax-*.whl")) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         metadata = next(name for name in wheel.namelist() if name.endswith("/METADATA"))
         required = wheel.read(metadata).decode()
-    packages = ("rcc_jax", "input_pipeline", "configs")
-    expected = {
-        str(path.relative_to(source))
-        for package in packages
-        for path in (source / package).rglob("*.py")
-    }
-    assert names == expected
+    assert names == files(source, PACKAGES, "*.py")
     assert {"configs/sweeps/components.py", "rcc_jax/models/resnet.py"} <= names
     assert "Requires-Dist: jax<0.13,>=0.10" in required
+
+
+@pytest.mark.slow
+def test_source_archive_holds_what_the_makefile_needs(built):
+    source, folder = built
+    with tarfile.open(*folder.glob("rcc_jax-*.tar.gz")) as archive:
+        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    names = {name for name in names if ".egg-info/" not in name}
+    generated = {"PKG-INFO", "setup.cfg"}
+    root = {path.name for path in source.glob("*.*") if path.is_file()} | {"LICENSE", "Makefile"}
+    # MANIFEST.in itself is in it; of the root nothing is left out.
+    assert names - generated == files(source, FOLDERS, "*") | root
+    assert {"main.py", "tests/commands.py", "docs/demo.png", "requirements-dev.txt"} <= names

@@ -20,8 +20,9 @@ FILES = sorted(
 
 def load(name, arguments=None):
     config = importlib.import_module(f"configs.{name}").get_config(arguments)
-    if name == "folder":
+    if name == "folder":  # What is left to the data.
         config.data.unlabeled = "images"
+        config.data.num_classes, config.data.crop_size, config.method.top_n = 5, 321, 4
     return config
 
 

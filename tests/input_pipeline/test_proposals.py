@@ -132,11 +132,13 @@ def test_tables_that_lack_something_are_completed():
     [
         ((480, 360), 321, None),
         ((480, 360), 513, 353),
-        ((160, 120), 321, 97),
+        ((160, 120), 321, 113),
         ((2048, 1024), 321, 769),
         ((2048, 1024), 801, None),
         ((6000, 4000), 2049, None),
-        ((30, 20), 513, 33),
+        ((30, 20), 513, 17),
+        ((480, 360), 0, 353),
+        ((10, 10), 0, 17),
     ],
 )
 def test_crop_far_from_the_images(size, given, side):
@@ -150,3 +152,51 @@ def test_classes_that_are_set_too_many():
     assert proposals.num_classes(counts, 21).fields == {"data.num_classes": 5}
     assert proposals.num_classes(counts, 5) is None
     assert proposals.num_classes(np.zeros(256, int), 5) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "fields", "ids"),
+    [
+        ([0, 1, 2], {"data.num_classes": 3}, [0, 1, 2]),
+        ([0, 1, 255], {"data.num_classes": 2}, [0, 1, 255]),
+        # A class that the few masks lack; ids from one on.
+        ([0, 1, 3], {"data.num_classes": 4}, [0, 1, 3]),
+        ([1, 2], {"data.num_classes": 3}, [1, 2]),
+        ([0, 255], {"data.num_classes": 2, "data.label_map": "0:0,255:1"}, [0, 1]),
+        # One class or none, grey levels, a photograph: somebody has to say what they are.
+        ([0], None, None),
+        ([1, 255], None, None),
+        ([0, 128], None, None),
+        ([10, 20, 30], None, None),
+        (list(range(200)), None, None),
+    ],
+)
+def test_classes_of_ids(values, fields, ids):
+    data = png([values])
+    found = proposals.classes(stored_mask(data, "m").values, {}, VOC)
+    assert (None if found is None else found.fields) == fields
+    if found is not None:
+        assert read(data, found, 0)[0].tolist() == ids
+
+
+@pytest.mark.parametrize(
+    ("colors", "ids", "num_classes"),
+    [
+        (["000000", "ff0000", "00ff00"], [0, 2, 1], 3),
+        (["000000", "ffffff"], [0, 1], 2),
+        (["000000", "010101", "030303", "ffffff"], [0, 1, 3, 255], 4),
+        (["000000", "808000", "e0e0c0"], [0, 3, 255], 4),
+        (["102030"], None, None),
+    ],
+)
+def test_classes_of_colors(colors, ids, num_classes):
+    data = png([[list(bytes.fromhex(color)) for color in colors]])
+    counts = stored_mask(data, "m").colors
+    found = proposals.classes(np.zeros(256, int), counts, VOC)
+    if ids is None:
+        assert found is None
+        return
+    assert found.fields["data.num_classes"] == num_classes
+    assert read(data, found, 0)[0].tolist() == ids
+    # Some masks of ids and some of colours.
+    assert proposals.classes(np.ones(256, int), counts, VOC) is None

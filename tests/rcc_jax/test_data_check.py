@@ -43,10 +43,11 @@ def masks(root, *values):
 
 
 def config_of(root, **fields):
-    config = folder.get_config()
+    config = folder.get_config("method=rcc")
     for name, value in {
         "data.root": str(root), "data.labeled": "labeled.txt", "data.unlabeled": "unlabeled.txt",
-        "data.val": "val.txt", "data.num_classes": 4, "data.crop_size": 32, **fields,
+        "data.val": "val.txt", "data.num_classes": 4, "data.crop_size": 32,
+        "method.top_n": 4, **fields,
     }.items():  # fmt: skip
         config.update_from_flattened_dict({name: value})
     return config
@@ -99,7 +100,7 @@ def test_hints_for_ones_own_folder(data):
     masks(data, 0, 1, 2, 3)
     config = config_of(data, **{"data.num_classes": 21, "data.crop_size": 513})
     hints = proposed(check(config, data, ok=True), "hint")
-    assert hints == [{"data.num_classes": 4}, {"data.crop_size": 33}]
+    assert hints == [{"data.num_classes": 4}, {"data.crop_size": 49}]
     config.update_from_flattened_dict(hints[0] | hints[1])
     assert not check(config, data, ok=True)["proposals"]
 

@@ -1,0 +1,230 @@
+"""The three parts of a data set of image files, by lists, folders of masks, globs and folders."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from input_pipeline import lists
+from input_pipeline.errors import DataError
+from input_pipeline.labels import LabelReader
+from input_pipeline.sources import FolderSource
+
+# VOC's own list of the training images that have a mask drawn by hand.
+VOC_FINE_LIST = "ImageSets/Segmentation/train.txt"
+# What the folder of the images is called that lies beside a folder of masks.
+IMAGES = "images"
+_SHARE = re.compile(r"0?\.\d*[1-9]\d*")
+
+Pairs = tuple[str, list[str], list[str]]  # A name for messages, images, masks.
+
+
+def open_files(
+    root: str, fields: dict[str, str | None], reader: LabelReader
+) -> tuple[dict[str, FolderSource], dict[str, int] | None, bool]:
+    """Opens the labelled, unlabelled and validation part.
+
+    Args:
+        root: folder that paths are relative to.
+        fields: 'labeled', 'unlabeled', 'val' and 'train', as `partitions.open_partition` has them.
+        reader: reads the masks.
+
+    Returns:
+        The source of each part; how many labelled masks are 'fine' and 'coarse' (None where the
+        data do not say); whether lists name every image.
+
+    Raises:
+        DataError: a list, folder or setting that cannot be used.
+    """
+    root = os.path.abspath(os.path.expanduser(root))
+    if not os.path.isdir(root):
+        raise DataError(
+            f"data.root: no folder {root}. Put the data set there, or set data.root to its folder."
+        )
+    pairs = {"labeled": _open_pairs(root, "labeled", fields)}
+    if is_share(root, fields["val"]):
+        pairs["labeled"], pairs["val"] = _split_off(pairs["labeled"], fields)
+    else:
+        pairs["val"] = _open_pairs(root, "val", fields)
+    parts = {
+        part: FolderSource(root, images, labels, reader=reader, name=name)
+        for part, (name, images, labels) in pairs.items()
+    }
+    listed = {path for _, images, labels in pairs.values() for path in (*images, *labels)}
+    field = "data.unlabeled" if fields["unlabeled"] or not fields["train"] else "data.train"
+    text = None if fields["unlabeled"] is None else fields[field.removeprefix("data.")]
+    parts["unlabeled"] = _open_unlabeled(root, text or "", listed, field)
+    by_lists = not any(
+        _is_folder(root, fields[part] or "") or is_share(root, fields[part])
+        for part in ("labeled", "val")
+    ) and not any(_is_searched(root, item) for item in _items(root, text or ""))
+    return parts, _count_kinds(root, parts["labeled"]), by_lists
+
+
+def is_share(root: str, text: str | None) -> bool:
+    """Whether a setting of data.val is a share such as 0.2, and not the name of a list."""
+    return bool(_SHARE.fullmatch(text or "")) and not os.path.exists(os.path.join(root, text))
+
+
+def images_beside(masks: str) -> str:
+    """Where the images of a folder of masks are looked for: `images` beside it."""
+    return os.path.join(os.path.dirname(os.path.normpath(masks)), IMAGES)
+
+
+def _open_pairs(root: str, part: str, fields: dict[str, str | None]) -> Pairs:
+    field, text = f"data.{part}", fields[part]
+    if text is None:
+        return f"{field} (not used)", [], []
+    if not text:
+        raise DataError(
+            f"{field} is empty. Set it to a list of `image label` lines, or to a folder of masks."
+        )
+    if _is_folder(root, text):
+        name, (images, labels) = text, _pair_folders(root, part, text, fields["train"])
+    else:
+        name = lists.resolve_list(text, root=root, field=field)
+        images, labels = lists.read_pairs(name, field=field)
+    images, labels = [_relative(x, root) for x in images], [_relative(x, root) for x in labels]
+    return f"{field} ({name})", images, labels
+
+
+def _pair_folders(root: str, part: str, text: str, train: str) -> tuple[list[str], list[str]]:
+    """Images and masks of two folders with equal names, whatever their suffixes."""
+    field = f"data.{part}"
+    # The images of the training may have a folder of another name; those of the validation are
+    # among them unless they have one of their own.
+    places = [train, images_beside(text)] if part == "labeled" else [images_beside(text), train]
+    folder = next((place for place in places if place and _is_folder(root, place)), None)
+    if folder is None:
+        raise DataError(
+            f"{field} = {text!r} is a folder of masks, and their images are not in "
+            f"{os.path.join(root, images_beside(text))}. Put them there, or set data.train to "
+            "their folder."
+        )
+    masks = _by_stem(root, text, field)
+    images = _by_stem(root, folder, field, wanted=masks.keys())
+    alone = [stem for stem in masks if stem not in images]
+    if alone:
+        raise DataError(
+            f"{masks[alone[0]]}: no image of that name in {os.path.join(root, folder)}, nor for "
+            f"{len(alone) - 1} other masks of {len(masks)} ({field}). A mask has the name of its "
+            "image, but for the suffix: rename it, or write a list of `image label` lines."
+        )
+    return [images[stem] for stem in masks], list(masks.values())
+
+
+def _by_stem(root: str, folder: str, field: str, wanted: Iterable[str] | None = None) -> dict:
+    """Files by their path in the folder without the suffix; those that are wanted must be one."""
+    full = os.path.join(root, os.path.expanduser(folder))
+    found: dict[str, str] = {}
+    for path in lists.find_images(folder, root=root, field=field):
+        stem = os.path.splitext(os.path.relpath(path, full))[0]
+        if wanted is not None and stem not in wanted:
+            continue
+        if stem in found:
+            raise DataError(
+                f"{found[stem]} and {path} have one name, so it is not clear which one belongs to "
+                f"its image or mask ({field}). Remove one of the two."
+            )
+        found[stem] = path
+    return found
+
+
+def _split_off(labeled: Pairs, fields: dict[str, str | None]) -> tuple[Pairs, Pairs]:
+    """The labelled pairs without a share of them, and the share, for validation.
+
+    The order of a hash of the images' paths decides: it is the same for every seed and machine,
+    and neighbours, such as frames of a film, are not all on one side.
+    """
+    text, (name, images, labels) = fields["val"], labeled
+    if fields["labeled"] is None:
+        raise DataError(f"data.val = {text!r} is a share of data.labeled, which cannot be used.")
+    if len(images) < 2:
+        raise DataError(
+            f"data.val = {text!r}: a share of {len(images)} labelled images leaves none for "
+            f"training or validation. Label more, or set data.val to a list ({name})."
+        )
+    count = min(max(1, round(float(text) * len(images))), len(images) - 1)
+    order = sorted(range(len(images)), key=lambda index: _digest(images[index]))
+    chosen = set(order[:count])
+
+    def take(name: str, inside: bool) -> Pairs:
+        kept = [index for index in range(len(images)) if (index in chosen) is inside]
+        return name, [images[index] for index in kept], [labels[index] for index in kept]
+
+    return take(f"{name} without data.val", False), take(f"data.val ({text} of {name})", True)
+
+
+def _digest(path: str) -> bytes:
+    return hashlib.blake2b(os.fsencode(path), digest_size=16).digest()
+
+
+def _open_unlabeled(root: str, text: str, listed: set[str], field: str) -> FolderSource:
+    if not text:
+        return FolderSource(root, (), name=f"{field} (not set)")
+    items = _items(root, text)
+    if items == [text] and field == "data.unlabeled" and not _is_searched(root, text):
+        # A list says what is meant, so an image that is in two lists is a mistake; see the checks.
+        name = lists.resolve_list(text, root=root, field=field)
+        found = (_relative(path, root) for path in lists.read_images(name, field=field))
+        return FolderSource(root, found, name=f"{field} ({name})")
+    rest = FolderSource(
+        root,
+        (image for item in items for image in _found(root, item, field) if image not in listed),
+        name=f"{field} ({text}) without data.labeled and data.val",
+    )
+    if not len(rest):
+        raise DataError(
+            f"{field} = {text!r}: all of its images are in data.labeled or data.val. "
+            "Add other images, or train with config.method.name=supervised."
+        )
+    return rest
+
+
+def _found(root: str, item: str, field: str) -> Iterator[str]:
+    """The images of a list, a folder or a glob, in one spelling."""
+    if _is_searched(root, item):
+        found = lists.find_images(item, root=root, field=field)
+    else:
+        found = lists.read_images(lists.resolve_list(item, root=root, field=field), field=field)
+    return (_relative(path, root) for path in found)
+
+
+def _items(root: str, text: str) -> Sequence[str]:
+    """Several lists, folders and globs are separated by commas, which a name may have too."""
+    if os.path.exists(os.path.join(root, os.path.expanduser(text))):
+        return [text]
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _is_folder(root: str, text: str) -> bool:
+    return bool(text) and os.path.isdir(os.path.join(root, os.path.expanduser(text)))
+
+
+def _is_searched(root: str, text: str) -> bool:
+    """Whether a setting is a folder or a glob, and not a list."""
+    full = os.path.join(root, os.path.expanduser(text))
+    return os.path.isdir(full) or (
+        any(character in text for character in "*?[") and not os.path.exists(full)
+    )
+
+
+def _count_kinds(root: str, labeled: FolderSource) -> dict[str, int] | None:
+    """Labelled images with a mask of VOC, and those with one of SBD; None for other data."""
+    path = os.path.join(root, VOC_FINE_LIST)
+    if not os.path.isfile(path):
+        return None
+    fine = set(lists.read_images(path, field="data.root"))
+    stems = [os.path.splitext(os.path.basename(image))[0] for image in labeled.ids]
+    count = sum(stem in fine for stem in stems)
+    return {"fine": count, "coarse": len(stems) - count}
+
+
+def _relative(path: str, root: str) -> str:
+    """One spelling for a path, so that equal files have equal ids: relative to root if below."""
+    # Most paths are in that spelling; for a million of them looking is much faster than doing.
+    if path[0] not in "/." and "//" not in path and "/." not in path and path[-1] != "/":
+        return path
+    path = os.path.normpath(os.path.join(root, path))
+    prefix = root if root.endswith(os.sep) else root + os.sep
+    return path.removeprefix(prefix)

@@ -1,0 +1,207 @@
+"""Settings that are left to the data: what they are for images in folders, once for each run."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ml_collections
+from tqdm import tqdm
+
+from input_pipeline import folder_partition, inspection, partitions, proposals
+from input_pipeline.findings import Inspection
+from input_pipeline.labels import IGNORE
+from input_pipeline.proposals import Proposal
+from rcc_jax import data_report, presets, visualization
+from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import recorded_fields
+
+# Where parts are looked for below data.root, the first one that is there.
+LABELED, VAL = ("labeled.txt", "masks", "train/masks"), ("val.txt", "val/masks")
+UNLABELED_LIST, UNLABELED_FOLDER = "unlabeled.txt", "unlabeled"
+SHARE = "0.2"
+# Larger crops take more memory than many devices have.
+LARGEST_CROP = 513
+# Masks whose size is looked at where their values are known.
+_MANY_SIZES = 200
+# Of the consensus, as in the paper.
+_PLAYERS = 4
+_MAPS = ("data.label_map", "data.colormap")
+
+Guess = tuple[dict[str, Any], str]  # Values by field, and why.
+
+
+def fill(
+    config: ml_collections.ConfigDict,
+    workdir: str | os.PathLike,
+    *,
+    may_guess: bool = True,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Sets the fields that were left to the data; a value that was given is never changed.
+
+    Where the folder holds a run they are what its `config.json` says, and no data are read: a run
+    goes on with what it began with. Else every labelled and validation mask is read.
+
+    Args:
+      config: the configuration; changed in place.
+      workdir: folder of the run.
+      may_guess: whether to look at the data; else the folder must hold a run.
+      report: takes a line of text for each guess.
+
+    Raises:
+      ConfigError, DataError: what cannot be guessed, or data that cannot be used.
+    """
+    unset = _unset(config)
+    if not unset:
+        return
+    recorded = recorded_fields(workdir)
+    if recorded is not None:
+        root = recorded.get("data.root")
+        if root != config.data.root:
+            report(
+                f"{workdir} holds a run on data.root = {root!r}, whose settings go on; name "
+                "another --workdir for other data"
+            )
+        config.update_from_flattened_dict({f: recorded[f] for f in unset if f in recorded})
+        return
+    if not may_guess:
+        raise ConfigError(f"--workdir={workdir}: there is no run in this folder; train first")
+    # One after another: what is known of the parts tells where the masks are, and so on.
+    for guesses in (_parts, _masks, _method):
+        for fields, reason in guesses(config):
+            config.update_from_flattened_dict(fields)
+            report(f"guessed {data_report.flags(Proposal(fields, ''))} ({reason})")
+
+
+def _unset(config: ml_collections.ConfigDict) -> list[str]:
+    """Fields that were left to the data."""
+    data, method = config.data, config.method
+    of_a_folder = data.source == "folder"
+    # Nothing names unlabelled images, and the method needs some.
+    no_unlabeled = not data.unlabeled and not data.train and method.name != "supervised"
+    unset = {
+        "data.labeled": of_a_folder and not data.labeled,
+        "data.unlabeled": of_a_folder and no_unlabeled,
+        "data.val": of_a_folder and not data.val,
+        "data.num_classes": of_a_folder and data.num_classes == 0,
+        "data.crop_size": of_a_folder and data.crop_size == 0,
+        "method.name": method.name == "auto",
+        "method.top_n": method.top_n == 0,
+    }
+    as_they_are = unset["data.num_classes"] and not data.label_map and not data.colormap
+    return [field for field, left in {**unset, **dict.fromkeys(_MAPS, as_they_are)}.items() if left]
+
+
+def _parts(config: ml_collections.ConfigDict) -> Iterator[Guess]:
+    """Lists and folders of the usual names."""
+    unset, root = _unset(config), os.path.abspath(os.path.expanduser(config.data.root))
+    if "data.labeled" in unset:
+        place = _first(root, LABELED)
+        if place is None:
+            raise ConfigError(
+                f"config.data.labeled is not set, and {root} (data.root) has none of "
+                f"{', '.join(LABELED)}. Name a list of `image label` lines or a folder of masks, "
+                "or correct data.root."
+            )
+        yield {"data.labeled": place}, f"{_kind(root, place)} in {root}"
+    if "data.val" in unset:
+        place = _first(root, VAL)
+        if place is None:
+            yield {"data.val": SHARE}, "nothing names validation images: a share of the labelled"
+        else:
+            yield {"data.val": place}, f"{_kind(root, place)} in {root}"
+    if "data.unlabeled" in unset:
+        listed = os.path.isfile(os.path.join(root, UNLABELED_LIST))
+        beside = folder_partition.images_beside(config.data.labeled)
+        folders = [x for x in (beside, UNLABELED_FOLDER) if os.path.isdir(os.path.join(root, x))]
+        if listed:
+            yield {"data.unlabeled": UNLABELED_LIST}, f"a list in {root}"
+        elif folders:
+            yield {"data.unlabeled": ",".join(folders)}, "all images there that have no mask"
+
+
+def _first(root: str, places: tuple[str, ...]) -> str | None:
+    return next((place for place in places if os.path.exists(os.path.join(root, place))), None)
+
+
+def _kind(root: str, place: str) -> str:
+    return "a folder of masks" if os.path.isdir(os.path.join(root, place)) else "a list"
+
+
+def _masks(config: ml_collections.ConfigDict) -> Iterator[Guess]:
+    """Classes, and the crop by the size of the masks, which is that of their images."""
+    unset, fields = _unset(config), config.data
+    if "data.num_classes" not in unset and "data.crop_size" not in unset:
+        return
+    partition = partitions.open_partition(
+        source="folder",
+        root=fields.root,
+        labeled=fields.labeled,
+        unlabeled=None,
+        val=fields.val,
+        train=fields.train,
+        num_classes=IGNORE,
+    )
+    need_values = _MAPS[0] in unset
+    total = len(partition.labeled) + len(partition.val) if need_values else None
+    with tqdm(total=total, unit="mask", disable=None, leave=False, dynamic_ncols=True) as bar:
+        found, sizes = inspection.survey_masks(
+            [partition.labeled, partition.val],
+            num_threads=max(fields.num_threads, os.cpu_count() or 1),
+            at_most=None if need_values else _MANY_SIZES,
+            progress=bar.update,
+        )
+    if "data.num_classes" in unset:
+        yield _classes(fields, found) if need_values else _classes_of_map(fields)
+    if "data.crop_size" in unset:
+        crop = proposals.crop_size(sizes, 0, LARGEST_CROP)
+        yield dict(crop.fields), crop.meaning
+
+
+def _classes(fields: ml_collections.ConfigDict, found: Inspection) -> Guess:
+    voc = visualization.palette(IGNORE)[:IGNORE].astype(int) @ (1 << 16, 1 << 8, 1)
+    guess = proposals.classes(found.values, found.colors, voc.tolist())
+    if guess is None:
+        raise ConfigError(_unclear(fields, found))
+    named = len(fields.class_names)
+    if named > guess.fields["data.num_classes"]:
+        return {**guess.fields, "data.num_classes": named}, f"class_names; {guess.meaning}"
+    return dict(guess.fields), guess.meaning
+
+
+def _unclear(fields: ml_collections.ConfigDict, found: Inspection) -> str:
+    values = found.values.nonzero()[0].tolist()
+    shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+    held = [f"the values {shown}"] if values else []
+    held += [f"{len(found.colors)} colours"] if found.colors else []
+    text = (
+        f"config.data.num_classes is not set, and the masks of data.labeled = {fields.labeled!r} "
+        f"do not tell the classes: they hold {' and '.join(held)}. Set it, with data.label_map or "
+        "data.colormap where these are no ids."
+    )
+    for proposal in proposals.for_values(found.values, 0)[:1]:
+        text += f" Perhaps {proposal.meaning}"
+        text += f": {data_report.flags(proposal)}" if proposal.fields else "."
+    return text
+
+
+def _classes_of_map(fields: ml_collections.ConfigDict) -> Guess:
+    """The classes of a table; one that cannot be read is refused by its reader later."""
+    ids = [int(number) for number in re.findall(r":\s*(\d+)", fields.label_map or fields.colormap)]
+    largest = max((number for number in ids if number != IGNORE), default=1)
+    name = "label_map" if fields.label_map else "colormap"
+    return {"data.num_classes": max(2, largest + 1)}, f"the ids of data.{name}"
+
+
+def _method(config: ml_collections.ConfigDict) -> Iterator[Guess]:
+    unset, num_classes = _unset(config), config.data.num_classes
+    if "method.name" in unset:
+        name = "rcc" if num_classes >= 3 else "unimatch"
+        yield {"method.name": name}, f"{num_classes} classes; rcc compares pairs of three or more"
+    if "method.top_n" in unset:
+        players = min(_PLAYERS, max(3, num_classes))
+        if presets.PRESETS.get(config.method.name, {}).get("consensus"):
+            yield {"method.top_n": players}, f"{num_classes} classes"
+        else:  # Of no use to the method: nothing to tell.
+            config.method.top_n = players

@@ -1,0 +1,130 @@
+"""Folders of images and masks, shares for validation, and several places of unlabelled images."""
+
+import shutil
+
+import pytest
+
+from input_pipeline import DataError, check_partition, lists
+
+
+@pytest.fixture
+def pairs(folder):
+    """Nine images in images/, masks of the first six in masks/; no list."""
+    (folder.root / "i").rename(folder.root / "images")
+    (folder.root / "m").rename(folder.root / "masks")
+    for number in range(6, 9):
+        (folder.root / f"masks/{number}.png").unlink()
+    return folder
+
+
+def open_folders(pairs, **changes):
+    arguments = {"labeled": "masks", "unlabeled": "images", "val": "0.34", **changes}
+    return pairs.open(**arguments)
+
+
+def names(source):
+    return [path.split("/")[-1].split(".")[0] for path in source.ids]
+
+
+def test_images_with_a_mask_are_labeled_and_the_rest_is_not(pairs):
+    partition = open_folders(pairs)
+    check_partition(partition)
+    assert partition.counts() == {"labeled": 4, "unlabeled": 3, "val": 2}
+    assert sorted(names(partition.labeled) + names(partition.val)) == list("012345")
+    assert list(partition.unlabeled.ids) == [f"images/{n}.jpg" for n in (6, 7, 8)]
+    for source in (partition.labeled, partition.val):
+        images, masks = list(source.ids), list(source.label_ids)
+        expected = [x.replace("images", "masks").replace("jpg", "png") for x in images]
+        assert masks == expected
+    assert not partition.by_lists
+
+
+def test_share_is_the_same_whatever_the_root_and_the_order(pairs, tmp_path):
+    first = open_folders(pairs).val
+    listed = "".join(f"images/{n}.jpg masks/{n}.png\n" for n in (5, 3, 1, 0, 2, 4))
+    pairs.write("all.txt", listed)
+    assert sorted(open_folders(pairs, labeled="all.txt").val.ids) == list(first.ids)
+    shutil.copytree(pairs.root, tmp_path / "elsewhere")
+    assert list(open_folders(pairs, root=str(tmp_path / "elsewhere")).val.ids) == list(first.ids)
+    # Of any share there is at least one image, and at least one is left.
+    for share, count in (("0.01", 1), ("0.5", 3), (".99", 5)):
+        partition = open_folders(pairs, val=share)
+        assert (len(partition.val), len(partition.labeled)) == (count, 6 - count)
+    # The images of a smaller share are among those of a larger one.
+    assert set(first.ids) < set(open_folders(pairs, val="0.5").val.ids)
+
+
+def test_subfolders_suffixes_and_folders_of_other_names(pairs):
+    for number, place in enumerate(["images/a/x.jpg", "images/b/x.jpg"]):
+        (pairs.root / place).parent.mkdir()
+        (pairs.root / f"images/{number}.jpg").rename(pairs.root / place)
+        mask = place.replace("images", "masks").replace("jpg", "png")
+        (pairs.root / mask).parent.mkdir()
+        (pairs.root / f"masks/{number}.png").rename(pairs.root / mask)
+    (pairs.root / "images").rename(pairs.root / "photos")
+    with pytest.raises(DataError, match=r"'masks' is a folder of masks, and .*/images\. Put them"):
+        open_folders(pairs)
+    partition = open_folders(pairs, train="photos", unlabeled="")
+    check_partition(partition)
+    assert partition.counts() == {"labeled": 4, "unlabeled": 3, "val": 2}
+    both = [*partition.labeled.ids, *partition.val.ids]
+    assert {"photos/a/x.jpg", "photos/b/x.jpg"} <= set(both)
+
+
+def test_validation_has_folders_of_its_own(pairs):
+    for kind, suffix in (("images", "jpg"), ("masks", "png")):
+        (pairs.root / "val" / kind).mkdir(parents=True)
+        (pairs.root / f"{kind}/0.{suffix}").rename(pairs.root / f"val/{kind}/0.{suffix}")
+    partition = open_folders(pairs, val="val/masks")
+    check_partition(partition)
+    assert list(partition.val.ids) == ["val/images/0.jpg"]
+    assert partition.counts() == {"labeled": 5, "unlabeled": 3, "val": 1}
+
+
+def test_several_places_of_unlabeled_images(pairs):
+    (pairs.root / "more, later").mkdir()
+    (pairs.root / "images/8.jpg").rename(pairs.root / "more, later/9.jpg")
+    partition = open_folders(pairs, unlabeled="images/*.jpg, more*/*.jpg")
+    check_partition(partition)
+    assert names(partition.unlabeled) == ["6", "7", "9"]
+    # A name with a comma is one name.
+    assert names(open_folders(pairs, unlabeled="more, later").unlabeled) == ["9"]
+    with pytest.raises(DataError, match=r"all of its images are in .*method\.name=supervised"):
+        open_folders(pairs, unlabeled="images/[01].jpg,images/2.jpg*")
+    assert len(open_folders(pairs, unlabeled=None).unlabeled) == 0
+
+
+def test_names_that_do_not_tell_which_belong_together(pairs):
+    pairs.save("masks/0_mask.png", [[0]])
+    message = r"masks/0_mask\.png: no image of that name in .*images, nor for 0 other masks of 7"
+    with pytest.raises(DataError, match=message):
+        open_folders(pairs)
+    (pairs.root / "masks/0_mask.png").unlink()
+    pairs.save("images/8.png", [[0]])  # Without a mask it is one more image.
+    assert len(open_folders(pairs).unlabeled) == 4
+    pairs.save("images/0.png", [[0]])
+    with pytest.raises(DataError, match=r"images/0\.jpg and .*images/0\.png have one name"):
+        open_folders(pairs)
+
+
+def test_shares_that_leave_nothing(pairs):
+    pairs.write("one.txt", "images/0.jpg masks/0.png\n")
+    with pytest.raises(DataError, match=r"data\.val = '0\.2': a share of 1 labelled images"):
+        open_folders(pairs, labeled="one.txt", val="0.2")
+    with pytest.raises(DataError, match=r"share of data\.labeled, which cannot be used"):
+        open_folders(pairs, labeled=None)
+    for text in ("0.0", "1.5", "20%"):
+        with pytest.raises(DataError, match="no such list file"):
+            open_folders(pairs, val=text)
+
+
+def test_lists_that_are_written_are_read_as_they_were(tmp_path):
+    images = ["a b.jpg", "/else where/c,d.jpg", "ü.jpg"]
+    masks = [f"{path} mask.png" for path in images]
+    lists.write_list(tmp_path / "pairs.txt", images, masks)
+    assert lists.read_pairs(str(tmp_path / "pairs.txt"), field="f") == (images, masks)
+    lists.write_list(tmp_path / "images.txt", images)
+    assert list(lists.read_images(str(tmp_path / "images.txt"), field="f")) == images
+    for name in ("a\tb.jpg", "a\nb.jpg", " a.jpg", "a\rb.jpg", "\udcfc.jpg"):
+        with pytest.raises(DataError, match="rename files"):
+            lists.write_list(tmp_path / "bad.txt", [name])
