@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rcc_jax.models.conv import convolve
+
 
 def param_dtype(dtype: Any) -> Any:
     """Type in which parameters and statistics live: float32, or float64 where that is computed."""
@@ -15,8 +17,6 @@ def param_dtype(dtype: Any) -> Any:
 class Conv(nnx.Module):
     """Square convolution with symmetric padding that keeps the size at stride 1.
 
-    XLA's 'SAME' pads one more row at the bottom than at the top when stride 2 meets an even size,
-    which shifts every feature against weights trained in PyTorch; hence the explicit padding.
     Kernel and bias are zeros until `initialization` draws them.
 
     Args:
@@ -50,15 +50,7 @@ class Conv(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolves [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         kernel = self.kernel[...].astype(self.dtype)
-        padding = self.dilation * (kernel.shape[0] // 2)
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel,
-            (self.stride, self.stride),
-            ((padding, padding), (padding, padding)),
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        y = convolve(x.astype(self.dtype), kernel, stride=self.stride, dilation=self.dilation)
         return y if self.bias is None else y + _last_axis(self.bias[...].astype(self.dtype))
 
 

@@ -1,0 +1,138 @@
+"""The network's convolution, and the forms of it that a CPU computes fastest."""
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+# Kernels with fewer weights a tap lose nothing to XLA's own gradient.
+_MIN_WEIGHTS = 64 * 128
+
+
+def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
+    """Square convolution with symmetric padding that keeps the size at stride 1.
+
+    XLA's 'SAME' pads one more row at the bottom than at the top when stride 2 meets an even size,
+    which shifts every feature against weights trained in PyTorch; hence the explicit padding.
+
+    On a CPU, three kinds are computed in matrix products, with the same result up to rounding. XLA
+    is slow there in 1x1 convolutions and in the gradient of a large kernel, and a dilated
+    convolution multiplies its padding, which is most of what a large dilation sees of a small map.
+    benchmarks/conv_forms.py measures the gain.
+
+    Args:
+      x: features, [B, H, W, in].
+      kernel: [k, k, in, out] of the type of `x`, k odd.
+      stride: step of the kernel in pixels.
+      dilation: distance of neighbouring kernel taps in pixels.
+
+    Returns:
+      Features [B, ceil(H / stride), ceil(W / stride), out].
+
+    >>> convolve(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
+    [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
+    """
+    convolution = functools.partial(xla_convolution, stride, dilation)
+    # Symbolic sizes (jax.export) cannot tell which taps lie outside; bfloat16 would round each sum.
+    concrete = all(isinstance(size, int) for size in x.shape)
+    if not concrete or x.dtype not in (jnp.float32, jnp.float64):
+        return convolution(x, kernel)
+    if len(kernel) == 1 or dilation > 1:
+        form = functools.partial(_products, stride, dilation)
+    elif stride == 1 and kernel.shape[2] * kernel.shape[3] >= _MIN_WEIGHTS:
+        form = _wide_convolution
+    else:
+        return convolution(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=form, default=convolution)
+
+
+def xla_convolution(stride: int, dilation: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`convolve` as one operation of XLA, on any platform."""
+    padding = dilation * (len(kernel) // 2)
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        ((padding, padding), (padding, padding)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@jax.custom_vjp
+def _wide_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Stride 1, no dilation; the gradient of the kernel from products, an image at a time."""
+    return xla_convolution(1, 1, x, kernel)
+
+
+def _forward(x, kernel):
+    return _wide_convolution(x, kernel), (x, kernel)
+
+
+def _backward(inputs, dy):
+    x, kernel = inputs
+    (dx,) = jax.linear_transpose(lambda x: xla_convolution(1, 1, x, kernel), x)(dy)
+
+    def add_image(gradient, image_and_dy):
+        image, image_dy = image_and_dy
+        return gradient + jnp.einsum("hwi,hwo->io", _patches(image, len(kernel)), image_dy), None
+
+    # All images at once would copy the features k * k times.
+    start = jnp.zeros((kernel[..., 0].size, kernel.shape[-1]), kernel.dtype)
+    gradient, _ = jax.lax.scan(add_image, start, (x, dy))
+    return dx, gradient.reshape(kernel.shape)
+
+
+_wide_convolution.defvjp(_forward, _backward)
+
+
+def _patches(image: jax.Array, size: int) -> jax.Array:
+    """What each output sees: [H, W, C] to [H, W, size * size * C]."""
+    height, width, _ = image.shape
+    border = size // 2
+    padded = jnp.pad(image, ((border, border), (border, border), (0, 0)))
+    taps = [padded[i : i + height, j : j + width] for i in range(size) for j in range(size)]
+    return jnp.concatenate(taps, axis=-1)
+
+
+def _products(stride: int, dilation: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The convolution, as a product for every tap with the pixels that it sees."""
+    parts = []
+    for i, j, rows, columns in _taps(stride, dilation, len(kernel), x.shape):
+        part = x[:, rows.pixels, columns.pixels] @ kernel[i, j]
+        parts.append(jnp.pad(part, ((0, 0), rows.around, columns.around, (0, 0))))
+    return functools.reduce(jnp.add, parts)
+
+
+class _Span(NamedTuple):
+    """What a tap sees along one axis: pixels, and how many outputs before and after see none."""
+
+    pixels: slice
+    around: tuple[int, int]
+
+
+def _taps(
+    stride: int, dilation: int, size: int, shape: tuple[int, ...]
+) -> Iterator[tuple[int, int, _Span, _Span]]:
+    """Row, column and spans of every tap that sees more than padding."""
+    rows, columns = (
+        [_span(extent, stride, dilation * (tap - size // 2)) for tap in range(size)]
+        for extent in shape[1:3]
+    )
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            if row and column:
+                yield i, j, row, column
+
+
+def _span(extent: int, stride: int, offset: int) -> _Span | None:
+    """Of output o at pixel o * stride + offset; None where no output sees a pixel."""
+    count = -(-extent // stride)
+    first = max(0, -(offset // stride))
+    last = min(count - 1, (extent - 1 - offset) // stride)
+    if last < first:
+        return None
+    pixels = slice(first * stride + offset, last * stride + offset + 1, stride)
+    return _Span(pixels, (first, count - 1 - last))

@@ -1,0 +1,100 @@
+"""The forms of the convolution: equal to XLA's, chosen by platform."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rcc_jax.models.conv import convolve
+
+GEOMETRIES = [
+    (kernel, stride, dilation)
+    for kernel in (1, 3)
+    for stride in (1, 2)
+    for dilation in (1, 2, 6, 18)
+    if kernel > 1 or dilation == 1
+]
+
+
+def _convolution(x, kernel, stride, dilation):
+    padding = dilation * (kernel.shape[0] // 2)
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _with_gradients(convolution, x, kernel):
+    y, pull_back = jax.vjp(convolution, x, kernel)
+    return y, *pull_back(jnp.sin(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+
+
+@pytest.mark.parametrize("size", [(7, 20), (1, 4)])
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), GEOMETRIES)
+def test_values_and_gradients_are_those_of_the_convolution(kernel, stride, dilation, size):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.normal(size=(2, *size, 5)))
+        weights = jnp.asarray(rng.normal(size=(kernel, kernel, 5, 3)))
+        found = _with_gradients(
+            lambda x, k: convolve(x, k, stride=stride, dilation=dilation), x, weights
+        )
+        expected = _with_gradients(lambda x, k: _convolution(x, k, stride, dilation), x, weights)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_wide_kernel_has_the_gradients_of_the_convolution():
+    """Whose gradient is added up image by image."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.normal(size=(3, 4, 5, 64)))
+        weights = jnp.asarray(rng.normal(size=(3, 3, 64, 128)))
+        found = _with_gradients(convolve, x, weights)
+        expected = _with_gradients(lambda x, k: _convolution(x, k, 1, 1), x, weights)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+        program = _with_gradients.lower(convolve, x, weights).as_text()
+    # Forward and for the input; not for the kernel.
+    assert program.count("stablehlo.convolution") == 2
+
+
+def _program(platform, dtype, **geometry):
+    size = 3 if geometry.get("dilation", 1) > 1 else 1
+    traced = jax.jit(lambda x, kernel: convolve(x, kernel, **geometry)).trace(
+        jnp.zeros((1, 8, 8, 2), dtype), jnp.zeros((size, size, 2, 2), dtype)
+    )
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize("geometry", [{}, {"stride": 2}, {"dilation": 2}])
+def test_a_cpu_multiplies_and_others_convolve(geometry):
+    assert "convolution" not in _program("cpu", jnp.float32, **geometry)
+    assert "convolution" in _program("cuda", jnp.float32, **geometry)
+    assert "dot_general" not in _program("cuda", jnp.float32, **geometry)
+    # Nine products in bfloat16 would round nine times.
+    assert "convolution" in _program("cpu", jnp.bfloat16, **geometry)
+
+
+def test_taps_in_the_padding_cost_nothing():
+    """Of a dilation as large as the map only the centre is left."""
+    assert _program("cpu", jnp.float32, dilation=7).count("dot_general") == 9
+    assert _program("cpu", jnp.float32, dilation=8).count("dot_general") == 1
+
+
+def test_sizes_may_be_symbolic():
+    batch, height = jax.export.symbolic_shape("b, h")
+    shape = jax.ShapeDtypeStruct((batch, height, height, 2), jnp.float32)
+    kernel = jnp.ones((3, 3, 2, 4))
+    exported = jax.export.export(jax.jit(lambda x: convolve(x, kernel, dilation=6)))(shape)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 9, 2)), jnp.float32)
+    np.testing.assert_allclose(
+        exported.call(x), convolve(x, kernel, dilation=6), rtol=1e-5, atol=1e-5
+    )
