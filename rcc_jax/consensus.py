@@ -8,10 +8,12 @@ Reference: Mai, Sun, Wu. "Relaxed Class-consensus Consistency for Semi-supervise
 Segmentation", AAAI 2025, equations 4-11.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from rcc_jax import entropy_game, soft_ranking
+from rcc_jax import entropy_game, player_losses, soft_ranking
 
 MIN_PLAYERS, MAX_PLAYERS = 2, 8
 CC_KINDS = ("l2", "ce", "kl")
@@ -128,7 +130,7 @@ def rank_loss(
     )
     teacher = soft_ranking.soft_ranks(teacher, temperature)
     student = soft_ranking.soft_ranks(student, temperature)
-    return jnp.sum(1 - jnp.minimum(teacher, student) / jnp.maximum(teacher, student), axis=0)
+    return soft_ranking.relative_difference(teacher, student)
 
 
 def _check_temperature(temperature: float) -> None:
@@ -167,6 +169,14 @@ def top_class_consensus(
     >>> players.tolist(), [f"{value:.4f}" for value in student]
     ([1, 3, 2], ['0.2027', '0.2027', '0.2027'])
     """
+    classes, teacher, student = _top_players(teacher_logits, student_logits, top_n)
+    return classes, class_consensus(teacher), class_consensus(student)
+
+
+def _top_players(
+    teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Ids of the players and their logits, of teacher and student: [..., N] each."""
     _check_same_shape(teacher_logits, student_logits, "logits")
     teacher = jax.lax.stop_gradient(_at_least_float32(teacher_logits, "teacher_logits"))
     student = _at_least_float32(student_logits, "student_logits")
@@ -177,8 +187,19 @@ def top_class_consensus(
         )
     # The barrier keeps XLA's CPU compiler from fusing `top_k` into a full sort.
     players, classes = jax.lax.optimization_barrier(tuple(jax.lax.top_k(teacher, top_n)))
-    gathered = jnp.take_along_axis(student, classes, axis=-1)
-    return classes, class_consensus(players), class_consensus(gathered)
+    return classes, players, jnp.take_along_axis(student, classes, axis=-1)
+
+
+def _pixel_losses(
+    loss: player_losses.Loss, teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
+) -> jax.Array:
+    _, teacher, student = _top_players(teacher_logits, student_logits, top_n)
+    *pixels, _ = teacher.shape
+    images = pixels[0] if len(pixels) > 1 else 1
+    teacher, student = (
+        jnp.moveaxis(players, -1, 0).reshape(top_n, images, -1) for players in (teacher, student)
+    )
+    return player_losses.in_blocks(loss, teacher, student).reshape(pixels)
 
 
 def pixel_rcc_loss(
@@ -194,8 +215,13 @@ def pixel_rcc_loss(
     >>> pixel_rcc_loss(logits, logits).tolist()
     [0.0, 0.0]
     """
-    _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
-    return rank_loss(teacher, student, temperature)
+    _check_temperature(temperature)
+    if isinstance(temperature, jax.core.Tracer):
+        # One that jit or grad traces has a derivative of its own, which blocks do not compute.
+        _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
+        return rank_loss(teacher, student, temperature)
+    loss = functools.partial(player_losses.rank_losses, temperature=temperature)
+    return _pixel_losses(loss, teacher_logits, student_logits, top_n)
 
 
 def pixel_cc_loss(
@@ -209,14 +235,8 @@ def pixel_cc_loss(
     """
     if kind not in CC_KINDS:
         raise ValueError(f"kind must be one of {', '.join(CC_KINDS)}, got {kind!r}")
-    _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
-    if kind == "l2":
-        return jnp.sum(jnp.square(teacher - student), axis=-1)
-    target = jax.nn.softmax(teacher)
-    cross_entropy = -jnp.sum(target * jax.nn.log_softmax(student), axis=-1)
-    if kind == "ce":
-        return cross_entropy
-    return cross_entropy + jnp.sum(target * jax.nn.log_softmax(teacher), axis=-1)
+    loss = functools.partial(player_losses.strict_losses, kind=kind)
+    return _pixel_losses(loss, teacher_logits, student_logits, top_n)
 
 
 def _masked_mean(losses: jax.Array, where: jax.Array | None) -> jax.Array:

@@ -19,6 +19,11 @@ def soft_ranks(values: jax.Array, temperature: float) -> jax.Array:
     return places.reshape(-1, *[1] * (values.ndim - 1)) - lost
 
 
+def relative_difference(teacher: jax.Array, student: jax.Array) -> jax.Array:
+    """Of two rankings [M, ...], summed over the ranked values (RCC, eq. 9)."""
+    return jnp.sum(1 - jnp.minimum(teacher, student) / jnp.maximum(teacher, student), axis=0)
+
+
 def _pair_differences(count: int) -> np.ndarray:
     """[M, M (M - 1) / 2] matrix that turns values into b - a for every pair a before b."""
     columns = np.zeros((count, count * (count - 1) // 2))

@@ -1,0 +1,116 @@
+"""Losses between the players of teacher and student, with the players on the leading axis.
+
+A pixel has far more values on the way (63 subsets and 105 comparisons of pairs at N = 6) than at
+its ends. So pixels are worked on in blocks that stay in the processor's cache, and the derivative
+is taken along with the value: between forward and backward pass only N numbers a pixel are kept.
+Depends on jax alone.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from rcc_jax import entropy_game, soft_ranking
+
+# Pixels of a block. On accelerators only to bound the memory: a small block would leave them idle.
+_CPU_BLOCK, _BLOCK = 4096, 2**20
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def rank_losses(teacher: jax.Array, student: jax.Array, temperature: float) -> jax.Array:
+    """Relative difference of the soft rankings of pairs (RCC, eq. 9): [N, ...] twice to [...]."""
+    ranks = [
+        soft_ranking.soft_ranks(_consensus(players), temperature) for players in (teacher, student)
+    ]
+    return soft_ranking.relative_difference(*ranks)
+
+
+def strict_losses(teacher: jax.Array, student: jax.Array, kind: str) -> jax.Array:
+    """Difference of the consensus itself (RCC, eq. 8 and table 5): [N, ...] twice to [...].
+
+    Args:
+      teacher: players.
+      student: players.
+      kind: 'l2', 'ce' or 'kl'.
+    """
+    teacher, student = _consensus(teacher), _consensus(student)
+    if kind == "l2":
+        return jnp.sum(jnp.square(teacher - student), axis=0)
+    target = jax.nn.softmax(teacher, axis=0)
+    cross_entropy = -jnp.sum(target * jax.nn.log_softmax(student, axis=0), axis=0)
+    if kind == "ce":
+        return cross_entropy
+    return cross_entropy + jnp.sum(target * jax.nn.log_softmax(teacher, axis=0), axis=0)
+
+
+def _consensus(players: jax.Array) -> jax.Array:
+    return entropy_game.interactions(entropy_game.entropies(players))
+
+
+def in_blocks(
+    loss: Loss, teacher: jax.Array, student: jax.Array, *, block: int | None = None
+) -> jax.Array:
+    """Evaluates a loss of single pixels block by block, with the derivative for the student alone.
+
+    Args:
+      loss: from players [N, B, P] of teacher and student to [B, P]; pixels independent of each
+        other.
+      teacher: [N, B, P]; the derivative is 0.
+      student: [N, B, P]; first-order reverse-mode derivatives.
+      block: pixels of a block; by default what suits the platform. Blocks are cut along P, so that
+        the images B may be spread over devices.
+
+    Returns:
+      [B, P].
+    """
+    if block is not None:
+        return _in_blocks(loss, block, teacher, student)
+    return jax.lax.platform_dependent(
+        teacher,
+        student,
+        cpu=functools.partial(_in_blocks, loss, _CPU_BLOCK),
+        default=functools.partial(_in_blocks, loss, _BLOCK),
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _in_blocks(loss: Loss, block: int, teacher: jax.Array, student: jax.Array) -> jax.Array:
+    return _map(loss, block, teacher, student)
+
+
+def _forward(loss, block, teacher, student):
+    def with_derivative(teacher, student):
+        losses, pull_back = jax.vjp(lambda student: loss(teacher, student), student)
+        return losses, *pull_back(jnp.ones_like(losses))
+
+    return _map(with_derivative, block, teacher, student)
+
+
+def _backward(loss, block, derivative, cotangent):
+    return None, cotangent[None] * derivative
+
+
+_in_blocks.defvjp(_forward, _backward)
+
+
+def _map(function, block: int, *arrays: jax.Array):
+    """Applies a function of arrays [N, B, P] to blocks of the last axis, and joins its outputs."""
+    players, images, pixels = arrays[0].shape
+    size = max(1, min(pixels, block // max(1, images)))
+    count = -(-pixels // size)
+    if count <= 1:
+        return function(*arrays)
+
+    def cut(x):
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, count * size - pixels)))
+        return jnp.moveaxis(x.reshape(players, images, count, size), 2, 0)
+
+    def join(x):
+        x = jnp.moveaxis(x, 0, -2)
+        return x.reshape(*x.shape[:-2], count * size)[..., :pixels]
+
+    blocks = jax.lax.map(lambda block: function(*block), [cut(x) for x in arrays])
+    return jax.tree.map(join, blocks)
