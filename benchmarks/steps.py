@@ -113,11 +113,17 @@ class Setup:
         return jax.device_put(state, distributed.replicated(self.mesh))
 
 
-def alternate(first: Step, second: Step, pairs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds [pairs] of two steps that take turns, the order reversed every time."""
+def alternate(
+    first: Step, second: Step, pairs: int, *, pause: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds [pairs] of two steps that take turns, the order reversed every time.
+
+    Before each step comes a pause, for threads of another library that still spin after theirs.
+    """
     times = np.zeros((pairs, 2))
     for pair in range(pairs):
         for index in (0, 1) if pair % 2 == 0 else (1, 0):
+            time.sleep(pause)
             times[pair, index] = (first, second)[index].seconds()
     return times[:, 0], times[:, 1]
 

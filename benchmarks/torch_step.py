@@ -168,7 +168,7 @@ def main() -> None:
     ours, theirs = steps.Step(setup, method), TorchStep(setup, arguments)
     for name in theirs.terms:
         print(f"{name}: {ours.terms[name]:.6f}, PyTorch {theirs.terms[name]:.6f}")
-    jax_seconds, torch_seconds = steps.alternate(ours, theirs, arguments.pairs)
+    jax_seconds, torch_seconds = steps.alternate(ours, theirs, arguments.pairs, pause=0.5)
     ratio, low, high = steps.median_interval(torch_seconds / jax_seconds)
     print(
         f"rcc-jax {np.median(jax_seconds):.3f} s, PyTorch {np.median(torch_seconds):.3f} s a step\n"

@@ -19,6 +19,7 @@ from rcc_jax.evaluation_report import EvaluationReport
 from rcc_jax.evaluation_run import evaluate_confusion
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.run import Run
+from rcc_jax.step_program import compile_step
 from rcc_jax.stop_vote import StopVote
 from rcc_jax.train_state import TrainState
 from rcc_jax.workdir import Workdir, write_atomically
@@ -160,7 +161,7 @@ class _Loop:
         if start >= self.run.num_steps:
             self.progress.message(f"finished: all {self.run.num_steps} steps are done")
             return state
-        train_step = self.run.train_step()
+        train_step = None
         batches = self.run.batches(start)
         in_flight = collections.deque()
         try:
@@ -168,7 +169,12 @@ class _Loop:
                 with self.clock.waiting():
                     batch = self._next_batch(batches, state, step)
                 self.vote.cast()
-                state, scalars = train_step(state, distributed.place_batch(self.run.mesh, batch))
+                batch = distributed.place_batch(self.run.mesh, batch)
+                if train_step is None:
+                    with self.clock.paused():
+                        train_step, line = compile_step(self.run.train_step(), state, batch)
+                    self.progress.message(line)
+                state, scalars = train_step(state, batch)
                 in_flight.append(scalars["loss"])
                 if len(in_flight) > _STEPS_IN_FLIGHT:
                     jax.block_until_ready(in_flight.popleft())
