@@ -114,6 +114,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     _choice(config, "model.stem", _STEMS)
     _choice(config, "model.output_stride", (8, 16))
     _choice(config, "model.dtype", _DTYPES)
+    _choice(config, "method.consensus_input", methods.CONSENSUS_INPUTS)
+    _choice(config, "method.consensus_pixels", methods.CONSENSUS_PIXELS)
     _choice(config, "method.labeled_loss", methods.LABELED_LOSSES)
     _choice(config, "eval.mode", _EVALUATION_MODES)
     _check_numbers(config)
@@ -136,6 +138,8 @@ def build_method(config: ml_collections.ConfigDict) -> methods.Method:
         consensus_weight=fields.consensus_weight,
         top_n=fields.top_n,
         temperature=fields.temperature,
+        consensus_input=fields.consensus_input,
+        consensus_pixels=fields.consensus_pixels,
         confidence_threshold=fields.confidence_threshold,
         labeled_loss=fields.labeled_loss,
         ohem_threshold=fields.ohem_threshold,

@@ -43,10 +43,10 @@ def test_faulty_lists():
         sweep.plan(["configs/dmo.py:x"], "runs")
 
 
-@pytest.fixture
-def listed(tmp_path):
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
     """A sweep of three runs, the second of which cannot work."""
-    file = tmp_path / "three.py"
+    file = tmp_path_factory.mktemp("sweep") / "three.py"
     file.write_text(
         "import ml_collections\n"
         "RUNS = ('configs/demo.py:method=supervised', 'configs/demo.py:method=none',\n"
@@ -63,16 +63,37 @@ def fields(tmp_path_factory):
     return [f"--set={field}" for field in (*TINY, f"train.compilation_cache={cache}")]
 
 
-def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, fields, tmp_path):
-    folder = tmp_path / "runs"
+@pytest.fixture(scope="module")
+def swept(listed, fields, tmp_path_factory):
+    """The folder of the sweep, and what it said."""
+    folder = tmp_path_factory.mktemp("swept")
+    _, errors = finish(
+        start(f"--workdir={folder}", "--mode=sweep", f"--config={listed}", *fields), 1
+    )
+    return folder, errors
+
+
+def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, fields, swept):
+    folder, errors = swept
     flags = ["--mode=sweep", f"--config={listed}", *fields]
-    _, errors = finish(start(f"--workdir={folder}", *flags), 1)
     assert "config.method.name = 'none'" in errors
     assert errors.endswith("error: 1 of 3 runs failed: demo-method=none\n")
     result = json.loads((folder / "demo-method=supervised,seed=1" / "result.json").read_text())
     assert result["step"] == 2
     output, _ = finish(start(f"--workdir={folder}", *flags, "--shard=0/2"))
     assert output.count("finished before") == 2
+
+    # Other images, once.
+    other = ["--shard=0/3", "--list=200000:200002"]
+    output, _ = finish(start(f"--workdir={folder}", *flags, *other))
+    assert "student, step 2, 200000:200002\n" in output
+    path = folder / "demo-method=supervised" / "evaluation_2_200000:200002.json"
+    scores = json.loads(path.read_text())
+    assert scores["images"] == "200000:200002"
+    result = json.loads((path.parent / "result.json").read_text())
+    assert scores["student"]["miou"] != result["miou"]
+    output, _ = finish(start(f"--workdir={folder}", *flags, *other))
+    assert "student" not in output
 
     # Skipping it would pass off the old result for that of other settings.
     _, errors = finish(start(f"--workdir={folder}", *flags, "--set=seed=5", "--shard=0/3"), 1)
