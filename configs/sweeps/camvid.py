@@ -3,7 +3,7 @@
     python main.py --mode=sweep --config=configs/sweeps/camvid.py:size=gpu,steps=1200,seeds=3 \
         --set=data.root=DIR --set=model.pretrained=FILE --set=model.allow_missing=layer4 \
         --list=splits/test.txt
-    python main.py --mode=table --workdir=runs/camvid-size=gpu,steps=1200,seeds=3
+    python benchmarks/study.py --workdir=runs/camvid-size=gpu,steps=1200,seeds=3 --name=camvid
 
 All runs have the same steps and the same number of images a step. The most telling ones come first:
 the five methods of seed 0 at 1/8, then the other seeds, the partitions 1/16 and 1/4, the ablations;

@@ -1,11 +1,14 @@
 """Sweeps: shards, finished and failed runs, signals; runs are real and tiny."""
 
 import json
+import shutil
 import signal
 import time
+import xml.etree.ElementTree
 
 import pytest
 
+from benchmarks import study
 from rcc_jax import sweep
 from rcc_jax.errors import ConfigError
 from tests.commands import finish, start
@@ -119,3 +122,57 @@ def test_signal_stops_the_run_and_the_sweep(listed, fields, tmp_path):
     assert "stopped and saved after step" in errors
     assert "sweep stopped in" in errors
     assert not (tmp_path / "runs" / "demo-method=none").exists()
+
+
+def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
+    folder, results = tmp_path / "runs", tmp_path / "demo"
+    shutil.copytree(swept[0], folder)
+    scores = json.dumps({"student": {"miou": 12.5, "iou": {"seabed": 12.5}}})
+    for run in folder.glob("*supervised*"):
+        (run / "evaluation_2_test.json").write_text(scores)
+    assert study.keep(folder, results) == 2
+    shutil.rmtree(folder)
+
+    paths = sorted(results.iterdir())
+    assert [path.name for path in paths] == [
+        "demo-method=supervised,seed=1.json",
+        "demo-method=supervised.json",
+    ]
+    other, first = (json.loads(path.read_text()) for path in paths)
+    assert first["curves"]["miou"] == [[2, first["miou"]]]
+    assert len(first["iou"]) == 7
+    assert first["test"]["miou"] == 12.5
+    assert first["images"]["labeled"] == 20
+    assert first["seconds_per_step"] > 0
+    assert "root" not in first["config"]["data"]
+    mean = (first["miou"] + other["miou"]) / 2
+    text, files = study.render(results)
+    assert f"| supervised, same steps | {mean:.1f} ± " in text
+    assert " / 12.5 ± 0.0 (2) |" in text
+    assert "2 runs of 2 steps; cpu; jax " in text
+    # Of one number of labels there is no line to draw.
+    assert list(files) == ["table.md"]
+
+    other["config"]["data"]["partition"], other["images"]["labeled"] = "40", 40
+    paths[0].write_text(json.dumps(other))
+    text, files = study.render(results)
+    assert "](benchmarks/results/demo/last.svg)" in text
+    notes = {
+        element.text
+        for element in xml.etree.ElementTree.fromstring(files["last.svg"]).iter()
+        if element.tag.endswith("title")
+    }
+    assert notes == {
+        f"supervised, same steps, {count}: {each['miou']:.4g}"
+        for count, each in ((20, first), (40, other))
+    }
+
+
+def test_readme_holds_what_the_kept_runs_make():
+    document = study.README.read_text()
+    text, files = study.render(study.RESULTS / "camvid")
+    assert study.insert(document, "camvid", text) == document
+    for name, content in files.items():
+        assert (study.RESULTS / "camvid" / name).read_text() == content
+    with pytest.raises(ConfigError, match="<!-- pascal: end -->' must be there once"):
+        study.insert(document, "pascal", text)
