@@ -26,17 +26,15 @@ def record_trajectories() -> dict:
         return {name: trajectory.trajectory(name) for name in trajectory.METHODS}
 
 
-def record_runs() -> dict:
-    """The numbers of a run for every seed, by name."""
-    found: dict[str, list[float]] = {}
+def record_runs() -> list[float]:
+    """The mIoU of a run for every seed."""
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder, "data")
         run.draw(root)
         for seed in run.SEEDS:
-            numbers = run.train(root, pathlib.Path(folder, str(seed)), seed)
-            print(f"seed {seed}: {numbers}", flush=True)
-            for name, value in numbers.items():
-                found.setdefault(name, []).append(value)
+            found.append(run.train(root, pathlib.Path(folder, str(seed)), seed))
+            print(f"seed {seed}: mIoU {found[-1]:.2f}", flush=True)
     return found
 
 
@@ -44,7 +42,7 @@ def main(which: str) -> None:
     if which == "trajectory":
         path, content = trajectory.RECORD, {"trajectories": record_trajectories()}
     else:
-        path, content = run.RECORD, {"seeds": run.SEEDS, "values": record_runs()}
+        path, content = run.RECORD, {"seeds": run.SEEDS, "miou": record_runs()}
     text = json.dumps({**environment.describe(), **content}, indent=1)
     # A list of numbers on one line.
     text = re.sub(r"\[[^][{}]*\]", lambda found: json.dumps(json.loads(found[0])), text)
