@@ -41,7 +41,9 @@ def _sweep() -> None:
     from rcc_jax import sweep  # without JAX, which would hold the devices of the runs
 
     runs = sweep.plan(cli.CONFIG.value.runs, cli.run_folder(), cli.SHARD.value)
-    failed = sweep.run_all(runs, cli.SET.value, report=lambda line: print(line, flush=True))
+    failed = sweep.run_all(
+        runs, cli.SET.value, report=lambda line: print(line, flush=True), images=cli.LIST.value
+    )
     if failed:
         names = ", ".join(run.workdir.name for run in failed)
         cli.fail(f"{len(failed)} of {len(runs)} runs failed: {names}", exit_code=1)
@@ -117,7 +119,10 @@ def _train_or_evaluate() -> None:
             trainer.train(cli.CONFIG.value, cli.run_folder())
         else:
             evaluation_run.evaluate(
-                cli.CONFIG.value, cli.run_folder(), checkpoint=cli.CHECKPOINT.value
+                cli.CONFIG.value,
+                cli.run_folder(),
+                checkpoint=cli.CHECKPOINT.value,
+                images=cli.LIST.value,
             )
     except (finite.NonFiniteError, WorkerError) as error:
         cli.fail(error, exit_code=1)

@@ -2,11 +2,16 @@
 
     python main.py --config=configs/camvid.py:1_8,method=rcc
     python main.py --config=configs/camvid.py:1_4,method=cc,kind=kl,seed=1
+    python main.py --config=configs/camvid.py:1_8,method=rcc,size=cpu --config.data.root=DIR
 
 Expects in `data/camvid` the folders `images`, `labels` and `splits` (lists `1_8/labeled.txt`,
 `1_8/unlabeled.txt`, ..., `val.txt`). Starts from random weights unless `--config.model.pretrained`
 names a ResNet-50 with the 7x7 stem; a file that lacks the last stage needs
 `--config.model.allow_missing=layer4` too.
+
+`size=cpu` is for one CPU core: a narrow ResNet-18 from random weights, and images of 240 x 180,
+which `python -m input_pipeline.prepare shrink --source=data/camvid --output=DIR` makes. `steps=` is
+the number of training steps, 2400 or with `size=cpu` 600 (a step of RCC takes about a second).
 """
 
 from configs import common
@@ -19,7 +24,7 @@ CLASS_NAMES = (
 
 
 def get_config(arguments=None):
-    chosen = common.parse_cell(arguments, partition="1_8")
+    chosen = common.parse_cell(arguments, partition="1_8", size="gpu", steps=0)
     partition = common.choose(chosen["partition"], PARTITIONS, "partition")
     config = common.get_config()
     common.apply_cell(config, chosen)
@@ -33,7 +38,26 @@ def get_config(arguments=None):
     config.data.crop_size = 321
     config.model.stem = "v1"
     config.optimizer.learning_rate = 0.002
-    config.train.num_steps = 2400
+    config.train.num_steps = chosen["steps"] or 2400
     config.train.log_every = 20
     config.eval.every_steps = 200
+    if common.choose(chosen["size"], ("gpu", "cpu"), "size") == "cpu":
+        # The default of the argument is that of size=gpu.
+        common.choose(chosen["backbone"], ("resnet50", "resnet18"), "backbone")
+        _shrink(config)
+        config.train.num_steps = chosen["steps"] or 600
     return config
+
+
+def _shrink(config):
+    """A training of about ten minutes on one CPU core."""
+    config.data.crop_size = 129
+    config.model.backbone = "resnet18"
+    config.model.width = 32
+    config.model.decoder_channels = 64
+    config.model.aspp_rates = (1, 2, 3)
+    # All layers start from random weights.
+    config.optimizer.learning_rate = 0.05
+    config.optimizer.head_multiplier = 1.0
+    config.train.batch_size = 4
+    config.eval.every_steps = 150

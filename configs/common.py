@@ -110,6 +110,11 @@ def get_config() -> ml_collections.ConfigDict:
             consensus_weight=0.2,
             # Temperature tau of the soft ranks.
             temperature=1.0,
+            # Players' values: 'logits' or softmax 'probabilities' (the paper does not say).
+            consensus_input="logits",
+            # Pixels that the term counts: all that are 'valid' (no padding), or only the
+            # 'confident' ones, like the pseudo labels. Either way it is divided by the valid ones.
+            consensus_pixels="valid",
             # Confidence gamma from which a pseudo label counts, 0 to 1.
             confidence_threshold=0.95,
             # 'ce' or 'ohem', the latter with its threshold and least number of pixels kept per
@@ -216,8 +221,8 @@ def parse_arguments(text: str | None, **defaults) -> dict:
 def parse_cell(text: str | None, **more) -> dict:
     """`parse_arguments` with what every table of the paper varies, besides `more`.
 
-    method, backbone and seed; for ablations kind (consensus of cc: l2, ce, kl), top_n (N) and
-    weight (lambda).
+    method, backbone and seed; for ablations kind (consensus of cc: l2, ce, kl), top_n (N), weight
+    (lambda), tau, input (logits, probabilities), pixels (valid, confident) and ema (decay).
     """
     defaults = get_config()
     return parse_arguments(
@@ -229,6 +234,10 @@ def parse_cell(text: str | None, **more) -> dict:
         kind=defaults.method.consensus_kind,
         top_n=defaults.method.top_n,
         weight=defaults.method.consensus_weight,
+        tau=defaults.method.temperature,
+        input=defaults.method.consensus_input,
+        pixels=defaults.method.consensus_pixels,
+        ema=defaults.method.ema_decay,
     )
 
 
@@ -240,10 +249,14 @@ def apply_cell(config: ml_collections.ConfigDict, chosen: dict) -> None:
     config.method.consensus_kind = chosen["kind"]
     config.method.top_n = chosen["top_n"]
     config.method.consensus_weight = chosen["weight"]
+    config.method.temperature = chosen["tau"]
+    config.method.consensus_input = chosen["input"]
+    config.method.consensus_pixels = chosen["pixels"]
+    config.method.ema_decay = chosen["ema"]
 
 
-def sweep(cells: Sequence[str], seeds: int) -> ml_collections.ConfigDict:
-    """A list of runs for `--mode=sweep`: every cell with the seeds 0, 1, ...
+def with_seeds(cells: Sequence[str], seeds: int) -> tuple[str, ...]:
+    """Runs for `sweep`: every cell with the seeds 0, 1, ..., seed by seed.
 
     Args:
       cells: `configs/FILE.py:ARGUMENTS` without a seed.
@@ -254,9 +267,13 @@ def sweep(cells: Sequence[str], seeds: int) -> ml_collections.ConfigDict:
     """
     if seeds < 1:
         raise ConfigError(f"--config argument seeds={seeds} must be at least 1.")
-    # Seed by seed: a sweep that is stopped early has whole tables.
-    runs = tuple(f"{cell},seed={seed}" for seed in range(seeds) for cell in cells)
-    return ml_collections.ConfigDict({"runs": runs})
+    # A sweep that is stopped early then has whole tables.
+    return tuple(f"{cell},seed={seed}" for seed in range(seeds) for cell in cells)
+
+
+def sweep(runs: Sequence[str]) -> ml_collections.ConfigDict:
+    """A list of runs, `configs/FILE.py:ARGUMENTS` each, for `--mode=sweep`."""
+    return ml_collections.ConfigDict({"runs": tuple(runs)})
 
 
 def use_imagenet(config: ml_collections.ConfigDict, stem: str) -> None:

@@ -38,6 +38,12 @@ INPUT = flags.DEFINE_string(
 OUTPUT = flags.DEFINE_string(
     "output", "", "predict, consensus, export: folder of the results; report: the page."
 )
+LIST = flags.DEFINE_string(
+    "list",
+    "",
+    "eval: a list of `image label` lines in place of data.val; sweep: scores the last checkpoint "
+    "of every run on it too.",
+)
 SAVE = flags.DEFINE_string(
     "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
 )
@@ -57,6 +63,7 @@ _MODES_OF_FLAGS = {
     "checkpoint": _MODES_OF_RUNS,
     "distributed": ("train", "eval"),
     "input": ("predict", "consensus"),
+    "list": ("eval", "sweep"),
     "output": ("predict", "consensus", "export", "report"),
     "save": ("predict",),
     "overwrite": ("predict",),

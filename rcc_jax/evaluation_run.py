@@ -12,21 +12,26 @@ import input_pipeline
 from rcc_jax import checkpoint_paths, processes, visualization
 from rcc_jax.evaluation import Scores, scores
 from rcc_jax.run import Run
-from rcc_jax.workdir import write_atomically
+from rcc_jax.workdir import evaluation_name, write_atomically
 
 
 def evaluate(
-    config: ml_collections.ConfigDict, workdir_path: str, *, checkpoint: str = "latest"
+    config: ml_collections.ConfigDict,
+    workdir_path: str,
+    *,
+    checkpoint: str = "latest",
+    images: str = "",
 ) -> dict[str, Scores]:
-    """Scores a checkpoint on the validation images and prints a table.
+    """Scores a checkpoint on the validation images, or on others, and prints a table.
 
-    The workdir is only read, apart from `evaluation_<step>.json`, so that a run may be evaluated
-    while it goes on.
+    The workdir is only read, apart from `evaluation_<step>.json` (`evaluation_<step>_test.json` of
+    a list test.txt), so that a run may be evaluated while it goes on.
 
     Args:
       config: the configuration of the run; `eval.*` and `data.root` may differ.
       workdir_path: folder of the run.
       checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+      images: what takes the place of `data.val`, and is written like it; '' = nothing.
 
     Returns:
       Scores by network: 'student' and, where there is one, 'ema'.
@@ -34,7 +39,7 @@ def evaluate(
     Raises:
       ConfigError, DataError: for input that cannot work.
     """
-    run = Run.build(config, workdir_path)
+    run = Run.build(config, workdir_path, images=images)
     run.check_same_everywhere()
     path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
     state, step = checkpoint_paths.restore_path(path, run.abstract_state())
@@ -48,16 +53,16 @@ def evaluate(
     if not processes.is_first():
         return results
     for name, result in results.items():
-        print(f"\n{name}, step {step}\n{result.table()}")
+        print(f"\n{name}, step {step}{f', {images}' if images else ''}\n{result.table()}")
     if checkpoint in ("latest", "best"):
-        record = pathlib.Path(workdir_path) / f"evaluation_{step}.json"
-        write_atomically(record, json.dumps(_as_json(results, run, step), indent=2) + "\n")
+        record = pathlib.Path(workdir_path) / evaluation_name(step, images)
+        content = {"step": step, "images": images or config.data.val, **_as_json(results, run)}
+        write_atomically(record, json.dumps(content, indent=2) + "\n")
     return results
 
 
-def _as_json(results: dict[str, Scores], run: Run, step: int) -> dict:
+def _as_json(results: dict[str, Scores], run: Run) -> dict:
     return {
-        "step": step,
         "eval": run.config.eval.to_dict(),
         **{
             name: {

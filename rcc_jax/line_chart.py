@@ -10,7 +10,10 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 42
 MAX_POINTS, MAX_MARKED = 300, 40
 # Lines differ in dashes too, for print in grey and for eyes that see few colours.
 DASHES = ("none", "9 4", "2 3", "12 3 2 3", "5 5")
-NUM_COLORS = 8
+# Of the style classes c0, c1, ... on a light background.
+COLORS = (
+    "#0b62c4", "#b3470b", "#12783a", "#8a2be2", "#a8006d", "#5a6b00", "#00737d", "#6b4a2b",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +74,40 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str = "step") -
     return "".join(parts) + "</svg>"
 
 
+def picture(title: str, series: Sequence[Series], names: Sequence[str], *, x_label: str) -> str:
+    """A chart as a file of its own, with its title, a legend and a white background.
+
+    Args:
+      title: above the chart.
+      series: the lines; all without a number give an empty text.
+      names: of the kinds 0, 1, ... of lines.
+      x_label: under the horizontal axis.
+    """
+    chart = line_chart(title, series, x_label=x_label)
+    if not chart:
+        return ""
+    top, line = 26, 20
+    height = top + HEIGHT + line * len(names) + 8
+    style = (
+        "text{font:13px sans-serif;fill:#333}.grid{stroke:#ddd}.line{fill:none;stroke-width:2}"
+        + "".join(f".c{n}{{stroke:{c}}}.dot.c{n}{{fill:{c}}}" for n, c in enumerate(COLORS))
+    )
+    legend = [
+        f'<polyline {_style(kind)} points="{LEFT},{y} {LEFT + 34},{y}"/>'
+        f'<text x="{LEFT + 42}" y="{y + 4}">{html.escape(name)}</text>'
+        for kind, name in enumerate(names)
+        for y in [top + HEIGHT + line * kind + 10]
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">'
+        f'<style>{style}</style><rect width="100%" height="100%" fill="#fff"/>'
+        f'<text x="{LEFT}" y="18">{html.escape(title)}</text>'
+        f'<g transform="translate(0 {top})">'
+        + chart.replace("<svg ", f'<svg width="{WIDTH}" height="{HEIGHT}" ', 1)
+        + f"</g>{''.join(legend)}</svg>\n"
+    )
+
+
 def sample(kind: int) -> str:
     """A short piece of a line of this kind, for a legend."""
     return (
@@ -80,7 +117,7 @@ def sample(kind: int) -> str:
 
 
 def _style(kind: int) -> str:
-    return f'class="line c{kind % NUM_COLORS}" stroke-dasharray="{DASHES[kind % len(DASHES)]}"'
+    return f'class="line c{kind % len(COLORS)}" stroke-dasharray="{DASHES[kind % len(DASHES)]}"'
 
 
 def _line(series: Series, place) -> str:
@@ -100,7 +137,7 @@ def _line(series: Series, place) -> str:
             left, top = place(x, y)
             note = html.escape(f"{series.name}, {x:g}: {y:.4g}")
             parts.append(
-                f'<circle class="dot c{series.kind % NUM_COLORS}" cx="{left}" cy="{top}" r="3">'
+                f'<circle class="dot c{series.kind % len(COLORS)}" cx="{left}" cy="{top}" r="3">'
                 f"<title>{note}</title></circle>"
             )
     return "".join(parts)

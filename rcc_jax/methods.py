@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from rcc_jax import consensus, losses, views
 
 CONSENSUS_KINDS = ("none", *consensus.CC_KINDS, "rank")
+CONSENSUS_INPUTS = ("logits", "probabilities")
+CONSENSUS_PIXELS = ("valid", "confident")
 LABELED_LOSSES = ("ce", "ohem")
 
 
@@ -26,6 +28,9 @@ class Method:
       consensus_weight: lambda of eq. 12.
       top_n: number of players N.
       temperature: tau of the soft ranks.
+      consensus_input: what the players bring into the game: 'logits' or 'probabilities'.
+      consensus_pixels: pixels of the strong views that the term counts: all 'valid' ones, or the
+        'confident' ones among them, by whose number it is not divided either.
       confidence_threshold: gamma of eq. 2, in [0, 1].
       labeled_loss: 'ce' or 'ohem'.
       ohem_threshold, ohem_min_kept: see `losses.ohem_mask`; min_kept is per labelled image.
@@ -38,6 +43,8 @@ class Method:
     consensus_weight: float = 0.2
     top_n: int = 4
     temperature: float = 1.0
+    consensus_input: str = "logits"
+    consensus_pixels: str = "valid"
     confidence_threshold: float = 0.95
     labeled_loss: str = "ce"
     ohem_threshold: float = 0.7
@@ -134,7 +141,10 @@ def _labeled_loss(method, logits, labels, denominator, parts):
     return losses.masked_sum(pixel_losses, hard) / jnp.maximum(jnp.sum(hard), 1) / parts
 
 
-def _consensus_loss(method, teacher, student, valid, denominator):
+def _consensus_loss(method, teacher, student, counted, denominator):
+    if method.consensus_input == "probabilities":
+        wide = jnp.promote_types(student.dtype, jnp.float32)
+        teacher, student = (jax.nn.softmax(x.astype(wide)) for x in (teacher, student))
     if method.consensus == "rank":
         pixel_losses = consensus.pixel_rcc_loss(
             teacher, student, top_n=method.top_n, temperature=method.temperature
@@ -143,7 +153,7 @@ def _consensus_loss(method, teacher, student, valid, denominator):
         pixel_losses = consensus.pixel_cc_loss(
             teacher, student, top_n=method.top_n, kind=method.consensus
         )
-    return losses.masked_sum(pixel_losses, valid) / denominator
+    return losses.masked_sum(pixel_losses, counted) / denominator
 
 
 def loss_terms(
@@ -199,7 +209,8 @@ def loss_terms(
         terms[f"loss_strong{index + 1}"] = consistency[-1]
         if method.consensus != "none":
             teacher = views.paste(pasted, partner_logits, weak_logits)
-            agreement.append(_consensus_loss(method, teacher, student, valid, denominator))
+            counted = valid & confident if method.consensus_pixels == "confident" else valid
+            agreement.append(_consensus_loss(method, teacher, student, counted, denominator))
 
     regularization = sum(consistency) / len(consistency)
     if method.feature_perturbation:

@@ -139,10 +139,12 @@ def _every_run(runs: Sequence[RunRecord]) -> str:
     rows = []
     for run in runs:
         last, best = (_last(run), _best(run)) if run.evaluations else (None, None)
+        val = run.config["data"]["val"]
         rates = [line["images_per_second"] for line in run.timing if "images_per_second" in line]
         rate = statistics.median(rates) if rates else None
         again = ", ".join(
             f"{kind} {_number(entry[kind].get('miou'))} at step {entry.get('step')}"
+            + (f" on {entry['images']}" if entry.get("images", val) != val else "")
             for entry in run.later
             for kind in ("student", "ema")
             if isinstance(entry.get(kind), dict)

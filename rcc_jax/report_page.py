@@ -3,10 +3,14 @@
 import html
 from collections.abc import Sequence
 
-STYLE = """
+from rcc_jax.line_chart import COLORS
+
+_LIGHT = "".join(f"--c{number}: {color}; " for number, color in enumerate(COLORS))
+STYLE = (
+    f":root {{ {_LIGHT}}}"
+    + """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --soft: #59636e;
-  --rule: #d1d9e0; --fill: #f3f5f7; --c0: #0b62c4; --c1: #b3470b; --c2: #12783a; --c3: #8a2be2;
-  --c4: #a8006d; --c5: #5a6b00; --c6: #00737d; --c7: #6b4a2b; }
+  --rule: #d1d9e0; --fill: #f3f5f7; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6edf3; --paper: #14181d; --soft: #a3adb8; --rule: #3a434d; --fill: #1f252c;
     --c0: #6cb2ff; --c1: #ff9b5c; --c2: #5fd38a; --c3: #c9a0ff; --c4: #ff86c8; --c5: #c8d650;
@@ -41,8 +45,11 @@ figcaption { color: var(--soft); font-size: .9rem; }
   border: 1px solid var(--ink); vertical-align: -.15em; print-color-adjust: exact;
   -webkit-print-color-adjust: exact; }
 details { margin: .6rem 0; } summary { cursor: pointer; padding: .2rem 0; }
-""" + "".join(
-    f".c{n}{{stroke:var(--c{n})}}.dot.c{n}{{fill:var(--c{n});stroke:none}}" for n in range(8)
+"""
+    + "".join(
+        f".c{n}{{stroke:var(--c{n})}}.dot.c{n}{{fill:var(--c{n});stroke:none}}"
+        for n in range(len(COLORS))
+    )
 )
 PRINT = """
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } .wide { overflow: visible; }

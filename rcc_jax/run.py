@@ -66,20 +66,25 @@ class Run:
 
     @classmethod
     def build(
-        cls, config: ml_collections.ConfigDict, workdir: str | os.PathLike | None = None
+        cls,
+        config: ml_collections.ConfigDict,
+        workdir: str | os.PathLike | None = None,
+        *,
+        images: str = "",
     ) -> "Run":
         """Checks configuration and data and builds the rest; compiles nothing yet.
 
         Args:
           config: the configuration.
           workdir: folder of the run, which may have lists of its own.
+          images: what takes the place of `data.val`; '' = nothing.
 
         Raises:
           ConfigError, DataError: for what cannot work, before anything is written.
         """
         settings.check(config)
         mesh = distributed.make_mesh()
-        partition = settings.open_partition(config, workdir)
+        partition = settings.open_partition(config, workdir, images=images)
         num_steps, epoch_steps = settings.num_steps(config, partition)
         schedule = optimizer.poly_schedule(
             config.optimizer.learning_rate, num_steps, config.optimizer.power

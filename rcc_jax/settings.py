@@ -115,6 +115,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     _choice(config, "model.stem", _STEMS)
     _choice(config, "model.output_stride", (8, 16))
     _choice(config, "model.dtype", _DTYPES)
+    _choice(config, "method.consensus_input", methods.CONSENSUS_INPUTS)
+    _choice(config, "method.consensus_pixels", methods.CONSENSUS_PIXELS)
     _choice(config, "method.labeled_loss", methods.LABELED_LOSSES)
     _choice(config, "eval.mode", _EVALUATION_MODES)
     _check_numbers(config)
@@ -137,6 +139,8 @@ def build_method(config: ml_collections.ConfigDict) -> methods.Method:
         consensus_weight=fields.consensus_weight,
         top_n=fields.top_n,
         temperature=fields.temperature,
+        consensus_input=fields.consensus_input,
+        consensus_pixels=fields.consensus_pixels,
         confidence_threshold=fields.confidence_threshold,
         labeled_loss=fields.labeled_loss,
         ohem_threshold=fields.ohem_threshold,
@@ -192,18 +196,23 @@ def check_pretrained(config: ml_collections.ConfigDict) -> None:
 
 
 def open_partition(
-    config: ml_collections.ConfigDict, workdir: str | os.PathLike | None = None
+    config: ml_collections.ConfigDict,
+    workdir: str | os.PathLike | None = None,
+    *,
+    images: str = "",
 ) -> input_pipeline.Partition:
     """The images and masks that `config.data` describes, checked as far as a start allows.
 
     Args:
       config: the configuration.
       workdir: folder of the run, whose own lists come before the settings; None = no run.
+      images: what takes the place of the validation images; '' = nothing.
     """
     fields = config.data
     parts = {name: fields[name] for name in ("labeled", "unlabeled", "val", "train")}
     if workdir is not None:
         parts |= run_lists.recorded(workdir)
+    parts["val"] = images or parts["val"]
     if not build_method(config).strong_views:
         parts["unlabeled"] = None
     partition = input_pipeline.open_partition(

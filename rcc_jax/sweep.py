@@ -1,6 +1,7 @@
 """Many runs from one list: one after another, finished ones skipped, failed ones passed over."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import signal
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from rcc_jax.errors import ConfigError
 from rcc_jax.interruption import Interrupted, Interruption
-from rcc_jax.workdir import run_name
+from rcc_jax.workdir import RESULT, evaluation_name, run_name
 
 MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
 # Of a run that a signal ended: the sweep ends with it instead of starting the next.
@@ -82,7 +83,10 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
 
 
 def run_all(
-    runs: Sequence[SweepRun], overrides: Sequence[str], report: Callable[[str], None]
+    runs: Sequence[SweepRun],
+    overrides: Sequence[str],
+    report: Callable[[str], None],
+    images: str = "",
 ) -> list[SweepRun]:
     """Starts each run in its own process and waits for it; one that has finished ends at once.
 
@@ -92,9 +96,11 @@ def run_all(
       runs: from `plan`.
       overrides: 'field=value' for every run.
       report: takes a line of text.
+      images: a list on which the last checkpoint of each run is scored once, besides the validation
+        images; '' = none.
 
     Returns:
-      The runs that failed.
+      The runs that failed, in training or in that.
 
     Raises:
       Interrupted: after SIGTERM or SIGINT.
@@ -103,7 +109,10 @@ def run_all(
     for number, run in enumerate(runs, start=1):
         title = f"[{number}/{len(runs)}] {run.workdir.name}"
         report(title)
-        code = _run(run.command(overrides))
+        command = run.command(overrides)
+        code = _run(command)
+        if not code and images and not _is_scored(run.workdir, images):
+            code = _run([*command, "--mode=eval", f"--list={images}"])
         if code in _STOPPED:
             raise Interrupted(
                 code - 128, f"sweep stopped in {run.workdir}; the same command goes on from there."
@@ -112,6 +121,11 @@ def run_all(
             report(f"{title}: FAILED with exit code {code}; the sweep goes on")
             failed.append(run)
     return failed
+
+
+def _is_scored(workdir: pathlib.Path, images: str) -> bool:
+    result = json.loads((workdir / RESULT).read_text())
+    return (workdir / evaluation_name(result["step"], images)).exists()
 
 
 def _run(command: Sequence[str]) -> int:

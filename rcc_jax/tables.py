@@ -13,7 +13,7 @@ from typing import Any
 
 from rcc_jax import published
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import RESULT, write_atomically
+from rcc_jax.workdir import RESULT, evaluation_name, write_atomically
 
 _METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
 
@@ -29,6 +29,7 @@ class Result:
       method: what was trained, with what differs from the paper's defaults.
       seed: the seed.
       last, best: mIoU in percent of the last and of the best evaluation.
+      test: mIoU of the last checkpoint on a list test.txt, None where it was not scored there.
     """
 
     data: str
@@ -38,6 +39,7 @@ class Result:
     seed: int
     last: float
     best: float
+    test: float | None = None
 
 
 def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Result]:
@@ -50,23 +52,36 @@ def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Res
     Raises:
       ConfigError: for a folder without a finished run, or two runs of one cell and seed.
     """
-    results: dict[tuple, tuple[Result, pathlib.Path]] = {}
+    found = []
     for path in sorted(pathlib.Path(folder).glob("**/config.json")):
         workdir = path.parent
         if not (workdir / RESULT).exists():
             report(f"left out, not finished: {workdir}")
             continue
-        result = read_result(workdir)
-        key = dataclasses.astuple(dataclasses.replace(result, last=0.0, best=0.0))
-        if key in results:
+        found.append((read_result(workdir), workdir))
+    if not found:
+        raise ConfigError(f"--workdir={folder}: there is no finished run in it or below it.")
+    return distinct(found)
+
+
+def distinct(found: Iterable[tuple[Result, pathlib.Path]]) -> list[Result]:
+    """The results, each with the path that it is from.
+
+    Raises:
+      ConfigError: for two of one cell and seed, which a table would take the mean of.
+    """
+    paths: dict[tuple, pathlib.Path] = {}
+    results = []
+    for result, path in found:
+        key = dataclasses.astuple(dataclasses.replace(result, last=0.0, best=0.0, test=None))
+        if key in paths:
             raise ConfigError(
-                f"{results[key][1]} and {workdir} are both {result.method}, seed {result.seed}, "
+                f"{paths[key]} and {path} are both {result.method}, seed {result.seed}, "
                 f"on {result.data} {result.partition}; move one of them elsewhere."
             )
-        results[key] = (result, workdir)
-    if not results:
-        raise ConfigError(f"--workdir={folder}: there is no finished run in it or below it.")
-    return [result for result, _ in results.values()]
+        paths[key] = path
+        results.append(result)
+    return results
 
 
 def read_result(workdir: pathlib.Path) -> Result:
@@ -78,17 +93,44 @@ def read_result(workdir: pathlib.Path) -> Result:
     try:
         config = json.loads((workdir / "config.json").read_text())
         result = json.loads((workdir / RESULT).read_text())
-        return Result(
-            data=data_name(config),
-            partition=partition_name(config),
-            backbone=config["model"]["backbone"],
-            method=method_name(config),
-            seed=config["seed"],
-            last=float("nan") if result["miou"] is None else result["miou"],
-            best=float("nan") if result["best_miou"] is None else result["best_miou"],
-        )
+        tested = test_scores(workdir, result["step"])
+        return as_result(config, result, tested)
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ConfigError(f"{workdir}: config.json or result.json is damaged ({error}).") from None
+        raise ConfigError(
+            f"{workdir}: config.json, result.json or the scores on test.txt are damaged ({error})."
+        ) from None
+
+
+def as_result(
+    config: Mapping[str, Any], result: Mapping[str, Any], tested: Mapping[str, Any] | None
+) -> Result:
+    """The result of a run from its configuration, its result.json and `test_scores`."""
+
+    def number(value: float | None) -> float:
+        return float("nan") if value is None else value
+
+    return Result(
+        data=data_name(config),
+        partition=partition_name(config),
+        backbone=config["model"]["backbone"],
+        method=method_name(config),
+        seed=config["seed"],
+        last=number(result["miou"]),
+        best=number(result["best_miou"]),
+        test=None if tested is None else number(tested["miou"]),
+    )
+
+
+def test_scores(workdir: pathlib.Path, step: int) -> dict[str, Any] | None:
+    """'miou' and 'iou' of a checkpoint on a list test.txt; of the averaged teacher if there is one.
+
+    None where it was not scored there: `--mode=eval --list=test.txt` does it.
+    """
+    path = workdir / evaluation_name(step, "test.txt")
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text())
+    return found.get("ema", found["student"])
 
 
 def data_name(config: Mapping[str, Any]) -> str:
@@ -114,6 +156,13 @@ def method_name(config: Mapping[str, Any]) -> str:
             parts.append(f"N = {method['top_n']}")
         if method["consensus_weight"] != 0.2:
             parts.append(f"lambda = {method['consensus_weight']:g}")
+        if method["temperature"] != 1:
+            parts.append(f"tau = {method['temperature']:g}")
+        # Runs of before these fields have the values of today's defaults.
+        if method.get("consensus_input", "logits") != "logits":
+            parts.append(method["consensus_input"])
+        if method.get("consensus_pixels", "valid") != "valid":
+            parts.append(f"{method['consensus_pixels']} pixels")
     if method["ema_decay"]:
         parts.append(f"EMA {method['ema_decay']:g}")
     return ", ".join(parts)
@@ -130,23 +179,26 @@ def _by_cell(results: Iterable[Result]) -> dict[tuple, dict[tuple[str, str], lis
 def markdown(results: Sequence[Result]) -> str:
     """One Markdown table a data set and backbone: a row a method, a column a partition.
 
-    A cell is 'last / best' mIoU with the standard deviation over the seeds and their number; rows
-    of the paper and of public logs follow ours and say so.
+    A cell is 'last / best' mIoU with the standard deviation over the seeds and their number, and
+    'last / best / test' where runs were scored on a list test.txt; rows of the paper and of public
+    logs follow ours and say so.
     """
     texts = []
     for (data, backbone), cells in _by_cell(results).items():
         partitions = _in_order({partition for _, partition in cells})
         methods = sorted({method for method, _ in cells}, key=method_order)
+        tested = any(run.test is not None for runs in cells.values() for run in runs)
+        what = "last / best evaluation" + (" / last on the test images" if tested else "")
         lines = [
             f"### {data}, {backbone}",
             "",
-            "mIoU in percent, last / best evaluation, mean ± standard deviation (seeds)",
+            f"mIoU in percent, {what}, mean ± standard deviation (seeds)",
             "",
             f"| method | {' | '.join(partitions)} |",
             f"| --- |{' --- |' * len(partitions)}",
         ]
         for method in methods:
-            ours = [_cell(cells.get((method, partition))) for partition in partitions]
+            ours = [_cell(cells.get((method, partition)), tested) for partition in partitions]
             lines.append(f"| {method} | {' | '.join(ours)} |")
         for title, numbers in (("paper", published.PAPER), ("public log", published.LOGS)):
             for method, values in numbers.get((data, backbone), {}).items():
@@ -157,11 +209,13 @@ def markdown(results: Sequence[Result]) -> str:
     return "\n\n".join(texts) + "\n"
 
 
-def _cell(results: Sequence[Result] | None) -> str:
+def _cell(results: Sequence[Result] | None, tested: bool) -> str:
     if not results:
         return "-"
-    last, best = (mean_and_spread([getattr(r, name) for r in results]) for name in ("last", "best"))
-    return f"{last} / {best} ({len(results)})"
+    columns = [[r.last for r in results], [r.best for r in results]]
+    columns += [[r.test for r in results]] if tested else []
+    numbers = ["-" if None in column else mean_and_spread(column) for column in columns]
+    return f"{' / '.join(numbers)} ({len(results)})"
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
@@ -194,15 +248,17 @@ def as_csv(results: Sequence[Result]) -> str:
     """One line a run of ours, and one a published number; `source` tells which."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["source", "data", "backbone", "method", "partition", "seed", "last", "best"])
-    for r in sorted(results, key=dataclasses.astuple):
-        writer.writerow(["ours", r.data, r.backbone, r.method, r.partition, r.seed, r.last, r.best])
+    heads = ["source", "data", "backbone", "method", "partition", "seed", "last", "best"]
+    writer.writerow([*heads, "test"])
+    for r in sorted(results, key=lambda r: (r.data, r.partition, r.backbone, r.method, r.seed)):
+        cell = [r.data, r.backbone, r.method, r.partition, r.seed]
+        writer.writerow(["ours", *cell, r.last, r.best, r.test])
     cells = {(r.data, r.backbone) for r in results}
     for source, numbers in (("paper", published.PAPER), ("public log", published.LOGS)):
         for data, backbone in sorted(cells & numbers.keys()):
             for method, values in numbers[data, backbone].items():
                 for partition, value in values.items():
-                    writer.writerow([source, data, backbone, method, partition, "", "", value])
+                    writer.writerow([source, data, backbone, method, partition, "", "", value, ""])
     return text.getvalue()
 
 

@@ -57,6 +57,16 @@ def run_name(config: str) -> str:
     return name + "-" + arguments.replace("/", "_") if arguments else name
 
 
+def evaluation_name(step: int, images: str = "") -> str:
+    """Name of the file with the scores that a checkpoint got after the training.
+
+    Args:
+        step: Step of the checkpoint.
+        images: The list that it was scored on; '' = the validation images.
+    """
+    return f"evaluation_{step}{f'_{pathlib.Path(images).stem}' if images else ''}.json"
+
+
 class Workdir:
     """The folder of one run, held by one process at a time.
 

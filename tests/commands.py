@@ -17,13 +17,16 @@ ENVIRONMENT = {
 
 
 def start(
-    *flags: object, folder: pathlib.Path = REPOSITORY, output=subprocess.PIPE
+    *flags: object,
+    folder: pathlib.Path = REPOSITORY,
+    output=subprocess.PIPE,
+    environment=ENVIRONMENT,
 ) -> subprocess.Popen:
     """Starts main.py with these flags in a folder; `output` takes what it writes."""
     return subprocess.Popen(
         [sys.executable, REPOSITORY / "main.py", *flags],
         cwd=folder,
-        env=ENVIRONMENT,
+        env=environment,
         stdout=output,
         stderr=output,
         text=True,
@@ -31,9 +34,9 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen, exit_code: int = 0) -> tuple[str, str]:
-    """Output and errors of a process that must end with this code."""
-    output, errors = process.communicate(timeout=300)
+def finish(process: subprocess.Popen, exit_code: int = 0, timeout: float = 300) -> tuple[str, str]:
+    """Output and errors of a process that must end with this code, in so many seconds."""
+    output, errors = process.communicate(timeout=timeout)
     assert process.returncode == exit_code, f"{output}\n{errors}"
     return output, errors
 

@@ -36,6 +36,7 @@ def run(*flags, folder=REPOSITORY):
             ["--config=configs/demo.py", "--checkpoint=best"],
             ["--checkpoint belongs to --mode=eval"],
         ),
+        (["--config=configs/demo.py", "--list=x"], ["--list belongs to --mode=eval or sweep"]),
         (
             ["--config=configs/demo.py", "--mode=eval", "--input=x.jpg"],
             ["--input belongs to --mode=predict or consensus, not to --mode=eval"],

@@ -27,4 +27,4 @@ def get_config(arguments=None):
         # Table 4 has its components with all 1,464 labels too.
         full = ("method=unimatch", "method=cc", "method=rcc")
         cells += [f"configs/pascal_full.py:{first},{cell}" for cell in full]
-    return common.sweep(cells, chosen["seeds"])
+    return common.sweep(common.with_seeds(cells, chosen["seeds"]))

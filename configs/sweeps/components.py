@@ -14,4 +14,6 @@ METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
 def get_config(arguments=None):
     chosen = common.parse_arguments(arguments, partition="1_8", backbone="resnet50", seeds=1)
     cell = f"configs/camvid.py:{chosen['partition']},backbone={chosen['backbone']}"
-    return common.sweep([f"{cell},method={method}" for method in METHODS], chosen["seeds"])
+    return common.sweep(
+        common.with_seeds([f"{cell},method={method}" for method in METHODS], chosen["seeds"])
+    )

@@ -17,4 +17,4 @@ def get_config(arguments=None):
         for partition in ("1_16", "1_8", "1_4")
         for method in ("supervised", "fixmatch", "unimatch", "rcc")
     ]
-    return common.sweep(cells, chosen["seeds"])
+    return common.sweep(common.with_seeds(cells, chosen["seeds"]))

@@ -16,4 +16,4 @@ def get_config(arguments=None):
         for partition in PARTITIONS
         for method in ("supervised", "fixmatch", "unimatch", "rcc")
     ]
-    return common.sweep(cells, chosen["seeds"])
+    return common.sweep(common.with_seeds(cells, chosen["seeds"]))

@@ -3,6 +3,7 @@
 python -m input_pipeline.prepare pascal --source=DOWNLOADS --data_dir=data
 python -m input_pipeline.prepare cityscapes --source=DOWNLOADS --data_dir=data
 python -m input_pipeline.prepare split --data=data/pascal --count=92 --output=data/splits/mine
+python -m input_pipeline.prepare shrink --source=data/camvid --output=data/camvid_half
 """
 
 import argparse
@@ -17,7 +18,7 @@ BAD_INPUT = 2
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m input_pipeline.prepare",
-        description="Turns official archives into a TFDS dataset, and draws partitions.",
+        description="From official archives to TFDS datasets; partitions; smaller images.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     archives = {
@@ -56,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
         help="draw among fine (VOC) or coarse (SBD) masks alone",
     )  # fmt: skip
     split.add_argument("--output", required=True, help="folder for labeled.txt and unlabeled.txt")
+    shrink = commands.add_parser("shrink", help="copies a folder with smaller images and masks")
+    shrink.add_argument("--source", required=True, help="folder of images, masks and lists")
+    shrink.add_argument("--output", required=True, help="the copy")
+    shrink.add_argument("--factor", type=int, default=2, help="of height and width (2)")
     return parser
 
 
@@ -71,6 +76,11 @@ def _run(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             kind=arguments.kind,
         )
+        return
+    if arguments.command == "shrink":
+        from input_pipeline.prepare import shrink
+
+        shrink.prepare(arguments.source, arguments.output, factor=arguments.factor)
         return
     from input_pipeline.prepare import cityscapes, pascal
 

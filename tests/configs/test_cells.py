@@ -18,6 +18,7 @@ SWEEPS = {
     "pascal_blender": 3 * 4,
     "cityscapes": 4 * 4,
     "ablations": 11 + 3,
+    "camvid": 5 + 2 * 5 + 14,
 }
 
 
@@ -102,6 +103,33 @@ def test_ablations_are_those_of_the_paper():
     camvid = module("sweeps.ablations").get_config("data=camvid").runs
     assert len(camvid) == 11
     assert all("camvid.py:1_8" in run for run in camvid)
+
+
+def test_study_on_camvid_starts_with_what_tells_most_and_trains_all_alike():
+    def load(arguments):
+        runs = module("sweeps.camvid").get_config(arguments).runs
+        return [module("camvid").get_config(run.partition(":")[2]) for run in runs]
+
+    whole = load("steps=50")
+    keys = [(config.data.partition, config.seed) for config in whole]
+    assert keys[:15] == [("1_8", seed) for seed in (0, 1, 2) for _ in range(5)]
+    assert {partition for partition, _ in keys[15:45]} == {"1_16", "1_4"}
+    assert [c.method.name for c in whole[:5]] == [
+        "supervised", "fixmatch", "unimatch", "cc", "rcc"
+    ]  # fmt: skip
+    assert [load(f"part={part},steps=50") for part in ("main", "partitions", "ablations")] == [
+        whole[:15],
+        whole[15:45],
+        whole[45:],
+    ]
+    for size in ("gpu", "cpu"):
+        first, *others = load(f"size={size},steps=50,seeds=1")
+        for config in others:
+            for group in ("model", "optimizer", "train", "eval"):
+                assert config[group] == first[group]
+    names = {tables.method_name(config.to_dict()) for config in whole[45:]}
+    assert {"cc, kl", "rcc, N = 6", "rcc, tau = 0.3", "rcc, probabilities"} < names
+    assert {"rcc, confident pixels", "rcc, EMA 0.996"} < names
 
 
 def test_faulty_arguments_of_sweeps_are_named():

@@ -128,6 +128,23 @@ def test_consensus_adds_one_weighted_term_on_mixed_teachers(kind):
         np.testing.assert_array_equal(np.any(student, axis=-1), valid)
 
 
+def test_consensus_of_probabilities_and_of_confident_pixels():
+    logits, targets = random_problem()
+    method = dataclasses.replace(RCC, consensus_input="probabilities", consensus_pixels="confident")
+    _, terms = total(method, logits, targets)
+    expected = []
+    for student, pasted, valid in zip(
+        logits.strong, targets.pasted, targets.strong_valid, strict=True
+    ):
+        teacher = jax.nn.softmax(jnp.where(pasted[..., None], logits.partner, logits.weak))
+        kept = valid & (teacher.max(axis=-1) >= method.confidence_threshold)
+        assert 0 < kept.sum() < valid.sum()
+        pixel_losses = consensus.pixel_rcc_loss(teacher, jax.nn.softmax(student))
+        expected.append(jnp.sum(pixel_losses[kept]) / valid.sum())
+    np.testing.assert_allclose(terms["loss_consensus"], np.mean(expected), rtol=1e-5)
+    assert total(RCC, logits, targets)[1]["loss_consensus"] > 1.1 * terms["loss_consensus"]
+
+
 @pytest.mark.parametrize("method", [UNIMATCH, RCC], ids=["unimatch", "rcc"])
 def test_parts_of_a_batch_add_up_to_the_whole(method):
     logits, targets = random_problem()

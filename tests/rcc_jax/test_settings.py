@@ -55,6 +55,8 @@ REFUSED = {
     "model.aspp_rates": ((6, 12), "three"),
     "method.name": ("rrc", "rcc"),
     "method.labeled_loss": ("focal", "ohem"),
+    "method.consensus_input": ("softmax", "probabilities"),
+    "method.consensus_pixels": ("all", "confident"),
     "method.consensus_weight": (-0.1, "at least 0"),
     "method.temperature": (0.0, "above 0"),
     "method.confidence_threshold": (1.5, "from 0 to 1"),

@@ -1,11 +1,14 @@
 """Sweeps: shards, finished and failed runs, signals; runs are real and tiny."""
 
 import json
+import shutil
 import signal
 import time
+import xml.etree.ElementTree
 
 import pytest
 
+from benchmarks import study
 from rcc_jax import sweep
 from rcc_jax.errors import ConfigError
 from tests.commands import finish, start
@@ -43,10 +46,10 @@ def test_faulty_lists():
         sweep.plan(["configs/dmo.py:x"], "runs")
 
 
-@pytest.fixture
-def listed(tmp_path):
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
     """A sweep of three runs, the second of which cannot work."""
-    file = tmp_path / "three.py"
+    file = tmp_path_factory.mktemp("sweep") / "three.py"
     file.write_text(
         "import ml_collections\n"
         "RUNS = ('configs/demo.py:method=supervised', 'configs/demo.py:method=none',\n"
@@ -63,16 +66,37 @@ def fields(tmp_path_factory):
     return [f"--set={field}" for field in (*TINY, f"train.compilation_cache={cache}")]
 
 
-def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, fields, tmp_path):
-    folder = tmp_path / "runs"
+@pytest.fixture(scope="module")
+def swept(listed, fields, tmp_path_factory):
+    """The folder of the sweep, and what it said."""
+    folder = tmp_path_factory.mktemp("swept")
+    _, errors = finish(
+        start(f"--workdir={folder}", "--mode=sweep", f"--config={listed}", *fields), 1
+    )
+    return folder, errors
+
+
+def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, fields, swept):
+    folder, errors = swept
     flags = ["--mode=sweep", f"--config={listed}", *fields]
-    _, errors = finish(start(f"--workdir={folder}", *flags), 1)
     assert "config.method.name = 'none'" in errors
     assert errors.endswith("error: 1 of 3 runs failed: demo-method=none\n")
     result = json.loads((folder / "demo-method=supervised,seed=1" / "result.json").read_text())
     assert result["step"] == 2
     output, _ = finish(start(f"--workdir={folder}", *flags, "--shard=0/2"))
     assert output.count("finished before") == 2
+
+    # Other images, once.
+    other = ["--shard=0/3", "--list=200000:200002"]
+    output, _ = finish(start(f"--workdir={folder}", *flags, *other))
+    assert "student, step 2, 200000:200002\n" in output
+    path = folder / "demo-method=supervised" / "evaluation_2_200000:200002.json"
+    scores = json.loads(path.read_text())
+    assert scores["images"] == "200000:200002"
+    result = json.loads((path.parent / "result.json").read_text())
+    assert scores["student"]["miou"] != result["miou"]
+    output, _ = finish(start(f"--workdir={folder}", *flags, *other))
+    assert "student" not in output
 
     # Skipping it would pass off the old result for that of other settings.
     _, errors = finish(start(f"--workdir={folder}", *flags, "--set=seed=5", "--shard=0/3"), 1)
@@ -98,3 +122,57 @@ def test_signal_stops_the_run_and_the_sweep(listed, fields, tmp_path):
     assert "stopped and saved after step" in errors
     assert "sweep stopped in" in errors
     assert not (tmp_path / "runs" / "demo-method=none").exists()
+
+
+def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
+    folder, results = tmp_path / "runs", tmp_path / "demo"
+    shutil.copytree(swept[0], folder)
+    scores = json.dumps({"student": {"miou": 12.5, "iou": {"seabed": 12.5}}})
+    for run in folder.glob("*supervised*"):
+        (run / "evaluation_2_test.json").write_text(scores)
+    assert study.keep(folder, results) == 2
+    shutil.rmtree(folder)
+
+    paths = sorted(results.iterdir())
+    assert [path.name for path in paths] == [
+        "demo-method=supervised,seed=1.json",
+        "demo-method=supervised.json",
+    ]
+    other, first = (json.loads(path.read_text()) for path in paths)
+    assert first["curves"]["miou"] == [[2, first["miou"]]]
+    assert len(first["iou"]) == 7
+    assert first["test"]["miou"] == 12.5
+    assert first["images"]["labeled"] == 20
+    assert first["seconds_per_step"] > 0
+    assert "root" not in first["config"]["data"]
+    mean = (first["miou"] + other["miou"]) / 2
+    text, files = study.render(results)
+    assert f"| supervised, same steps | {mean:.1f} ± " in text
+    assert " / 12.5 ± 0.0 (2) |" in text
+    assert "2 runs of 2 steps; cpu; jax " in text
+    # Of one number of labels there is no line to draw.
+    assert list(files) == ["table.md"]
+
+    other["config"]["data"]["partition"], other["images"]["labeled"] = "40", 40
+    paths[0].write_text(json.dumps(other))
+    text, files = study.render(results)
+    assert "](benchmarks/results/demo/last.svg)" in text
+    notes = {
+        element.text
+        for element in xml.etree.ElementTree.fromstring(files["last.svg"]).iter()
+        if element.tag.endswith("title")
+    }
+    assert notes == {
+        f"supervised, same steps, {count}: {each['miou']:.4g}"
+        for count, each in ((20, first), (40, other))
+    }
+
+
+def test_readme_holds_what_the_kept_runs_make():
+    document = study.README.read_text()
+    text, files = study.render(study.RESULTS / "camvid")
+    assert study.insert(document, "camvid", text) == document
+    for name, content in files.items():
+        assert (study.RESULTS / "camvid" / name).read_text() == content
+    with pytest.raises(ConfigError, match="<!-- pascal: end -->' must be there once"):
+        study.insert(document, "pascal", text)

@@ -76,6 +76,26 @@ def test_csv_has_a_line_a_run_and_marks_the_numbers_of_others(runs):
     assert paper["cityscapes", "supervised", "186"] == "63.3"
 
 
+def test_scores_on_test_images_stand_beside_the_others(runs):
+    for seed, miou in ((0, 50.0), (1, 52.0), (2, 54.0)):
+        scores = {"student": {"miou": 1.0}, "ema": {"miou": miou}}
+        (runs / f"rcc{seed}" / "evaluation_10_test.json").write_text(json.dumps(scores))
+    # Of another checkpoint than the last.
+    (runs / "five" / "evaluation_9_test.json").write_text(json.dumps(scores))
+    text = tables.write(runs, print)
+    rows = rows_of(text, "pascal_classic, resnet50")
+    assert rows["rcc"] == ["62.0 ± 2.0 / 63.0 ± 2.0 / 52.0 ± 2.0 (3)", "-"]
+    assert rows["rcc, N = 5"] == ["59.0 / 59.5 / - (1)", "-"]
+    assert rows_of(text, "cityscapes, resnet50")["cc, kl"] == ["75.0 / 76.0 (1)"]
+    assert text.count("last / best evaluation / last on the test images") == 1
+    lines = csv.DictReader((runs / "table.csv").read_text().splitlines())
+    found = {(line["method"], line["seed"]): line["test"] for line in lines if line["seed"]}
+    assert (found["rcc", "1"], found["unimatch", "0"]) == ("52.0", "")
+    (runs / "rcc1" / "evaluation_10_test.json").write_text("{}")
+    with pytest.raises(ConfigError, match="rcc1: .*damaged"):
+        tables.gather(runs, print)
+
+
 def test_partitions_go_from_few_labels_to_many(tmp_path):
     config = pascal_1_16.get_config()
     for number, partition in enumerate(("1_2", "1_16", "1_8", "1_4")):

@@ -105,10 +105,11 @@ class Setup:
         accumulation=1,
         max_skipped=0,
         build=None,
+        num_steps=20,
         **network,
     ):
         self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
-        self.schedule = optimizer.poly_schedule(0.05, 20)
+        self.schedule = optimizer.poly_schedule(0.05, num_steps)
         self.optimizer = optimizer.sgd(self.schedule, head_multiplier=2.0)
         self.build = build or functools.partial(small, dtype=dtype, **network)
         self.network = train_step.Network(

@@ -1,0 +1,151 @@
+"""Plants bugs in the real functions and shows which regression guard notices each.
+
+    python benchmarks/planted_bugs.py
+
+The guards are those of `tests/test_guards.py`: a recorded trajectory of 30 float64 steps, and a run
+of 600 steps whose mIoU must lie in a recorded band. Prints a table: by how much the trajectory
+differs (relative; 1e-6 is allowed) and how far the mIoU is from the mean of five seeds, in their
+standard deviations (4 are allowed). Each bug has a process of its own, of about a minute and a half
+on one core.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import types
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+
+from rcc_jax import environment, methods, train_step, trainer, views  # noqa: E402
+from tests.guards import run, trajectory  # noqa: E402
+
+SHIFT = 4  # Pixels.
+
+
+def keep_own(mask, partner, own):
+    """`views.paste` that pastes nothing."""
+    return own
+
+
+def change_labels(change):
+    """`train_step._targets` whose labels are changed."""
+    original = train_step._targets
+
+    def targets(method, batch):
+        labeled = {**batch["labeled"], "label": change(batch["labeled"]["label"])}
+        return original(method, {**batch, "labeled": labeled})
+
+    return targets
+
+
+def next_class(labels):
+    """The four classes of the run in a circle; 255 stays."""
+    return jnp.where(labels == 255, labels, (labels + 1) % 4)
+
+
+def only(name: str, function):
+    """A stand-in for the module `views` in one of its users."""
+    return types.SimpleNamespace(**{**vars(views), name: function})
+
+
+# What is put in place of what: (module, attribute, replacement).
+BUGS = {
+    "none": [],
+    "CutMix never pastes": [(views, "paste", keep_own)],
+    "CutMix pastes images, not their pseudo labels": [(methods, "views", only("paste", keep_own))],
+    "the teacher's gradient is not stopped": [(jax.lax, "stop_gradient", lambda x: x)],
+    "labels are one class too high": [(train_step, "_targets", change_labels(next_class))],
+    f"labels lie {SHIFT} pixels too far right": [
+        (train_step, "_targets", change_labels(lambda x: jnp.roll(x, SHIFT, axis=2)))
+    ],
+}
+
+
+@contextlib.contextmanager
+def planted(bug: str):
+    """Plants a bug as long as the context is open."""
+    originals = [(module, name, getattr(module, name)) for module, name, _ in BUGS[bug]]
+    for module, name, replacement in BUGS[bug]:
+        setattr(module, name, replacement)
+    try:
+        yield
+    finally:
+        for module, name, original in originals:
+            setattr(module, name, original)
+
+
+def examine(bug: str, folder: pathlib.Path) -> dict:
+    """What both guards measure with a bug in this process; the folder holds the drawn data."""
+    with planted(bug):
+        with jax.enable_x64(True):
+            found = trajectory.trajectory("rcc")
+        workdir = folder / f"run{list(BUGS).index(bug)}"
+        with contextlib.redirect_stdout(io.StringIO()):
+            miou = trainer.train(run.config(folder / "data", seed=0), str(workdir))
+    return {
+        "trajectory": trajectory.deviation(found, "rcc"),
+        "miou": miou,
+        "deviations": run.in_deviations(miou),
+    }
+
+
+def examine_all(folder: pathlib.Path) -> dict[str, dict]:
+    """`examine` for every bug, each in a process that knows nothing of the others."""
+    run.draw(folder / "data")
+    found = {}
+    for bug in BUGS:
+        command = [sys.executable, __file__, f"--only={bug}", f"--folder={folder}"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=REPOSITORY)
+        found[bug] = json.loads(done.stdout)
+    return found
+
+
+def table(found: dict[str, dict]) -> str:
+    """Markdown: a row a bug; in bold what a guard does not let pass."""
+
+    def cell(text: str, noticed: bool) -> str:
+        return f"**{text}**" if noticed else text
+
+    lines = ["| planted | trajectory | mIoU | in deviations |", "| --- | --- | --- | --- |"]
+    for bug, each in found.items():
+        differs, distance = each["trajectory"], each["deviations"]
+        cells = [
+            cell(f"{differs:.0e}", differs > trajectory.TOLERANCE),
+            f"{each['miou']:.1f}",
+            cell(f"{distance:+.1f}", abs(distance) > run.WIDTH),
+        ]
+        lines.append(f"| {bug} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=BUGS, help="this bug, in this process; prints JSON")
+    parser.add_argument("--folder", type=pathlib.Path, help="of the drawn data, for --only")
+    parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
+    arguments = parser.parse_args()
+    if arguments.only:
+        print(json.dumps(examine(arguments.only, arguments.folder)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        found = examine_all(pathlib.Path(folder))
+    print(table(found))
+    if arguments.results:
+        record = {**environment.describe(), "seed": 0, "bugs": found}
+        arguments.results.parent.mkdir(parents=True, exist_ok=True)
+        arguments.results.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Keeps what the runs of a sweep came to, and makes the README's table and pictures of it.
+
+    python benchmarks/study.py --name=camvid --workdir=runs/camvid-size=gpu,steps=1200
+
+Every finished run becomes `results/NAME/RUN.json`: configuration, versions, device, commit,
+seconds, scores on the validation and on the test images, curves. From these files alone come
+`table.md`, the pictures of mIoU by number of labels, and the text between the marks
+`<!-- NAME: ... -->` of the README; without --workdir they are only made again.
+"""
+
+import argparse
+import collections
+import json
+import pathlib
+import re
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from rcc_jax import run_record, tables  # noqa: E402
+from rcc_jax.errors import ConfigError  # noqa: E402
+from rcc_jax.line_chart import Series, picture  # noqa: E402
+from rcc_jax.run_record import RunRecord  # noqa: E402
+from rcc_jax.workdir import RESULT, write_atomically  # noqa: E402
+
+RESULTS = REPOSITORY / "benchmarks" / "results"
+README = REPOSITORY / "README.md"
+# Of the machine that a run was on.
+PRIVATE = (("data", "root"), ("train", "compilation_cache"))
+SCORES = {"last": "validation images", "test": "test images"}
+NO_RUN = "No run is recorded yet."
+
+
+def keep(folder: pathlib.Path, results: pathlib.Path) -> int:
+    """Writes a file for each finished run in or below a folder; returns their number.
+
+    Raises:
+      ConfigError: for a folder without a finished run, or a damaged file.
+    """
+    tables.gather(folder, report=print)
+    records = [record for record in run_record.find([folder], report=print) if record.finished]
+    results.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        path = results / f"{record.workdir.resolve().name}.json"
+        write_atomically(path, json.dumps(describe(record), indent=1) + "\n")
+    return len(records)
+
+
+def describe(record: RunRecord) -> dict:
+    """What is kept of a run."""
+    config = json.loads(json.dumps(record.config))
+    for group, name in PRIVATE:
+        del config[group][name]
+    config["model"]["pretrained"] = pathlib.Path(config["model"]["pretrained"]).name
+    result = json.loads((record.workdir / RESULT).read_text())
+    curves: dict[str, list] = collections.defaultdict(list)
+    for line in record.logs:
+        for name, value in line.items():
+            if name != "step" and value is not None:
+                curves[name].append((line["step"], float(f"{value:.5g}")))
+    curves["miou"] = [(line["step"], run_record.score(line)) for line in record.evaluations]
+    return {
+        "config": config,
+        "environment": record.environment,
+        "images": record.counts,
+        "seconds_per_step": statistics.median(1 / x["steps_per_second"] for x in record.timing),
+        **result,
+        "iou": run_record.class_scores(record.evaluations[-1]),
+        "test": tables.test_scores(record.workdir, result["step"]),
+        "curves": curves,
+    }
+
+
+def read(results: pathlib.Path) -> list[tuple[dict, tables.Result]]:
+    """The kept runs, as they are and as what a table needs."""
+    paths = sorted(results.glob("*.json"))
+    kept = [json.loads(path.read_text()) for path in paths]
+    found = [tables.as_result(each["config"], each, each["test"]) for each in kept]
+    tables.distinct(zip(found, paths, strict=True))
+    return list(zip(kept, found, strict=True))
+
+
+def draw(kept: Sequence[tuple[dict, tables.Result]], score: str) -> str:
+    """A picture of mIoU by number of labels; methods of one partition alone have no line.
+
+    Args:
+      kept: from `read`.
+      score: 'last' or 'test'.
+    """
+    points: dict[str, dict[int, list[float]]] = collections.defaultdict(dict)
+    for each, result in kept:
+        value = getattr(result, score)
+        if value is not None:
+            points[result.method].setdefault(each["images"]["labeled"], []).append(value)
+    methods = [name for name in sorted(points, key=tables.method_order) if len(points[name]) > 1]
+    series = []
+    for kind, name in enumerate(methods):
+        line = sorted((count, statistics.fmean(x)) for count, x in points[name].items())
+        series.append(Series(name, kind, line))
+        # A bar of a standard deviation to each side.
+        for count, mean in line:
+            of_seeds = points[name][count]
+            spread = statistics.stdev(of_seeds) if len(of_seeds) > 1 else 0.0
+            ends = [(count, mean - spread), (count, mean + spread)]
+            series += [Series(f"{name}, ± standard deviation", kind, ends)] if spread else []
+    title = f"mIoU in percent on the {SCORES[score]}, last checkpoint, mean over the seeds"
+    return picture(title, series, methods, x_label="labelled images")
+
+
+def facts(kept: Sequence[tuple[dict, tables.Result]]) -> str:
+    """A sentence on what the runs ran on."""
+
+    def listed(values) -> str:
+        return ", ".join(sorted(set(map(str, values))))
+
+    starts = [start for each, _ in kept for start in each["environment"]]
+    seconds = [each["seconds_per_step"] for each, _ in kept]
+    steps = listed(each["config"]["train"]["num_steps"] for each, _ in kept)
+    return (
+        f"{len(kept)} runs of {steps} steps; {listed(start['device'] for start in starts)}; "
+        f"jax {listed(start['packages']['jax'] for start in starts)}; "
+        f"commit {listed(start['commit'] for start in starts)}; "
+        f"{min(seconds):.2g} to {max(seconds):.2g} seconds a step, the median of a run."
+    )
+
+
+def render(results: pathlib.Path) -> tuple[str, dict[str, str]]:
+    """The README's text on the kept runs, and the files to lie beside them by name."""
+    kept = read(results)
+    if not kept:
+        return NO_RUN, {}
+    table = tables.markdown([result for _, result in kept]) + "\n" + facts(kept)
+    parts, files = [table], {"table.md": table + "\n"}
+    for score, images in SCORES.items():
+        if drawn := draw(kept, score):
+            files[f"{score}.svg"] = drawn
+            place = f"benchmarks/results/{results.name}/{score}.svg"
+            parts.append(f"![mIoU on the {images} by number of labels]({place})")
+    return "\n\n".join(parts), files
+
+
+def insert(document: str, name: str, text: str) -> str:
+    """The document with the text between the marks of this name.
+
+    Raises:
+      ConfigError: for a document without them.
+    """
+    start, end = f"<!-- {name}: made by benchmarks/study.py -->", f"<!-- {name}: end -->"
+    whole = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+    if len(whole.findall(document)) != 1:
+        raise ConfigError(f"README.md: the lines {start!r} and {end!r} must be there once.")
+    return whole.sub(lambda _: f"{start}\n{text}\n{end}", document)
+
+
+def main(arguments: Mapping) -> None:
+    results = RESULTS / arguments["name"]
+    if arguments["workdir"]:
+        print(f"{keep(arguments['workdir'], results)} runs kept in {results}")
+    text, files = render(results)
+    document = insert(README.read_text(), arguments["name"], text)
+    for name, content in files.items():
+        write_atomically(results / name, content)
+    write_atomically(README, document)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--name", required=True, help="folder below benchmarks/results, and marks")
+    parser.add_argument("--workdir", type=pathlib.Path, help="folder of finished runs to keep")
+    try:
+        main(vars(parser.parse_args()))
+    except ConfigError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,48 @@
+"""A study on CamVid: five methods at three partitions, then what RCC's choices are worth at 1/8.
+
+    python main.py --mode=sweep --config=configs/sweeps/camvid.py:size=gpu,steps=1200,seeds=3 \
+        --set=data.root=DIR --set=model.pretrained=FILE --set=model.allow_missing=layer4 \
+        --list=splits/test.txt
+    python benchmarks/study.py --workdir=runs/camvid-size=gpu,steps=1200,seeds=3 --name=camvid
+
+All runs have the same steps and the same number of images a step. The most telling ones come first:
+the five methods of seed 0 at 1/8, then the other seeds, the partitions 1/16 and 1/4, the ablations;
+`part=main`, `partitions` or `ablations` is one of these. In slices of a given time, such as of ten
+minutes: `timeout 590 python main.py ...` stops with everything saved (allow it a minute more), and
+the same command goes on.
+
+`size=cpu` (ResNet-18 from random weights, 600 steps) wants the images at half their size and no
+weights: see `configs/camvid.py`.
+"""
+
+from configs import common
+
+METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
+# Of l2 and rank, N = 4, lambda = 0.2, tau = 1, logits, all valid pixels, no averaged teacher the
+# runs are among those above.
+ABLATIONS = (
+    *(f"method=cc,kind={kind}" for kind in ("ce", "kl")),
+    *(f"method=rcc,top_n={players}" for players in (3, 5, 6)),
+    *(f"method=rcc,weight={weight}" for weight in (0.1, 0.5, 1.0)),
+    *(f"method=rcc,tau={tau}" for tau in (0.1, 0.3, 3.0)),
+    "method=rcc,input=probabilities",
+    "method=rcc,pixels=confident",
+    "method=rcc,ema=0.996",
+)
+PARTS = {
+    "main": [("1_8", [f"method={method}" for method in METHODS])],
+    "partitions": [(x, [f"method={method}" for method in METHODS]) for x in ("1_16", "1_4")],
+    "ablations": [("1_8", ABLATIONS)],
+}
+
+
+def get_config(arguments=None):
+    chosen = common.parse_arguments(arguments, part="all", size="gpu", steps=0, seeds=3)
+    part = common.choose(chosen["part"], ("all", *PARTS), "part")
+    groups = [group for name in PARTS if part in ("all", name) for group in PARTS[name]]
+    length = f",steps={chosen['steps']}" if chosen["steps"] else ""
+    runs = []
+    for partition, cells in groups:
+        shared = f"configs/camvid.py:{partition},size={chosen['size']}{length}"
+        runs += common.with_seeds([f"{shared},{cell}" for cell in cells], chosen["seeds"])
+    return common.sweep(runs)

@@ -1,0 +1,84 @@
+"""Losses and gradient norms of 30 steps in float64, recorded: what a step computes.
+
+Two methods cover all loss terms. Weights come from numpy's RandomState, whose numbers never change;
+batches from its Generator and dropped channels from JAX's threefry, which gave the same numbers
+with numpy 2.4 and 2.5 and with jax 0.10.2 and 0.12.0. The network is two convolutions with
+BatchNorm between: rounding does not grow in it (1e-15 on the weights is 1e-15 after 30 steps), so a
+difference is one of the equations. The learning rate is left out: it is computed in float32, and
+rounded otherwise where the compiler does not optimise, which moves the losses by 2e-8.
+"""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from rcc_jax import train_state, train_step
+from rcc_jax.train_state import Weights
+from tests.rcc_jax.test_train_step import Setup, make_batch, make_method
+
+RECORD = pathlib.Path(__file__).with_name("trajectory.json")
+METHODS = {
+    "rcc": make_method("rcc", confidence_threshold=0.45),
+    "cc, OHEM, averaged teacher": make_method(
+        "cc",
+        confidence_threshold=0.45,
+        labeled_loss="ohem",
+        ohem_min_kept=100,
+        ema_decay=0.9,
+    ),
+}
+STEPS, SIZE, ROWS = 30, 17, 4
+TOLERANCE = 1e-6
+
+
+def trajectory(name: str, steps: int = STEPS) -> dict[str, list[float]]:
+    """The scalars of every step but the learning rate, by name; needs `jax.enable_x64(True)`."""
+    method = METHODS[name]
+    setup = Setup(method, 1, jnp.float64, num_steps=STEPS)
+    state = train_state.create(
+        _weights(setup),
+        setup.optimizer,
+        jax.random.key(1, impl="threefry2x32"),
+        ema=method.ema_decay > 0,
+        term_names=train_step.watched_terms(method),
+    )
+    found: dict[str, list[float]] = {}
+    for step in range(steps):
+        state, scalars = setup.step(state, make_batch(method, ROWS, seed=step, size=SIZE))
+        for term, value in jax.device_get(scalars).items():
+            if term != "learning_rate":
+                assert value.dtype == np.float64
+                found.setdefault(term, []).append(float(value))
+    return found
+
+
+def _weights(setup: Setup) -> Weights:
+    """Normal kernels, variance 1 / fan in; everything else as BatchNorm starts, biases zero."""
+    draws = np.random.RandomState(0)  # noqa: NPY002
+
+    def fill(path, leaf):
+        if leaf.ndim > 1:
+            return draws.standard_normal(leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
+        name = jax.tree_util.keystr(path)
+        return np.full(leaf.shape, float("scale" in name or "var" in name))
+
+    shapes = nnx.eval_shape(lambda: setup.build(jax.random.key(0)))
+    _, *parts = nnx.split(shapes, nnx.Param, nnx.BatchStat)
+    return Weights(
+        *(jax.tree_util.tree_map_with_path(fill, nnx.to_pure_dict(part)) for part in parts)
+    )
+
+
+def deviation(found: dict[str, list[float]], name: str) -> float:
+    """The largest relative difference from the recorded trajectory, over as many steps as given."""
+    recorded = json.loads(RECORD.read_text())["trajectories"][name]
+    assert found.keys() == recorded.keys()
+    found = {term: np.array(values) for term, values in found.items()}
+    return max(
+        float(np.max(np.abs(values / recorded[term][: len(values)] - 1)))
+        for term, values in found.items()
+    )

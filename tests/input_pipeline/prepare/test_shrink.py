@@ -1,0 +1,53 @@
+"""A smaller copy of a folder: masks keep ids, photographs are averaged, lists stay."""
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from input_pipeline import images, labels
+from input_pipeline.prepare.__main__ import main
+
+
+def test_masks_keep_their_ids_and_photographs_are_averaged(tmp_path):
+    source, output = tmp_path / "all", tmp_path / "half"
+    (source / "x").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 8, 3)).astype(np.uint8)
+    ids = np.where(pixels[..., 0] < 128, 3, 255).astype(np.uint8)
+    PIL.Image.fromarray(pixels).save(source / "x" / "photo.png")
+    PIL.Image.fromarray(pixels).save(source / "x" / "photo.jpg")
+    PIL.Image.fromarray(ids).save(source / "x" / "mask.png")
+    palette = PIL.Image.fromarray(ids).convert("P")
+    palette.putpalette([7] * 768)
+    palette.save(source / "x" / "palette.png")
+    (source / "val.txt").write_text("x/photo.jpg x/mask.png\n")
+
+    assert main(["shrink", f"--source={source}", f"--output={output}"]) == 0
+    assert (output / "val.txt").read_text() == "x/photo.jpg x/mask.png\n"
+    assert images.read_image(str(output / "x" / "photo.jpg")).shape == (3, 4, 3)
+    photo = images.read_image(str(output / "x" / "photo.png")).astype(float)
+    # Seven rows become three, so only the columns are whole pairs.
+    assert abs(photo.mean() - pixels.mean()) < 5
+    assert photo.std() < 0.7 * pixels.std()
+    for name in ("mask.png", "palette.png"):
+        stored = labels.stored_mask((output / "x" / name).read_bytes(), name, as_colors=False)
+        assert stored.size == (3, 4)
+        assert set(np.flatnonzero(stored.values)) == {3, 255}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--source={root}/no", "--output={root}/out"], "--source={root}/no: no such folder"),
+        (["--source={root}", "--output={root}/out"], "lies in --source"),
+        (["--source={root}", "--output={root}/../out", "--factor=1"], "must be at least 2"),
+        (["--source={root}", "--output={root}/../out"], "broken.jpg: neither an image nor a list"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, capsys, flags, said):
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "broken.jpg").write_bytes(b"no image")
+    assert main(["shrink", *(flag.format(root=root) for flag in flags)]) == 2
+    errors = capsys.readouterr().err
+    assert said.format(root=root) in errors
+    assert errors.count("\n") == 1

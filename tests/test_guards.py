@@ -1,0 +1,33 @@
+"""Regression guards: a recorded trajectory, and a short run whose mIoU lies in a recorded band.
+
+What they notice is shown by `benchmarks/planted_bugs.py`; a change that is meant to change the
+numbers records them anew with `python -m tests.guards.record`.
+"""
+
+import jax
+import pytest
+
+from benchmarks import planted_bugs
+from tests.guards import run, trajectory
+
+
+@pytest.mark.parametrize("name", trajectory.METHODS)
+def test_losses_of_thirty_steps_are_the_recorded_ones(name):
+    with jax.enable_x64(True):
+        found = trajectory.trajectory(name)
+    assert trajectory.deviation(found, name) <= trajectory.TOLERANCE
+
+
+def test_miou_of_a_short_run_lies_in_its_band(tmp_path):
+    run.draw(tmp_path / "data")
+    miou = run.train(tmp_path / "data", tmp_path / "run", seed=0)
+    assert abs(run.in_deviations(miou)) <= run.WIDTH, f"mIoU {miou:.2f}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", planted_bugs.BUGS)
+def test_the_trajectory_tells_planted_bugs(bug):
+    with jax.enable_x64(True), planted_bugs.planted(bug):
+        found = trajectory.trajectory("rcc", steps=3)
+    differs = trajectory.deviation(found, "rcc") > trajectory.TOLERANCE
+    assert differs == (bug != "none")
