@@ -136,6 +136,9 @@ def main() -> None:
         import environment  # Here and not above: it loads JAX, which this script does not need.
 
         record = {**environment.describe(), "steps": arguments.steps, "slopes": found}
+        record["observed"] = [
+            {name: round(value, 3) for name, value in each.items()} for each in observed
+        ]
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         arguments.results.write_text(json.dumps(record, indent=1) + "\n")
 
