@@ -4,8 +4,9 @@
 
 Every finished run becomes `results/NAME/RUN.json`: configuration, versions, device, commit,
 seconds, scores on the validation and on the test images, curves. From these files alone come
-`table.md`, the pictures of mIoU by number of labels, and the text between the marks
-`<!-- NAME: ... -->` of the README; without --workdir they are only made again.
+`table.md` (means, and differences to UniMatch), `classes.md`, the pictures of mIoU by number of
+labels and of what moved during training, and the text between the marks `<!-- NAME: ... -->` of
+the README; without --workdir they are only made again.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from collections.abc import Mapping, Sequence
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks import study_tables  # noqa: E402
 from rcc_jax import run_record, tables  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.line_chart import Series, picture  # noqa: E402
@@ -133,7 +135,13 @@ def render(results: pathlib.Path) -> tuple[str, dict[str, str]]:
     if not kept:
         return NO_RUN, {}
     table = tables.markdown([result for _, result in kept]) + "\n" + facts(kept)
-    parts, files = [table], {"table.md": table + "\n"}
+    paired = study_tables.against_baseline(kept)
+    parts = [table, paired] if paired else [table]
+    files = {
+        "table.md": "\n\n".join(parts) + "\n",
+        "classes.md": study_tables.by_class(kept) + "\n",
+        **study_tables.curves(kept),
+    }
     for score, images in SCORES.items():
         if drawn := draw(kept, score):
             files[f"{score}.svg"] = drawn
@@ -160,16 +168,19 @@ def main(arguments: Mapping) -> None:
     if arguments["workdir"]:
         print(f"{keep(arguments['workdir'], results)} runs kept in {results}")
     text, files = render(results)
-    document = insert(README.read_text(), arguments["name"], text)
+    # Before anything is written: it may find the marks missing.
+    document = None if arguments["no_readme"] else insert(README.read_text(), results.name, text)
     for name, content in files.items():
         write_atomically(results / name, content)
-    write_atomically(README, document)
+    if document is not None:
+        write_atomically(README, document)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--name", required=True, help="folder below benchmarks/results, and marks")
     parser.add_argument("--workdir", type=pathlib.Path, help="folder of finished runs to keep")
+    parser.add_argument("--no-readme", action="store_true", help="leave the README as it is")
     try:
         main(vars(parser.parse_args()))
     except ConfigError as error:

@@ -8,8 +8,8 @@ import xml.etree.ElementTree
 
 import pytest
 
-from benchmarks import study
-from rcc_jax import sweep
+from benchmarks import study, study_tables
+from rcc_jax import sweep, tables
 from rcc_jax.errors import ConfigError
 from tests.commands import finish, start
 
@@ -150,8 +150,13 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
     assert f"| supervised, same steps | {mean:.1f} ± " in text
     assert " / 12.5 ± 0.0 (2) |" in text
     assert "2 runs of 2 steps; cpu; jax " in text
-    # Of one number of labels there is no line to draw.
-    assert list(files) == ["table.md"]
+    # Of one number of labels there is no line to draw; two methods without UniMatch, no difference.
+    assert list(files) == ["table.md", "classes.md", "loss_labeled.svg"]
+    assert (
+        f"| seabed | {(first['iou']['seabed'] + other['iou']['seabed']) / 2:.1f} / 12.5 |"
+        in (files["classes.md"])
+    )
+    assert "Minus unimatch" not in text
 
     other["config"]["data"]["partition"], other["images"]["labeled"] = "40", 40
     paths[0].write_text(json.dumps(other))
@@ -168,11 +173,30 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
     }
 
 
-def test_readme_holds_what_the_kept_runs_make():
+def test_study_compares_runs_of_one_seed_alone():
+    def run(method, seed, last, test):
+        return {}, tables.Result("camvid", "1_8", "resnet18", method, seed, last, last, test)
+
+    kept = [
+        run("unimatch", 0, 30.0, 20.0), run("unimatch", 1, 40.0, None), run("rcc", 0, 32.0, 19.0),
+        run("rcc", 1, 41.0, 25.0), run("cc", 2, 99.0, 99.0),
+    ]  # fmt: skip
+    text = study_tables.against_baseline(kept)
+    assert text.splitlines()[-1] == "| 1_8 | rcc | +1.5 ± 0.7 (2 / 2) | -1.0 (0 / 1) |"
+    assert "| cc |" not in text
+    assert study_tables.against_baseline(kept[2:]) == ""
+
+
+@pytest.mark.parametrize("name", ["camvid", "camvid-cpu"])
+def test_readme_holds_what_the_kept_runs_make(name):
     document = study.README.read_text()
-    text, files = study.render(study.RESULTS / "camvid")
-    assert study.insert(document, "camvid", text) == document
-    for name, content in files.items():
-        assert (study.RESULTS / "camvid" / name).read_text() == content
+    text, files = study.render(study.RESULTS / name)
+    assert study.insert(document, name, text) == document
+    for file, content in files.items():
+        assert (study.RESULTS / name / file).read_text() == content
+
+
+def test_readme_without_the_marks_of_a_study_is_refused():
+    document, text = study.README.read_text(), study.NO_RUN
     with pytest.raises(ConfigError, match="<!-- pascal: end -->' must be there once"):
         study.insert(document, "pascal", text)

@@ -1,0 +1,119 @@
+"""What a study says beyond its table of means: paired differences, classes, curves.
+
+Everything here takes the kept runs of `study.read`: (record, result) each.
+"""
+
+import collections
+import statistics
+from collections.abc import Iterable, Sequence
+
+from rcc_jax import tables
+from rcc_jax.line_chart import Series, picture
+
+Kept = Sequence[tuple[dict, tables.Result]]
+BASELINE = "unimatch"
+SCORES = {"last": "validation", "test": "test"}
+CURVES = {
+    "kept_ratio": "share of the unlabelled pixels whose pseudo label counts",
+    "loss_consensus": "consensus loss, in units of its own for each kind",
+    "loss_labeled": "loss of the labelled images",
+}
+# Neighbouring points of a curve that are averaged: a batch is small.
+WINDOW = 5
+
+
+def against_baseline(kept: Kept, baseline: str = BASELINE) -> str:
+    """Markdown: each method minus the baseline of the same partition and seed.
+
+    '' where the baseline, or every other method, has no run.
+    """
+    runs = {(each.partition, each.seed, each.method): each for _, each in kept}
+    columns: dict = collections.defaultdict(lambda: collections.defaultdict(list))
+    for (partition, seed, method), run in runs.items():
+        base = runs.get((partition, seed, baseline))
+        if base is None or method == baseline:
+            continue
+        for score in SCORES:
+            pair = getattr(run, score), getattr(base, score)
+            if None not in pair:
+                columns[partition, method][score].append(pair[0] - pair[1])
+    if not columns:
+        return ""
+    lines = [
+        f"Minus {baseline} with the same labels and seed, points of mIoU on validation and test "
+        "images, mean ± standard deviation (runs ahead / runs):",
+        "",
+        f"| labels | method | {' | '.join(SCORES.values())} |",
+        f"| --- | --- |{' --- |' * len(SCORES)}",
+    ]
+    for partition, method in sorted(columns, key=lambda x: (x[0], tables.method_order(x[1]))):
+        cells = [_difference(columns[partition, method][score]) for score in SCORES]
+        lines.append(f"| {partition} | {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _difference(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    ahead = sum(value > 0 for value in values)
+    return f"{statistics.fmean(values):+.1f}{spread} ({ahead} / {len(values)})"
+
+
+def by_class(kept: Kept) -> str:
+    """Markdown: IoU by class on validation and test images, mean over the seeds, a table a
+    partition."""
+    texts = []
+    for partition in sorted({each.partition for _, each in kept}):
+        chosen = [(record, each) for record, each in kept if each.partition == partition]
+        methods = sorted({each.method for _, each in chosen}, key=tables.method_order)
+        lines = [
+            f"IoU by class, {partition}, percent: validation / test, mean over the seeds",
+            "",
+            f"| class | {' | '.join(methods)} |",
+            f"| --- |{' --- |' * len(methods)}",
+        ]
+        for name in chosen[0][0]["iou"]:
+            cells = []
+            for method in methods:
+                records = [record for record, each in chosen if each.method == method]
+                tested = [record["test"]["iou"].get(name) for record in records if record["test"]]
+                cells.append(
+                    f"{_mean(record['iou'][name] for record in records)} / {_mean(tested)}"
+                )
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        texts.append("\n".join(lines))
+    return "\n\n".join(texts)
+
+
+def _mean(values: Iterable[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.fmean(known):.1f}" if known else "-"
+
+
+def curves(kept: Kept) -> dict[str, str]:
+    """Pictures of what moved during training, by file name: means over the seeds of a method."""
+    found = {}
+    for name, title in CURVES.items():
+        points: dict = collections.defaultdict(lambda: collections.defaultdict(list))
+        for record, each in kept:
+            for step, value in record["curves"].get(name, []):
+                points[each.method][step].append(value)
+        methods = sorted(points, key=tables.method_order)
+        series = [
+            Series(method, kind, _smooth(sorted(points[method].items())))
+            for kind, method in enumerate(methods)
+        ]
+        if series:
+            found[f"{name}.svg"] = picture(
+                f"{title}, mean over the seeds", series, methods, x_label="step"
+            )
+    return found
+
+
+def _smooth(points: Sequence[tuple[int, list[float]]]) -> list[tuple[int, float]]:
+    means = [statistics.fmean(values) for _, values in points]
+    return [
+        (step, statistics.fmean(means[max(0, index - WINDOW + 1) : index + 1]))
+        for index, (step, _) in enumerate(points)
+    ]
