@@ -51,12 +51,17 @@ def _sweep() -> None:
 
 def _fill(*, may_guess: bool = False) -> None:
     """Sets what the configuration leaves to the data."""
-    from rcc_jax import data_guess  # without JAX
+    from rcc_jax import data_guess, field_checks  # without JAX
 
     def report(line: str) -> None:
         if processes.is_first():
             print(line, flush=True)
 
+    if may_guess:  # What needs no data comes before what reads them.
+        workdir.check_place(cli.run_folder())
+        field_checks.check(cli.CONFIG.value, left=data_guess.unset(cli.CONFIG.value))
+        if workdir.recorded_fields(cli.run_folder()) is None:
+            field_checks.check_start(cli.CONFIG.value)
     data_guess.fill(cli.CONFIG.value, cli.run_folder(), may_guess=may_guess, report=report)
 
 
@@ -90,7 +95,7 @@ def _report() -> None:
         cli.fail("--mode=report of several folders needs --output=FILE.html.")
     output = cli.OUTPUT.value or str(pathlib.Path(folders[0]) / "report.html")
     count = report.write(folders, output, report=lambda line: print(line, file=sys.stderr))
-    print(f"{count} runs: {output}")
+    print(f"{count} run{'s' if count > 1 else ''}: {output}")
 
 
 def _finished() -> bool:

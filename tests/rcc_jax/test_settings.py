@@ -8,7 +8,7 @@ from PIL import Image
 
 from configs import common, demo
 from input_pipeline import DataError
-from rcc_jax import settings, trainer
+from rcc_jax import field_checks, methods, models, settings, trainer
 from rcc_jax.errors import ConfigError
 
 
@@ -37,6 +37,16 @@ def message(error_type, function, *arguments):
     with pytest.raises(error_type) as caught:
         function(*arguments)
     return str(caught.value)
+
+
+def test_choices_are_those_of_the_network_and_the_method():
+    choices = field_checks.CHOICES
+    assert set(choices["model.backbone"]) == set(models.BACKBONES)
+    assert set(choices["model.stem"]) == set(models.STEMS)
+    for field in ("consensus_input", "consensus_pixels", "labeled_loss"):
+        known = {"labeled_loss": "LABELED_LOSSES"}.get(field, f"{field}s".upper())
+        known = getattr(methods, known.removesuffix("S") if "PIXELS" in known else known)
+        assert choices[f"method.{field}"] == known
 
 
 REFUSED = {
