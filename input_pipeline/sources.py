@@ -97,8 +97,11 @@ class FolderSource:
             (height, width), (label_height, label_width) = image_size, label_size
             raise DataError(
                 f"{self.label_path(index)}: the mask is {label_width}x{label_height}, its image "
-                f"{self.image_path(index)} is {width}x{height} (width x height). Pair each image "
-                f"with the mask of the same size ({self.name})."
+                f"{self.image_path(index)} is {width}x{height} (width x height), in {self.name}. "
+                "Where the mask was drawn on another size of this image, resize it to "
+                f"{width}x{height} with nearest neighbour (whatever mixes pixels makes other "
+                "ids); else pair the image with its own mask. data.on_error=skip trains without "
+                "such images, but not for validation."
             )
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from input_pipeline import DataError, check_partition, lists
+from input_pipeline import DataError, check_partition, lists, partitions
 
 
 @pytest.fixture
@@ -114,8 +114,41 @@ def test_shares_that_leave_nothing(pairs):
     with pytest.raises(DataError, match=r"share of data\.labeled, which cannot be used"):
         open_folders(pairs, labeled=None)
     for text in ("0.0", "1.5", "20%"):
-        with pytest.raises(DataError, match="no such list file"):
+        with pytest.raises(DataError, match=f"'{text}': a share .* such as 0.2"):
             open_folders(pairs, val=text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "meant"),
+    [
+        ({"labeled": "mask"}, "masks"),
+        ({"labeled": "Masks"}, "masks"),
+        ({"unlabeled": "image"}, "images"),
+        ({"labeled": "lists/pair.txt"}, "lists/pairs.txt"),
+        ({"labeled": "list/pairs.txt"}, "lists/pairs.txt"),
+        ({"unlabeled": "image/*.jpg"}, "images/*.jpg"),
+        ({"unlabeled": "images/*.bmp"}, None),
+        ({"labeled": "something_else"}, None),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_asked_back(pairs, fields, meant):
+    (pairs.root / "lists").mkdir()
+    pairs.write("lists/pairs.txt", "images/0.jpg masks/0.png\n")
+    with pytest.raises(DataError) as caught:
+        open_folders(pairs, **fields)
+    assert ("Did you mean" in str(caught.value)) is bool(meant)
+    if meant:
+        assert str(caught.value).endswith(f" Did you mean '{meant}'?")
+
+
+def test_the_root_and_the_folder_of_the_images(pairs):
+    root = str(pairs.root)
+    with pytest.raises(DataError, match=f"there is no folder {root}s. .*Did you mean '{root}'"):
+        partitions.open_partition(
+            source="folder", root=f"{root}s", labeled="a", unlabeled="b", val="c", num_classes=3
+        )
+    with pytest.raises(DataError, match="'images' is the folder of the images themselves"):
+        open_folders(pairs, labeled="images")
 
 
 def test_lists_that_are_written_are_read_as_they_were(tmp_path):
