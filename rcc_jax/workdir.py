@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -169,6 +170,22 @@ class Workdir:
         self.close()
 
 
+def check_place(path: str | os.PathLike) -> None:
+    """Refuses a path that cannot be the folder of a run; makes nothing.
+
+    Raises:
+        ConfigError: If it is a file, or in a folder that cannot be written to.
+    """
+    path = pathlib.Path(path).absolute()
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if not there.is_dir():
+        raise ConfigError(f"--workdir={path}: {there} is a file; name a folder, new or of a run.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"--workdir={path}: {there} is not yours to write to; name a folder that is."
+        )
+
+
 def _make_and_lock(path: pathlib.Path) -> int:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -210,17 +227,25 @@ def _record_or_compare(
     # Through JSON, so that a tuple equals the list that was recorded of it.
     given = flatten(json.loads(text))
     absent = "(absent)"
-    changes = [
-        f"  {field}: {_show(recorded.get(field, absent))} -> {_show(given.get(field, absent))}"
+    changed = [
+        field
         for field in sorted(recorded.keys() | given.keys())
         if recorded.get(field, absent) != given.get(field, absent)
         and not any(fnmatch.fnmatchcase(field, pattern) for pattern in may_change)
     ]
-    if changes:
+    if changed:
+        lines = [
+            f"  {field}: {_show(recorded.get(field, absent))} -> {_show(given.get(field, absent))}"
+            for field in changed
+        ]
+        way_back = "set these fields back."
+        if recorded.keys() >= set(changed):
+            flags = " ".join(_flag(field, recorded[field]) for field in changed)
+            way_back = f"go on with that run by adding\n  {flags}"
         raise ConfigError(
             f"--workdir={path.parent} holds a run with another config:\n"
-            + "\n".join(changes)
-            + "\nUse another --workdir for this config, or set these fields back."
+            + "\n".join(lines)
+            + f"\nUse another --workdir for this config, or {way_back}"
         )
 
 
@@ -251,6 +276,14 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _flag(field: str, value: Any) -> str:
+    """A recorded value as an argument for a shell."""
+    if isinstance(value, list):
+        plain = value and all(str(x).isidentifier() or isinstance(x, int | float) for x in value)
+        value = ",".join(map(str, value)) if plain else tuple(value)
+    return f"--config.{field}={shlex.quote(str(value))}"
 
 
 def _show(value: Any) -> str:
