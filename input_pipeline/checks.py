@@ -39,7 +39,7 @@ def check_partition(partition: Partition, *, sample: int = 200, max_bad: int | N
     if len(names) != num_classes:
         raise DataError(
             f"data.class_names has {len(names)} names, data.num_classes = {num_classes}. "
-            "Name every class once, in id order, or leave the names empty."
+            "Name every class once, in id order and with commas between, or leave the names empty."
         )
     for source in (partition.labeled, partition.val):
         if len(source) == 0:

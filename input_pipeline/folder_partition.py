@@ -129,9 +129,10 @@ def _pair_folders(root: str, part: str, text: str, train: str) -> tuple[list[str
     alone = [stem for stem in masks if stem not in images]
     if alone:
         raise DataError(
-            f"{masks[alone[0]]}: no image of that name in {os.path.join(root, folder)}, nor for "
-            f"{len(alone) - 1} other masks of {len(masks)} ({field}). A mask has the name of its "
-            "image, but for the suffix: rename it, or write a list of `image label` lines."
+            f"{masks[alone[0]]}: no image of that name in {os.path.join(root, folder)}; that is so "
+            f"for {len(alone)} of {len(masks)} masks ({field}). A mask has the name of its image, "
+            "but for the suffix: rename it, take it out of the folder, or write a list of `image "
+            "label` lines."
         )
     return [images[stem] for stem in masks], list(masks.values())
 
@@ -164,8 +165,8 @@ def _split_off(labeled: Pairs, fields: dict[str, str | None]) -> tuple[Pairs, Pa
         raise DataError(f"data.val = {text!r} is a share of data.labeled, which cannot be used.")
     if len(images) < 2:
         raise DataError(
-            f"data.val = {text!r}: a share of {len(images)} labelled images leaves none for "
-            f"training or validation. Label more, or set data.val to a list ({name})."
+            f"data.val = {text!r}: a share of the {len(images)} labelled images in {name} leaves "
+            "none for training or validation. Label more, or set data.val to a list."
         )
     count = min(max(1, round(float(text) * len(images))), len(images) - 1)
     order = sorted(range(len(images)), key=lambda index: _digest(images[index]))

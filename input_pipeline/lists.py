@@ -139,6 +139,11 @@ def resolve_list(name: str, *, root: str, field: str) -> str:
     for candidate in candidates:
         if os.path.isfile(candidate):
             return candidate
+        if os.path.isdir(candidate):
+            raise DataError(
+                f"{field} = {name!r}: {candidate} is a folder, and folders are named from "
+                f"data.root on, which is {root}; or name a list file."
+            )
     raise DataError(
         f"{field} = {name!r}: no such file or folder (looked for {' and '.join(candidates)}). "
         f"Put it there, or set the field to its path.{near_names.hint(name, root)}"

@@ -98,10 +98,9 @@ class FolderSource:
             raise DataError(
                 f"{self.label_path(index)}: the mask is {label_width}x{label_height}, its image "
                 f"{self.image_path(index)} is {width}x{height} (width x height), in {self.name}. "
-                "Where the mask was drawn on another size of this image, resize it to "
-                f"{width}x{height} with nearest neighbour (whatever mixes pixels makes other "
-                "ids); else pair the image with its own mask. data.on_error=skip trains without "
-                "such images, but not for validation."
+                f"Resize the mask to {width}x{height} with nearest neighbour (anything else mixes "
+                "ids), or pair the image with its own mask; data.on_error=skip leaves such images "
+                "out of the training, but not out of the validation."
             )
 
 

@@ -40,7 +40,12 @@ def find_named(
                 f"the path of a checkpoint or of a run.{hint}"
             )
         return checkpoint
-    folder = Workdir.open(workdir, config.to_dict(), read_only=True).checkpoints_path
+    folder = Workdir.open(
+        workdir,
+        config.to_dict(),
+        read_only=True,
+        way_out="Give --workdir without --config and these fields: the run knows its own.",
+    ).checkpoints_path
     if not folder.is_dir():
         raise ConfigError(f"--workdir={workdir} has no {checkpoint} checkpoint; train first.")
     with Checkpoints(folder, read_only=True) as checkpoints:

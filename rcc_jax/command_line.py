@@ -93,7 +93,8 @@ def parse(argv: list[str]) -> list[str]:
         elif MODE.value in _MODES_OF_RUNS:
             fail(f"--mode={MODE.value} needs --workdir=DIR, the folder of a run.")
         elif MODE.value not in _MODES_WITHOUT_CONFIG:
-            fail("--config is missing; for instance --config=configs/demo.py.")
+            example = {"check": "folder", "sweep": "sweeps/components"}.get(MODE.value, "demo")
+            fail(f"--config is missing; for instance --config=configs/{example}.py.")
     except flags.Error as error:
         fail(_in_plain_words(str(error), _given(argv, "config")))
     except ConfigError as error:
@@ -130,10 +131,11 @@ def _given(argv: list[str], flag: str) -> str:
 
 
 def _split_names(config) -> None:
-    """`--config.data.class_names=sky,road` is one name to ml_collections."""
-    names = tuple(config.data.class_names)
-    if len(names) == 1 and isinstance(names[0], str) and "," in names[0]:
-        config.data.class_names = tuple(name.strip() for name in names[0].split(","))
+    """`--config.data.class_names=sky,road` is one name to ml_collections, 1,2 are numbers."""
+    names = tuple(map(str, config.data.class_names))
+    if len(names) == 1:
+        names = tuple(name.strip() for name in names[0].split(","))
+    config.data.class_names = names
 
 
 def _in_plain_words(message: str, config: str) -> str:

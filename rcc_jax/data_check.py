@@ -42,7 +42,9 @@ def check(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> bool:
     partition = _open(config, found)
     if partition is not None:
         total = sum(len(getattr(partition, part)) for part in findings.PARTS)
-        with tqdm(total=total, unit="image", disable=None, dynamic_ncols=True) as bar:
+        with tqdm(
+            desc="reading", total=total, unit="image", disable=None, leave=False, dynamic_ncols=True
+        ) as bar:
             inspection.inspect_partition(
                 partition,
                 as_colors=bool(config.data.colormap),

@@ -152,7 +152,9 @@ def _masks(config: ml_collections.ConfigDict) -> Iterator[Guess]:
     )
     need_values = _MAPS[0] in left
     total = len(partition.labeled) + len(partition.val) if need_values else None
-    with tqdm(total=total, unit="mask", disable=None, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(
+        desc="reading", total=total, unit="mask", disable=None, leave=False, dynamic_ncols=True
+    ) as bar:
         found, sizes = inspection.survey_masks(
             [partition.labeled, partition.val],
             num_threads=max(fields.num_threads, os.cpu_count() or 1),

@@ -19,7 +19,7 @@ CHOICES = {
     "model.stem": ("deep", "v1"),
     "model.output_stride": (8, 16),
     "model.dtype": ("float32", "bfloat16", "float64"),
-    "method.name": tuple(presets.PRESETS),
+    "method.name": presets.PRESETS,  # As it is then: others may add to it.
     "method.consensus_input": ("logits", "probabilities"),
     "method.consensus_pixels": ("valid", "confident"),
     "method.labeled_loss": ("ce", "ohem"),
@@ -75,6 +75,7 @@ def check(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> N
             allowed = ", ".join(map(str, choices))
             raise ConfigError(f"config.{field} = {value!r} is not known; use one of {allowed}.")
     _check_numbers(config, left)
+    _check_names(config.data.class_names)
     _check_aspp_rates(config.model.aspp_rates)
 
 
@@ -124,6 +125,15 @@ def _check_numbers(config, left: Collection[str]) -> None:
             f"config.eval.stride = {config.eval.stride} must be at most "
             f"config.eval.window = {config.eval.window}, "
             "or pixels between the windows are missed."
+        )
+
+
+def _check_names(names) -> None:
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"config.data.class_names = {tuple(names)!r} has {twice[0]!r} twice; give every class a "
+            "name of its own."
         )
 
 

@@ -86,6 +86,7 @@ class Workdir:
         *,
         may_change: Sequence[str] = MAY_CHANGE,
         read_only: bool = False,
+        way_out: str = "",
     ) -> "Workdir":
         """Takes the folder for a run, or goes on with the run that it holds.
 
@@ -95,6 +96,7 @@ class Workdir:
             may_change: Dotted fields, or patterns such as 'eval.*', that may differ from the
                 recorded config.
             read_only: Make, lock and write nothing, so that a run may go on beside it.
+            way_out: What to do where the config differs; '' = what a training is to do.
 
         Returns:
             The open folder; close it, or use it in a `with` block.
@@ -111,7 +113,9 @@ class Workdir:
         else:
             lock = _make_and_lock(path)
         try:
-            _record_or_compare(path / "config.json", config, may_change, write=not read_only)
+            _record_or_compare(
+                path / "config.json", config, may_change, write=not read_only, way_out=way_out
+            )
         except BaseException:
             if lock is not None:
                 os.close(lock)
@@ -216,7 +220,12 @@ def _make_and_lock(path: pathlib.Path) -> int:
 
 
 def _record_or_compare(
-    path: pathlib.Path, config: Mapping[str, Any], may_change: Sequence[str], *, write: bool
+    path: pathlib.Path,
+    config: Mapping[str, Any],
+    may_change: Sequence[str],
+    *,
+    write: bool,
+    way_out: str,
 ) -> None:
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     recorded = recorded_fields(path.parent)
@@ -245,7 +254,8 @@ def _record_or_compare(
         raise ConfigError(
             f"--workdir={path.parent} holds a run with another config:\n"
             + "\n".join(lines)
-            + f"\nUse another --workdir for this config, or {way_back}"
+            + "\n"
+            + (way_out or f"Use another --workdir for this config, or {way_back}")
         )
 
 

@@ -96,7 +96,7 @@ def test_several_places_of_unlabeled_images(pairs):
 
 def test_names_that_do_not_tell_which_belong_together(pairs):
     pairs.save("masks/0_mask.png", [[0]])
-    message = r"masks/0_mask\.png: no image of that name in .*images, nor for 0 other masks of 7"
+    message = r"masks/0_mask\.png: no image of that name in .*images; that is so for 1 of 7 masks"
     with pytest.raises(DataError, match=message):
         open_folders(pairs)
     (pairs.root / "masks/0_mask.png").unlink()
@@ -109,7 +109,8 @@ def test_names_that_do_not_tell_which_belong_together(pairs):
 
 def test_shares_that_leave_nothing(pairs):
     pairs.write("one.txt", "images/0.jpg masks/0.png\n")
-    with pytest.raises(DataError, match=r"data\.val = '0\.2': a share of 1 labelled images"):
+    message = r"'0\.2': a share of the 1 labelled images in data\.labeled .*one.txt\) leaves none"
+    with pytest.raises(DataError, match=message):
         open_folders(pairs, labeled="one.txt", val="0.2")
     with pytest.raises(DataError, match=r"share of data\.labeled, which cannot be used"):
         open_folders(pairs, labeled=None)

@@ -140,16 +140,16 @@ def test_few_examples_are_printed_and_all_are_counted_and_recorded(data, capsys)
 
 def test_sheet_shows_the_views_of_training(data):
     masks(data, 0, 1, 2, 3)
-    config = config_of(data, **{"data.crop_size": SIDE, "seed": 3})
+    config = config_of(data, **{"data.crop_size": SIDE, "seed": 9})
     check(config, data, ok=True)
     picture = (data / "out/check.png").read_bytes()
     with Image.open(data / "out/check.png") as image:
         sheet = np.asarray(image)
     partition = settings.open_partition(config)
-    labeled = LabeledViews(SIDE)(partition.labeled[0], np.random.default_rng([3, 0, 0]))
+    labeled = LabeledViews(SIDE)(partition.labeled[0], np.random.default_rng([9, 0, 0]))
     unlabeled = [
         UnlabeledViews(SIDE, 2, boxes=True)(
-            partition.unlabeled[row], np.random.default_rng([3, 1, row])
+            partition.unlabeled[row], np.random.default_rng([9, 1, row])
         )
         for row in range(4)
     ]
@@ -167,7 +167,7 @@ def test_sheet_shows_the_views_of_training(data):
                 pasted = whitened(partner[f"strong{number}"], partner["valid"])[inside]
                 assert (pasted == 255).all() or holds(sheet, pasted)
                 mixed += (pasted != 255).any()
-    assert mixed
+    assert mixed > 1
     check(config, data, ok=True)
     assert (data / "out/check.png").read_bytes() == picture
     names = sorted(path.name for path in (data / "out").iterdir())

@@ -54,6 +54,7 @@ REFUSED = {
     "data.crop_size": (0, "at least 1"),
     "data.num_classes": (1, "at least 2"),
     "data.num_threads": (0, "at least 1"),
+    "data.class_names": (("a", "b", "a"), "'a' twice"),
     "data.on_error": ("ignore", "stop, skip"),
     "data.max_bad": (-1, "at least 0"),
     "train.on_nonfinite": ("go on", "stop, skip"),
