@@ -89,7 +89,7 @@ def parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(_with_recorded_config(argv))
         if CONFIG.value is not None:
             # ml_collections keeps quiet about a file that it cannot read until a field is wanted.
-            _check_config("runs" in CONFIG.value)
+            _check_config("runs" in CONFIG.value, _given(argv, "config"))
         elif MODE.value in _MODES_OF_RUNS:
             fail(f"--mode={MODE.value} needs --workdir=DIR, the folder of a run.")
         elif MODE.value not in _MODES_WITHOUT_CONFIG:
@@ -109,11 +109,11 @@ def parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def _check_config(is_sweep: bool) -> None:
+def _check_config(is_sweep: bool, given: str) -> None:
     wanted = MODE.value == "sweep"
     if is_sweep == wanted:
         if not is_sweep:
-            config_file.check_fields(CONFIG.value, f"--config={_given(sys.argv, 'config')}")
+            config_file.check_fields(CONFIG.value, f"--config={given}")
             _split_names(CONFIG.value)
     else:
         file = config_flags.get_config_filename(flags.FLAGS["config"])

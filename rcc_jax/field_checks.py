@@ -132,8 +132,8 @@ def _check_names(names) -> None:
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
         raise ConfigError(
-            f"config.data.class_names = {tuple(names)!r} has {twice[0]!r} twice; give every class a "
-            "name of its own."
+            f"config.data.class_names = {tuple(names)!r} has {twice[0]!r} twice; give every class "
+            "a name of its own."
         )
 
 

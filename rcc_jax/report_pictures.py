@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from rcc_jax import prediction_sheet
 from rcc_jax.errors import ConfigError
@@ -95,7 +95,10 @@ def data_uri(picture: np.ndarray, *, photo: bool = False) -> str:
 def sheet_uri(sheet: np.ndarray) -> str:
     """The same for a sheet of photographs and of colours of classes, with titles."""
     narrowed = _narrowed(sheet, MAX_SHEET_WIDTH, Image.Resampling.LANCZOS)
-    return _as_address(narrowed, "WEBP", quality=SHEET_QUALITY)
+    # Half the size of JPEG, but Pillow can be built without it.
+    return _as_address(
+        narrowed, "WEBP" if features.check("webp") else "JPEG", quality=SHEET_QUALITY
+    )
 
 
 def _narrowed(picture: np.ndarray, width: int, how: Image.Resampling) -> Image.Image:

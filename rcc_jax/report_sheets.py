@@ -26,11 +26,11 @@ def predictions(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> st
         return "<p>These runs have no pictures (eval.pictures).</p>\n"
     parts = []
     if found.examples:
-        colors = {"ignored": visualization.IGNORED, **dict(zip(classes, found.colors, strict=True))}
+        entries = [*zip(classes, found.colors, strict=True), ("ignored", visualization.IGNORED)]
         legend = "".join(
-            f'<li><span class="swatch" style="background:#{bytes(colors[each]).hex()}"></span>'
+            f'<li><span class="swatch" style="background:#{bytes(color).hex()}"></span>'
             f"{html.escape(each)}</li>"
-            for each in (*classes, "ignored")
+            for each, color in entries
         )
         parts.append(f'<ul class="legend">{legend}</ul>\n')
     for number, example in enumerate(found.examples, start=1):

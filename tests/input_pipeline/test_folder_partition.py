@@ -1,7 +1,9 @@
 """Folders of images and masks, shares for validation, and several places of unlabelled images."""
 
+import re
 import shutil
 
+import numpy as np
 import pytest
 
 from input_pipeline import DataError, check_partition, lists, partitions
@@ -117,6 +119,26 @@ def test_shares_that_leave_nothing(pairs):
     for text in ("0.0", "1.5", "20%"):
         with pytest.raises(DataError, match=f"'{text}': a share .* such as 0.2"):
             open_folders(pairs, val=text)
+
+
+def test_a_mask_of_another_size_has_a_way_out(pairs):
+    for number in range(6):
+        pairs.save(f"masks/{number}.png", [[0, 1], [1, 2]])
+    partition = open_folders(pairs, val="0.5")
+    for source, name in ((partition.labeled, "without data.val"), (partition.val, "of data.la")):
+        with pytest.raises(DataError, match=rf"2x2, its .* 50x40 .*, in data.*{name}") as caught:
+            source[0]
+        assert "Resize the mask to 50x40 with nearest neighbour" in str(caught.value)
+        assert "data.on_error=skip" in str(caught.value)
+        assert not re.search(r"\([^)]*\(", str(caught.value))
+    # What it says of the two parts is so.
+    with pytest.raises(DataError, match="2x2"):
+        check_partition(partition, max_bad=9)
+    for path in partition.val.label_ids:
+        pairs.save(path, np.zeros((40, 50)))
+    with pytest.raises(DataError, match="2x2"):
+        check_partition(partition)
+    check_partition(partition, max_bad=9)
 
 
 @pytest.mark.parametrize(
