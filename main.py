@@ -3,7 +3,10 @@
 Training; any field of configs/common.py is --config.group.field=value:
 python main.py --config=configs/demo.py
 python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
+
+Your own images; the first only reads them, and says what is wrong with them:
 python main.py --mode=check --config=configs/folder.py --config.data.root=DIR
+python main.py --config=configs/folder.py --config.data.root=DIR
 
 With a run:
 python main.py --mode=eval --workdir=DIR --checkpoint=best

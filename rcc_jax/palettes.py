@@ -1,6 +1,7 @@
 """Colours of classes: a known data set has its own, any other gets colours that are told apart."""
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ _LIKE_VOC = ("pascal", "demo")
 _FIRST = "30343c e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7"
 # What else is in pictures: padding, and the grey of pixels whose pseudo label does not count.
 _TAKEN = ((0, 0, 0), (192, 192, 192), UNUSED, IGNORED)
+_ITEM = re.compile(r"#([0-9a-fA-F]{6})\s*:\s*(\d+)")
 # Candidates for more colours: so many levels of each channel.
 _LEVELS = 16
 
@@ -31,7 +33,7 @@ def of_data(data: Mapping[str, Any]) -> np.ndarray:
     """The colours of a data set.
 
     Args:
-      data: `config.data`; its 'name' decides, 'source' too, and 'num_classes' is K.
+      data: `config.data`; its 'name' decides, 'source' and 'colormap' too, and 'num_classes' is K.
 
     Returns:
       uint8 [256, 3]; ids from K on are grey, 255, which is ignored, is white.
@@ -44,6 +46,11 @@ def of_data(data: Mapping[str, Any]) -> np.ndarray:
     colors[:] = UNUSED
     # A data set of a known name but with more classes is another one.
     colors[:num_classes] = (known if len(known) >= num_classes else _own())[:num_classes]
+    # Masks of colours are known by these; of several of one class the first one is shown.
+    for code, number in reversed(_ITEM.findall(data["colormap"])):
+        color = tuple(bytes.fromhex(code))
+        if int(number) < num_classes and color not in (UNUSED, IGNORED):
+            colors[int(number)] = color
     colors[255] = IGNORED
     return colors
 

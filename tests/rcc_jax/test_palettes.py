@@ -8,8 +8,9 @@ from configs import camvid, cityscapes, common
 from rcc_jax import heat_map, palettes, visualization
 
 
-def colors(num_classes, name="", source="folder"):
-    return palettes.of_data({"num_classes": num_classes, "name": name, "source": source})
+def colors(num_classes, name="", source="folder", colormap=""):
+    fields = {"num_classes": num_classes, "name": name, "source": source, "colormap": colormap}
+    return palettes.of_data(fields)
 
 
 def test_known_data_sets_keep_their_colours():
@@ -45,6 +46,14 @@ def test_a_name_of_one_who_has_more_classes_than_the_data_set():
     config = common.get_config()
     config.data.name, config.data.source, config.data.num_classes = "camvid", "folder", 12
     np.testing.assert_array_equal(palettes.of_data(config.data), colors(12))
+
+
+def test_masks_of_colours_keep_them():
+    table = "#ffffff:0,#ff8000:1, #010203:1,#00FF80 : 2,#000000:255,*:255"
+    shown = colors(4, colormap=table)
+    # White stays the colour of what is ignored.
+    assert shown[:3].tolist() == [colors(4)[0].tolist(), [255, 128, 0], [0, 255, 128]]
+    np.testing.assert_array_equal(shown[3:], colors(4)[3:])
 
 
 def test_shades_and_their_legend_agree():

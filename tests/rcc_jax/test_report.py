@@ -208,7 +208,7 @@ def test_sheet_of_predictions_shows_confidence_beside_them():
     images = draws.integers(0, 255, (2, 70, 90, 3), np.uint8)
     labels = draws.integers(0, 3, (2, 70, 90))
     confidences = draws.random((2, 70, 90))
-    colors = palettes.of_data({"num_classes": 3, "name": "", "source": "folder"})
+    colors = palettes.of_data({"num_classes": 3, "name": "", "source": "folder", "colormap": ""})
     sheet = prediction_sheet.draw(
         images, labels, 2 - labels, confidences, class_names=CLASSES, palette=colors
     )
