@@ -36,6 +36,7 @@ from rcc_jax import processes, workdir
 from rcc_jax.errors import ConfigError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # So that --help shows them.
 flags.adopt_module_key_flags(cli)
 
@@ -104,7 +105,7 @@ def _report() -> None:
 def _finished() -> bool:
     """Whether there is nothing left to train, found out without JAX; refuses another config."""
     folder = cli.run_folder()
-    if not pathlib.Path(folder, workdir.RESULT).exists():
+    if not os.path.exists(os.path.join(folder, workdir.RESULT)):
         return False
     _fill()
     workdir.Workdir.open(folder, cli.CONFIG.value.to_dict(), read_only=True)
@@ -240,6 +241,10 @@ def main(_) -> None:
     except (ConfigError, DataError) as error:
         cli.fail(error)
     except OSError as error:
+        if error.errno in _NOT_ALLOWED:
+            cli.fail(
+                f"{error.filename}: {error.strerror}. Change its permissions, or name another."
+            )
         if error.errno not in _NO_ROOM:
             raise
         file = f" ({error.filename})" if error.filename else ""

@@ -71,6 +71,10 @@ def find_root(root: str) -> str:
             f"data.root = {root!r}: {what}. Put the data set there, or set data.root to its "
             f"folder.{near_names.hint(root)}"
         )
+    if not os.access(full, os.R_OK | os.X_OK):
+        raise DataError(
+            f"data.root = {root!r}: {full} may not be read. Change its permissions, or copy it."
+        )
     return full
 
 

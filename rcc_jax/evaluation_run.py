@@ -1,8 +1,10 @@
 """Evaluation of a run on its validation images: scores, pictures, and the mode that prints them."""
 
+import errno
 import json
 import math
 import pathlib
+import sys
 from collections.abc import Iterator
 
 import ml_collections
@@ -58,7 +60,13 @@ def evaluate(
     if checkpoint in ("latest", "best"):
         record = pathlib.Path(workdir_path) / evaluation_name(step, images)
         content = {"step": step, "images": images or config.data.val, **_as_json(results, run)}
-        write_atomically(record, json.dumps(content, indent=2) + "\n")
+        try:
+            write_atomically(record, json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            # The run of someone else: what was asked for is printed above.
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            print(f"not written to {record}: {error.strerror}", file=sys.stderr)
     return results
 
 

@@ -181,7 +181,8 @@ def check_place(path: str | os.PathLike) -> None:
         ConfigError: If it is a file, or in a folder that cannot be written to.
     """
     path = pathlib.Path(path).absolute()
-    there = next(each for each in (path, *path.parents) if each.exists())
+    # Not Path.exists, which raises where a folder above may not be looked into.
+    there = next(each for each in (path, *path.parents) if os.path.exists(each))
     if not there.is_dir():
         raise ConfigError(f"--workdir={path}: {there} is a file; name a folder, new or of a run.")
     if not os.access(there, os.W_OK | os.X_OK):
@@ -266,7 +267,7 @@ def recorded_fields(path: str | os.PathLike) -> dict[str, Any] | None:
         ConfigError: If it cannot be read.
     """
     file = pathlib.Path(path) / "config.json"
-    if not file.exists():
+    if not os.path.exists(file):
         return None
     try:
         return flatten(json.loads(file.read_text()))
