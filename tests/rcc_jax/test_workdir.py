@@ -1,4 +1,5 @@
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -76,6 +77,14 @@ def test_a_place_that_cannot_be_a_workdir(tmp_path):
             check_place(tmp_path / place)
     check_place(tmp_path / "new" / "below")
     assert not (tmp_path / "new").exists()
+    tmp_path.chmod(0o500)
+    try:
+        if os.access(tmp_path, os.W_OK):
+            pytest.skip("root may write anywhere")
+        with pytest.raises(ConfigError, match=f"{tmp_path} is not yours to write to"):
+            check_place(tmp_path / "new" / "below")
+    finally:
+        tmp_path.chmod(0o700)
 
 
 def test_second_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
