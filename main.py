@@ -3,7 +3,10 @@
 Training; any field of configs/common.py is --config.group.field=value:
 python main.py --config=configs/demo.py
 python main.py --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
+
+Your own images; the first only reads them, and says what is wrong with them:
 python main.py --mode=check --config=configs/folder.py --config.data.root=DIR
+python main.py --config=configs/folder.py --config.data.root=DIR
 
 With a run:
 python main.py --mode=eval --workdir=DIR --checkpoint=best
@@ -33,6 +36,7 @@ from rcc_jax import processes, workdir
 from rcc_jax.errors import ConfigError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # So that --help shows them.
 flags.adopt_module_key_flags(cli)
 
@@ -51,12 +55,17 @@ def _sweep() -> None:
 
 def _fill(*, may_guess: bool = False) -> None:
     """Sets what the configuration leaves to the data."""
-    from rcc_jax import data_guess  # without JAX
+    from rcc_jax import data_guess, field_checks  # without JAX
 
     def report(line: str) -> None:
         if processes.is_first():
             print(line, flush=True)
 
+    if may_guess:  # What needs no data comes before what reads them.
+        workdir.check_place(cli.run_folder())
+        field_checks.check(cli.CONFIG.value, left=data_guess.unset(cli.CONFIG.value))
+        if workdir.recorded_fields(cli.run_folder()) is None:
+            field_checks.check_start(cli.CONFIG.value)
     data_guess.fill(cli.CONFIG.value, cli.run_folder(), may_guess=may_guess, report=report)
 
 
@@ -90,13 +99,13 @@ def _report() -> None:
         cli.fail("--mode=report of several folders needs --output=FILE.html.")
     output = cli.OUTPUT.value or str(pathlib.Path(folders[0]) / "report.html")
     count = report.write(folders, output, report=lambda line: print(line, file=sys.stderr))
-    print(f"{count} runs: {output}")
+    print(f"{count} run{'s' if count > 1 else ''}: {output}")
 
 
 def _finished() -> bool:
     """Whether there is nothing left to train, found out without JAX; refuses another config."""
     folder = cli.run_folder()
-    if not pathlib.Path(folder, workdir.RESULT).exists():
+    if not os.path.exists(os.path.join(folder, workdir.RESULT)):
         return False
     _fill()
     workdir.Workdir.open(folder, cli.CONFIG.value.to_dict(), read_only=True)
@@ -232,6 +241,10 @@ def main(_) -> None:
     except (ConfigError, DataError) as error:
         cli.fail(error)
     except OSError as error:
+        if error.errno in _NOT_ALLOWED:
+            cli.fail(
+                f"{error.filename}: {error.strerror}. Change its permissions, or name another."
+            )
         if error.errno not in _NO_ROOM:
             raise
         file = f" ({error.filename})" if error.filename else ""

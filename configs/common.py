@@ -22,7 +22,8 @@ def get_config() -> ml_collections.ConfigDict:
         # One seed for the initial weights, every random draw of the views and every shuffle.
         seed=0,
         data=_config(
-            # What tables call the data set and the partition.
+            # What tables call the data set and the partition. 'pascal...', 'cityscapes' and
+            # 'camvid' are drawn in colours of their own.
             name="",
             partition="",
             # 'folder': list files or globs of images below `root`. 'tfds': a TFDS dataset in
@@ -52,7 +53,7 @@ def get_config() -> ml_collections.ConfigDict:
             # Number of classes K; labels are 0..K-1 and 255 (ignored). 'folder': 0 = from the
             # masks, with the tables below where they need one.
             num_classes=21,
-            # Names in the order of the ids, or empty.
+            # Names in the order of the ids, or empty; --config.data.class_names=water,sand,coral.
             class_names=(),
             # Side of the square training crop in pixels. 'folder': 0 = from the masks.
             crop_size=513,

@@ -11,6 +11,7 @@ import json
 import pathlib
 
 from configs import common
+from input_pipeline import near_names
 from rcc_jax.errors import ConfigError
 
 
@@ -21,7 +22,9 @@ def get_config(workdir=None):
     try:
         recorded = json.loads(path.read_text())
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; is {workdir} the folder of a run?") from None
+        raise ConfigError(
+            f"{path}: no such file; is {workdir} the folder of a run?{near_names.hint(workdir)}"
+        ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON ({error}).") from None
     config = common.get_config().lock()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from input_pipeline import near_names
 from input_pipeline.errors import DataError
 from input_pipeline.labels import IGNORE
 from input_pipeline.partitions import Partition
@@ -38,7 +39,7 @@ def check_partition(partition: Partition, *, sample: int = 200, max_bad: int | N
     if len(names) != num_classes:
         raise DataError(
             f"data.class_names has {len(names)} names, data.num_classes = {num_classes}. "
-            "Name every class once, in id order, or leave the names empty."
+            "Name every class once, in id order and with commas between, or leave the names empty."
         )
     for source in (partition.labeled, partition.val):
         if len(source) == 0:
@@ -46,7 +47,7 @@ def check_partition(partition: Partition, *, sample: int = 200, max_bad: int | N
     _check_disjoint(partition)
     for source in (partition.labeled, partition.val, partition.unlabeled):
         if isinstance(source, FolderSource):
-            _check_files(source, sample, may_be_empty=max_bad is not None)
+            check_files(source, sample, may_be_empty=max_bad is not None)
     _check_examples(partition, sample, max_bad)
 
 
@@ -69,7 +70,12 @@ def _check_disjoint(partition: Partition) -> None:
         seen.append(source)
 
 
-def _check_files(source: FolderSource, sample: int, *, may_be_empty: bool) -> None:
+def check_files(source: FolderSource, sample: int = 200, *, may_be_empty: bool = False) -> None:
+    """Refuses files that are not there, or empty; of many unlabelled ones looks at a sample.
+
+    Raises:
+        DataError: the first such file, and what to do.
+    """
     labeled = len(source) > 0 and source.label_path(0) is not None
     check_all = labeled and len(source) < CHECK_ALL_BELOW
     for index in range(len(source)) if check_all else _spread(len(source), sample):
@@ -78,7 +84,7 @@ def _check_files(source: FolderSource, sample: int, *, may_be_empty: bool) -> No
                 raise DataError(
                     f"{path}: no such file, named in {source.name}. Paths in a list are relative "
                     "to data.root: correct data.root or the list (a blank in a path needs "
-                    "columns separated by a tab)."
+                    f"columns separated by a tab).{near_names.hint(path)}"
                 )
             if os.path.getsize(path) == 0 and not may_be_empty:
                 raise DataError(

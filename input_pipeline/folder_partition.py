@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from input_pipeline import lists
+from input_pipeline import lists, near_names
 from input_pipeline.errors import DataError
 from input_pipeline.labels import LabelReader
 from input_pipeline.sources import FolderSource
@@ -15,6 +15,7 @@ VOC_FINE_LIST = "ImageSets/Segmentation/train.txt"
 # What the folder of the images is called that lies beside a folder of masks.
 IMAGES = "images"
 _SHARE = re.compile(r"0?\.\d*[1-9]\d*")
+_NUMBER = re.compile(r"-?[\d.,]+ ?%?")
 
 Pairs = tuple[str, list[str], list[str]]  # A name for messages, images, masks.
 
@@ -36,11 +37,7 @@ def open_files(
     Raises:
         DataError: a list, folder or setting that cannot be used.
     """
-    root = os.path.abspath(os.path.expanduser(root))
-    if not os.path.isdir(root):
-        raise DataError(
-            f"data.root: no folder {root}. Put the data set there, or set data.root to its folder."
-        )
+    root = find_root(root)
     pairs = {"labeled": _open_pairs(root, "labeled", fields)}
     if is_share(root, fields["val"]):
         pairs["labeled"], pairs["val"] = _split_off(pairs["labeled"], fields)
@@ -61,6 +58,26 @@ def open_files(
     return parts, _count_kinds(root, parts["labeled"]), by_lists
 
 
+def find_root(root: str) -> str:
+    """The absolute path of data.root.
+
+    Raises:
+        DataError: no such folder.
+    """
+    full = os.path.abspath(os.path.expanduser(root))
+    if not os.path.isdir(full):
+        what = f"{full} is no folder" if os.path.exists(full) else f"there is no folder {full}"
+        raise DataError(
+            f"data.root = {root!r}: {what}. Put the data set there, or set data.root to its "
+            f"folder.{near_names.hint(root)}"
+        )
+    if not os.access(full, os.R_OK | os.X_OK):
+        raise DataError(
+            f"data.root = {root!r}: {full} may not be read. Change its permissions, or copy it."
+        )
+    return full
+
+
 def is_share(root: str, text: str | None) -> bool:
     """Whether a setting of data.val is a share such as 0.2, and not the name of a list."""
     return bool(_SHARE.fullmatch(text or "")) and not os.path.exists(os.path.join(root, text))
@@ -78,6 +95,11 @@ def _open_pairs(root: str, part: str, fields: dict[str, str | None]) -> Pairs:
     if not text:
         raise DataError(
             f"{field} is empty. Set it to a list of `image label` lines, or to a folder of masks."
+        )
+    if part == "val" and _NUMBER.fullmatch(text) and not os.path.exists(os.path.join(root, text)):
+        raise DataError(
+            f"data.val = {text!r}: a share of the labelled images is a number between 0 and 1, "
+            "such as 0.2."
         )
     if _is_folder(root, text):
         name, (images, labels) = text, _pair_folders(root, part, text, fields["train"])
@@ -99,16 +121,22 @@ def _pair_folders(root: str, part: str, text: str, train: str) -> tuple[list[str
         raise DataError(
             f"{field} = {text!r} is a folder of masks, and their images are not in "
             f"{os.path.join(root, images_beside(text))}. Put them there, or set data.train to "
-            "their folder."
+            f"their folder.{near_names.hint(images_beside(text), root)}"
+        )
+    if os.path.samefile(*(os.path.join(root, os.path.expanduser(x)) for x in (folder, text))):
+        raise DataError(
+            f"{field} = {text!r} is the folder of the images themselves. Name the folder of their "
+            "masks, or a list of `image label` lines."
         )
     masks = _by_stem(root, text, field)
     images = _by_stem(root, folder, field, wanted=masks.keys())
     alone = [stem for stem in masks if stem not in images]
     if alone:
         raise DataError(
-            f"{masks[alone[0]]}: no image of that name in {os.path.join(root, folder)}, nor for "
-            f"{len(alone) - 1} other masks of {len(masks)} ({field}). A mask has the name of its "
-            "image, but for the suffix: rename it, or write a list of `image label` lines."
+            f"{masks[alone[0]]}: no image of that name in {os.path.join(root, folder)}; that is so "
+            f"for {len(alone)} of {len(masks)} masks ({field}). A mask has the name of its image, "
+            "but for the suffix: rename it, take it out of the folder, or write a list of `image "
+            "label` lines."
         )
     return [images[stem] for stem in masks], list(masks.values())
 
@@ -141,8 +169,8 @@ def _split_off(labeled: Pairs, fields: dict[str, str | None]) -> tuple[Pairs, Pa
         raise DataError(f"data.val = {text!r} is a share of data.labeled, which cannot be used.")
     if len(images) < 2:
         raise DataError(
-            f"data.val = {text!r}: a share of {len(images)} labelled images leaves none for "
-            f"training or validation. Label more, or set data.val to a list ({name})."
+            f"data.val = {text!r}: a share of the {len(images)} labelled images in {name} leaves "
+            "none for training or validation. Label more, or set data.val to a list."
         )
     count = min(max(1, round(float(text) * len(images))), len(images) - 1)
     order = sorted(range(len(images)), key=lambda index: _digest(images[index]))
@@ -152,7 +180,8 @@ def _split_off(labeled: Pairs, fields: dict[str, str | None]) -> tuple[Pairs, Pa
         kept = [index for index in range(len(images)) if (index in chosen) is inside]
         return name, [images[index] for index in kept], [labels[index] for index in kept]
 
-    return take(f"{name} without data.val", False), take(f"data.val ({text} of {name})", True)
+    # The list or folder of the labelled ones is named with these alone.
+    return take(f"{name} without data.val", False), take(f"data.val ({text} of data.labeled)", True)
 
 
 def _digest(path: str) -> bytes:

@@ -88,6 +88,8 @@ def survey_masks(
                 sizes[stored.size[::-1]] += 1
             progress()
     if not sizes and len(sources[0]):
+        if isinstance(sources[0], FolderSource):
+            checks.check_files(sources[0])
         sources[0][0]["label"]  # Raises what is wrong.
     if not sizes:
         raise DataError(f"{sources[0].name}: no mask.")

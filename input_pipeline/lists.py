@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 
+from input_pipeline import near_names
 from input_pipeline.errors import DataError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -122,6 +123,7 @@ def find_images(pattern: str, *, root: str, field: str) -> list[str]:
         raise DataError(
             f"{field} = {pattern!r}: no image there (looked for {full}; images end in "
             f"{', '.join(IMAGE_SUFFIXES)}). Name a list file, a folder with images or a glob."
+            f"{near_names.hint(pattern, root)}"
         )
     return images
 
@@ -137,9 +139,14 @@ def resolve_list(name: str, *, root: str, field: str) -> str:
     for candidate in candidates:
         if os.path.isfile(candidate):
             return candidate
+        if os.path.isdir(candidate):
+            raise DataError(
+                f"{field} = {name!r}: {candidate} is a folder, and folders are named from "
+                f"data.root on, which is {root}; or name a list file."
+            )
     raise DataError(
-        f"{field} = {name!r}: no such list file (looked for {' and '.join(candidates)}). "
-        "Put the list there, or set the field to its path."
+        f"{field} = {name!r}: no such file or folder (looked for {' and '.join(candidates)}). "
+        f"Put it there, or set the field to its path.{near_names.hint(name, root)}"
     )
 
 

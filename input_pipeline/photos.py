@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from input_pipeline import images, lists
+from input_pipeline import images, lists, near_names
 from input_pipeline.errors import DataError
 from input_pipeline.evaluation import decode_ahead
 from input_pipeline.orientation import read_header, upright
@@ -91,9 +91,12 @@ def find_photos(pattern: str, *, field: str, leave_out: str = "") -> tuple[str, 
     start, paths = _expand(os.path.abspath(os.path.expanduser(pattern)))
     kept = [path for path in paths if not leave_out or not _is_below(path, leave_out)]
     if not kept:
+        is_glob = any(character in pattern for character in "*?[")
+        there = is_glob or os.path.exists(os.path.expanduser(pattern))
         raise DataError(
-            f"{field}={pattern}: no image there (they end in "
-            f"{', '.join(lists.IMAGE_SUFFIXES)}). Name an image, a folder or a glob."
+            f"{field}={pattern}: no {'image there' if there else 'such file or folder'} (images "
+            f"end in {', '.join(lists.IMAGE_SUFFIXES)}). Name an image, a folder or a glob."
+            f"{near_names.hint(pattern)}"
         )
     found = {}
     for path in kept:

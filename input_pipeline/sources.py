@@ -97,8 +97,10 @@ class FolderSource:
             (height, width), (label_height, label_width) = image_size, label_size
             raise DataError(
                 f"{self.label_path(index)}: the mask is {label_width}x{label_height}, its image "
-                f"{self.image_path(index)} is {width}x{height} (width x height). Pair each image "
-                f"with the mask of the same size ({self.name})."
+                f"{self.image_path(index)} is {width}x{height} (width x height), in {self.name}. "
+                f"Resize the mask to {width}x{height} with nearest neighbour (anything else mixes "
+                "ids), or pair the image with its own mask; data.on_error=skip leaves such images "
+                "out of the training, but not out of the validation."
             )
 
 

@@ -1,11 +1,13 @@
 """The checkpoint that a user names: 'latest', 'best', a step, or the folder of a run."""
 
+import difflib
 import os
 import pathlib
 from typing import Any
 
 import ml_collections
 
+from input_pipeline import near_names
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import Workdir
@@ -30,8 +32,20 @@ def find_named(
       ConfigError: if the run has none, or another configuration.
     """
     if checkpoint not in ("latest", "best"):
+        if not pathlib.Path(checkpoint).is_dir():
+            close = difflib.get_close_matches(checkpoint, ("latest", "best"), n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else near_names.hint(checkpoint)
+            raise ConfigError(
+                f"--checkpoint={checkpoint}: there is no such folder. Name 'latest', 'best', or "
+                f"the path of a checkpoint or of a run.{hint}"
+            )
         return checkpoint
-    folder = Workdir.open(workdir, config.to_dict(), read_only=True).checkpoints_path
+    folder = Workdir.open(
+        workdir,
+        config.to_dict(),
+        read_only=True,
+        way_out="Give --workdir without --config and these fields: the run knows its own.",
+    ).checkpoints_path
     if not folder.is_dir():
         raise ConfigError(f"--workdir={workdir} has no {checkpoint} checkpoint; train first.")
     with Checkpoints(folder, read_only=True) as checkpoints:

@@ -2,6 +2,7 @@
 
 import difflib
 import pathlib
+import re
 import sys
 from typing import NoReturn
 
@@ -9,7 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import common
-from rcc_jax import processes, workdir
+from rcc_jax import config_file, processes, workdir
 from rcc_jax.errors import ConfigError
 
 _MODES = (
@@ -88,16 +89,18 @@ def parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(_with_recorded_config(argv))
         if CONFIG.value is not None:
             # ml_collections keeps quiet about a file that it cannot read until a field is wanted.
-            _check_config("runs" in CONFIG.value)
+            _check_config("runs" in CONFIG.value, _given(argv, "config"))
+        elif MODE.value in _MODES_OF_RUNS:
+            fail(f"--mode={MODE.value} needs --workdir=DIR, the folder of a run.")
         elif MODE.value not in _MODES_WITHOUT_CONFIG:
-            fail("--config is missing; for instance --config=configs/demo.py.")
-    except OSError:
-        given = [argument for argument in argv if argument.lstrip("-").startswith("config=")]
-        fail(f"{given[0] if given else '--config'}: no such file; one is configs/demo.py.")
-    except (AttributeError, KeyError) as error:
-        fail(_unknown_field(argv) or error)
-    except (flags.Error, ConfigError, SyntaxError, TypeError, ValueError) as error:
+            example = {"check": "folder", "sweep": "sweeps/components"}.get(MODE.value, "demo")
+            fail(f"--config is missing; for instance --config=configs/{example}.py.")
+    except flags.Error as error:
+        fail(_in_plain_words(str(error), _given(argv, "config")))
+    except ConfigError as error:
         fail(error)
+    except Exception as error:  # Whatever the user's own file raises.
+        fail(_unknown_field(argv) or config_file.fault(_given(argv, "config"), error))
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
     for flag, modes in _MODES_OF_FLAGS.items():
@@ -106,12 +109,51 @@ def parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def _check_config(is_sweep: bool) -> None:
+def _check_config(is_sweep: bool, given: str) -> None:
     wanted = MODE.value == "sweep"
-    if is_sweep != wanted:
+    if is_sweep == wanted:
+        if not is_sweep:
+            config_file.check_fields(CONFIG.value, f"--config={given}")
+            _split_names(CONFIG.value)
+    else:
         file = config_flags.get_config_filename(flags.FLAGS["config"])
         hint = "one run; lists are in configs/sweeps" if wanted else "a list; use --mode=sweep"
         fail(f"--mode={MODE.value} --config={file}: that file is {hint}.")
+
+
+def _given(argv: list[str], flag: str) -> str:
+    """The value of a flag as it was typed, '' where it was not."""
+    for position, argument in enumerate(argv):
+        name, separator, value = argument.partition("=")
+        if name in (f"-{flag}", f"--{flag}"):
+            return value if separator else "".join(argv[position + 1 : position + 2])
+    return ""
+
+
+def _split_names(config) -> None:
+    """`--config.data.class_names=sky,road` is one name to ml_collections, 1,2 are numbers."""
+    names = tuple(map(str, config.data.class_names))
+    if len(names) == 1:
+        names = tuple(name.strip() for name in names[0].split(","))
+    config.data.class_names = names
+
+
+def _in_plain_words(message: str, config: str) -> str:
+    """What absl says of a flag, without the words of Python's own errors."""
+    if "Traceback" in message:
+        return config_file.fault_of_traceback(config, message)
+    what = {
+        "invalid literal for int": "must be a whole number.",
+        "could not convert string to float": "must be a number.",
+        "Non-boolean argument": "must be true or false.",
+        "as tuple": "must be names or numbers with commas between; names that have blanks in "
+        "quotes: \"'name one','name two'\".",
+    }
+    given = re.match(r"flag (--[\w.]+=.*?): ", message)
+    for python, plain in what.items():
+        if given and python in message:
+            return f"{given[1]}: {plain}"
+    return message
 
 
 def _with_recorded_config(argv: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from input_pipeline.partitions import Partition
-from input_pipeline.views import LabeledViews, UnlabeledViews
+from input_pipeline.views import LabeledViews, UnlabeledViews, draw_geometry, valid_mask
 from rcc_jax import visualization
 from rcc_jax.visualization import SIDE, fit
 
@@ -20,12 +20,14 @@ def draw(
     crop_size: int,
     strong_views: int,
     seed: int,
+    palette: np.ndarray,
     rows: int = 4,
 ) -> np.ndarray | None:
     """Draws a few training examples, one of each part a row.
 
     The views are those of training, with draws of their own: labelled crop, its mask, both, and
-    weak view, strong views and strong views with the box of another image (CutMix).
+    weak view, strong views and strong views with the box of another image (CutMix). Padding, which
+    is black in training, is white.
 
     Args:
         partition: the data.
@@ -33,6 +35,7 @@ def draw(
         crop_size: side of the views, pixels.
         strong_views: 0 leaves the unlabelled images out, 1 or 2.
         seed: of the draws.
+        palette: colours of the ids, uint8 [256, 3].
         rows: number of rows, fewer where there are fewer images.
 
     Returns:
@@ -42,17 +45,19 @@ def draw(
     unlabeled = _choose(usable["unlabeled"], 2 * rows) if strong_views else []
     blank = np.full((SIDE, SIDE, 3), 255, np.uint8)
     numbers = range(1, strong_views + 1)
-    titles = ["labelled", "mask", "both"]
+    titles = ["crop", "mask", "both"]
+    groups = [(f"labelled images, crops of {crop_size} x {crop_size} pixels", len(titles))]
     if strong_views:
-        titles += ["weak", *(f"strong {n}" for n in numbers), *(f"CutMix {n}" for n in numbers)]
-    colors = visualization.palette(partition.num_classes)
+        views = ["weak", *(f"strong {n}" for n in numbers), *(f"CutMix {n}" for n in numbers)]
+        groups.append(("unlabelled images", len(views)))
+        titles += views
     sheet = []
     for row in range(min(rows, max(len(labeled), len(unlabeled) // 2))):
         pictures = []
         if row < len(labeled):
-            rng = np.random.default_rng([seed, 0, row])
-            example = LabeledViews(crop_size)(partition.labeled[labeled[row]], rng)
-            pictures += _labeled_pictures(example, colors)
+            pictures += _labeled_pictures(
+                partition.labeled[labeled[row]], [seed, 0, row], crop_size, palette
+            )
         pictures += [blank] * (3 - len(pictures))
         if 2 * row + 1 < len(unlabeled):
             own, partner = (
@@ -66,7 +71,9 @@ def draw(
         sheet.append(pictures + [blank] * (len(titles) - len(pictures)))
     if not sheet:
         return None
-    return visualization.sheet(sheet, titles, class_names=partition.class_names, palette=colors)
+    more = {"ignored, padding": visualization.IGNORED}
+    legend = visualization.legend(partition.class_names, palette, more)
+    return visualization.sheet(sheet, titles, groups=groups, **legend)
 
 
 def _choose(usable: np.ndarray, count: int) -> list[int]:
@@ -76,24 +83,33 @@ def _choose(usable: np.ndarray, count: int) -> list[int]:
     return places[chosen].tolist()
 
 
-def _labeled_pictures(example: dict, colors: np.ndarray) -> list[np.ndarray]:
-    image = fit(example["image"], cv2.INTER_AREA)
+def _labeled_pictures(element: dict, seed: list, crop_size: int, colors) -> list[np.ndarray]:
+    example = LabeledViews(crop_size)(element, np.random.default_rng(seed))
+    # The same draw once more, for where the crop leaves the image.
+    geometry = draw_geometry(np.random.default_rng(seed), *element["image"].shape[:2], crop_size)
+    image = _shown(example["image"], valid_mask(geometry, crop_size))
     mask = visualization.colorize(fit(example["label"], cv2.INTER_NEAREST), colors)
     return [image, mask, cv2.addWeighted(image, 0.5, mask, 0.5, 0)]
 
 
 def _unlabeled_pictures(own: dict, partner: dict, strong_views: int) -> list[np.ndarray]:
-    plain, mixed = [fit(own["weak"], cv2.INTER_AREA)], []
+    plain, mixed = [_shown(own["weak"], own["valid"])], []
     for number in range(1, strong_views + 1):
-        strong = own[f"strong{number}"]
-        plain.append(fit(strong, cv2.INTER_AREA))
+        strong, valid = own[f"strong{number}"], own["valid"].copy()
+        plain.append(_shown(strong, valid))
         top, left, bottom, right = own["boxes"][number - 1].tolist()
+        box = (slice(top, bottom), slice(left, right))
         pasted = strong.copy()
-        pasted[top:bottom, left:right] = partner[f"strong{number}"][top:bottom, left:right]
-        picture = fit(pasted, cv2.INTER_AREA)
+        pasted[box], valid[box] = partner[f"strong{number}"][box], partner["valid"][box]
+        picture = _shown(pasted, valid)
         if bottom > top:
             scale = SIDE / len(pasted)
             corners = [round(place * scale) for place in (left, top, right - 1, bottom - 1)]
             cv2.rectangle(picture, corners[:2], corners[2:], BOX_COLOR)
         mixed.append(picture)
     return plain + mixed
+
+
+def _shown(view: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """A view in the size of the sheet, with its padding in white."""
+    return fit(np.where(valid[..., None], view, np.uint8(255)), cv2.INTER_AREA)

@@ -15,7 +15,7 @@ from input_pipeline.errors import DataError
 from input_pipeline.findings import Inspection
 from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
-from rcc_jax import contact_sheet, data_report, presets, visualization
+from rcc_jax import contact_sheet, data_report, palettes, presets, visualization
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import write_atomically
 
@@ -42,7 +42,9 @@ def check(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> bool:
     partition = _open(config, found)
     if partition is not None:
         total = sum(len(getattr(partition, part)) for part in findings.PARTS)
-        with tqdm(total=total, unit="image", disable=None, dynamic_ncols=True) as bar:
+        with tqdm(
+            desc="reading", total=total, unit="image", disable=None, leave=False, dynamic_ncols=True
+        ) as bar:
             inspection.inspect_partition(
                 partition,
                 as_colors=bool(config.data.colormap),
@@ -174,6 +176,7 @@ def _draw(partition: Partition, found: Inspection, config, path: pathlib.Path) -
         crop_size=config.data.crop_size,
         strong_views=preset.get("strong_views", 2),
         seed=config.seed,
+        palette=palettes.of_data(config.data),
     )
     if picture is not None:
         visualization.save_png(path, picture)

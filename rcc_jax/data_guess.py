@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 from tqdm import tqdm
 
-from input_pipeline import folder_partition, inspection, partitions, proposals
+from input_pipeline import folder_partition, inspection, near_names, partitions, proposals
 from input_pipeline.findings import Inspection
 from input_pipeline.labels import IGNORE
 from input_pipeline.proposals import Proposal
@@ -52,8 +52,8 @@ def fill(
     Raises:
       ConfigError, DataError: what cannot be guessed, or data that cannot be used.
     """
-    unset = _unset(config)
-    if not unset:
+    left = unset(config)
+    if not left:
         return
     recorded = recorded_fields(workdir)
     if recorded is not None:
@@ -63,7 +63,7 @@ def fill(
                 f"{workdir} holds a run on data.root = {root!r}, whose settings go on; name "
                 "another --workdir for other data"
             )
-        config.update_from_flattened_dict({f: recorded[f] for f in unset if f in recorded})
+        config.update_from_flattened_dict({f: recorded[f] for f in left if f in recorded})
         return
     if not may_guess:
         raise ConfigError(f"--workdir={workdir}: there is no run in this folder; train first")
@@ -74,13 +74,13 @@ def fill(
             report(f"guessed {data_report.flags(Proposal(fields, ''))} ({reason})")
 
 
-def _unset(config: ml_collections.ConfigDict) -> list[str]:
-    """Fields that were left to the data."""
+def unset(config: ml_collections.ConfigDict) -> list[str]:
+    """The fields that a configuration leaves to the data."""
     data, method = config.data, config.method
     of_a_folder = data.source == "folder"
     # Nothing names unlabelled images, and the method needs some.
     no_unlabeled = not data.unlabeled and not data.train and method.name != "supervised"
-    unset = {
+    left = {
         "data.labeled": of_a_folder and not data.labeled,
         "data.unlabeled": of_a_folder and no_unlabeled,
         "data.val": of_a_folder and not data.val,
@@ -89,29 +89,36 @@ def _unset(config: ml_collections.ConfigDict) -> list[str]:
         "method.name": method.name == "auto",
         "method.top_n": method.top_n == 0,
     }
-    as_they_are = unset["data.num_classes"] and not data.label_map and not data.colormap
-    return [field for field, left in {**unset, **dict.fromkeys(_MAPS, as_they_are)}.items() if left]
+    as_they_are = left["data.num_classes"] and not data.label_map and not data.colormap
+    left |= dict.fromkeys(_MAPS, as_they_are)
+    return [field for field, is_left in left.items() if is_left]
 
 
 def _parts(config: ml_collections.ConfigDict) -> Iterator[Guess]:
     """Lists and folders of the usual names."""
-    unset, root = _unset(config), os.path.abspath(os.path.expanduser(config.data.root))
-    if "data.labeled" in unset:
+    left = unset(config)
+    if config.data.source != "folder":
+        return
+    root = folder_partition.find_root(config.data.root)
+    if "data.labeled" in left:
         place = _first(root, LABELED)
         if place is None:
+            given = f"data.root = {config.data.root!r}" if config.data.root else "data.root not set"
+            hints = [near_names.hint(place, root) for place in LABELED]
             raise ConfigError(
-                f"config.data.labeled is not set, and {root} (data.root) has none of "
-                f"{', '.join(LABELED)}. Name a list of `image label` lines or a folder of masks, "
-                "or correct data.root."
+                f"config.data.labeled is not set, and {root} ({given}) has none of "
+                f"{', '.join(LABELED)}. Name a list of `image label` lines or a folder of masks "
+                "with --config.data.labeled=..., or set --config.data.root to the folder of "
+                f"your data.{next(filter(None, hints), '')}"
             )
         yield {"data.labeled": place}, f"{_kind(root, place)} in {root}"
-    if "data.val" in unset:
+    if "data.val" in left:
         place = _first(root, VAL)
         if place is None:
             yield {"data.val": SHARE}, "nothing names validation images: a share of the labelled"
         else:
             yield {"data.val": place}, f"{_kind(root, place)} in {root}"
-    if "data.unlabeled" in unset:
+    if "data.unlabeled" in left:
         listed = os.path.isfile(os.path.join(root, UNLABELED_LIST))
         beside = folder_partition.images_beside(config.data.labeled)
         folders = [x for x in (beside, UNLABELED_FOLDER) if os.path.isdir(os.path.join(root, x))]
@@ -131,8 +138,8 @@ def _kind(root: str, place: str) -> str:
 
 def _masks(config: ml_collections.ConfigDict) -> Iterator[Guess]:
     """Classes, and the crop by the size of the masks, which is that of their images."""
-    unset, fields = _unset(config), config.data
-    if "data.num_classes" not in unset and "data.crop_size" not in unset:
+    left, fields = unset(config), config.data
+    if "data.num_classes" not in left and "data.crop_size" not in left:
         return
     partition = partitions.open_partition(
         source="folder",
@@ -143,18 +150,20 @@ def _masks(config: ml_collections.ConfigDict) -> Iterator[Guess]:
         train=fields.train,
         num_classes=IGNORE,
     )
-    need_values = _MAPS[0] in unset
+    need_values = _MAPS[0] in left
     total = len(partition.labeled) + len(partition.val) if need_values else None
-    with tqdm(total=total, unit="mask", disable=None, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(
+        desc="reading", total=total, unit="mask", disable=None, leave=False, dynamic_ncols=True
+    ) as bar:
         found, sizes = inspection.survey_masks(
             [partition.labeled, partition.val],
             num_threads=max(fields.num_threads, os.cpu_count() or 1),
             at_most=None if need_values else _MANY_SIZES,
             progress=bar.update,
         )
-    if "data.num_classes" in unset:
+    if "data.num_classes" in left:
         yield _classes(fields, found) if need_values else _classes_of_map(fields)
-    if "data.crop_size" in unset:
+    if "data.crop_size" in left:
         crop = proposals.crop_size(sizes, 0, LARGEST_CROP)
         yield dict(crop.fields), crop.meaning
 
@@ -195,11 +204,11 @@ def _classes_of_map(fields: ml_collections.ConfigDict) -> Guess:
 
 
 def _method(config: ml_collections.ConfigDict) -> Iterator[Guess]:
-    unset, num_classes = _unset(config), config.data.num_classes
-    if "method.name" in unset:
+    left, num_classes = unset(config), config.data.num_classes
+    if "method.name" in left:
         name = "rcc" if num_classes >= 3 else "unimatch"
         yield {"method.name": name}, f"{num_classes} classes; rcc compares pairs of three or more"
-    if "method.top_n" in unset:
+    if "method.top_n" in left:
         players = min(_PLAYERS, max(3, num_classes))
         if presets.PRESETS.get(config.method.name, {}).get("consensus"):
             yield {"method.top_n": players}, f"{num_classes} classes"

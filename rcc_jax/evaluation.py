@@ -242,10 +242,14 @@ class Scores:
         width = max(len(name) for name in (*self.iou, "accuracy"))
         lines = []
         for name, value in self.iou.items():
-            note = "  not in the ground truth" if name in self.absent else ""
+            note = ""
+            if name in self.absent:
+                counts = "does not count" if np.isnan(value) else "but predicted: counts as 0"
+                note = f"  not in the ground truth, {counts}"
             lines.append(f"{name:<{width}}  {_percent(value)}{note}")
         counted = sum(not np.isnan(value) for value in self.iou.values())
-        lines.append(f"{'mIoU':<{width}}  {_percent(self.miou)}  over {counted} classes")
+        over = f"over {counted} of {len(self.iou)} classes"
+        lines.append(f"{'mIoU':<{width}}  {_percent(self.miou)}  {over}")
         lines.append(f"{'accuracy':<{width}}  {_percent(self.accuracy)}")
         return "\n".join(lines)
 

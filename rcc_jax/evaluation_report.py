@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rcc_jax import visualization
 from rcc_jax.evaluation import Scores
-from rcc_jax.evaluation_run import prediction_sheet
+from rcc_jax.evaluation_run import draw_predictions
 from rcc_jax.run import Run
 from rcc_jax.score_table import score_table
 from rcc_jax.train_state import TrainState
@@ -57,7 +57,7 @@ class EvaluationReport:
         counting = state.weights if state.ema is None else state.ema
         pictures = {
             # Name in the folder, and in TensorBoard.
-            ("step", "predictions"): prediction_sheet(self._run, counting),
+            ("step", "predictions"): draw_predictions(self._run, counting),
             ("unlabeled", "unlabeled"): self._unlabeled.draw(state),
         }
         for (prefix, tag), picture in pictures.items():

@@ -1,15 +1,17 @@
 """Evaluation of a run on its validation images: scores, pictures, and the mode that prints them."""
 
+import errno
 import json
 import math
 import pathlib
+import sys
 from collections.abc import Iterator
 
 import ml_collections
 import numpy as np
 
 import input_pipeline
-from rcc_jax import checkpoint_paths, processes, visualization
+from rcc_jax import checkpoint_paths, palettes, prediction_sheet, processes
 from rcc_jax.evaluation import Scores, scores
 from rcc_jax.run import Run
 from rcc_jax.workdir import evaluation_name, write_atomically
@@ -52,12 +54,19 @@ def evaluate(
     }
     if not processes.is_first():
         return results
-    for name, result in results.items():
-        print(f"\n{name}, step {step}{f', {images}' if images else ''}\n{result.table()}")
+    on = f", {images}" if images else ""
+    tables = [f"{name}, step {step}{on}\n{result.table()}" for name, result in results.items()]
+    print("\n\n".join(tables))
     if checkpoint in ("latest", "best"):
         record = pathlib.Path(workdir_path) / evaluation_name(step, images)
         content = {"step": step, "images": images or config.data.val, **_as_json(results, run)}
-        write_atomically(record, json.dumps(content, indent=2) + "\n")
+        try:
+            write_atomically(record, json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            # The run of someone else: what was asked for is printed above.
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            print(f"not written to {record}: {error.strerror}", file=sys.stderr)
     return results
 
 
@@ -100,27 +109,22 @@ def _batches(run: Run, shard: tuple[int, int] = (0, 1)) -> Iterator[dict[str, np
     )
 
 
-def prediction_sheet(run: Run, weights) -> np.ndarray | None:
-    """Image, truth and prediction of the first validation images, uint8 [H, W, 3]."""
+def draw_predictions(run: Run, weights) -> np.ndarray | None:
+    """Image, truth, prediction and confidence of the first validation images, uint8 [H, W, 3]."""
     count = min(run.config.eval.pictures, len(run.partition.val))
     if not count:
         return None
-    colors = visualization.palette(run.partition.num_classes)
-    rows = []
-    # Whole batches: the shapes that the network is compiled for anyway.
+    found = []
     for batch in _batches(run):
-        predicted = run.evaluator.predictions(weights, batch["image"])
-        shown = zip(batch["index"], batch["image"], batch["label"], predicted, strict=True)
-        rows += [
-            [image, visualization.colorize(label, colors), visualization.colorize(guess, colors)]
-            for index, image, label, guess in shown
-            if index >= 0
-        ]
-        if len(rows) >= count:
+        # The rest of the batch would only take memory: this program is not the one that counts.
+        rows = np.flatnonzero(batch["index"] >= 0)[: count - len(found)]
+        images, truths = batch["image"][rows], batch["label"][rows]
+        seen = run.evaluator.describe(weights, images)
+        found += zip(images, truths, seen["labels"], seen["confidence"], strict=True)
+        if len(found) == count:
             break
-    return visualization.sheet(
-        rows[:count],
-        ["image", "truth", "prediction"],
+    return prediction_sheet.draw(
+        *zip(*found, strict=True),
         class_names=run.partition.class_names,
-        palette=colors,
+        palette=palettes.of_data(run.config.data),
     )

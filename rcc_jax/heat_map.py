@@ -39,6 +39,17 @@ def colors_of(values: np.ndarray, low: float, high: float, *, signed: bool = Fal
     return np.where(np.isfinite(values)[..., None], colors, np.uint8(255))
 
 
+def shades(shares: np.ndarray) -> np.ndarray:
+    """Colours of numbers from 0 to 1, such as probabilities; [...] to uint8 [..., 3]."""
+    return colors_of(shares, 0, 1)
+
+
+def scale(prefix: str = "") -> dict[str, np.ndarray]:
+    """Entries of a legend for `shades`: name and colour, the prefix before the first one."""
+    names = (f"{prefix}0", "0.5", "1")
+    return dict(zip(names, shades(np.array([0, 0.5, 1])), strict=True))
+
+
 def heat_map(
     values: np.ndarray,
     names: Sequence[str],

@@ -10,7 +10,7 @@ import numpy as np
 from input_pipeline import orientation
 from input_pipeline.partitions import names_of_classes
 from input_pipeline.photos import Photo
-from rcc_jax import checkpoint_paths, distributed, settings, start_weights, visualization
+from rcc_jax import checkpoint_paths, distributed, palettes, settings, start_weights
 from rcc_jax.errors import ConfigError
 from rcc_jax.run import abstract_weights, build_evaluator, build_network
 from rcc_jax.train_state import Weights
@@ -48,7 +48,7 @@ class Segmenter:
         self.class_names = names_of_classes(
             fields.source, fields.num_classes, tuple(fields.class_names)
         )
-        self.palette = visualization.palette(fields.num_classes)
+        self.palette = palettes.of_data(fields)
         self.evaluator = build_evaluator(config, build_network(config), self.mesh)
         self.weights, summary = self._read(checkpoint)
         self.network, _, path = summary.partition(" of ")

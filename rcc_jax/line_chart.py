@@ -93,7 +93,7 @@ def picture(title: str, series: Sequence[Series], names: Sequence[str], *, x_lab
         + "".join(f".c{n}{{stroke:{c}}}.dot.c{n}{{fill:{c}}}" for n, c in enumerate(COLORS))
     )
     legend = [
-        f'<polyline {_style(kind)} points="{LEFT},{y} {LEFT + 34},{y}"/>'
+        f'<polyline fill="none" {_style(kind)} points="{LEFT},{y} {LEFT + 34},{y}"/>'
         f'<text x="{LEFT + 42}" y="{y + 4}">{html.escape(name)}</text>'
         for kind, name in enumerate(names)
         for y in [top + HEIGHT + line * kind + 10]
@@ -112,7 +112,7 @@ def sample(kind: int) -> str:
     """A short piece of a line of this kind, for a legend."""
     return (
         '<svg class="sample" viewBox="0 0 36 10" aria-hidden="true">'
-        f'<polyline {_style(kind)} points="1,5 35,5"/></svg>'
+        f'<polyline fill="none" {_style(kind)} points="1,5 35,5"/></svg>'
     )
 
 
@@ -131,7 +131,7 @@ def _line(series: Series, place) -> str:
             pieces.append(piece)
     for piece in filter(None, pieces):
         places = " ".join("{},{}".format(*place(x, y)) for x, y in piece)
-        parts.append(f'<polyline {_style(series.kind)} points="{places}"/>')
+        parts.append(f'<polyline fill="none" {_style(series.kind)} points="{places}"/>')
     if len(series.points) <= MAX_MARKED:
         for x, y in (point for piece in pieces for point in piece):
             left, top = place(x, y)

@@ -131,8 +131,9 @@ def _open_folder(folder: pathlib.Path, options: dict) -> None:
         else:
             write_atomically(record, json.dumps(options, indent=2) + "\n")
     except (OSError, ValueError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"--output={folder}: cannot be used ({error}); name a folder that you may write to."
+            f"--output={folder}: cannot be used ({reason}); name a folder that you may write to."
         ) from None
 
 
@@ -201,7 +202,8 @@ class _Prediction:
     def _write_legend(self) -> None:
         blank = np.full((1, 480, 3), 255, np.uint8)
         names = self.segmenter.class_names
-        picture = visualization.sheet([[blank]], ["classes"], class_names=names)
+        colors = self.segmenter.palette
+        picture = visualization.sheet([[blank]], ["classes"], class_names=names, palette=colors)
         visualization.save_png(self.folder / "legend.png", picture)
 
     def _describe(self, batch: PhotoBatch) -> list[dict[str, np.ndarray]]:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from rcc_jax import report_page as page
-from rcc_jax import report_pictures, visualization
+from rcc_jax import report_sheets
 from rcc_jax.errors import ConfigError
 from rcc_jax.line_chart import Series, line_chart, sample
 from rcc_jax.run_record import RunRecord, class_scores, find, score
@@ -40,7 +40,10 @@ def write(
     try:
         write_atomically(output, text)
     except OSError as error:
-        raise ConfigError(f"--output={output}: cannot write there ({error.strerror}).") from None
+        raise ConfigError(
+            f"--output={output}: cannot write there ({error.strerror}). Name a file, such as "
+            "report.html, in a folder that is there."
+        ) from None
     return len(runs)
 
 
@@ -49,7 +52,7 @@ def build(runs: Sequence[RunRecord]) -> str:
     groups: dict[tuple, list[RunRecord]] = {}
     for run in runs:
         groups.setdefault(run.data, []).append(run)
-    title = f"{len(runs)} training runs" if len(runs) > 1 else f"Training run {name(runs[0])}"
+    title = f"{len(runs)} training runs" if len(runs) > 1 else f"Training run {runs[0].name}"
     links, sections = [], []
     for number, ((data, val, classes), group) in enumerate(groups.items()):
         about = f"{data}, {len(classes)} classes"
@@ -63,11 +66,6 @@ def build(runs: Sequence[RunRecord]) -> str:
         )
     nav = f'<nav aria-label="Data sets"><ul>{"".join(links)}</ul></nav>\n'
     return page.page(title, f"<main>\n{page.heading(1, title)}{nav}{''.join(sections)}</main>")
-
-
-def name(run: RunRecord) -> str:
-    """What a run is called: its folder."""
-    return run.workdir.resolve().name
 
 
 def _section(runs: Sequence[RunRecord], classes: Sequence[str]) -> str:
@@ -85,7 +83,8 @@ def _section(runs: Sequence[RunRecord], classes: Sequence[str]) -> str:
         + page.heading(3, "Intersection over union by class")
         + _classes(evaluated, classes)
         + page.heading(3, "Predictions")
-        + _pictures(cells, classes)
+        + report_sheets.predictions(cells, classes)
+        + report_sheets.unlabeled(cells)
         + page.heading(3, "Settings and versions")
         + _settings(runs)
     )
@@ -149,13 +148,13 @@ def _every_run(runs: Sequence[RunRecord]) -> str:
             for kind in ("student", "ema")
             if isinstance(entry.get(kind), dict)
         )
-        row = [name(run), str(run.config["seed"]), str(run.steps)]
+        row = [run.name, str(run.config["seed"]), str(run.steps)]
         row += ["finished" if run.finished else "not finished", _number(last), _number(best)]
         rows.append([*row, _number(rate, 1), again or "-"])
     heads = ["run", "seed", "steps", "state", "last mIoU", "best mIoU", "images/s (median)"]
     steps = sorted({line["step"] for run in runs for line in run.evaluations})
     scores = [
-        [name(run), *(_number(known.get(step)) for step in steps)]
+        [run.name, *(_number(known.get(step)) for step in steps)]
         for run in runs
         for known in [{line["step"]: score(line) for line in run.evaluations}]
     ]
@@ -189,7 +188,7 @@ def _logged(key: str, cells: dict[str, list[RunRecord]]) -> str:
 
 def _chart(key: str, cells: dict[str, list[RunRecord]], points) -> str:
     series = [
-        Series(name(run), kind, points(run))
+        Series(run.name, kind, points(run))
         for kind, runs in enumerate(cells.values())
         for run in runs
     ]
@@ -219,39 +218,10 @@ def _classes(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> str:
         [each, *(_number(class_scores(run.evaluations[-1]).get(each)) for run in runs)]
         for each in classes
     ]
-    every = page.table("Last evaluation of every run", ["class", *map(name, runs)], single)
-    return text + page.details("By class and run", every)
-
-
-def _pictures(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> str:
-    shown = [next((run for run in runs if run.picture), None) for runs in cells.values()]
-    found, whole = report_pictures.examples([run for run in shown if run], classes)
-    if not found and not whole:
-        return "<p>These runs have no pictures (eval.pictures).</p>\n"
-    colors = visualization.palette(len(classes))
-    legend = "".join(
-        f'<li><span class="swatch" style="background:#{bytes(colors[number]).hex()}"></span>'
-        f"{html.escape(each)}</li>"
-        for number, each in enumerate(classes)
+    every = page.table(
+        "Last evaluation of every run", ["class", *(run.name for run in runs)], single
     )
-    parts = [f'<ul class="legend">{legend}</ul>\n']
-    for number, example in enumerate(found, start=1):
-        row = [_picture(example.image, "image", f"validation image {number}", photo=True)]
-        row.append(_picture(example.truth, "truth", f"true classes of image {number}"))
-        for run, prediction in example.predictions:
-            caption = f"{run.cell} (seed {run.config['seed']}, step {int(run.picture.stem[5:])})"
-            alt = f"classes of image {number} predicted by {name(run)}"
-            row.append(_picture(prediction, caption, alt))
-        parts.append(f'<div class="row">{"".join(row)}</div>\n')
-    for run, sheet in whole:
-        alt = f"images, truth and predictions of {name(run)}"
-        parts.append(f'<div class="sheet">{_picture(sheet, name(run), alt)}</div>\n')
-    return "".join(parts)
-
-
-def _picture(picture, caption: str, alt: str, *, photo: bool = False) -> str:
-    uri = report_pictures.data_uri(picture, photo=photo)
-    return page.figure(page.image(uri, alt, picture.shape[1], picture.shape[0]), caption)
+    return text + page.details("By class and run", every)
 
 
 def _settings(runs: Sequence[RunRecord]) -> str:
@@ -262,7 +232,7 @@ def _settings(runs: Sequence[RunRecord]) -> str:
     text = ""
     if differing:
         rows = [
-            [name(run), *(each[field] for field in differing)]
+            [run.name, *(each[field] for field in differing)]
             for run, each in zip(runs, shown, strict=True)
         ]
         caption = "Settings that differ between the runs"
@@ -277,8 +247,6 @@ def _versions(runs: Sequence[RunRecord]) -> str:
     if not entries:
         return "<p>These runs did not record their versions.</p>\n"
     fields = list(dict.fromkeys(field for _, entry in entries for field in entry))
-    rows = [
-        [name(run), *(str(entry.get(field, "-")) for field in fields)] for run, entry in entries
-    ]
+    rows = [[run.name, *(str(entry.get(field, "-")) for field in fields)] for run, entry in entries]
     heads = [field.removeprefix("packages.").replace("_", " ") for field in fields]
     return page.table("Versions and devices", ["run", *heads], rows, text=True)

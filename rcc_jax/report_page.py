@@ -40,7 +40,7 @@ figcaption { color: var(--soft); font-size: .9rem; }
 .row { display: grid; gap: .6rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fill, minmax(min(45%, 11rem), 1fr)); }
 .row img { width: 100%; height: auto; image-rendering: pixelated; }
-.sheet img { max-width: 100%; height: auto; }
+.sheet img { max-width: max(100%, 50rem); height: auto; }
 .swatch { display: inline-block; width: 1em; height: 1em; margin-right: .4rem;
   border: 1px solid var(--ink); vertical-align: -.15em; print-color-adjust: exact;
   -webkit-print-color-adjust: exact; }
@@ -53,7 +53,8 @@ details { margin: .6rem 0; } summary { cursor: pointer; padding: .2rem 0; }
 )
 PRINT = """
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } .wide { overflow: visible; }
-  nav { display: none; } tr, .row { break-inside: avoid; } h2, h3 { break-after: avoid; }
+  .sheet img { max-width: 100%; } nav { display: none; } tr, .row { break-inside: avoid; }
+  h2, h3 { break-after: avoid; }
   table { font-size: 8pt; } th, td { padding: .1rem .3rem; }
   td, tbody th { overflow-wrap: anywhere; } .charts { grid-template-columns: 1fr 1fr; }
   details::details-content { content-visibility: visible; display: block; block-size: auto; } }
@@ -107,6 +108,12 @@ def table(
 def figure(content: str, caption: str) -> str:
     """Ready markup with a caption under it."""
     return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>\n"
+
+
+def scrolling(content: str, label: str) -> str:
+    """Ready markup that is wider than a small screen and scrolls by itself."""
+    name = html.escape(label)
+    return f'<div class="wide" role="region" tabindex="0" aria-label="{name}">{content}</div>'
 
 
 def image(uri: str, alt: str, width: int, height: int) -> str:

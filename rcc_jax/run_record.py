@@ -27,6 +27,7 @@ class RunRecord:
       environment: one entry a start with other versions; empty where none was recorded.
       later: evaluations with other settings, from `evaluation_<step>.json`.
       picture: its latest sheet of predictions.
+      unlabeled: its latest sheet of unlabelled images.
     """
 
     workdir: pathlib.Path
@@ -39,6 +40,12 @@ class RunRecord:
     environment: Sequence[Mapping[str, Any]]
     later: Sequence[Mapping[str, Any]]
     picture: pathlib.Path | None
+    unlabeled: pathlib.Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called: its folder."""
+        return self.workdir.resolve().name
 
     @property
     def cell(self) -> str:
@@ -88,7 +95,7 @@ def find(folders: Sequence[str | os.PathLike], report: Callable[[str], None]) ->
     for folder in folders:
         paths = sorted(pathlib.Path(folder).glob("**/config.json"))
         if not paths:
-            raise ConfigError(f"--workdir={folder}: there is no run in it or below it.")
+            raise ConfigError(f"--workdir={folder}: {tables.no_run(folder, 'run')}")
         for path in paths:
             record = read(path.parent)
             if record.steps:
@@ -107,7 +114,6 @@ def read(workdir: pathlib.Path) -> RunRecord:
       ConfigError: for a damaged file.
     """
     lines = _lines(workdir / "metrics.jsonl")
-    pictures = sorted((workdir / "pictures").glob("step_*.png"))
     record = RunRecord(
         workdir=workdir,
         config=_json(workdir / "config.json", {}),
@@ -118,13 +124,18 @@ def read(workdir: pathlib.Path) -> RunRecord:
         finished=(workdir / RESULT).exists(),
         environment=_json(workdir / "environment.json", []),
         later=[_json(path, {}) for path in sorted(workdir.glob("evaluation_*.json"))],
-        picture=pictures[-1] if pictures else None,
+        picture=_latest(workdir, "step_*.png"),
+        unlabeled=_latest(workdir, "unlabeled_*.png"),
     )
     try:
         _ = record.cell, record.data, record.config["seed"]
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{workdir}/config.json is not one of a run ({error!r}).") from None
     return record
+
+
+def _latest(workdir: pathlib.Path, names: str) -> pathlib.Path | None:
+    return max((workdir / "pictures").glob(names), default=None)
 
 
 def _json(path: pathlib.Path, absent: Any) -> Any:

@@ -26,7 +26,8 @@ def score_table(
 
     Returns:
       IoU in percent of each network, and how much that of the last one has changed in points.
-      Classes without a pixel in the ground truth have a star, and '-' where they are not predicted.
+      Classes without a pixel in the ground truth have a star, and '-' where they are not predicted
+      either and do not count.
     """
     suffix, counts = list(results.items())[-1]
     before = (previous or {}).get(f"iou{suffix}", {})
@@ -47,7 +48,7 @@ def score_table(
         of = f" of {_HEADS[suffix]}" if len(results) > 1 else ""
         notes.append(f"change{of}: since step {previous['step']}")
     if counts.absent:
-        notes.append("*: not in the ground truth")
+        notes.append("*: not in the ground truth; where predicted it counts as 0 in mIoU")
     return "\n".join([*_in_columns(head, entries, width), "; ".join(notes)]).rstrip()
 
 

@@ -1,105 +1,16 @@
 """From a configuration to plain objects: checked values, the method, the network, the data."""
 
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
 import input_pipeline
-from rcc_jax import methods, presets, run_lists
+from rcc_jax import field_checks, methods, presets, run_lists
 from rcc_jax.errors import ConfigError
-from rcc_jax.models import BACKBONES, DeepLabV3Plus, pretrained
-
-_SOURCES = ("folder", "tfds", "scenes")
-_STEMS = ("deep", "v1")
-_DTYPES = ("float32", "bfloat16", "float64")
-_EVALUATION_MODES = ("whole", "sliding")
-_ON_ERROR = ("stop", "skip")  # Of the data, and of steps that are not finite.
-
-
-def _choice(config, field: str, choices) -> None:
-    value = _get(config, field)
-    if value not in choices:
-        allowed = ", ".join(str(c) for c in choices)
-        raise ConfigError(f"config.{field} = {value!r} is not known; use one of {allowed}.")
-
-
-def _get(config, field: str):
-    for name in field.split("."):
-        config = config[name]
-    return config
-
-
-# Lowest allowed value, and whether it is itself allowed, by field.
-_LOWER_BOUNDS = {
-    "seed": (0, True),
-    "data.num_classes": (2, True),
-    "data.crop_size": (1, True),
-    "data.num_threads": (1, True),
-    "data.num_workers": (0, True),
-    "data.max_bad": (0, True),
-    "model.width": (1, True),
-    "model.decoder_channels": (1, True),
-    "method.consensus_weight": (0, True),
-    "method.temperature": (0, False),
-    "method.ohem_threshold": (0, True),
-    "method.ohem_min_kept": (0, True),
-    "optimizer.learning_rate": (0, False),
-    "optimizer.head_multiplier": (0, False),
-    "optimizer.power": (0, True),
-    "optimizer.weight_decay": (0, True),
-    "train.batch_size": (1, True),
-    "train.num_epochs": (0, True),
-    "train.num_steps": (0, True),
-    "train.accumulation": (1, True),
-    "train.log_every": (1, True),
-    "train.max_nonfinite": (1, True),
-    "eval.every_steps": (0, True),
-    "eval.batch_size": (1, True),
-    "eval.window": (1, True),
-    "eval.stride": (1, True),
-    "eval.pictures": (0, True),
-    "checkpoint.every_steps": (0, True),
-    "checkpoint.keep": (1, True),
-}
-
-
-def _check_numbers(config) -> None:
-    for field, (bound, included) in _LOWER_BOUNDS.items():
-        value = _get(config, field)
-        if not math.isfinite(value) or value < bound or (value == bound and not included):
-            relation = "at least" if included else "above"
-            raise ConfigError(f"config.{field} = {value!r} must be {relation} {bound}.")
-    for field in ("method.confidence_threshold", "method.ohem_threshold"):
-        if not 0 <= _get(config, field) <= 1:
-            raise ConfigError(f"config.{field} = {_get(config, field)!r} must be from 0 to 1.")
-    for field in ("method.ema_decay", "optimizer.momentum"):
-        if not 0 <= _get(config, field) < 1:
-            raise ConfigError(
-                f"config.{field} = {_get(config, field)!r} must be from 0 to below 1."
-            )
-    if config.data.num_classes > 255:
-        raise ConfigError(
-            f"config.data.num_classes = {config.data.num_classes} must be at most 255: "
-            "masks hold 8 bits and 255 means ignored."
-        )
-    if config.eval.mode == "sliding" and config.eval.stride > config.eval.window:
-        raise ConfigError(
-            f"config.eval.stride = {config.eval.stride} must be at most "
-            f"config.eval.window = {config.eval.window}, "
-            "or pixels between the windows are missed."
-        )
-
-
-def _check_aspp_rates(rates) -> None:
-    if len(rates) != 3 or not all(isinstance(rate, int) and rate >= 1 for rate in rates):
-        raise ConfigError(
-            f"config.model.aspp_rates = {tuple(rates)!r} must be three whole numbers of at least "
-            "1, such as 6,12,18."
-        )
+from rcc_jax.models import DeepLabV3Plus, pretrained
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -108,19 +19,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     Raises:
       ConfigError: naming the first such field.
     """
-    _choice(config, "data.source", _SOURCES)
-    _choice(config, "data.on_error", _ON_ERROR)
-    _choice(config, "train.on_nonfinite", _ON_ERROR)
-    _choice(config, "model.backbone", BACKBONES)
-    _choice(config, "model.stem", _STEMS)
-    _choice(config, "model.output_stride", (8, 16))
-    _choice(config, "model.dtype", _DTYPES)
-    _choice(config, "method.consensus_input", methods.CONSENSUS_INPUTS)
-    _choice(config, "method.consensus_pixels", methods.CONSENSUS_PIXELS)
-    _choice(config, "method.labeled_loss", methods.LABELED_LOSSES)
-    _choice(config, "eval.mode", _EVALUATION_MODES)
-    _check_numbers(config)
-    _check_aspp_rates(config.model.aspp_rates)
+    field_checks.check(config)
     presets.check(config)
 
 
@@ -215,6 +114,20 @@ def open_partition(
     parts["val"] = images or parts["val"]
     if not build_method(config).strong_views:
         parts["unlabeled"] = None
+    try:
+        partition = _open_and_check(config, parts)
+    except input_pipeline.DataError as error:
+        if not images:
+            raise
+        # The user has named it so.
+        raise input_pipeline.DataError(str(error).replace("data.val", "--list")) from None
+    return partition
+
+
+def _open_and_check(
+    config: ml_collections.ConfigDict, parts: Mapping[str, str | None]
+) -> input_pipeline.Partition:
+    fields = config.data
     partition = input_pipeline.open_partition(
         source=fields.source,
         root=fields.root,

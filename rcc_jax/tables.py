@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from input_pipeline import near_names
 from rcc_jax import published
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import RESULT, evaluation_name, write_atomically
@@ -60,8 +61,15 @@ def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Res
             continue
         found.append((read_result(workdir), workdir))
     if not found:
-        raise ConfigError(f"--workdir={folder}: there is no finished run in it or below it.")
+        raise ConfigError(f"--workdir={folder}: {no_run(folder, 'finished run')}")
     return distinct(found)
+
+
+def no_run(folder: str | os.PathLike, what: str) -> str:
+    """Why a folder has no run, or no finished one, for a message."""
+    if os.path.isdir(folder):
+        return f"there is no {what} in it or below it."
+    return f"there is no such folder.{near_names.hint(os.fspath(folder))}"
 
 
 def distinct(found: Iterable[tuple[Result, pathlib.Path]]) -> list[Result]:

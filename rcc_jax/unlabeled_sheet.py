@@ -7,7 +7,7 @@ import numpy as np
 
 from input_pipeline.skipping import SkippingSource
 from input_pipeline.views import UnlabeledViews
-from rcc_jax import distributed, heat_map, settings, visualization
+from rcc_jax import distributed, heat_map, palettes, settings, visualization
 from rcc_jax.evaluation import Evaluator
 from rcc_jax.method_view import MethodView, method_view
 from rcc_jax.run import Run
@@ -86,7 +86,7 @@ class UnlabeledSheet:
     def _sheet(self, views, seen: MethodView, *, averaged: bool) -> np.ndarray:
         partition, valid = self._run.partition, views["valid"]
         threshold = self._run.method.confidence_threshold
-        colors = visualization.palette(partition.num_classes)
+        colors = palettes.of_data(self._run.config.data)
         teacher, student = (
             visualization.colorize(labels, colors) for labels in (seen.labels, seen.student_labels)
         )
@@ -95,14 +95,14 @@ class UnlabeledSheet:
         panels = [
             ("weak view", views["weak"], cv2.INTER_AREA),
             ("averaged teacher" if averaged else "teacher", teacher, cv2.INTER_NEAREST),
-            ("confidence", _shades(seen.confidence), cv2.INTER_AREA),
+            ("confidence", heat_map.shades(seen.confidence), cv2.INTER_AREA),
             (f"kept: {share:.1%} at {threshold:g} or more", kept, cv2.INTER_NEAREST),
             ("strong view", views["strong1"], cv2.INTER_AREA),
             ("student", student, cv2.INTER_NEAREST),
         ]
         if seen.agreement is not None:
             title = f"agreement, mean {seen.agreement[valid].mean():.2f}"
-            panels.append((title, _shades(seen.agreement), cv2.INTER_AREA))
+            panels.append((title, heat_map.shades(seen.agreement), cv2.INTER_AREA))
         rows = [
             [
                 visualization.fit(np.where(inside[..., None], pictures[row], _WHITE), interpolation)
@@ -110,14 +110,9 @@ class UnlabeledSheet:
             ]
             for row, inside in enumerate(valid)
         ]
-        scale = _shades(np.array([0, 0.5, 1]))
+        more = {"not kept": _PALE, "padding": _WHITE, **heat_map.scale()}
         return visualization.sheet(
             rows,
             [title for title, *_ in panels],
-            class_names=(*partition.class_names, "not kept", "padding", "0", "0.5", "1"),
-            palette=np.stack([*colors[: partition.num_classes], _PALE, _WHITE, *scale]),
+            **visualization.legend(partition.class_names, colors, more),
         )
-
-
-def _shades(shares: np.ndarray) -> np.ndarray:
-    return heat_map.colors_of(shares, 0, 1)

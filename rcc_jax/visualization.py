@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -64,12 +65,27 @@ def fit(picture: np.ndarray, interpolation: int) -> np.ndarray:
     return cv2.resize(picture, (SIDE, SIDE), interpolation=interpolation)
 
 
+def legend(
+    class_names: Sequence[str], palette: np.ndarray, more: Mapping[str, Sequence[int]]
+) -> dict[str, Any]:
+    """Arguments of `sheet` for a legend of K classes and of what else is in the pictures.
+
+    Args:
+        class_names: K names.
+        palette: Their colours, uint8 [K or more, 3].
+        more: Further names with their colours.
+    """
+    colors = [*palette[: len(class_names)], *more.values()]
+    return {"class_names": (*class_names, *more), "palette": np.array(colors, np.uint8)}
+
+
 def sheet(
     rows: Sequence[Sequence[np.ndarray]],
     titles: Sequence[str],
     *,
     class_names: Sequence[str] = (),
     palette: np.ndarray | None = None,
+    groups: Sequence[tuple[str, int]] = (),
     scale: int = 1,
 ) -> np.ndarray:
     """Lays pictures out as a table with a title over each column and a legend under it.
@@ -79,6 +95,7 @@ def sheet(
         titles: One a column.
         class_names: K names for the legend; none leaves it out.
         palette: Colours of the legend, K or more; those of `palette(K)` by default.
+        groups: Headings over the titles, each with the number of columns that it is of.
         scale: Each pixel becomes a square of this side.
 
     Returns:
@@ -98,12 +115,14 @@ def sheet(
     ]
     heights = [max(image.shape[0] for image in row) for row in rows]
     lefts = np.cumsum([GAP, *(width + GAP for width in widths)])
-    tops = np.cumsum([LINE + GAP, *(height + GAP for height in heights)])
+    title_top = LINE if groups else 0
+    tops = np.cumsum([title_top + LINE + GAP, *(height + GAP for height in heights)])
     entries, bottom = _legend_places(class_names, font, lefts[-1], tops[-1])
     canvas = Image.new("RGB", (int(lefts[-1]), int(bottom)), "white")
     draw = ImageDraw.Draw(canvas)
     for title, left in zip(titles, lefts[:-1], strict=True):
-        draw.text((left, 2), title, fill="black", font=font)
+        draw.text((left, title_top + 2), title, fill="black", font=font)
+    _draw_groups(draw, groups, lefts, font)
     for row, top in zip(rows, tops[:-1], strict=True):
         for image, left in zip(row, lefts[:-1], strict=True):
             canvas.paste(Image.fromarray(image), (int(left), int(top)))
@@ -113,6 +132,16 @@ def sheet(
         draw.rectangle(square, fill=tuple(colors[index].tolist()), outline="black")
         draw.text((left + LINE, top), name, fill="black", font=font)
     return np.asarray(canvas)
+
+
+def _draw_groups(draw, groups: Sequence[tuple[str, int]], lefts: np.ndarray, font) -> None:
+    """Headings in the first line, each with a rule under it over all of its columns."""
+    column = 0
+    for heading, count in groups:
+        left, right = int(lefts[column]), int(lefts[column + count]) - 2 * GAP
+        draw.text((left, 0), heading, fill="black", font=font)
+        draw.line((left, LINE - 1, right, LINE - 1), fill="black")
+        column += count
 
 
 def cut_sheet(
@@ -145,6 +174,19 @@ def cut_sheet(
             gaps[y : y + height, x : x + width] = 255
     # Pictures of several sizes would stick out of the places of pictures of one size.
     return rows if (gaps[top : picture.shape[0] - bottom] == 255).all() else None
+
+
+def legend_colors(picture: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """Colours of the entries in the legend of a `sheet`, uint8 [K, 3].
+
+    Args:
+        picture: The sheet [H, W, 3].
+        class_names: What it was made with.
+    """
+    font = ImageFont.load_default(TEXT_SIZE)
+    places, bottom = _legend_places(class_names, font, picture.shape[1], 0)
+    middle, top = TEXT_SIZE // 2, picture.shape[0] - bottom + 2
+    return np.array([picture[top + y + middle, x + middle] for x, y in places], np.uint8)
 
 
 def _legend_places(

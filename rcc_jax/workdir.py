@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,6 +86,7 @@ class Workdir:
         *,
         may_change: Sequence[str] = MAY_CHANGE,
         read_only: bool = False,
+        way_out: str = "",
     ) -> "Workdir":
         """Takes the folder for a run, or goes on with the run that it holds.
 
@@ -94,6 +96,7 @@ class Workdir:
             may_change: Dotted fields, or patterns such as 'eval.*', that may differ from the
                 recorded config.
             read_only: Make, lock and write nothing, so that a run may go on beside it.
+            way_out: What to do where the config differs; '' = what a training is to do.
 
         Returns:
             The open folder; close it, or use it in a `with` block.
@@ -110,7 +113,9 @@ class Workdir:
         else:
             lock = _make_and_lock(path)
         try:
-            _record_or_compare(path / "config.json", config, may_change, write=not read_only)
+            _record_or_compare(
+                path / "config.json", config, may_change, write=not read_only, way_out=way_out
+            )
         except BaseException:
             if lock is not None:
                 os.close(lock)
@@ -169,6 +174,23 @@ class Workdir:
         self.close()
 
 
+def check_place(path: str | os.PathLike) -> None:
+    """Refuses a path that cannot be the folder of a run; makes nothing.
+
+    Raises:
+        ConfigError: If it is a file, or in a folder that cannot be written to.
+    """
+    path = pathlib.Path(path).absolute()
+    # Not Path.exists, which raises where a folder above may not be looked into.
+    there = next(each for each in (path, *path.parents) if os.path.exists(each))
+    if not there.is_dir():
+        raise ConfigError(f"--workdir={path}: {there} is a file; name a folder, new or of a run.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"--workdir={path}: {there} is not yours to write to; name a folder that is."
+        )
+
+
 def _make_and_lock(path: pathlib.Path) -> int:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -199,7 +221,12 @@ def _make_and_lock(path: pathlib.Path) -> int:
 
 
 def _record_or_compare(
-    path: pathlib.Path, config: Mapping[str, Any], may_change: Sequence[str], *, write: bool
+    path: pathlib.Path,
+    config: Mapping[str, Any],
+    may_change: Sequence[str],
+    *,
+    write: bool,
+    way_out: str,
 ) -> None:
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     recorded = recorded_fields(path.parent)
@@ -210,17 +237,26 @@ def _record_or_compare(
     # Through JSON, so that a tuple equals the list that was recorded of it.
     given = flatten(json.loads(text))
     absent = "(absent)"
-    changes = [
-        f"  {field}: {_show(recorded.get(field, absent))} -> {_show(given.get(field, absent))}"
+    changed = [
+        field
         for field in sorted(recorded.keys() | given.keys())
         if recorded.get(field, absent) != given.get(field, absent)
         and not any(fnmatch.fnmatchcase(field, pattern) for pattern in may_change)
     ]
-    if changes:
+    if changed:
+        lines = [
+            f"  {field}: {_show(recorded.get(field, absent))} -> {_show(given.get(field, absent))}"
+            for field in changed
+        ]
+        way_back = "set these fields back."
+        if recorded.keys() >= set(changed):
+            flags = " ".join(_flag(field, recorded[field]) for field in changed)
+            way_back = f"go on with that run by adding\n  {flags}"
         raise ConfigError(
             f"--workdir={path.parent} holds a run with another config:\n"
-            + "\n".join(changes)
-            + "\nUse another --workdir for this config, or set these fields back."
+            + "\n".join(lines)
+            + "\n"
+            + (way_out or f"Use another --workdir for this config, or {way_back}")
         )
 
 
@@ -231,7 +267,7 @@ def recorded_fields(path: str | os.PathLike) -> dict[str, Any] | None:
         ConfigError: If it cannot be read.
     """
     file = pathlib.Path(path) / "config.json"
-    if not file.exists():
+    if not os.path.exists(file):
         return None
     try:
         return flatten(json.loads(file.read_text()))
@@ -251,6 +287,14 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _flag(field: str, value: Any) -> str:
+    """A recorded value as an argument for a shell."""
+    if isinstance(value, list):
+        plain = value and all(str(x).isidentifier() or isinstance(x, int | float) for x in value)
+        value = ",".join(map(str, value)) if plain else tuple(value)
+    return f"--config.{field}={shlex.quote(str(value))}"
 
 
 def _show(value: Any) -> str:

@@ -15,6 +15,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from benchmarks import faults
+from input_pipeline import scenes
+from rcc_jax import prediction_sheet, report_pictures, visualization
 from tests.commands import finish, start
 from tests.runs import (
     STEPS,
@@ -64,6 +66,11 @@ def test_run_leaves_what_it_promises(finished):
     pictures = {path.name for path in (finished / "pictures").iterdir()}
     steps = ("0000006.png", "0000012.png")
     assert pictures == {f"{name}_{step}" for name in ("step", "unlabeled") for step in steps}
+    sheet = report_pictures.open_picture(finished / "pictures" / f"step_{steps[1]}")
+    ((image, truth, _),) = prediction_sheet.cut(sheet, 1, scenes.CLASS_NAMES).rows
+    expected, label = scenes.draw_scene(100000)
+    np.testing.assert_array_equal(image, expected)
+    np.testing.assert_array_equal(truth, visualization.palette(7)[label])
     shown = {(event.step, value.tag) for event in events(finished) for value in event.summary.value}
     assert shown.issuperset(itertools.product((6, 12), ("predictions", "unlabeled", "miou_ema")))
     counts = json.loads((finished / "data.json").read_text())

@@ -17,14 +17,43 @@ def run(*flags, folder=REPOSITORY):
     ("flags", "said"),
     [
         ([], ["--config is missing", "--config=configs/demo.py"]),
-        (["--config=configs/dmo.py"], ["--config=configs/dmo.py", "no such file"]),
+        (
+            ["--config=configs/dmo.py"],
+            ["--config=configs/dmo.py", "no such file", "Did you mean 'configs/demo.py'?"],
+        ),
         (
             ["--config=configs/demo.py", "--config.train.batchsize=4"],
             ["--config.train.batchsize", "did you mean --config.train.batch_size?"],
         ),
         (
             ["--config=configs/demo.py", "--config.train.batch_size=x"],
-            ["--config.train.batch_size=x", "int"],
+            ["--config.train.batch_size=x: must be a whole number."],
+        ),
+        (
+            ["--config=configs/demo.py", "--config.data.class_names=a b,c"],
+            ["--config.data.class_names=a b,c: must be names", "in quotes"],
+        ),
+        (["--mode=eval"], ["--mode=eval needs --workdir=DIR"]),
+        # Before anything is read or guessed.
+        (
+            ["--mode=check", "--config=configs/folder.py", "--config.model.backbone=resnet5O"],
+            ["config.model.backbone = 'resnet5O' is not known", "resnet50"],
+        ),
+        (
+            ["--mode=check", "--config=configs/folder.py:method=rc"],
+            ["config.method.name = 'rc' is not known"],
+        ),
+        (
+            ["--mode=check", "--config=configs/folder.py", "--config.model.pretrained=READM.md"],
+            ["config.model.pretrained = 'READM.md'", "Did you mean 'README.md'?"],
+        ),
+        (
+            ["--mode=check", "--config=configs/folder.py", "--workdir=README.md"],
+            ["README.md is a file; name a folder"],
+        ),
+        (
+            ["--mode=check", "--config=configs/folder.py", "--config.data.root=dcs"],
+            ["data.root = 'dcs': there is no folder", "Did you mean 'docs'?"],
         ),
         (
             ["--config", "configs/demo.py", "--config.train.num_steps=3", "--config.data.val=5"],

@@ -1,10 +1,12 @@
 """Folders of images and masks, shares for validation, and several places of unlabelled images."""
 
+import re
 import shutil
 
+import numpy as np
 import pytest
 
-from input_pipeline import DataError, check_partition, lists
+from input_pipeline import DataError, check_partition, lists, partitions
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_several_places_of_unlabeled_images(pairs):
 
 def test_names_that_do_not_tell_which_belong_together(pairs):
     pairs.save("masks/0_mask.png", [[0]])
-    message = r"masks/0_mask\.png: no image of that name in .*images, nor for 0 other masks of 7"
+    message = r"masks/0_mask\.png: no image of that name in .*images; that is so for 1 of 7 masks"
     with pytest.raises(DataError, match=message):
         open_folders(pairs)
     (pairs.root / "masks/0_mask.png").unlink()
@@ -109,13 +111,67 @@ def test_names_that_do_not_tell_which_belong_together(pairs):
 
 def test_shares_that_leave_nothing(pairs):
     pairs.write("one.txt", "images/0.jpg masks/0.png\n")
-    with pytest.raises(DataError, match=r"data\.val = '0\.2': a share of 1 labelled images"):
+    message = r"'0\.2': a share of the 1 labelled images in data\.labeled .*one.txt\) leaves none"
+    with pytest.raises(DataError, match=message):
         open_folders(pairs, labeled="one.txt", val="0.2")
     with pytest.raises(DataError, match=r"share of data\.labeled, which cannot be used"):
         open_folders(pairs, labeled=None)
     for text in ("0.0", "1.5", "20%"):
-        with pytest.raises(DataError, match="no such list file"):
+        with pytest.raises(DataError, match=f"'{text}': a share .* such as 0.2"):
             open_folders(pairs, val=text)
+
+
+def test_a_mask_of_another_size_has_a_way_out(pairs):
+    for number in range(6):
+        pairs.save(f"masks/{number}.png", [[0, 1], [1, 2]])
+    partition = open_folders(pairs, val="0.5")
+    for source, name in ((partition.labeled, "without data.val"), (partition.val, "of data.la")):
+        with pytest.raises(DataError, match=rf"2x2, its .* 50x40 .*, in data.*{name}") as caught:
+            source[0]
+        assert "Resize the mask to 50x40 with nearest neighbour" in str(caught.value)
+        assert "data.on_error=skip" in str(caught.value)
+        assert not re.search(r"\([^)]*\(", str(caught.value))
+    # What it says of the two parts is so.
+    with pytest.raises(DataError, match="2x2"):
+        check_partition(partition, max_bad=9)
+    for path in partition.val.label_ids:
+        pairs.save(path, np.zeros((40, 50)))
+    with pytest.raises(DataError, match="2x2"):
+        check_partition(partition)
+    check_partition(partition, max_bad=9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "meant"),
+    [
+        ({"labeled": "mask"}, "masks"),
+        ({"labeled": "Masks"}, "masks"),
+        ({"unlabeled": "image"}, "images"),
+        ({"labeled": "lists/pair.txt"}, "lists/pairs.txt"),
+        ({"labeled": "list/pairs.txt"}, "lists/pairs.txt"),
+        ({"unlabeled": "image/*.jpg"}, "images/*.jpg"),
+        ({"unlabeled": "images/*.bmp"}, None),
+        ({"labeled": "something_else"}, None),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_asked_back(pairs, fields, meant):
+    (pairs.root / "lists").mkdir()
+    pairs.write("lists/pairs.txt", "images/0.jpg masks/0.png\n")
+    with pytest.raises(DataError) as caught:
+        open_folders(pairs, **fields)
+    assert ("Did you mean" in str(caught.value)) is bool(meant)
+    if meant:
+        assert str(caught.value).endswith(f" Did you mean '{meant}'?")
+
+
+def test_the_root_and_the_folder_of_the_images(pairs):
+    root = str(pairs.root)
+    with pytest.raises(DataError, match=f"there is no folder {root}s. .*Did you mean '{root}'"):
+        partitions.open_partition(
+            source="folder", root=f"{root}s", labeled="a", unlabeled="b", val="c", num_classes=3
+        )
+    with pytest.raises(DataError, match="'images' is the folder of the images themselves"):
+        open_folders(pairs, labeled="images")
 
 
 def test_lists_that_are_written_are_read_as_they_were(tmp_path):

@@ -74,7 +74,7 @@ def test_list_is_looked_for_in_root_then_in_working_directory(folder, tmp_path, 
     assert lists.resolve_list("own.txt", root=root, field="f") == str(elsewhere / "own.txt")
     absolute = str(elsewhere / "val.txt")
     assert lists.resolve_list(absolute, root=root, field="f") == absolute
-    with pytest.raises(DataError, match=r"data\.val = 'none\.txt': no such list file"):
+    with pytest.raises(DataError, match=r"data\.val = 'none\.txt': no such file or folder"):
         lists.resolve_list("none.txt", root=root, field="data.val")
 
 

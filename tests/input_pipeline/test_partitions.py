@@ -87,8 +87,8 @@ def test_steps_per_epoch(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"root": "/nowhere"}, r"data\.root: no folder /nowhere\. Put the data set there"),
-        ({"labeled": "x.txt"}, r"data\.labeled = 'x\.txt': no such list file"),
+        ({"root": "/nowhere"}, r"data\.root = '/nowhere': there is no folder /nowhere\. Put"),
+        ({"labeled": "x.txt"}, r"data\.labeled = 'x\.txt': no such file or folder"),
         ({"val": ""}, r"data\.val is empty"),
         ({"source": "zip"}, r"data\.source = 'zip': must be 'folder', 'tfds' or 'scenes'"),
         ({"num_classes": 1}, r"data\.num_classes = 1"),

@@ -181,7 +181,7 @@ def test_lists_that_do_not_fit(plain, tmp_path, labeled, unlabeled, message):
             {"labeled": "train[:x]"},
             r"data\.labeled = 'train\[:x\]': not a slice .*splits are train",
         ),
-        ({"labeled": "valid[:2]"}, r"data\.labeled = 'valid\[:2\]': no such list file"),
+        ({"labeled": "valid[:2]"}, r"data\.labeled = 'valid\[:2\]': no such file or folder"),
         (
             {"image_feature": "image"},
             r"data\.image_feature = 'image'.*features are .*'photo' \(Image\)",

@@ -120,7 +120,7 @@ def test_parts_are_read_though_lists_are_wrong(data, capsys):
     printed = capsys.readouterr().out
     assert "labeled.txt:1: expected one `image label` pair, found 3 columns" in printed
     assert "In all 2 lines are wrong, also 4." in printed
-    assert "data.unlabeled = 'unlabeled.txt': no such list file" in printed
+    assert "data.unlabeled = 'unlabeled.txt': no such file or folder" in printed
     report = check(config_of(data / "nowhere"), data, ok=False)
     assert not report["parts"]
     assert len(report["errors"]["lists that cannot be used"]["messages"]) == 1
@@ -140,30 +140,34 @@ def test_few_examples_are_printed_and_all_are_counted_and_recorded(data, capsys)
 
 def test_sheet_shows_the_views_of_training(data):
     masks(data, 0, 1, 2, 3)
-    config = config_of(data, **{"data.crop_size": SIDE, "seed": 3})
+    config = config_of(data, **{"data.crop_size": SIDE, "seed": 9})
     check(config, data, ok=True)
     picture = (data / "out/check.png").read_bytes()
     with Image.open(data / "out/check.png") as image:
         sheet = np.asarray(image)
     partition = settings.open_partition(config)
-    labeled = LabeledViews(SIDE)(partition.labeled[0], np.random.default_rng([3, 0, 0]))
+    labeled = LabeledViews(SIDE)(partition.labeled[0], np.random.default_rng([9, 0, 0]))
     unlabeled = [
         UnlabeledViews(SIDE, 2, boxes=True)(
-            partition.unlabeled[row], np.random.default_rng([3, 1, row])
+            partition.unlabeled[row], np.random.default_rng([9, 1, row])
         )
         for row in range(4)
     ]
-    for view in (labeled["image"], *(unlabeled[0][name] for name in ("weak", "strong1"))):
-        assert holds(sheet, view)
+    # The masks have no ignored pixel, so where there is one the crop leaves the image: white.
+    assert holds(sheet, whitened(labeled["image"], labeled["label"] != 255))
+    for name in ("weak", "strong1"):
+        assert not unlabeled[0]["valid"].all()
+        assert holds(sheet, whitened(unlabeled[0][name], unlabeled[0]["valid"]))
     # CutMix: the partner within the box, which has an outline.
     mixed = 0
     for own, partner in (unlabeled[:2], unlabeled[2:]):
         for number, (top, left, bottom, right) in enumerate(own["boxes"].tolist(), start=1):
             if bottom > top:
                 inside = slice(top + 1, bottom - 1), slice(left + 1, right - 1)
-                assert holds(sheet, partner[f"strong{number}"][inside])
-                mixed += 1
-    assert mixed
+                pasted = whitened(partner[f"strong{number}"], partner["valid"])[inside]
+                assert (pasted == 255).all() or holds(sheet, pasted)
+                mixed += (pasted != 255).any()
+    assert mixed > 1
     check(config, data, ok=True)
     assert (data / "out/check.png").read_bytes() == picture
     names = sorted(path.name for path in (data / "out").iterdir())
@@ -176,13 +180,19 @@ def test_sheet_shows_the_views_of_training(data):
         assert image.size[0] < sheet.shape[1] / 2
 
 
+def whitened(view, valid):
+    return np.where(valid[..., None], view, 255)
+
+
 def holds(sheet, picture) -> bool:
-    """Whether a picture, which has its upper left pixel seldom, is in a sheet."""
+    """Whether a picture that is not all white is in a sheet."""
     height, width = picture.shape[:2]
-    rows, columns = np.nonzero((sheet == picture[0, 0]).all(-1))
+    # One of its pixels that few others of the sheet equal.
+    top, left = (places[0] for places in np.nonzero((picture != 255).any(-1)))
+    rows, columns = np.nonzero((sheet == picture[top, left]).all(-1))
     return any(
         np.array_equal(sheet[row : row + height, column : column + width], picture)
-        for row, column in zip(rows, columns, strict=True)
+        for row, column in zip(rows - top, columns - left, strict=True)
     )
 
 

@@ -182,6 +182,35 @@ def test_a_run_goes_on_with_what_it_began_with(data, tmp_path):
     assert filled(data, workdir)[0] == first
 
 
+def test_what_was_set_by_hand_goes_on_too_where_it_is_left_to_the_data(data, tmp_path):
+    first, _ = filled(data, data__crop_size=33, data__val="0.5")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text(json.dumps(first.to_dict()))
+    second, lines = filled(data, tmp_path / "run")
+    assert (second.data.crop_size, second.data.val) == (33, "0.5")
+    assert second == first
+    assert lines == []
+
+
+@pytest.mark.parametrize(
+    ("there", "meant"), [("mask", " Did you mean 'mask'?"), ("drawings", "of your data.")]
+)
+def test_a_folder_of_another_name_and_a_root_that_is_not_there(data, there, meant):
+    (data / "masks").rename(data / there)
+    with pytest.raises(ConfigError, match=r"data\.labeled is not set, and .*masks") as caught:
+        filled(data)
+    assert str(caught.value).endswith(meant)
+    with pytest.raises(DataError, match=f"data.root = '{data}s': there is no folder {data}s"):
+        filled(f"{data}s")
+
+
+def test_masks_of_a_list_that_are_nowhere_are_a_fault_of_its_paths(data):
+    lines = [f"{data.name}/images/{n}.png {data.name}/masks/{n}.png\n" for n in range(3)]
+    (data / "labeled.txt").write_text("".join(lines))
+    with pytest.raises(DataError, match="no such file, named in .* relative to data.root"):
+        filled(data)
+
+
 def test_lists_are_recorded_only_where_settings_name_no_image(data, tmp_path):
     (data / "labeled.txt").write_text("images/0.png masks/0.png\nimages/1.png masks/1.png\n")
     (data / "val.txt").write_text("images/2.png masks/2.png\n")

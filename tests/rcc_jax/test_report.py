@@ -1,14 +1,25 @@
 """The page on many runs, read back with a parser: numbers, escaping, no address outside it."""
 
+import base64
 import html.parser
+import io
 import json
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs import camvid
-from rcc_jax import line_chart, report, visualization
+from rcc_jax import (
+    heat_map,
+    line_chart,
+    palettes,
+    prediction_sheet,
+    report,
+    report_pictures,
+    visualization,
+)
 from rcc_jax.errors import ConfigError
 from tests.commands import finish, start
 
@@ -76,14 +87,19 @@ def write_run(folder, method, seed, scores, *, finished=True):
         (folder / "result.json").write_text("{}")
     colors = visualization.palette(3)
     draws = np.random.default_rng(7)
-    rows = []
+    shown, rows = [], []
     for number in range(2):
         image, truth = draws.integers(0, 255, (80, 90, 3), np.uint8), draws.integers(0, 3, (80, 90))
         guess = (truth + len(method) + number) % 3
+        shown.append([image, truth, guess, draws.random((80, 90))])
         rows.append([image, colors[truth], colors[guess]])
-    sheet = visualization.sheet(rows, ["image", "truth", "prediction"], class_names=CLASSES)
-    (folder / "pictures").mkdir()
-    visualization.save_png(folder / "pictures" / "step_0000002.png", sheet)
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    sheet = prediction_sheet.draw(*zip(*shown, strict=True), class_names=CLASSES, palette=colors)
+    visualization.save_png(pictures / "step_0000002.png", sheet)
+    for step, grey in ((1, 50), (2, 150)):
+        sheet = np.full((600, 1500, 3), grey, np.uint8)
+        visualization.save_png(pictures / f"unlabeled_{step:07d}.png", sheet)
     return rows
 
 
@@ -146,18 +162,62 @@ def test_page_is_whole_in_itself_and_escapes_what_runs_hold(runs):
     assert anchors.issuperset(links)
     charts = [attributes for tag, attributes in page.elements if attributes.get("role") == "img"]
     assert [chart["aria-label"].split()[0] for chart in charts] == ["mIoU", "loss"]
-    # Two images, each with its truth and one prediction of either method.
-    assert len([tag for tag, _ in page.elements if tag == "img"]) == 2 * 4
+    # Two images, each with its truth and one prediction of either method, and a sheet of
+    # unlabelled images a run.
+    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert len(pictures) == 2 * 4 + 3
+    swatches = [x["style"] for _, x in page.elements if x.get("class") == "swatch"]
+    assert swatches == [f"background:#{code}" for code in ("000000", "800000", "008000", "ffffff")]
+
+
+def test_the_last_unlabelled_sheet_of_each_run_is_there_and_small(runs):
+    report.write([runs], runs / "report.html", print)
+    text = (runs / "report.html").read_text()
+    pictures = [x for tag, x in Page(text).elements if tag == "img" and "unlabelled" in x["alt"]]
+    assert [x["alt"].split()[-3] for x in pictures] == ["uni", "rcc0", "rcc1"]
+    for attributes in pictures:
+        _, _, content = attributes["src"].partition(",")
+        with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+            assert picture.size == (1200, 480)
+            assert np.abs(np.asarray(picture.convert("L")).astype(int) - 150).max() < 3
+    # The second seed of a method opens on demand, and all columns are explained.
+    assert text.index("Other seeds") < text.index("rcc1 sees them")
+    assert "Agreement: the share of comparisons" in text
+    for path in runs.glob("*/*/pictures/unlabeled*"):
+        path.unlink()
+    report.write([runs], runs / "report.html", print)
+    assert "unlabelled images" not in (runs / "report.html").read_text()
 
 
 def test_sheets_come_apart_into_what_they_were_made_of(tmp_path):
     rows = write_run(tmp_path / "run", "rcc", 0, [(1.0, 2.0, 3.0)])
-    titles = ["image", "truth", "prediction"]
-    sheet = visualization.sheet(rows, titles, class_names=CLASSES)
-    np.testing.assert_array_equal(visualization.cut_sheet(sheet, 2, titles, CLASSES), rows)
+    drawn = report_pictures.open_picture(tmp_path / "run/pictures/step_0000002.png")
+    # And one of before there was a confidence.
+    old = visualization.sheet(rows, ["image", "truth", "prediction"], class_names=CLASSES)
+    for sheet in (drawn, old):
+        found = prediction_sheet.cut(sheet, 2, CLASSES)
+        np.testing.assert_array_equal(found.rows, rows)
+        np.testing.assert_array_equal(found.colors, visualization.palette(3)[:3])
     rows[1] = [picture[:77] for picture in rows[1]]
-    sheet = visualization.sheet(rows, titles, class_names=CLASSES)
-    assert visualization.cut_sheet(sheet, 2, titles, CLASSES) is None
+    sheet = visualization.sheet(rows, ["image", "truth", "prediction"], class_names=CLASSES)
+    assert prediction_sheet.cut(sheet, 2, CLASSES) is None
+
+
+def test_sheet_of_predictions_shows_confidence_beside_them():
+    draws = np.random.default_rng(3)
+    images = draws.integers(0, 255, (2, 70, 90, 3), np.uint8)
+    labels = draws.integers(0, 3, (2, 70, 90))
+    confidences = draws.random((2, 70, 90))
+    colors = palettes.of_data({"num_classes": 3, "name": "", "source": "folder", "colormap": ""})
+    sheet = prediction_sheet.draw(
+        images, labels, 2 - labels, confidences, class_names=CLASSES, palette=colors
+    )
+    names = (*CLASSES, "ignored", "confidence 0", "0.5", "1")
+    rows = visualization.cut_sheet(sheet, 2, prediction_sheet.TITLES, names)
+    for row in range(2):
+        expected = [images[row], colors[labels[row]], colors[2 - labels[row]]]
+        np.testing.assert_array_equal(rows[row], [*expected, heat_map.shades(confidences[row])])
+    assert visualization.legend_colors(sheet, names)[3].tolist() == [255, 255, 255]
 
 
 def test_a_line_breaks_where_a_number_is_missing_and_keeps_its_places():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from configs import common, demo
 from input_pipeline import DataError
-from rcc_jax import settings, trainer
+from rcc_jax import field_checks, methods, models, settings, trainer
 from rcc_jax.errors import ConfigError
 
 
@@ -39,11 +39,22 @@ def message(error_type, function, *arguments):
     return str(caught.value)
 
 
+def test_choices_are_those_of_the_network_and_the_method():
+    choices = field_checks.CHOICES
+    assert set(choices["model.backbone"]) == set(models.BACKBONES)
+    assert set(choices["model.stem"]) == set(models.STEMS)
+    for field in ("consensus_input", "consensus_pixels", "labeled_loss"):
+        known = {"labeled_loss": "LABELED_LOSSES"}.get(field, f"{field}s".upper())
+        known = getattr(methods, known.removesuffix("S") if "PIXELS" in known else known)
+        assert choices[f"method.{field}"] == known
+
+
 REFUSED = {
     "data.source": ("zip", "folder, tfds, scenes"),
     "data.crop_size": (0, "at least 1"),
     "data.num_classes": (1, "at least 2"),
     "data.num_threads": (0, "at least 1"),
+    "data.class_names": (("a", "b", "a"), "'a' twice"),
     "data.on_error": ("ignore", "stop, skip"),
     "data.max_bad": (-1, "at least 0"),
     "train.on_nonfinite": ("go on", "stop, skip"),

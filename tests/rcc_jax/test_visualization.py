@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rcc_jax.visualization import colorize, palette, save_png, sheet
+from rcc_jax.visualization import colorize, legend, legend_colors, palette, save_png, sheet
 
 
 def test_palette_is_pascals_with_white_for_ignored():
@@ -39,6 +39,25 @@ def test_sheet_shows_every_picture_under_its_title_and_the_legend():
     assert with_legend.shape[1] == plain.shape[1]
     for color in palette(12)[:12]:
         assert (legend == color).all(-1).sum() > 50
+
+
+def test_headings_and_legend_of_a_sheet():
+    rows = [[np.full((20, 60, 3), 90, np.uint8)] * 3]
+    titles, more = ["a", "b", "c"], {"ignored": (255, 255, 255), "blue": (0, 0, 255)}
+    entries = legend(["x", "y"], palette(2), more)
+    plain = sheet(rows, titles, **entries)
+    with_groups = sheet(rows, titles, groups=[("two of", 2), ("one", 1)], **entries)
+    height = len(with_groups) - len(plain)
+    # What was there is below a line of its own, in which a rule spans the columns of each group.
+    np.testing.assert_array_equal(with_groups[height:], plain)
+    rule = (with_groups[height - 1] == 0).all(-1)
+    first, last, second, end = np.flatnonzero(np.diff(rule, prepend=False)).tolist()
+    assert first == 4
+    assert 60 + 60 < last - first <= 60 + 4 + 60
+    assert (second, end - second) == (4 + 2 * (60 + 4), last - first - 60 - 4)
+    names = (*("x", "y"), *more)
+    colors = legend_colors(with_groups, names)
+    assert colors.tolist() == [[0, 0, 0], [128, 0, 0], [255, 255, 255], [0, 0, 255]]
 
 
 def test_sheet_refuses_ragged_rows():

@@ -1,4 +1,6 @@
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -7,7 +9,7 @@ import textwrap
 import pytest
 
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import Workdir, write_atomically
+from rcc_jax.workdir import Workdir, check_place, write_atomically
 
 
 def config(**changes):
@@ -48,9 +50,41 @@ def test_another_config_is_refused_with_every_field_that_differs(tmp_path):
         '  method.name: (absent) -> "rcc"',
         "  seed: 0 -> 1",
     ]
-    assert "another --workdir" in lines[-1]
+    assert lines[-1] == "Use another --workdir for this config, or set these fields back."
     # A refused start lets go of the folder.
     Workdir.open(tmp_path, config()).close()
+
+
+def test_the_way_back_is_written_as_flags(tmp_path):
+    names, rates = ["sea", "sand"], [6, 12, 18]
+    was = config(data={"names": names, "more": ["a b"]}, model={"rates": rates, "file": ""})
+    Workdir.open(tmp_path, was).close()
+    other = config(data={"names": [], "more": []}, model={"rates": [1], "file": "x"})
+    with pytest.raises(ConfigError) as caught:
+        Workdir.open(tmp_path, other)
+    assert shlex.split(str(caught.value).splitlines()[-1]) == [
+        "--config.data.more=('a b',)",
+        "--config.data.names=sea,sand",
+        "--config.model.file=",
+        "--config.model.rates=6,12,18",
+    ]
+
+
+def test_a_place_that_cannot_be_a_workdir(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/below"):
+        with pytest.raises(ConfigError, match=f"{tmp_path}/file is a file; name a folder"):
+            check_place(tmp_path / place)
+    check_place(tmp_path / "new" / "below")
+    assert not (tmp_path / "new").exists()
+    tmp_path.chmod(0o500)
+    try:
+        if os.access(tmp_path, os.W_OK):
+            pytest.skip("root may write anywhere")
+        with pytest.raises(ConfigError, match=f"{tmp_path} is not yours to write to"):
+            check_place(tmp_path / "new" / "below")
+    finally:
+        tmp_path.chmod(0o700)
 
 
 def test_second_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):

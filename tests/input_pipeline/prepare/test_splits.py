@@ -93,7 +93,7 @@ def test_what_cannot_be_drawn(prepared, tmp_path):
             splits.prepare(str(list_file), str(tmp_path), count=count, seed=0)
     with pytest.raises(DataError, match=r"--kind=fine: .*all\.txt does not say"):
         splits.prepare(str(list_file), str(tmp_path), count=1, seed=0, kind="fine")
-    with pytest.raises(DataError, match=r"--data = 'none\.txt': no such list file"):
+    with pytest.raises(DataError, match=r"--data = 'none\.txt': no such file or folder"):
         splits.prepare("none.txt", str(tmp_path), count=1, seed=0)
     with pytest.raises(DataError, match=r"--data = .*: no dataset_info\.json there"):
         splits.prepare(str(prepared), str(tmp_path), count=1, seed=0)

@@ -1,0 +1,145 @@
+"""Values of a configuration that cannot work whatever the data are; known without JAX and data."""
+
+import math
+import os
+from collections.abc import Collection
+
+import ml_collections
+
+from input_pipeline import near_names
+from rcc_jax import presets
+from rcc_jax.errors import ConfigError
+
+# What a field may be. Those of models/ and methods.py stand there too, which need JAX.
+CHOICES = {
+    "data.source": ("folder", "tfds", "scenes"),
+    "data.on_error": ("stop", "skip"),
+    "train.on_nonfinite": ("stop", "skip"),
+    "model.backbone": ("resnet18", "resnet34", "resnet50", "resnet101"),
+    "model.stem": ("deep", "v1"),
+    "model.output_stride": (8, 16),
+    "model.dtype": ("float32", "bfloat16", "float64"),
+    "method.name": presets.PRESETS,  # As it is then: others may add to it.
+    "method.consensus_input": ("logits", "probabilities"),
+    "method.consensus_pixels": ("valid", "confident"),
+    "method.labeled_loss": ("ce", "ohem"),
+    "eval.mode": ("whole", "sliding"),
+}
+# Lowest allowed value, and whether it is itself allowed, by field.
+_LOWER_BOUNDS = {
+    "seed": (0, True),
+    "data.num_classes": (2, True),
+    "data.crop_size": (1, True),
+    "data.num_threads": (1, True),
+    "data.num_workers": (0, True),
+    "data.max_bad": (0, True),
+    "model.width": (1, True),
+    "model.decoder_channels": (1, True),
+    "method.consensus_weight": (0, True),
+    "method.temperature": (0, False),
+    "method.ohem_threshold": (0, True),
+    "method.ohem_min_kept": (0, True),
+    "optimizer.learning_rate": (0, False),
+    "optimizer.head_multiplier": (0, False),
+    "optimizer.power": (0, True),
+    "optimizer.weight_decay": (0, True),
+    "train.batch_size": (1, True),
+    "train.num_epochs": (0, True),
+    "train.num_steps": (0, True),
+    "train.accumulation": (1, True),
+    "train.log_every": (1, True),
+    "train.max_nonfinite": (1, True),
+    "eval.every_steps": (0, True),
+    "eval.batch_size": (1, True),
+    "eval.window": (1, True),
+    "eval.stride": (1, True),
+    "eval.pictures": (0, True),
+    "checkpoint.every_steps": (0, True),
+    "checkpoint.keep": (1, True),
+}
+
+
+def check(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> None:
+    """Refuses values that cannot work, each with the field, the value and what to do.
+
+    Args:
+      config: the configuration.
+      left: fields that are left to the data and have no value yet.
+
+    Raises:
+      ConfigError: naming the first such field.
+    """
+    for field, choices in CHOICES.items():
+        value = _get(config, field)
+        if field not in left and value not in choices:
+            allowed = ", ".join(map(str, choices))
+            raise ConfigError(f"config.{field} = {value!r} is not known; use one of {allowed}.")
+    _check_numbers(config, left)
+    _check_names(config.data.class_names)
+    _check_aspp_rates(config.model.aspp_rates)
+
+
+def check_start(config: ml_collections.ConfigDict) -> None:
+    """Refuses a file of weights that is not there; of a run that is to start, not to go on.
+
+    Raises:
+      ConfigError: naming the file.
+    """
+    path = config.model.pretrained
+    if path and not os.path.exists(path):
+        raise ConfigError(
+            f"config.model.pretrained = {path!r}: there is no such file, nor the folder of a run; "
+            f"give its path, or '' for random weights.{near_names.hint(path)}"
+        )
+
+
+def _get(config, field: str):
+    for name in field.split("."):
+        config = config[name]
+    return config
+
+
+def _check_numbers(config, left: Collection[str]) -> None:
+    for field, (bound, included) in _LOWER_BOUNDS.items():
+        if field in left:
+            continue
+        value = _get(config, field)
+        if not math.isfinite(value) or value < bound or (value == bound and not included):
+            relation = "at least" if included else "above"
+            raise ConfigError(f"config.{field} = {value!r} must be {relation} {bound}.")
+    for field in ("method.confidence_threshold", "method.ohem_threshold"):
+        if not 0 <= _get(config, field) <= 1:
+            raise ConfigError(f"config.{field} = {_get(config, field)!r} must be from 0 to 1.")
+    for field in ("method.ema_decay", "optimizer.momentum"):
+        if not 0 <= _get(config, field) < 1:
+            raise ConfigError(
+                f"config.{field} = {_get(config, field)!r} must be from 0 to below 1."
+            )
+    if config.data.num_classes > 255:
+        raise ConfigError(
+            f"config.data.num_classes = {config.data.num_classes} must be at most 255: "
+            "masks hold 8 bits and 255 means ignored."
+        )
+    if config.eval.mode == "sliding" and config.eval.stride > config.eval.window:
+        raise ConfigError(
+            f"config.eval.stride = {config.eval.stride} must be at most "
+            f"config.eval.window = {config.eval.window}, "
+            "or pixels between the windows are missed."
+        )
+
+
+def _check_names(names) -> None:
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"config.data.class_names = {tuple(names)!r} has {twice[0]!r} twice; give every class "
+            "a name of its own."
+        )
+
+
+def _check_aspp_rates(rates) -> None:
+    if len(rates) != 3 or not all(isinstance(rate, int) and rate >= 1 for rate in rates):
+        raise ConfigError(
+            f"config.model.aspp_rates = {tuple(rates)!r} must be three whole numbers of at least "
+            "1, such as 6,12,18."
+        )
