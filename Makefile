@@ -51,6 +51,7 @@ fuzz: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/step_overhead.py --size=small
+	$(BIN)/python benchmarks/input_speed.py --crops=321 --turns=3 --images=8 --batches=4
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache
