@@ -1,0 +1,215 @@
+"""Samples a second of the input pipeline, and against the recipe's own tools, Pillow's.
+
+    python benchmarks/input_speed.py
+
+On one core, in turns: from the bytes of a JPEG of 500x375 to a weak and two strong views, by
+`input_pipeline` and by `tests/input_pipeline/pillow_views.py`, with equal draws. A turn is every
+image once. Then batches of 8 labelled, 8 unlabelled and 8 partner images from the whole stream,
+made by --threads of one process or by --workers, processes of one thread. Images are drawn, or
+those of --data.
+"""
+
+import argparse
+import collections
+import functools
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+import cv2
+import numpy as np
+import PIL.Image
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "input_pipeline")]
+
+import pillow_views  # noqa: E402
+
+import input_pipeline  # noqa: E402
+from input_pipeline import images, photometric, views  # noqa: E402
+
+HEIGHT, WIDTH, JPEG_QUALITY = 375, 500, 95
+BATCH = 8
+LISTED = {"labeled": 183, "val": 1, "unlabeled": 2000}
+# Of what each stage consists here and in the reference: places of functions to take the time of.
+STAGES = {
+    "decode": ((images, "decode_image"), (pillow_views, "decode")),
+    "resize and crop": ((views, "crop_image"), (pillow_views, "weak_view")),
+    "jitter": ((photometric, "color_jitter"), (pillow_views, "color_jitter")),
+    "blur": ((photometric, "gaussian_blur"), (pillow_views, "blur")),
+}
+
+
+def read_or_draw(data: pathlib.Path | None, count: int) -> list[bytes]:
+    """The bytes of as many JPEGs."""
+    if data:
+        files = sorted(data.glob("*.jpg"))
+        if not files:
+            sys.exit(f"--data={data}: no *.jpg there.")
+        return [path.read_bytes() for path in files[:: -(-len(files) // count)]]
+    rng = np.random.default_rng(0)
+    encode = functools.partial(
+        cv2.imencode, ".jpg", params=(cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
+    )
+    photos = [pillow_views.draw_photo(rng, HEIGHT, WIDTH) for _ in range(count)]
+    return [encode(photo[..., ::-1])[1].tobytes() for photo in photos]
+
+
+class Timed:
+    """Adds up the seconds inside the functions of the stages."""
+
+    def __init__(self):
+        self.seconds = collections.defaultdict(float)
+        for stage, places in STAGES.items():
+            for side, (module, name) in zip(("ours", "reference"), places, strict=True):
+                setattr(module, name, self._timed(getattr(module, name), (side, stage)))
+
+    def _timed(self, function, key):
+        def timed(*arguments):
+            start = time.perf_counter()
+            result = function(*arguments)
+            self.seconds[key] += time.perf_counter() - start
+            return result
+
+        return timed
+
+
+def compare(files: list[bytes], crop: int, turns: int, timed: Timed) -> dict:
+    """Milliseconds a sample of both, by stage, and the ratio of reference and ours."""
+    import steps
+
+    make = views.UnlabeledViews(crop, 2, boxes=True)
+    sides = {
+        "ours": lambda data, rng: make({"image": images.decode_image(data, "")}, rng),
+        "reference": lambda data, rng: pillow_views.unlabeled_views(
+            pillow_views.decode(data), rng, crop
+        ),
+    }
+    times = {name: np.zeros(turns) for name in sides}
+    for turn in range(-1, turns):  # The turn -1 warms up.
+        for name in sorted(sides, reverse=turn % 2 == 1):
+            start = time.perf_counter()
+            for number, data in enumerate(files):
+                sides[name](data, np.random.default_rng((turn + 1, number)))
+            if turn >= 0:
+                times[name][turn] = time.perf_counter() - start
+        if turn < 0:
+            timed.seconds.clear()
+    ratio, *interval = steps.median_interval(times["reference"] / times["ours"])
+    record = {"crop": crop, "turns": turns, "ratio": ratio, "ratio_interval": interval}
+    for name in sides:
+        each = {stage: timed.seconds[name, stage] / turns for stage in STAGES}
+        each["all"] = float(np.median(times[name]))
+        record[name] = {stage: 1000 * x / len(files) for stage, x in each.items()}
+    print(f"crop {crop}: reference / ours {ratio:.2f} ({interval[0]:.2f} to {interval[1]:.2f})")
+    for name in ("reference", "ours"):
+        by_stage = ", ".join(f"{stage} {x:.2f}" for stage, x in record[name].items())
+        print(f"  {name}, ms a sample: {by_stage}; {1000 / record[name]['all']:.0f} samples/s")
+    return record
+
+
+def stream_speed(root: pathlib.Path, crop: int, threads: int, workers: int, batches: int) -> dict:
+    """Batches a second of the whole stream, after the buffers are full."""
+    partition = input_pipeline.open_partition(
+        source="folder",
+        root=str(root),
+        labeled="labeled.txt",
+        unlabeled="unlabeled.txt",
+        val="val.txt",
+        num_classes=21,
+    )
+    skipped = (threads + 2) * max(workers, 1) + 4  # More than are made ahead.
+    stream = input_pipeline.train_stream(
+        partition,
+        seed=0,
+        crop_size=crop,
+        labeled_batch_size=BATCH,
+        unlabeled_batch_size=BATCH,
+        num_steps=skipped + batches,
+        num_threads=threads,
+        num_workers=workers,
+    )
+    with stream:
+        for _ in range(skipped):
+            next(stream)
+        start = time.perf_counter()
+        for _ in range(batches):
+            next(stream)
+        seconds = (time.perf_counter() - start) / batches
+    # An unlabelled batch and that of its partners, beside the labelled one.
+    rate = 2 * BATCH / seconds
+    made_by = f"{workers} processes" if workers else f"{threads} threads"
+    print(f"  stream, {made_by}: {1 / seconds:.2f} batches/s, {rate:.0f} samples/s", flush=True)
+    record = {"crop": crop, "threads": threads, "workers": workers, "batches": batches}
+    return {**record, "batches_per_second": 1 / seconds, "samples_per_second": rate}
+
+
+def write_folder(root: pathlib.Path, files: list[bytes]) -> None:
+    """The images under LISTED names, the labelled ones with masks of blocks, and lists of them.
+
+    The lists are of a usual length: to shuffle a handful of entries takes grain milliseconds each.
+    """
+    rng = np.random.default_rng(0)
+    for number, data in enumerate(files):
+        (root / f"{number}.jpg").write_bytes(data)
+        height, width = images.decode_image(data, "").shape[:2]
+        blocks = rng.integers(0, 21, (7, 9)).astype(np.uint8)
+        mask = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST)
+        PIL.Image.fromarray(mask).save(root / f"{number}.png")
+    start = 0
+    for name, count in LISTED.items():
+        lines = []
+        for number in range(start, start + count):
+            os.link(root / f"{number % len(files)}.jpg", root / f"{name}{number}.jpg")
+            os.link(root / f"{number % len(files)}.png", root / f"{name}{number}.png")
+            lines.append(f"{name}{number}.jpg {name}{number}.png\n")
+        (root / f"{name}.txt").write_text("".join(lines))
+        start += count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--crops", default="321,513", help="sides of the views, comma-separated")
+    parser.add_argument("--threads", default="1,2", help="threads of this process, numbers")
+    parser.add_argument("--workers", default="1,2", help="worker processes, numbers")
+    parser.add_argument("--images", type=int, default=16, help="different ones, at least 4")
+    parser.add_argument("--turns", type=int, default=16)
+    parser.add_argument("--batches", type=int, default=16, help="timed ones; 0 = no stream")
+    parser.add_argument("--data", type=pathlib.Path, help="folder of *.jpg in place of drawn ones")
+    parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
+    arguments = parser.parse_args()
+    if arguments.images < 4 or arguments.turns < 1 or arguments.batches < 0:
+        parser.error("give at least --images=4, --turns=1 and --batches=0")
+    crops, threads, workers = (
+        [int(x) for x in text.split(",")]
+        for text in (arguments.crops, arguments.threads, arguments.workers)
+    )
+    makers = [(count, 0) for count in threads] + [(1, count) for count in workers]
+    files = read_or_draw(arguments.data, arguments.images)
+    print(f"{len(files)} JPEGs of {sum(map(len, files)) / len(files) / 1000:.0f} kB")
+
+    streams = []
+    with tempfile.TemporaryDirectory() as root:
+        write_folder(pathlib.Path(root), files)
+        for crop in crops if arguments.batches else ():
+            print(f"crop {crop}")
+            for maker in makers:
+                streams.append(stream_speed(pathlib.Path(root), crop, *maker, arguments.batches))
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    timed = Timed()
+    compared = [compare(files, crop, arguments.turns, timed) for crop in crops]
+    os.sched_setaffinity(0, cores)
+    if arguments.results:
+        import environment
+
+        record = {**environment.describe(), "jpeg_bytes": sum(map(len, files)) // len(files)}
+        record |= {"against_pillow": compared, "streams": streams}
+        arguments.results.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""Seconds from a command to its first training step: cold, warm and going on after a stop.
+
+    python benchmarks/start.py --size=full
+
+Trains RCC through main.py on drawn images in folders, in processes of their own, each until its
+second step is done: cold (no compiled program is kept), warm (the cache of the first one) and
+going on with the run that was stopped. Where the time goes is noted in the process itself, around
+the functions that main.py calls; `imports` starts with the command, and `compile` is the look into
+the cache where that holds the step. Files that are read lie in the memory of the operating system.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import PIL.Image
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+STARTED, REPORT = "RCC_BENCHMARK_STARTED", "RCC_BENCHMARK_REPORT"
+SIZES = {
+    "small": {"backbone": "resnet18", "width": 16, "crop": 65},
+    "full": {"backbone": "resnet101", "width": 64, "crop": 65},
+}
+BATCH = 2
+STAGES = (
+    "imports", "data and network", "state", "first batch", "trace", "compile", "step", "other",
+)  # fmt: skip
+
+
+def write_images(root: pathlib.Path) -> None:
+    """Images of blocks with masks of 21 classes, and some without."""
+    rng = np.random.default_rng(0)
+    for name, count in (("images", 16), ("unlabeled", 32)):
+        (root / name).mkdir()
+        for number in range(count):
+            blocks = rng.integers(0, 256, (7, 9, 3)).astype(np.uint8)
+            image = PIL.Image.fromarray(blocks).resize((180, 140), PIL.Image.Resampling.NEAREST)
+            image.save(root / name / f"{name}{number}.jpg")
+    (root / "masks").mkdir()
+    for number in range(16):
+        ids = np.repeat(np.repeat(rng.permutation(21).reshape(3, 7), 47, 0), 26, 1)
+        mask = np.zeros((140, 180), np.uint8)
+        mask[:140, :180] = ids.astype(np.uint8)[:140, :180]
+        PIL.Image.fromarray(mask).save(root / "masks" / f"images{number}.png")
+
+
+class Stages:
+    """Seconds since the command, at its first training step, split by what was done."""
+
+    def __init__(self):
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.mark = float(os.environ[STARTED])
+
+    def ends(self, stage: str) -> None:
+        """Counts the time since the last mark for this stage."""
+        now = time.time()
+        self.seconds[stage] += now - self.mark
+        self.mark = now
+
+    def around(self, owner, name: str, before: str, stage: str) -> None:
+        """Counts what comes before a function for one stage, and what it takes for another."""
+        function = getattr(owner, name)
+
+        def timed(*arguments, **named):
+            self.ends(before)
+            with contextlib.ExitStack() as stack:
+                stack.callback(self.ends, stage)
+                return function(*arguments, **named)
+
+        setattr(owner, name, timed)
+
+
+def child() -> None:
+    """What main.py does, with the time taken; stops itself after the first step."""
+    sys.path.insert(0, str(REPOSITORY))
+    sys.argv[0] = str(REPOSITORY / "main.py")
+    stages = Stages()
+    import jax
+    from absl import app
+
+    import main as command
+    from rcc_jax import evaluation_run, finite, trainer  # noqa: F401
+
+    stages.ends("imports")
+    stages.around(trainer.Run, "build", "other", "data and network")
+    stages.around(trainer._Loop, "_initial_state", "other", "state")
+    stages.around(trainer._Loop, "_next_batch", "other", "first batch")
+    compile_step = trainer.compile_step
+
+    class Traced:
+        """The jitted step, whose tracing is told from its compilation."""
+
+        def __init__(self, function):
+            self.function = function
+
+        def lower(self, *arguments):
+            lowered = self.function.lower(*arguments)
+            stages.ends("trace")
+            return lowered
+
+    def compile_and_stop(function, *arguments):
+        stages.ends("other")
+        compiled, line = compile_step(Traced(function), *arguments)
+        stages.ends("compile")
+
+        def step(*arguments):
+            result = compiled(*arguments)
+            if stages.mark is not None:
+                jax.block_until_ready(result)
+                stages.ends("step")
+                pathlib.Path(os.environ[REPORT]).write_text(json.dumps(stages.seconds))
+                stages.ends = lambda stage: None
+                stages.mark = None
+                os.kill(os.getpid(), signal.SIGTERM)
+            return result
+
+        return step, line
+
+    trainer.compile_step = compile_and_stop
+    app.run(command.main, flags_parser=command.cli.parse)
+
+
+def start(root: pathlib.Path, name: str, cache: pathlib.Path, setting: dict) -> dict[str, float]:
+    """Seconds by stage of one start in the folder `name`, until it has stopped and saved."""
+    fields = {
+        "data.root": root,
+        "data.crop_size": setting["crop"],
+        "model.backbone": setting["backbone"],
+        "model.width": setting["width"],
+        "model.decoder_channels": 4 * setting["width"],
+        "method.name": "rcc",
+        "train.batch_size": BATCH,
+        "train.num_steps": 1000,
+        "train.compilation_cache": cache,
+    }
+    command = [sys.executable, __file__, "--child", f"--config={REPOSITORY}/configs/folder.py"]
+    command += [f"--workdir={root.parent / name}"]
+    command += [f"--config.{field}={value}" for field, value in fields.items()]
+    report = root.parent / "report.json"
+    report.unlink(missing_ok=True)
+    environment = {**os.environ, STARTED: str(time.time()), REPORT: str(report)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if not report.exists():
+        sys.exit(f"the run failed:\n{ended.stdout[-1000:]}{ended.stderr[-3000:]}")
+    return json.loads(report.read_text())
+
+
+def measure(setting: dict, times: int) -> dict[str, list[dict[str, float]]]:
+    """The starts of each kind: one cold, the others as often as that."""
+    found = {"cold": [], "warm": [], "going on": []}
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder) / "photos"
+        root.mkdir()
+        write_images(root)
+        cache = pathlib.Path(folder) / "compiled"
+        found["cold"].append(start(root, "first", cache, setting))
+        start(root, "first", cache, setting)  # What is compiled after a stop is kept now, too.
+        for number in range(times):
+            found["warm"].append(start(root, f"warm{number}", cache, setting))
+            found["going on"].append(start(root, f"warm{number}", cache, setting))
+    return found
+
+
+def table(found: dict[str, list[dict[str, float]]]) -> str:
+    lines = [f"| start | {' | '.join(STAGES)} | all |", "| --- " * (len(STAGES) + 2) + "|"]
+    for name, starts in found.items():
+        seconds = [statistics.median(each[stage] for each in starts) for stage in STAGES]
+        whole = statistics.median(sum(each.values()) for each in starts)
+        cells = " | ".join(f"{x:.1f}" for x in [*seconds, whole])
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--times", type=int, default=3, help="warm starts, and as many of others")
+    parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
+    arguments = parser.parse_args()
+    if arguments.times < 1:
+        parser.error("give at least --times=1")
+    setting = {**SIZES[arguments.size], "batch": BATCH}
+    found = measure(setting, arguments.times)
+    print(f"{setting}; seconds, medians of {arguments.times}, cold once\n{table(found)}")
+    if arguments.results:
+        import environment  # Here and not above: it loads JAX, which this script does not need.
+
+        record = {**environment.describe(), "setting": setting, "seconds": found}
+        arguments.results.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        del sys.argv[1]
+        child()
+    else:
+        main()

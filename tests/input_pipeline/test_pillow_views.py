@@ -1,0 +1,137 @@
+"""The views against the recipe's own tools, Pillow's: brightness, contrast, colours, edges."""
+
+import importlib.util
+import pathlib
+import types
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from input_pipeline import photometric, views
+
+SAMPLES, CROP = 100, 161  # Of each sample a weak view and two strong ones.
+# Mean distance of a view from the reference's of the same draws, relative to the mean of the
+# statistic; of histograms the share of pixels in another of 16 bins.
+TOLERANCES = {
+    "weak": {"mean": 0.005, "spread": 0.005, "colour": 0.005, "edges": 0.03, "histogram": 0.01},
+    "strong": {"mean": 0.02, "spread": 0.01, "colour": 0.025, "edges": 0.04, "histogram": 0.04},
+}
+
+
+@pytest.fixture(scope="module")
+def pillow_views() -> types.ModuleType:
+    """The reference, which benchmarks/input_speed.py uses too."""
+    path = pathlib.Path(__file__).with_name("pillow_views.py")
+    spec = importlib.util.spec_from_file_location("pillow_views", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def statistics(view: np.ndarray) -> dict[str, np.ndarray]:
+    gray = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    counts = [cv2.calcHist([view], [c], None, [16], [0, 256]).ravel() for c in range(3)]
+    return {
+        "mean": view.mean((0, 1)),
+        "spread": view.std((0, 1)),
+        "colour": (view.max(2) - view.min(2)).mean(),
+        "edges": np.abs(np.diff(gray, axis=0)).mean() + np.abs(np.diff(gray, axis=1)).mean(),
+        "histogram": np.array(counts) / gray.size,
+    }
+
+
+def collect(make, images) -> tuple[dict[str, list[dict]], list[np.ndarray], list[np.ndarray]]:
+    """Statistics of the weak and of the strong views, masks of validity, and boxes."""
+    found, valid, boxes = {"weak": [], "strong": []}, [], []
+    for number in range(SAMPLES):
+        made = make(images[number % len(images)], np.random.default_rng(number))
+        found["weak"].append(statistics(made["weak"]))
+        found["strong"] += [statistics(made[name]) for name in ("strong1", "strong2")]
+        valid.append(made["valid"])
+        boxes.append(made["boxes"])
+    return found, valid, boxes
+
+
+def our_views(image: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    return views.UnlabeledViews(CROP, 2, boxes=True)({"image": image}, rng)
+
+
+def too_far(ours: dict[str, list[dict]], expected: dict[str, list[dict]]) -> dict[str, float]:
+    """The statistics beyond their tolerance, with their distance."""
+    beyond = {}
+    for kind, tolerances in TOLERANCES.items():
+        for name, tolerance in tolerances.items():
+            a, b = (np.array([view[name] for view in each[kind]]) for each in (ours, expected))
+            distance = np.abs(a - b).mean() / b.mean()
+            if name == "histogram":
+                distance = np.abs(a - b).sum(-1).mean() / 2
+            if not distance < tolerance:
+                beyond[f"{name} of {kind} views"] = distance
+    return beyond
+
+
+@pytest.fixture(scope="module")
+def photos(pillow_views) -> list[np.ndarray]:
+    rng = np.random.default_rng(5)
+    return [pillow_views.draw_photo(rng, 188, 250) for _ in range(12)]
+
+
+def reference(pillow_views, images):
+    return collect(
+        lambda image, rng: pillow_views.unlabeled_views(PIL.Image.fromarray(image), rng, CROP),
+        images,
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(pillow_views, photos):
+    return reference(pillow_views, photos)
+
+
+def test_views_look_like_pillows(expected, photos):
+    ours, valid, boxes = collect(our_views, photos)
+    assert too_far(ours, expected[0]) == {}
+    np.testing.assert_array_equal(valid, expected[1])
+    np.testing.assert_array_equal(boxes, expected[2])
+    # The draws did what they should: otherwise equal views would say little.
+    means = np.array([view["mean"].mean() for view in ours["strong"]])
+    assert means.std() > 20
+    assert 0.1 < np.mean([not mask.all() for mask in valid]) < 0.9
+
+
+def test_views_of_camvid_look_like_pillows(pillow_views, shared_data):
+    files = sorted((shared_data / "camvid" / "images").glob("*.jpg"))
+    frames = [cv2.imread(str(path))[::2, ::2, ::-1].copy() for path in files[:: len(files) // 10]]
+    ours, valid, _ = collect(our_views, frames)
+    expected, expected_valid, _ = reference(pillow_views, frames)
+    assert too_far(ours, expected) == {}
+    # Where half a pixel is left, the reference rounds up and Python to even.
+    assert np.mean(np.array(valid) != np.array(expected_valid)) < 0.001
+
+
+_HUE, _BLUR, _RESIZE = photometric.adjust_hue, photometric.gaussian_blur, cv2.resize
+
+
+def _contrast_about_half(image, factor):
+    levels = np.arange(256.0)
+    curve = np.clip(np.rint(127.5 + factor * (levels - 127.5)), 0, 255)
+    return cv2.LUT(image, curve.astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "wrong"),
+    [
+        (photometric, "adjust_hue", lambda image, turn: image),
+        (photometric, "adjust_hue", lambda image, turn: _HUE(image, 0.7 * turn)),
+        (photometric, "gaussian_blur", lambda image, sigma: _BLUR(image, 2 * sigma)),
+        (photometric, "adjust_contrast", _contrast_about_half),
+        (photometric, "GRAYSCALE_PROBABILITY", 0.1),
+        (cv2, "resize", lambda image, size, **_: _RESIZE(image, size, interpolation=0)),
+    ],
+    ids=["no hue", "less hue", "twice the blur", "contrast about 0.5", "less grey", "nearest"],
+)
+def test_wrong_views_are_noticed(monkeypatch, expected, photos, module, name, wrong):
+    monkeypatch.setattr(module, name, wrong)
+    assert too_far(collect(our_views, photos)[0], expected[0])
