@@ -97,6 +97,7 @@ def _batches(run: Run, shard: tuple[int, int] = (0, 1)) -> Iterator[dict[str, np
         batch_size=math.ceil(run.config.eval.batch_size / processes.count()),
         num_threads=run.config.data.num_threads,
         shard=shard,
+        shapes=run.padded_shapes,
     )
 
 
@@ -109,13 +110,15 @@ def prediction_sheet(run: Run, weights) -> np.ndarray | None:
     rows = []
     # Whole batches: the shapes that the network is compiled for anyway.
     for batch in _batches(run):
-        predicted = run.evaluator.predictions(weights, batch["image"])
-        shown = zip(batch["index"], batch["image"], batch["label"], predicted, strict=True)
-        rows += [
-            [image, visualization.colorize(label, colors), visualization.colorize(guess, colors)]
-            for index, image, label, guess in shown
-            if index >= 0
-        ]
+        sizes = batch.get("size")
+        predicted = run.evaluator.predictions(weights, batch["image"], sizes)
+        for row in np.flatnonzero(batch["index"] >= 0):
+            height, width = predicted.shape[1:] if sizes is None else sizes[row]
+            image, label, guess = (
+                array[row, :height, :width] for array in (batch["image"], batch["label"], predicted)
+            )
+            truth = visualization.colorize(label, colors)
+            rows.append([image, truth, visualization.colorize(guess, colors)])
         if len(rows) >= count:
             break
     return visualization.sheet(
