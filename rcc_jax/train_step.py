@@ -42,7 +42,9 @@ class Network:
     ) -> jax.Array:
         """Logits [B, H, W, K] in evaluation mode; `sizes` [B, 2] are those in a padded batch."""
         model = nnx.merge(self.graphdef, weights.params, weights.stats)
-        return model(views.normalize(images, self.dtype), train=False, sizes=sizes)
+        # A network that knows no padding works as long as there is none.
+        padding = {} if sizes is None else {"sizes": sizes}
+        return model(views.normalize(images, self.dtype), train=False, **padding)
 
     def student(self, weights: Weights, method: methods.Method, batch: Batch, pasted, key):
         """The two training passes of UniMatch.
