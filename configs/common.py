@@ -166,6 +166,9 @@ def get_config() -> ml_collections.ConfigDict:
             every_steps=0,
             # Images of one size that are evaluated together, on all devices of all processes.
             batch_size=8,
+            # 'whole': the network compiles for each size of an image. Validation images of more
+            # sizes than this are padded to so many, with the same result up to rounding; 0 = never.
+            max_shapes=8,
             # Side of a sliding window and the distance between two, in pixels.
             window=801,
             stride=534,

@@ -3,6 +3,7 @@
 from input_pipeline.checks import check_partition
 from input_pipeline.errors import DataError, WorkerError
 from input_pipeline.evaluation import evaluation_batches
+from input_pipeline.padded_shapes import choose_shapes, count_sizes
 from input_pipeline.partitions import Partition, num_steps_per_epoch, open_partition
 from input_pipeline.pipeline import train_stream
 
@@ -11,6 +12,8 @@ __all__ = [
     "Partition",
     "WorkerError",
     "check_partition",
+    "choose_shapes",
+    "count_sizes",
     "evaluation_batches",
     "num_steps_per_epoch",
     "open_partition",

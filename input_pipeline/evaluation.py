@@ -2,11 +2,12 @@
 
 import collections
 import concurrent.futures
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from input_pipeline.labels import IGNORE
+from input_pipeline.padded_shapes import Size, covering
 from input_pipeline.sources import Source
 
 # Images that wait for others of their size; beyond it the size that waited longest goes out.
@@ -14,21 +15,30 @@ MAX_WAITING = 256
 
 
 def evaluation_batches(
-    source: Source, *, batch_size: int, num_threads: int = 2, shard: tuple[int, int] = (0, 1)
+    source: Source,
+    *,
+    batch_size: int,
+    num_threads: int = 2,
+    shard: tuple[int, int] = (0, 1),
+    shapes: Sequence[Size] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields every image of a labelled source once, in batches of equal image size.
 
-    Batches fill up in list order; what is left is padded with black rows of label 255.
+    Batches fill up in list order; what is left is padded with black rows of label 255. Where there
+    are shapes, each image goes into the upper left corner of the smallest one that it fits into,
+    with black pixels of label 255 around it.
 
     Args:
         source: images with labels.
         batch_size: B, rows of every batch.
         num_threads: threads that decode ahead.
         shard: (index, count): the images index, index + count, .. alone.
+        shapes: heights and widths of batches, from `choose_shapes`; none = each image's own.
 
     Yields:
         {'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W], 'index': int32 [B]}, index = the
-        position in the source, -1 for padding.
+        position in the source, -1 for padding; with shapes also 'size': int32 [B, 2], the height
+        and width of each image, which for padding are 1.
 
     Raises:
         DataError: a file that cannot be used.
@@ -40,22 +50,28 @@ def evaluation_batches(
     first, count = shard
     if not 0 <= first < count:
         raise ValueError(f"shard = {shard}: must be (index, count) with index < count.")
-    return _batches(source, range(first, len(source), count), batch_size, num_threads)
+    indices = range(first, len(source), count)
+    return _batches(source, indices, batch_size, num_threads, shapes)
 
 
-def _batches(source: Source, indices: range, batch_size: int, num_threads: int) -> Iterator[dict]:
-    waiting: dict[tuple[int, int], list] = {}  # In the order of each size's first image.
+def _batches(
+    source: Source, indices: range, batch_size: int, num_threads: int, shapes: Sequence[Size]
+) -> Iterator[dict]:
+    waiting: dict[Size, list] = {}  # In the order of each shape's first image.
     elements = decode_ahead(source, num_threads, indices)
     for index, element in zip(indices, elements, strict=True):
-        size = element["label"].shape
-        bucket = waiting.setdefault(size, [])
+        shape = element["label"].shape
+        if shapes:
+            shape = covering(shapes, shape, source.ids[index])
+        bucket = waiting.setdefault(shape, [])
         bucket.append((index, element))
         if len(bucket) == batch_size:
-            yield _stack(waiting.pop(size), batch_size)
+            yield _stack(waiting.pop(shape), batch_size, shape, with_sizes=bool(shapes))
         elif sum(map(len, waiting.values())) >= max(MAX_WAITING, batch_size):
-            yield _stack(waiting.pop(next(iter(waiting))), batch_size)
-    for bucket in waiting.values():
-        yield _stack(bucket, batch_size)
+            shape = next(iter(waiting))
+            yield _stack(waiting.pop(shape), batch_size, shape, with_sizes=bool(shapes))
+    for shape, bucket in waiting.items():
+        yield _stack(bucket, batch_size, shape, with_sizes=bool(shapes))
 
 
 def decode_ahead(source: Source, num_threads: int, indices: range | None = None) -> Iterator[dict]:
@@ -74,14 +90,18 @@ def decode_ahead(source: Source, num_threads: int, indices: range | None = None)
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _stack(bucket: list, batch_size: int) -> dict[str, np.ndarray]:
-    height, width = bucket[0][1]["label"].shape
+def _stack(
+    bucket: list, batch_size: int, shape: Size, *, with_sizes: bool
+) -> dict[str, np.ndarray]:
     batch = {
-        "image": np.zeros((batch_size, height, width, 3), np.uint8),
-        "label": np.full((batch_size, height, width), IGNORE, np.uint8),
+        "image": np.zeros((batch_size, *shape, 3), np.uint8),
+        "label": np.full((batch_size, *shape), IGNORE, np.uint8),
         "index": np.full(batch_size, -1, np.int32),
     }
+    sizes = np.ones((batch_size, 2), np.int32)
     for row, (index, element) in enumerate(bucket):
-        batch["image"][row], batch["label"][row] = element["image"], element["label"]
+        sizes[row] = height, width = element["label"].shape
+        batch["image"][row, :height, :width] = element["image"]
+        batch["label"][row, :height, :width] = element["label"]
         batch["index"][row] = index
-    return batch
+    return {**batch, "size": sizes} if with_sizes else batch

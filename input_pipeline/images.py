@@ -1,6 +1,8 @@
 """Reading photographs as RGB."""
 
+import contextlib
 import io
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -81,24 +83,21 @@ def read_image(path: str) -> np.ndarray:
     return decode_image(read_bytes(path), path)
 
 
-def decode_image(data: bytes, path: str) -> np.ndarray:
-    """The same for the bytes of a file; `path` names it in messages."""
+def decode_size(data: bytes, path: str) -> tuple[int, int]:
+    """Height and width of the image in the bytes of a file; `path` names it in messages.
+
+    Raises:
+        DataError: no readable header.
+    """
+    with _naming(path), open_image(data, path) as image:
+        return image.height, image.width
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Turns whatever a broken image raises into a DataError."""
     try:
-        with open_image(data, path) as image:
-            # Some versions of OpenCV fill up a cut-off JPEG with grey and say nothing, so only a
-            # file that ends as it should is left to it. Pillow is the judge of all others.
-            whole = data.startswith(JPEG_START) and data.endswith(JPEG_END)
-            if whole or data.startswith(PNG_START):
-                flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-                if pixels is not None:
-                    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-            if image.mode in ("F", "I") or image.mode.startswith("I;"):
-                raise DataError(
-                    f"{path}: image mode {image.mode!r} has no fixed range of brightness. "
-                    "Convert it to 8 bits a channel."
-                )
-            return np.asarray(image.convert("RGB"))
+        yield
     except DataError:
         raise
     except Exception as error:  # Pillow and OpenCV raise half a dozen types for broken files.
@@ -106,3 +105,22 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
             f"{path}: not a readable image ({type(error).__name__}: {error}). Copy it again, or "
             "take it off its list."
         ) from None
+
+
+def decode_image(data: bytes, path: str) -> np.ndarray:
+    """The same for the bytes of a file; `path` names it in messages."""
+    with _naming(path), open_image(data, path) as image:
+        # Some versions of OpenCV fill up a cut-off JPEG with grey and say nothing, so only a
+        # file that ends as it should is left to it. Pillow is the judge of all others.
+        whole = data.startswith(JPEG_START) and data.endswith(JPEG_END)
+        if whole or data.startswith(PNG_START):
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            if pixels is not None:
+                return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+        if image.mode in ("F", "I") or image.mode.startswith("I;"):
+            raise DataError(
+                f"{path}: image mode {image.mode!r} has no fixed range of brightness. "
+                "Convert it to 8 bits a channel."
+            )
+        return np.asarray(image.convert("RGB"))

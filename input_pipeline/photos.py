@@ -17,6 +17,7 @@ from input_pipeline import images, lists, near_names
 from input_pipeline.errors import DataError
 from input_pipeline.evaluation import decode_ahead
 from input_pipeline.orientation import read_header, upright
+from input_pipeline.padded_shapes import Size, covering
 
 # A batch of more pixels gains no speed, and its probabilities may not fit into memory.
 MAX_BATCH_PIXELS = 4 * 2**20
@@ -163,20 +164,27 @@ def _try(function: Callable) -> Callable:
 
 @dataclasses.dataclass(frozen=True)
 class PhotoBatch:
-    """Images of one size.
+    """Images of one size, or padded to one.
 
     Attributes:
         photos: the files.
         images: uint8 [B, H, W, 3], upright; B is at least the number of photos, and rows beyond
-            it are black.
+            it are black, as is what lies to the right of and below an image that is smaller.
+        sizes: height and width of each row, int32 [B, 2]; None where none is padded.
     """
 
     photos: tuple[Photo, ...]
     images: np.ndarray
+    sizes: np.ndarray | None = None
 
 
 def photo_batches(
-    photos: Sequence[Photo], *, batch_size: int, num_threads: int, report: Report
+    photos: Sequence[Photo],
+    *,
+    batch_size: int,
+    num_threads: int,
+    report: Report,
+    shapes: Sequence[Size] = (),
 ) -> Iterator[PhotoBatch]:
     """Decodes images in batches; all batches of a size have as many rows.
 
@@ -185,24 +193,31 @@ def photo_batches(
         batch_size: the most rows; large images are fewer.
         num_threads: threads that decode ahead.
         report: takes the path and the fault of each image that cannot be read.
+        shapes: what images are padded to, from `choose_shapes`; none = each keeps its size.
     """
-    groups = []
-    for (height, width), same_size in itertools.groupby(photos, lambda photo: photo.size):
-        same_size = list(same_size)
-        rows = min(batch_size, len(same_size), max(1, MAX_BATCH_PIXELS // (height * width)))
-        groups += [(rows, same_size[i : i + rows]) for i in range(0, len(same_size), rows)]
+
+    def shape_of(photo: Photo) -> Size:
+        return covering(shapes, photo.size, photo.path) if shapes else photo.size
+
+    photos, groups = sorted(photos, key=shape_of), []
+    for shape, alike in itertools.groupby(photos, shape_of):
+        alike = list(alike)
+        rows = min(batch_size, len(alike), max(1, MAX_BATCH_PIXELS // (shape[0] * shape[1])))
+        groups += [(shape, rows, alike[i : i + rows]) for i in range(0, len(alike), rows)]
     decoded = decode_ahead(_Decoder(photos), num_threads)
-    for rows, group in groups:
-        kept, batch = [], np.zeros((rows, *group[0].size, 3), np.uint8)
+    for shape, rows, group in groups:
+        kept, batch = [], np.zeros((rows, *shape, 3), np.uint8)
+        sizes = np.ones((rows, 2), np.int32)
         for photo in group:
             image = next(decoded)
             if isinstance(image, DataError):
                 report(photo.path, image)
             else:
-                batch[len(kept)] = image
+                sizes[len(kept)] = photo.size
+                batch[len(kept), : photo.height, : photo.width] = image
                 kept.append(photo)
         if kept:
-            yield PhotoBatch(tuple(kept), batch)
+            yield PhotoBatch(tuple(kept), batch, sizes if shapes else None)
 
 
 class _Decoder:

@@ -52,6 +52,12 @@ class RecordSource:
         self.compare_sizes(index, image.shape[:2], label.shape)
         return {"image": image, "label": label}
 
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Height and width; reads the record and decodes the header alone."""
+        path = self._path(index)
+        data = _bytes(self._read(index), self._features[0], path)
+        return images.decode_size(data, path)
+
     @property
     def labeled(self) -> bool:
         """Whether the images have masks."""

@@ -9,6 +9,7 @@ import numpy as np
 from input_pipeline import images, scenes
 from input_pipeline.errors import DataError
 from input_pipeline.labels import LabelReader
+from input_pipeline.orientation import read_header
 from input_pipeline.string_table import StringTable
 
 
@@ -16,8 +17,8 @@ class Source(Protocol):
     """What grain and the checks ask of a source.
 
     `source[i]` is {'image': uint8 [H, W, 3]}, with 'label': uint8 [H, W] where labelled.
-    `ids` names every entry; equal names are the same image. `name` is the setting and its
-    value, for messages.
+    `image_size(i)` is its height and width, without decoding the pixels. `ids` names every
+    entry; equal names are the same image. `name` is the setting and its value, for messages.
     """
 
     ids: StringTable
@@ -26,6 +27,8 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]: ...
+
+    def image_size(self, index: int) -> tuple[int, int]: ...
 
 
 class FolderSource:
@@ -64,6 +67,10 @@ class FolderSource:
         label = self.decode_label(*self.label_bytes(index))
         self.compare_sizes(index, image.shape[:2], label.shape)
         return {"image": image, "label": label}
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Height and width as stored; reads the header alone."""
+        return read_header(self.image_path(index))[:2]
 
     @property
     def labeled(self) -> bool:
@@ -127,3 +134,7 @@ class SceneSource:
             raise IndexError(f"index {index} in a source of {len(self)} scenes")
         image, label = scenes.draw_scene(self._start + int(index))
         return {"image": image, "label": label} if self._labeled else {"image": image}
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Height and width, the same for every scene."""
+        return scenes.SIZE, scenes.SIZE

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from rcc_jax import padded_views
+
 PyTree = Any
 
 
@@ -21,7 +23,7 @@ class AveragedNetwork:
 
     def __init__(
         self,
-        predict: Callable[[PyTree, jax.Array], jax.Array],
+        predict: Callable[..., jax.Array],
         *,
         num_classes: int,
         sharding: NamedSharding,
@@ -33,7 +35,8 @@ class AveragedNetwork:
         """Compiles nothing yet.
 
         Args:
-            predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable.
+            predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable. Of
+                padded batches it takes the sizes [B, 2] as a third argument.
             num_classes: K.
             sharding: Of what is computed for a batch.
             window, stride: Side of the sliding windows and pixels between them; None for whole
@@ -48,53 +51,77 @@ class AveragedNetwork:
         def jit(function, **options):
             return jax.jit(function, out_shardings=sharding, **options)
 
-        self._logits = jit(predict)
+        self._logits = jit(lambda *inputs: call(predict, *inputs))
         self._probabilities = jit(
-            lambda variables, images: jax.nn.softmax(
-                predict(variables, images).astype(jnp.float32), axis=-1
-            )
+            lambda *inputs: jax.nn.softmax(call(predict, *inputs).astype(jnp.float32), axis=-1)
         )
         self._crop = jit(_crop, static_argnames="size")
         self._zeros = jit(
             lambda images: jnp.zeros((*images.shape[:3], num_classes), jnp.float32),
         )
         self._add = jit(_add, donate_argnums=0)
-        self._resize = jit(_resize, static_argnames="size")
-        self._mirror = jit(lambda images: images[:, :, ::-1])
+        self._resize = jit(padded_views.resize, static_argnames="size")
+        self._mirror = jit(padded_views.mirror)
         self._shares = jit(shares)
         self._sum = jit(jnp.add, donate_argnums=0)
 
-    def scores(self, variables: PyTree, images: jax.Array) -> jax.Array:
-        """Scores [B, H, W, K] whose largest is the label: logits, or sums of probabilities."""
+    def scores(
+        self, variables: PyTree, images: jax.Array, sizes: np.ndarray | None = None
+    ) -> jax.Array:
+        """Scores of every pixel.
+
+        Args:
+            variables: What the network takes.
+            images: [B, H, W, 3].
+            sizes: Height and width of each image where its row is padded, int32 [B, 2]; for whole
+                images alone.
+
+        Returns:
+            [B, H, W, K], of which the largest is the label: logits, or sums of probabilities.
+        """
         if self.single_pass:
-            return self._logits(variables, images)
+            return self._logits(variables, images, sizes)
         views = [(scale, flip) for scale in self._scales for flip in self._flips]
         if views == [(1.0, False)]:
-            return self._one_view(variables, images)
-        height, width = images.shape[1:3]
-        total = None
+            return self._one_view(variables, images, sizes)
+        full, total = images.shape[1:3], None
         for scale, flip in views:
-            size = (max(1, round(scale * height)), max(1, round(scale * width)))
-            view = images if size == (height, width) else self._resize(images, size=size)
-            seen = self._one_view(variables, self._mirror(view) if flip else view)
+            size = tuple(padded_views.scaled(full, scale).tolist())
+            own = None if sizes is None else padded_views.scaled(sizes, scale)
+            view = images if size == full else self._resize(images, sizes, own, size=size)
+            seen = self._one_view(variables, self._mirror(view, own) if flip else view, own)
             # Shares: pixels that several windows saw count no more than others.
-            seen = self._shares(self._mirror(seen) if flip else seen)
-            seen = seen if size == (height, width) else self._resize(seen, size=(height, width))
+            seen = self._shares(self._mirror(seen, own) if flip else seen)
+            seen = seen if size == full else self._resize(seen, own, sizes, size=full)
             total = seen if total is None else self._sum(total, seen)
         return total
 
-    def _one_view(self, variables: PyTree, images: jax.Array) -> jax.Array:
+    def _one_view(
+        self, variables: PyTree, images: jax.Array, sizes: np.ndarray | None
+    ) -> jax.Array:
         if self._window is None:
-            return self._probabilities(variables, images)
+            return self._probabilities(variables, images, sizes)
+        if sizes is not None:
+            raise ValueError("sliding windows are of one size; give images without padding")
         size, (height, width) = self._window, images.shape[1:3]
         # Cropping and adding compile for each image size, in no time; the network does not.
         sums = self._zeros(images)
         for top in window_starts(height, size, self._stride):
             for left in window_starts(width, size, self._stride):
                 corner = np.array([top, left], np.int32)
-                seen = self._probabilities(variables, self._crop(images, corner, size=size))
+                seen = self._probabilities(variables, self._crop(images, corner, size=size), None)
                 sums = self._add(sums, seen, corner)
         return sums
+
+
+def call(
+    predict: Callable[..., jax.Array],
+    variables: PyTree,
+    images: jax.Array,
+    sizes: jax.Array | None,
+) -> jax.Array:
+    """Logits of a network that need not know of padding where there is none."""
+    return predict(variables, images) if sizes is None else predict(variables, images, sizes)
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
@@ -130,9 +157,3 @@ def _add(sums: jax.Array, seen: jax.Array, corner: jax.Array) -> jax.Array:
     starts = (0, corner[0], corner[1], 0)
     before = jax.lax.dynamic_slice(sums, starts, seen.shape)
     return jax.lax.dynamic_update_slice(sums, before + seen, starts)
-
-
-def _resize(images: jax.Array, *, size: tuple[int, int]) -> jax.Array:
-    # Smoothed where it shrinks, on the grid of pixel centres: as training resizes.
-    shape = (len(images), *size, images.shape[-1])
-    return jax.image.resize(images.astype(jnp.float32), shape, "linear", antialias=True)

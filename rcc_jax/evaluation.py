@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rcc_jax import distributed
-from rcc_jax.averaging import AveragedNetwork, shares
+from rcc_jax.averaging import AveragedNetwork, call, shares
 from rcc_jax.errors import ConfigError
 
 PyTree = Any
@@ -32,7 +32,7 @@ class Evaluator:
 
     def __init__(
         self,
-        predict: Callable[[PyTree, jax.Array], jax.Array],
+        predict: Callable[..., jax.Array],
         *,
         num_classes: int,
         mesh: Mesh,
@@ -45,10 +45,12 @@ class Evaluator:
         """Compiles nothing yet.
 
         Args:
-            predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable.
+            predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable. Of
+                padded batches it takes the sizes [B, 2] as a third argument.
             num_classes: K.
             mesh: Devices of this process, from `distributed.make_local_mesh`.
-            mode: 'whole' compiles the network for each image size; 'sliding' for one window size.
+            mode: 'whole' compiles the network for each size of a batch; 'sliding' for one window
+                size, and takes no padded batches.
             window: Height and width of a window in pixels; for 'sliding' only.
             stride: Pixels between windows, at most `window`; the last one is shifted back to the
                 border.
@@ -76,7 +78,7 @@ class Evaluator:
             functools.partial(_confusion, num_classes=num_classes), out_shardings=copied
         )
         self._predict_labels = jax.jit(
-            lambda variables, images: _argmax(predict(variables, images)), out_shardings=split
+            lambda *inputs: _argmax(call(predict, *inputs)), out_shardings=split
         )
         self._argmax = jax.jit(_argmax, out_shardings=split)
         normalize = _log_softmax if self._network.single_pass else _log_shares
@@ -99,50 +101,57 @@ class Evaluator:
         Args:
             variables: What `predict` takes, the same on every device.
             batches: 'image' [B, H, W, 3] and 'label' [B, H, W]; pixels of label 255 do not
-                count.
+                count. Where rows are padded, 'size' is the true height and width of each, int32
+                [B, 2]; the label of the padding is 255.
             should_stop: Asked between batches.
 
         Returns:
             Counts [K, K] as int64, a row a true class and a column a predicted one; None where
             `should_stop` said so.
         """
-        variables = distributed.replicate(self._mesh, variables)
         total = np.zeros((self.num_classes, self.num_classes), np.int64)
         pending = collections.deque()
         for batch in batches:
             if should_stop():
                 return None
-            images, truth = batch["image"], batch["label"]
-            placed = distributed.place_batch(
-                self._mesh, (self._pad_rows(images, 0), self._pad_rows(truth, IGNORED))
-            )
-            pending.append(self._count(self._label(variables, placed[0]), placed[1]))
+            variables, images, sizes = self._place(variables, batch["image"], batch.get("size"))
+            truth = self._pad_rows(batch["label"], IGNORED)
+            truth = distributed.place_batch(self._mesh, truth)
+            pending.append(self._count(self._label(variables, images, sizes), truth))
             if len(pending) > MAX_PENDING:
                 total += np.asarray(pending.popleft())
         for counts in pending:
             total += np.asarray(counts)
         return total
 
-    def predictions(self, variables: PyTree, images: np.ndarray) -> np.ndarray:
+    def predictions(
+        self, variables: PyTree, images: np.ndarray, sizes: np.ndarray | None = None
+    ) -> np.ndarray:
         """Labels images [B, H, W, 3] the way `confusion` does; returns [B, H, W] as uint8."""
-        labels = self._label(*self._place(variables, images))
+        labels = self._label(*self._place(variables, images, sizes))
         return np.asarray(self._gather(labels))[: len(images)]
 
     def describe(
-        self, variables: PyTree, images: np.ndarray, *, probabilities: bool = False
+        self,
+        variables: PyTree,
+        images: np.ndarray,
+        sizes: np.ndarray | None = None,
+        *,
+        probabilities: bool = False,
     ) -> dict[str, np.ndarray]:
         """Labels images as `predictions` does and tells how sure the network is.
 
         Args:
             variables: What `predict` takes.
             images: [B, H, W, 3].
+            sizes: True height and width of each row where rows are padded, int32 [B, 2].
             probabilities: Whether to return those of all classes too.
 
         Returns:
             'labels' uint8 [B, H, W]; 'confidence', the probability of the label, float32
             [B, H, W]; where asked for 'probabilities' float32 [B, H, W, K].
         """
-        scores = self._network.scores(*self._place(variables, images))
+        scores = self._network.scores(*self._place(variables, images, sizes))
         found = self._gather(self._describe(scores, probabilities=probabilities))
         return {name: np.asarray(value)[: len(images)] for name, value in found.items()}
 
@@ -155,9 +164,12 @@ class Evaluator:
         scores = self._network.scores(*self._place(variables, images))
         return self._log_probabilities(scores)
 
-    def _place(self, variables: PyTree, images: np.ndarray) -> tuple[PyTree, jax.Array]:
+    def _place(
+        self, variables: PyTree, images: np.ndarray, sizes: np.ndarray | None = None
+    ) -> tuple[PyTree, jax.Array, np.ndarray | None]:
         variables = distributed.replicate(self._mesh, variables)
-        return variables, distributed.place_batch(self._mesh, self._pad_rows(images, 0))
+        images = distributed.place_batch(self._mesh, self._pad_rows(images, 0))
+        return variables, images, None if sizes is None else self._pad_rows(sizes, 1)
 
     def _pad_rows(self, array: np.ndarray, value: int) -> np.ndarray:
         missing = -len(array) % distributed.local_device_count(self._mesh)
@@ -166,10 +178,10 @@ class Evaluator:
         filling = np.full((missing, *array.shape[1:]), value, array.dtype)
         return np.concatenate([array, filling])
 
-    def _label(self, variables: PyTree, images: jax.Array) -> jax.Array:
+    def _label(self, variables: PyTree, images: jax.Array, sizes: np.ndarray | None) -> jax.Array:
         if self._network.single_pass:
-            return self._predict_labels(variables, images)
-        return self._argmax(self._network.scores(variables, images))
+            return self._predict_labels(variables, images, sizes)
+        return self._argmax(self._network.scores(variables, images, sizes))
 
 
 def _check_options(mode, window, stride, scales) -> None:

@@ -106,6 +106,7 @@ def _batches(run: Run, shard: tuple[int, int] = (0, 1)) -> Iterator[dict[str, np
         batch_size=math.ceil(run.config.eval.batch_size / processes.count()),
         num_threads=run.config.data.num_threads,
         shard=shard,
+        shapes=run.padded_shapes,
     )
 
 
@@ -118,9 +119,12 @@ def draw_predictions(run: Run, weights) -> np.ndarray | None:
     for batch in _batches(run):
         # The rest of the batch would only take memory: this program is not the one that counts.
         rows = np.flatnonzero(batch["index"] >= 0)[: count - len(found)]
-        images, truths = batch["image"][rows], batch["label"][rows]
-        seen = run.evaluator.describe(weights, images)
-        found += zip(images, truths, seen["labels"], seen["confidence"], strict=True)
+        batch = {name: array[rows] for name, array in batch.items()}
+        seen = run.evaluator.describe(weights, batch["image"], batch.get("size"))
+        sizes = batch.get("size", [batch["label"].shape[1:]] * len(rows))
+        shown = batch["image"], batch["label"], seen["labels"], seen["confidence"]
+        for (height, width), *pictures in zip(sizes, *shown, strict=True):
+            found.append([picture[:height, :width] for picture in pictures])
         if len(found) == count:
             break
     return prediction_sheet.draw(

@@ -51,6 +51,7 @@ _LOWER_BOUNDS = {
     "train.max_nonfinite": (1, True),
     "eval.every_steps": (0, True),
     "eval.batch_size": (1, True),
+    "eval.max_shapes": (0, True),
     "eval.window": (1, True),
     "eval.stride": (1, True),
     "eval.pictures": (0, True),

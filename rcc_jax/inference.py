@@ -102,9 +102,11 @@ class Segmenter:
         """Probabilities of the classes, float32 [H, W, K]; the image as for a call."""
         return self._describe(image, probabilities=True)["probabilities"]
 
-    def describe(self, images: np.ndarray, *, probabilities: bool = False) -> dict[str, np.ndarray]:
+    def describe(
+        self, images: np.ndarray, sizes: np.ndarray | None = None, *, probabilities: bool = False
+    ) -> dict[str, np.ndarray]:
         """`Evaluator.describe` with the weights of this network; uint8 [B, H, W, 3]."""
-        return self.evaluator.describe(self.weights, images, probabilities=probabilities)
+        return self.evaluator.describe(self.weights, images, sizes, probabilities=probabilities)
 
     def student_weights(self) -> Weights:
         """The weights of the student, where `weights` are of the averaged teacher."""

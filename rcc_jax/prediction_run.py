@@ -1,5 +1,6 @@
 """Predictions for a folder of images: the mode that reads, labels and writes them."""
 
+import collections
 import concurrent.futures
 import dataclasses
 import json
@@ -11,6 +12,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from input_pipeline import choose_shapes
 from input_pipeline import photos as photo_files
 from input_pipeline.errors import DataError
 from input_pipeline.orientation import as_stored
@@ -137,6 +139,13 @@ def _open_folder(folder: pathlib.Path, options: dict) -> None:
         ) from None
 
 
+def _unpadded(batch: PhotoBatch, values: np.ndarray) -> list[np.ndarray]:
+    """The rows of [B, H, W, ...] that are images, at their own sizes."""
+    return [
+        row[: photo.height, : photo.width] for photo, row in zip(batch.photos, values, strict=False)
+    ]
+
+
 class _Prediction:
     """What the steps of one call share."""
 
@@ -153,10 +162,18 @@ class _Prediction:
         config, kept = self.segmenter.config, len(found) - len(todo)
         threads = config.data.num_threads
         photos = photo_files.open_photos(todo, num_threads=threads, report=self._report)
-        self._announce(len(found), kept, photos)
+        shapes = ()
+        if config.eval.mode == "whole":
+            counts = collections.Counter(photo.size for photo in photos)
+            shapes = choose_shapes(counts, config.eval.max_shapes)
+        self._announce(len(found), kept, photos, len(shapes))
         self._write_legend()
         batches = photo_files.photo_batches(
-            photos, batch_size=config.eval.batch_size, num_threads=threads, report=self._report
+            photos,
+            batch_size=config.eval.batch_size,
+            num_threads=threads,
+            report=self._report,
+            shapes=shapes,
         )
         written, writing = 0, []
         with concurrent.futures.ThreadPoolExecutor(threads, "write") as executor:
@@ -167,7 +184,7 @@ class _Prediction:
                 writing = [
                     executor.submit(self._write, photo, image, prediction)
                     for photo, image, prediction in zip(
-                        batch.photos, batch.images, predictions, strict=False
+                        batch.photos, _unpadded(batch, batch.images), predictions, strict=True
                     )
                 ]
                 written += len(batch.photos)
@@ -187,13 +204,17 @@ class _Prediction:
         self.failed[path] = error
         print(f"skipped: {error}", file=sys.stderr, flush=True)
 
-    def _announce(self, count: int, kept: int, photos: list[Photo]) -> None:
+    def _announce(self, count: int, kept: int, photos: list[Photo], shapes: int) -> None:
         sizes = len({photo.size for photo in photos})
         self.progress.message(
             f"{count} images, {kept} done before; {self.segmenter.network} of "
             f"{self.segmenter.checkpoint}"
         )
-        if self.segmenter.config.eval.mode == "whole" and sizes >= _MANY_SIZES:
+        if shapes:
+            self.progress.message(
+                f"{sizes} image sizes are padded to {shapes}, for which the network is compiled"
+            )
+        elif self.segmenter.config.eval.mode == "whole" and sizes >= _MANY_SIZES:
             self.progress.message(
                 f"the network is compiled for each of {sizes} image sizes; "
                 "--config.eval.mode=sliding compiles it once"
@@ -209,7 +230,7 @@ class _Prediction:
     def _describe(self, batch: PhotoBatch) -> list[dict[str, np.ndarray]]:
         try:
             found = self.segmenter.describe(
-                batch.images, probabilities="probabilities" in self.kinds
+                batch.images, batch.sizes, probabilities="probabilities" in self.kinds
             )
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
@@ -220,7 +241,8 @@ class _Prediction:
                 "use --config.eval.batch_size=1 or --config.eval.mode=sliding with a smaller "
                 "--config.eval.window. What is done stays done."
             ) from None
-        return [{k: v[row] for k, v in found.items()} for row in range(len(batch.photos))]
+        rows = zip(*(_unpadded(batch, values) for values in found.values()), strict=True)
+        return [dict(zip(found, row, strict=True)) for row in rows]
 
     def _write(self, photo: Photo, image: np.ndarray, prediction: dict[str, np.ndarray]) -> None:
         turn = photo.orientation

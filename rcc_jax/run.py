@@ -1,6 +1,8 @@
 """The fixed parts of one run, built from its configuration: data, network, step, evaluator."""
 
+import collections
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -126,6 +128,28 @@ class Run:
             {**own, **self.partition.counts(), **images},
             "Start every process with the same command and the same lists.",
         )
+
+    @functools.cached_property
+    def padded_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Heights and widths that validation images are padded to; none = each its own.
+
+        Each process reads the headers of its share of the images, once; all have to ask.
+
+        Raises:
+          DataError: an image that cannot be read.
+        """
+        fields = self.config.eval
+        if fields.mode != "whole" or not fields.max_shapes:
+            return ()
+        own = input_pipeline.count_sizes(
+            self.partition.val,
+            num_threads=self.config.data.num_threads,
+            shard=(processes.index(), processes.count()),
+        )
+        counts = collections.Counter()
+        for listed in processes.gather([[*size, images] for size, images in own.items()]):
+            counts.update({(height, width): images for height, width, images in listed})
+        return input_pipeline.choose_shapes(counts, fields.max_shapes)
 
     def _state_of(self, weights: Weights, rng: jax.Array) -> TrainState:
         return train_state.create(

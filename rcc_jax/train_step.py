@@ -37,10 +37,14 @@ class Network:
         self.graphdef = graphdef
         self.dtype = dtype
 
-    def predict(self, weights: Weights, images: jax.Array) -> jax.Array:
-        """Logits [B, H, W, K] in evaluation mode."""
+    def predict(
+        self, weights: Weights, images: jax.Array, sizes: jax.Array | None = None
+    ) -> jax.Array:
+        """Logits [B, H, W, K] in evaluation mode; `sizes` [B, 2] are those in a padded batch."""
         model = nnx.merge(self.graphdef, weights.params, weights.stats)
-        return model(views.normalize(images, self.dtype), train=False)
+        # A network that knows no padding works as long as there is none.
+        padding = {} if sizes is None else {"sizes": sizes}
+        return model(views.normalize(images, self.dtype), train=False, **padding)
 
     def student(self, weights: Weights, method: methods.Method, batch: Batch, pasted, key):
         """The two training passes of UniMatch.

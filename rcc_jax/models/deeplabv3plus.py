@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rcc_jax.models.extent import WHOLE, Extent
 from rcc_jax.models.initialization import draw_uniform
 from rcc_jax.models.layers import Conv, ConvBN, dropout_channels
-from rcc_jax.models.resize import resize_bilinear
 from rcc_jax.models.resnet import ResNet
 
 
@@ -45,11 +45,12 @@ class ASPP(nnx.Module):
         self.b4 = conv_bn(in_features, out_features, 1)
         self.project = conv_bn(5 * out_features, out_features, 1)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        branches = [branch(x, train=train) for branch in (self.b0, self.b1, self.b2, self.b3)]
-        pooled = self.b4(jnp.mean(x, axis=(1, 2), keepdims=True), train=train)
+    def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
+        mode = {"train": train, "extent": extent}
+        branches = [branch(x, **mode) for branch in (self.b0, self.b1, self.b2, self.b3)]
+        pooled = self.b4(extent.mean(x), train=train)
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))
-        return self.project(jnp.concatenate(branches, axis=-1), train=train)
+        return self.project(jnp.concatenate(branches, axis=-1), **mode)
 
 
 class DeepLabV3Plus(nnx.Module):
@@ -130,7 +131,12 @@ class DeepLabV3Plus(nnx.Module):
         draw_uniform([self.head, self.reduce, *self.fuse, self.classifier], rngs.params())
 
     def __call__(
-        self, images: jax.Array, *, train: bool, perturb_rngs: nnx.Rngs | None = None
+        self,
+        images: jax.Array,
+        *,
+        train: bool,
+        perturb_rngs: nnx.Rngs | None = None,
+        sizes: jax.Array | None = None,
     ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """Logits of every pixel.
 
@@ -141,31 +147,44 @@ class DeepLabV3Plus(nnx.Module):
           perturb_rngs: if given, half of the channels of the low- and of the high-level features
             are dropped, in a copy. Clean and dropped features of all rows are one decoder batch,
             so its batch normalisation sees both. Uses the stream 'dropout'.
+          sizes: height and width of each image, int [B, 2], where it fills only the upper left
+            corner of its row of the batch; for evaluation without `perturb_rngs`.
 
         Returns:
           Logits [B, H, W, K], at least float32; with `perturb_rngs` a pair of such arrays, of the
-          clean and of the dropped features.
+          clean and of the dropped features. With `sizes` those of an image equal those without
+          padding, up to rounding; those outside of it mean nothing.
+
+        Raises:
+          ValueError: sizes in training.
 
         References:
           Yang et al., CVPR 2023, section 3.2 (feature perturbation).
         """
         batch, height, width, _ = images.shape
-        low, _, _, high = self.backbone(images.astype(self.dtype), train=train)
+        extent = WHOLE if sizes is None else Extent(sizes, (height, width))
+        if sizes is not None and (train or perturb_rngs is not None):
+            raise ValueError("sizes are for evaluation: statistics of a batch would count padding")
+        x = extent.clear(images.astype(self.dtype))
+        low, _, _, high = self.backbone(x, train=train, extent=extent)
         if perturb_rngs is not None:
             low = _with_dropped(low, perturb_rngs.dropout())
             high = _with_dropped(high, perturb_rngs.dropout())
-        logits = resize_bilinear(self._decode(low, high, train=train), (height, width))
+        logits = self._decode(low, high, train=train, extent=extent)
+        logits = extent.resize(logits, (height, width))
         if perturb_rngs is None:
             return logits
         pairs = logits.reshape(batch, 2, height, width, self.num_classes)
         return pairs[:, 0], pairs[:, 1]
 
-    def _decode(self, low: jax.Array, high: jax.Array, *, train: bool) -> jax.Array:
-        low_size = low.shape[1:3]
-        high = resize_bilinear(self.head(high, train=train), low_size)
-        x = jnp.concatenate([self.reduce(low, train=train), high], axis=-1)
+    def _decode(
+        self, low: jax.Array, high: jax.Array, *, train: bool, extent: Extent = WHOLE
+    ) -> jax.Array:
+        mode = {"train": train, "extent": extent}
+        high = extent.resize(self.head(high, **mode), low.shape[1:3])
+        x = jnp.concatenate([self.reduce(low, **mode), high], axis=-1)
         for conv_bn in self.fuse:
-            x = conv_bn(x, train=train)
+            x = conv_bn(x, **mode)
         return self.classifier(x)
 
 

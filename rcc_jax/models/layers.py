@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rcc_jax.models.conv import convolve
+from rcc_jax.models.extent import WHOLE, Extent
 
 
 def param_dtype(dtype: Any) -> Any:
@@ -78,8 +79,11 @@ class BatchNorm(nnx.Module):
         self.frozen = frozen
         self.dtype = dtype
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises `x` [B, H, W, C]; in training (unless frozen) by its own statistics."""
+    def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
+        """Normalises `x` [B, H, W, C]; in training (unless frozen) by its own statistics.
+
+        Outside of the extent, which training does not know, the result is 0.
+        """
         x = x.astype(self.scale.dtype)
         if train and not self.frozen:
             mean = jnp.mean(x, axis=(0, 1, 2))
@@ -92,7 +96,7 @@ class BatchNorm(nnx.Module):
             mean, var = self.mean[...], self.var[...]
         factor = jax.lax.rsqrt(var + 1e-5) * self.scale[...]
         y = (x - _last_axis(mean)) * _last_axis(factor) + _last_axis(self.bias[...])
-        return y.astype(self.dtype)
+        return extent.clear(y.astype(self.dtype))
 
 
 def _last_axis(channels: jax.Array) -> jax.Array:
@@ -120,8 +124,8 @@ class ConvBN(nnx.Module):
         )
         self.bn = BatchNorm(out_features, frozen=frozen, dtype=dtype)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = self.bn(self.conv(x), train=train)
+    def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
+        x = self.bn(self.conv(x), train=train, extent=extent)
         return nnx.relu(x) if self.relu else x
 
 

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 
-def interpolation_matrix(in_size: Any, out_size: Any, dtype: Any = jnp.float32) -> jax.Array:
+def interpolation_matrix(
+    in_size: Any, out_size: Any, dtype: Any = jnp.float32, *, shape: tuple[int, int] | None = None
+) -> jax.Array:
     """Weights of the `in_size` samples in each of `out_size` samples between the same end points.
 
     Output o lies at o * (in_size - 1) / (out_size - 1) of the input, a single output at 0.
@@ -16,9 +18,12 @@ def interpolation_matrix(in_size: Any, out_size: Any, dtype: Any = jnp.float32) 
       in_size: number of input samples, at least 1.
       out_size: number of output samples, at least 1.
       dtype: floating type of the weights.
+      shape: rows and columns of the matrix where there are more than samples; then the sizes may
+        be traced, too.
 
     Returns:
-      Matrix [out_size, in_size] whose rows sum to 1, with at most two entries in each.
+      Matrix [out_size, in_size] whose rows sum to 1, with at most two entries in each; zeros in
+      what `shape` has beyond that.
 
     >>> interpolation_matrix(2, 3).tolist()
     [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
@@ -27,14 +32,18 @@ def interpolation_matrix(in_size: Any, out_size: Any, dtype: Any = jnp.float32) 
     # edge. The products fit int32 for any sizes below 46,340.
     steps = jnp.maximum(jnp.asarray(out_size, jnp.int32) - 1, 1)
     span = jnp.asarray(in_size, jnp.int32) - 1
-    scaled = jnp.arange(out_size, dtype=jnp.int32) * span
+    rows, columns = (out_size, in_size) if shape is None else shape
+    scaled = jnp.arange(rows, dtype=jnp.int32) * span
     left = (scaled // steps)[:, None]
     fraction = ((scaled % steps).astype(dtype) / steps.astype(dtype))[:, None]
-    source = jnp.arange(in_size, dtype=jnp.int32)[None, :]
+    source = jnp.arange(columns, dtype=jnp.int32)[None, :]
     zero = jnp.zeros((), dtype)
-    return jnp.where(source == left, 1 - fraction, zero) + jnp.where(
+    matrix = jnp.where(source == left, 1 - fraction, zero) + jnp.where(
         source == left + 1, fraction, zero
     )
+    if shape is None:
+        return matrix
+    return jnp.where(jnp.arange(rows, dtype=jnp.int32)[:, None] < out_size, matrix, zero)
 
 
 def resize_bilinear(images: jax.Array, size: tuple[Any, Any]) -> jax.Array:
@@ -57,9 +66,25 @@ def resize_bilinear(images: jax.Array, size: tuple[Any, Any]) -> jax.Array:
     dtype = jnp.promote_types(images.dtype, jnp.float32)
     rows = interpolation_matrix(images.shape[1], size[0], dtype)
     columns = interpolation_matrix(images.shape[2], size[1], dtype)
+    return resample(images, rows, columns)
+
+
+def resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Multiplies the two middle axes by matrices.
+
+    Args:
+      images: floating array, [B, H, W, C].
+      rows, columns: weights [height, H] and [width, W], or ones for each image, [B, height, H] and
+        [B, width, W].
+
+    Returns:
+      Array [B, height, width, C] of the type of `images`, computed in that of the matrices.
+    """
+    each = "b" if rows.ndim == 3 else ""
     # Accelerators multiply float32 with 8 or 11 bits unless told to keep them all; logits that are
     # compared with a threshold, or ranked, need them.
     precision = jax.lax.Precision.HIGHEST
-    x = jnp.einsum("oh,bhwc->bowc", rows, images.astype(dtype), precision=precision)
-    x = jnp.einsum("pw,bowc->bopc", columns, x, precision=precision)
+    x = images.astype(rows.dtype)
+    x = jnp.einsum(f"{each}oh,bhwc->bowc", rows, x, precision=precision)
+    x = jnp.einsum(f"{each}pw,bowc->bopc", columns, x, precision=precision)
     return x.astype(images.dtype)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rcc_jax.models.extent import WHOLE, Extent
 from rcc_jax.models.initialization import draw_he_normal
 from rcc_jax.models.layers import BatchNorm, Conv, ConvBN, max_pool
 
@@ -34,10 +35,11 @@ class BasicBlock(nnx.Module):
         self.bn2 = norm()
         self.downsample = _shortcut(in_features, planes, stride, frozen, dtype)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = nnx.relu(self.bn1(self.conv1(x), train=train))
-        y = self.bn2(self.conv2(y), train=train)
-        return nnx.relu(y + (x if self.downsample is None else self.downsample(x, train=train)))
+    def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
+        mode = {"train": train, "extent": extent}
+        y = nnx.relu(self.bn1(self.conv1(x), **mode))
+        y = self.bn2(self.conv2(y), **mode)
+        return nnx.relu(y + (x if self.downsample is None else self.downsample(x, **mode)))
 
 
 class Bottleneck(nnx.Module):
@@ -66,11 +68,12 @@ class Bottleneck(nnx.Module):
         self.bn3 = norm(out_features)
         self.downsample = _shortcut(in_features, out_features, stride, frozen, dtype)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = nnx.relu(self.bn1(self.conv1(x), train=train))
-        y = nnx.relu(self.bn2(self.conv2(y), train=train))
-        y = self.bn3(self.conv3(y), train=train)
-        return nnx.relu(y + (x if self.downsample is None else self.downsample(x, train=train)))
+    def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
+        mode = {"train": train, "extent": extent}
+        y = nnx.relu(self.bn1(self.conv1(x), **mode))
+        y = nnx.relu(self.bn2(self.conv2(y), **mode))
+        y = self.bn3(self.conv3(y), **mode)
+        return nnx.relu(y + (x if self.downsample is None else self.downsample(x, **mode)))
 
 
 def _shortcut(
@@ -184,28 +187,34 @@ class ResNet(nnx.Module):
         self.high_features = features
         draw_he_normal([self], rngs.params())
 
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+    def __call__(
+        self, x: jax.Array, *, train: bool, extent: Extent = WHOLE
+    ) -> tuple[jax.Array, ...]:
         """Features of the four stages of images [B, H, W, 3], at strides 4, 8, 8 to 16, 8 or 16."""
         for conv_bn in self.stem:
-            x = conv_bn(x, train=train)
-        x = max_pool(x)
+            x = conv_bn(x, train=train, extent=extent)
+        # What is zero around features that are not negative does not change their maxima.
+        x = extent.clear(max_pool(x))
         stages = []
         moving = train and not self.freeze_bn
         for blocks in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in blocks:
-                x = rematerialised(block, x, moving) if self.remat else block(x, train=moving)
+                run = functools.partial(rematerialised, block) if self.remat else block
+                x = run(x, train=moving, extent=extent)
             stages.append(x)
         return tuple(stages)
 
 
-def rematerialised(block: nnx.Module, x: jax.Array, train: bool) -> jax.Array:
+def rematerialised(
+    block: nnx.Module, x: jax.Array, *, train: bool, extent: Extent = WHOLE
+) -> jax.Array:
     """Runs a block of which the backward pass keeps only the input; its statistics still move."""
     graphdef, params, stats = nnx.split(block, nnx.Param, nnx.BatchStat)
 
     @jax.checkpoint
     def run(params, stats, x):
         copy = nnx.merge(graphdef, params, stats)
-        y = copy(x, train=train)
+        y = copy(x, train=train, extent=extent)
         return y, nnx.state(copy, nnx.BatchStat)
 
     y, stats = run(params, stats, x)

@@ -23,6 +23,9 @@ class Sizes:
     def __len__(self) -> int:
         return len(self._sizes)
 
+    def image_size(self, index: int) -> tuple[int, int]:
+        return self._sizes[index]
+
     def __getitem__(self, index: int) -> dict:
         self.reads += 1
         image = np.full((*self._sizes[index], 3), index, np.uint8)

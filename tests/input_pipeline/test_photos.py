@@ -84,6 +84,34 @@ def test_batches_have_one_size_and_leave_bad_images_out(tmp_path):
         assert not batch.images[len(batch.photos) :].any()
 
 
+def test_batches_are_padded_to_shapes(tmp_path):
+    for number, size in enumerate([(16, 24), (8, 16), (24, 16), (16, 16)]):
+        save(tmp_path / f"{number}.png", *size)
+    found, reported = find_photos(str(tmp_path), field="--input")[1], {}
+    photos = open_photos(found, num_threads=1, report=reported.__setitem__)
+    batches = list(
+        photo_batches(
+            photos,
+            batch_size=4,
+            num_threads=2,
+            report=reported.__setitem__,
+            shapes=((16, 24), (24, 16)),
+        )
+    )
+    assert not reported
+    names = [[photo.name for photo in batch.photos] for batch in batches]
+    assert names == [["1", "3", "0"], ["2"]]
+    assert [batch.images.shape for batch in batches] == [(3, 16, 24, 3), (1, 24, 16, 3)]
+    assert batches[0].sizes.tolist() == [[8, 16], [16, 16], [16, 24]]
+    for batch in batches:
+        for photo, image, (height, width) in zip(
+            batch.photos, batch.images, batch.sizes, strict=True
+        ):
+            np.testing.assert_array_equal(image[:height, :width], photo.read())
+            assert not image[height:].any()
+            assert not image[:, width:].any()
+
+
 def test_large_images_go_one_by_one(tmp_path):
     width = MAX_BATCH_PIXELS // 8
     PIL.Image.new("RGB", (width, 16)).save(tmp_path / "a.png")

@@ -99,6 +99,7 @@ def test_slices_of_a_plain_dataset(plain, feature):
         for index, name in enumerate(source.ids):
             photo, label = written[name]
             np.testing.assert_array_equal(source[index]["image"], photo)
+            assert source.image_size(index) == photo.shape[:2]
             if part == "unlabeled":
                 assert set(source[index]) == {"image"}
             else:

@@ -125,6 +125,25 @@ def test_goes_on_where_it_stopped(workdir, pictures, predicted, tmp_path, monkey
     assert all(time > after[path] for path, time in times(output).items())
 
 
+def test_images_padded_to_one_shape_are_labelled_as_alone(workdir, segmenter, tmp_path, capsys):
+    drawn = scenes.draw_scene(3)[0][:64]
+    (tmp_path / "in").mkdir()
+    for name, image in {"large": drawn, "small": drawn[:51, :90]}.items():
+        PIL.Image.fromarray(image).save(tmp_path / "in" / f"{name}.png")
+    call(workdir, (tmp_path / "in",), tmp_path / "out", evaluation={"max_shapes": 1}, save=KINDS)
+    assert "2 image sizes are padded to 1, for which" in capsys.readouterr().out
+    for name, image in {"large": drawn, "small": drawn[:51, :90]}.items():
+        with np.load(tmp_path / "out/probabilities" / f"{name}.npz", allow_pickle=False) as file:
+            expected = segmenter.probabilities(image)
+            np.testing.assert_allclose(file["probabilities"], expected, atol=0.001)
+        labels = read_image(str(tmp_path / "out/labels" / f"{name}.png"))
+        assert (
+            labels.shape
+            == image.shape
+            == read_image(str(tmp_path / f"out/overlays/{name}.jpg")).shape
+        )
+
+
 def test_refuses_a_folder_of_other_things(workdir, pictures, predicted, tmp_path):
     output, _ = predicted
     with pytest.raises(ConfigError, match=r"made otherwise:\n  flip: false -> true\n"):

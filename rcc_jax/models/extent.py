@@ -1,0 +1,83 @@
+"""Where the images lie in a padded batch, so that the network computes as if they stood alone."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rcc_jax.models.resize import interpolation_matrix, resample, resize_bilinear
+
+
+class Extent:
+    """The true sizes of the images of a batch, which lie in its upper left corners.
+
+    A convolution pads with zeros, so it sees an image alone where all that lies outside is zero
+    before it: normalisation, whose shift makes it something else, and pooling are followed by
+    `clear`. Means and resizing count what is inside. Each stride halves a size and rounds up, as it
+    does the size of the batch, so the features tell their own stride by their shape.
+
+    With no sizes an image fills all of its batch, and nothing is added to the program.
+
+    Args:
+      sizes: height and width of each image in pixels, int [B, 2], at least 1; may be traced.
+      padded: height and width of the batch, at least as large as any of `sizes`.
+    """
+
+    def __init__(self, sizes: jax.Array | None = None, padded: tuple[int, int] = (0, 0)):
+        self._sizes = sizes
+        self._padded = padded
+
+    def clear(self, x: jax.Array) -> jax.Array:
+        """Features [B, h, w, C], of any of the network's resolutions, with zeros outside."""
+        if self._sizes is None:
+            return x
+        heights, widths = self._sizes_at(x.shape[1:3])
+        rows = jnp.arange(x.shape[1], dtype=jnp.int32)[None] < heights[:, None]
+        columns = jnp.arange(x.shape[2], dtype=jnp.int32)[None] < widths[:, None]
+        inside = rows[:, :, None, None] & columns[:, None, :, None]
+        return jnp.where(inside, x, jnp.zeros((), x.dtype))
+
+    def mean(self, x: jax.Array) -> jax.Array:
+        """Mean over the pixels inside: features [B, h, w, C] that are clear to [B, 1, 1, C]."""
+        if self._sizes is None:
+            return jnp.mean(x, axis=(1, 2), keepdims=True)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        heights, widths = self._sizes_at(x.shape[1:3])
+        total = jnp.sum(x, axis=(1, 2), keepdims=True, dtype=wide)
+        return (total / (heights * widths).astype(wide).reshape(-1, 1, 1, 1)).astype(x.dtype)
+
+    def resize(self, x: jax.Array, size: tuple[Any, Any]) -> jax.Array:
+        """`resize_bilinear` of what is inside to what is inside at the new size; clear outside."""
+        if self._sizes is None:
+            return resize_bilinear(x, size)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        before, after = self._sizes_at(x.shape[1:3]), self._sizes_at(size)
+        rows, columns = (
+            _matrices(before[axis], after[axis], (size[axis], x.shape[1 + axis]), dtype)
+            for axis in (0, 1)
+        )
+        return resample(x, rows, columns)
+
+    def _sizes_at(self, shape: tuple[int, int]) -> list[jax.Array]:
+        """Heights [B] and widths [B] of the images where the batch is of this height and width."""
+        return [
+            -(-self._sizes[:, axis] // _stride(self._padded[axis], shape[axis])) for axis in (0, 1)
+        ]
+
+
+def _matrices(before: jax.Array, after: jax.Array, shape: tuple[int, int], dtype) -> jax.Array:
+    matrix = functools.partial(interpolation_matrix, dtype=dtype, shape=shape)
+    return jax.vmap(lambda old, new: matrix(old, new))(before, after)
+
+
+def _stride(full: int, length: int) -> int:
+    stride = 1
+    while -(-full // stride) > length:
+        stride *= 2
+    if -(-full // stride) != length:
+        raise ValueError(f"features of {length} pixels are of no image of {full} pixels")
+    return stride
+
+
+WHOLE = Extent()

@@ -1,0 +1,75 @@
+"""Mirror images and other sizes of a batch whose rows may be padded, each row within its size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rcc_jax.models.resize import resample
+
+
+def scaled(sizes: np.ndarray, scale: float) -> np.ndarray:
+    """Heights and widths, int of any shape, times a factor; at least 1, a half to the even one.
+
+    >>> scaled(np.array([[1, 10], [3, 11]]), 0.5).tolist()
+    [[1, 5], [2, 6]]
+    """
+    return np.maximum(1, np.rint(scale * np.asarray(sizes))).astype(np.int32)
+
+
+def mirror(images: jax.Array, sizes: jax.Array | None) -> jax.Array:
+    """Reverses the columns.
+
+    Args:
+        images: [B, H, W, C].
+        sizes: True height and width of each row, [B, 2]; padding stays where it is. None where
+            nothing is padded.
+    """
+    if sizes is None:
+        return images[:, :, ::-1]
+    columns = jnp.arange(images.shape[2], dtype=jnp.int32)[None]
+    widths = sizes[:, 1, None]
+    source = jnp.where(columns < widths, widths - 1 - columns, columns)
+    return jnp.take_along_axis(images, source[:, None, :, None], axis=2)
+
+
+def resize(
+    images: jax.Array,
+    before: jax.Array | None,
+    after: jax.Array | None,
+    *,
+    size: tuple[int, int],
+) -> jax.Array:
+    """Resizes bilinearly on the grid of pixel centres and smooths where it shrinks, as in training.
+
+    Args:
+        images: [B, H, W, C].
+        before, after: True height and width of each row and those that they become, [B, 2]. None
+            where nothing is padded.
+        size: Height and width of the result.
+
+    Returns:
+        float32 [B, *size, C]; what is padded is 0.
+    """
+    images = images.astype(jnp.float32)
+    if before is None:
+        shape = (len(images), *size, images.shape[-1])
+        return jax.image.resize(images, shape, "linear", antialias=True)
+    rows, columns = (
+        jax.vmap(_smoothing_matrix, in_axes=(0, 0, None, None))(
+            before[:, axis], after[:, axis], images.shape[1 + axis], size[axis]
+        )
+        for axis in (0, 1)
+    )
+    return resample(images, rows, columns)
+
+
+def _smoothing_matrix(before, after, padded_before: int, padded_after: int) -> jax.Array:
+    """The weights of `jax.image.resize` from `before` pixels to `after`, with zeros around."""
+    step = before.astype(jnp.float32) / after.astype(jnp.float32)
+    center = (jnp.arange(padded_after, dtype=jnp.float32)[:, None] + 0.5) * step - 0.5
+    pixel = jnp.arange(padded_before, dtype=jnp.int32)[None]
+    distance = jnp.abs(center - pixel.astype(jnp.float32)) / jnp.maximum(step, 1)
+    weights = jnp.where(pixel < before, jnp.maximum(0, 1 - distance), 0)
+    # At the border there are fewer pixels to take the mean of.
+    weights = weights / jnp.maximum(weights.sum(axis=1, keepdims=True), 1e-3)
+    return jnp.where(jnp.arange(padded_after)[:, None] < after, weights, 0)
