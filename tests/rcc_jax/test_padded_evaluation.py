@@ -15,7 +15,7 @@ from configs import common
 from input_pipeline import choose_shapes, count_sizes
 from rcc_jax import padded_views
 from rcc_jax.evaluation import Evaluator
-from rcc_jax.evaluation_run import evaluate_confusion, prediction_sheet
+from rcc_jax.evaluation_run import draw_predictions, evaluate_confusion
 from rcc_jax.models import layers
 from rcc_jax.models.resnet import ARCHITECTURES, BasicBlock
 from rcc_jax.run import Run
@@ -183,11 +183,11 @@ def test_a_run_pads_where_there_are_more_sizes_than_shapes(run):
     assert run.padded_shapes == ((24, 16), (18, 24))
     weights = COLORS[:, :3]
     padded = evaluate_confusion(run, weights)
-    drawn = prediction_sheet(run, weights)
+    drawn = draw_predictions(run, weights)
     for changes in ({"max_shapes": 0}, {"max_shapes": 4}, {"mode": "sliding"}):
         other = dataclasses.replace(run, config=copy.deepcopy(run.config))
         other.config.eval.update(changes)
         assert other.padded_shapes == ()
         np.testing.assert_array_equal(evaluate_confusion(other, weights), padded)
-        np.testing.assert_array_equal(prediction_sheet(other, weights), drawn)
+        np.testing.assert_array_equal(draw_predictions(other, weights), drawn)
     assert padded.sum() == sum(run.partition.val[i]["label"].size for i in range(7))
