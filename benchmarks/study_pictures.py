@@ -21,7 +21,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from configs import recorded  # noqa: E402
-from rcc_jax import settings, tables, visualization  # noqa: E402
+from rcc_jax import palettes, settings, tables, visualization  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.inference import Segmenter  # noqa: E402
 from rcc_jax.workdir import RESULT  # noqa: E402
@@ -46,10 +46,11 @@ def find_runs(folder: pathlib.Path, part: str, seed: int) -> dict[str, pathlib.P
 def predictions(runs: dict[str, pathlib.Path], images: str, count: int) -> np.ndarray:
     """The sheet: a row an image, columns image, truth and each method."""
     first = next(iter(runs.values()))
-    partition = settings.open_partition(recorded.get_config(first), first, images=images)
+    config = recorded.get_config(first)
+    partition = settings.open_partition(config, first, images=images)
     places = np.linspace(0, len(partition.val) - 1, count).round().astype(int)
     examples = [partition.val[int(place)] for place in places]
-    colors = visualization.palette(partition.num_classes)
+    colors = palettes.of_data(config.data)
     columns = [[example["image"] for example in examples]]
     labels = [[example["label"] for example in examples]]
     for workdir in runs.values():
