@@ -50,7 +50,7 @@ def test_a_file_a_folder_and_a_glob_name_the_same_image_alike(tmp_path):
 
 
 def test_nothing_and_two_of_one_name_are_refused(tmp_path):
-    with pytest.raises(DataError, match="--input=.*none: no image there"):
+    with pytest.raises(DataError, match="--input=.*none: no such file or folder"):
         find_photos(str(tmp_path / "none"), field="--input")
     save(tmp_path / "a.png", 8, 8)
     save(tmp_path / "a.jpg", 8, 8)
