@@ -7,7 +7,7 @@
 
 All runs have the same steps and the same number of images a step. The most telling ones come first:
 the five methods of seed 0 at 1/8, then the other seeds, the partitions 1/16 and 1/4, the ablations;
-`part=main`, `partitions` or `ablations` is one of these. In slices of a given time, such as of ten
+`part=main`, `1_16`, `1_4` or `ablations` is one of these. In slices of a given time, such as of ten
 minutes: `timeout 590 python main.py ...` stops with everything saved (allow it a minute more), and
 the same command goes on.
 
@@ -31,7 +31,8 @@ ABLATIONS = (
 )
 PARTS = {
     "main": [("1_8", [f"method={method}" for method in METHODS])],
-    "partitions": [(x, [f"method={method}" for method in METHODS]) for x in ("1_16", "1_4")],
+    "1_16": [("1_16", [f"method={method}" for method in METHODS])],
+    "1_4": [("1_4", [f"method={method}" for method in METHODS])],
     "ablations": [("1_8", ABLATIONS)],
 }
 
