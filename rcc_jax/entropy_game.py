@@ -5,10 +5,13 @@ players at the end of each pixel would be neighbours that have different things 
 """
 
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from rcc_jax.matrix_product import multiply
 
 
 # Compiled as a whole also where the caller is not: one operation at a time takes twice as long.
@@ -69,20 +72,17 @@ def _join_and_shares(own, log_sum, entropy):
     return (joined, jnp.where(ahead, own, log_sum) + log), share
 
 
-def interactions(entropy: jax.Array) -> jax.Array:
+def interactions(entropy: jax.Array, product: Callable = multiply) -> jax.Array:
     """Pairwise Banzhaf interactions of the players (RCC, eq. 7).
 
     Args:
       entropy: [2**N - 1, ...] values of the non-empty coalitions, from `entropies`.
+      product: of `matrix_product`.
 
     Returns:
       [N (N - 1) / 2, ...], pairs in the order of `itertools.combinations(range(N), 2)`.
     """
-    weights = _interaction_matrix(len(entropy).bit_length())
-    # HIGHEST: the terms nearly cancel, which TF32 on a GPU would not survive.
-    return jnp.tensordot(
-        jnp.asarray(weights, entropy.dtype), entropy, 1, precision=jax.lax.Precision.HIGHEST
-    )
+    return product(_interaction_matrix(len(entropy).bit_length()), entropy)
 
 
 def _interaction_matrix(players: int) -> np.ndarray:

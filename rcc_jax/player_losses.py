@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from rcc_jax import entropy_game, soft_ranking
+from rcc_jax.matrix_product import multiply_for_gradient
 
 # Pixels of a block. On accelerators only to bound the memory: a small block would leave them idle.
 _CPU_BLOCK, _BLOCK = 4096, 2**20
@@ -23,7 +24,8 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 def rank_losses(teacher: jax.Array, student: jax.Array, temperature: float) -> jax.Array:
     """Relative difference of the soft rankings of pairs (RCC, eq. 9): [N, ...] twice to [...]."""
     ranks = [
-        soft_ranking.soft_ranks(_consensus(players), temperature) for players in (teacher, student)
+        soft_ranking.soft_ranks(_consensus(players), temperature, multiply_for_gradient)
+        for players in (teacher, student)
     ]
     return soft_ranking.relative_difference(*ranks)
 
@@ -47,7 +49,7 @@ def strict_losses(teacher: jax.Array, student: jax.Array, kind: str) -> jax.Arra
 
 
 def _consensus(players: jax.Array) -> jax.Array:
-    return entropy_game.interactions(entropy_game.entropies(players))
+    return entropy_game.interactions(entropy_game.entropies(players), multiply_for_gradient)
 
 
 def in_blocks(

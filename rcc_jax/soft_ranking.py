@@ -1,20 +1,25 @@
 """Relaxed ranks, with the ranked values on the leading axis. Depends on jax alone."""
 
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rcc_jax.matrix_product import multiply
 
-def soft_ranks(values: jax.Array, temperature: float) -> jax.Array:
-    """Sigmoid-relaxed descending ranks of values [M, ...] (RCC, eq. 11); see `consensus`."""
+
+def soft_ranks(values: jax.Array, temperature: float, product: Callable = multiply) -> jax.Array:
+    """Sigmoid-relaxed descending ranks of values [M, ...] (RCC, eq. 11); see `consensus`.
+
+    `product` is one of `matrix_product`.
+    """
     # One sigmoid a pair, since sigmoid(-x) = 1 - sigmoid(x), and no [M, M, ...] array: of a pair
     # (a, b) the first gains rank by what the second is larger, and the second loses it.
-    pairs = jnp.asarray(_pair_differences(len(values)), values.dtype)
-    exact = jax.lax.Precision.HIGHEST
-    larger = jax.nn.sigmoid(jnp.tensordot(pairs.T, values, 1, precision=exact) / temperature)
-    lost = jnp.tensordot(pairs, larger, 1, precision=exact)
+    pairs = _pair_differences(len(values))
+    larger = jax.nn.sigmoid(product(pairs.T, values) / temperature)
+    lost = product(pairs, larger)
     places = jnp.arange(1, len(values) + 1, dtype=values.dtype)
     return places.reshape(-1, *[1] * (values.ndim - 1)) - lost
 
