@@ -27,7 +27,7 @@ sys.path.insert(0, str(REPOSITORY))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from rcc_jax import environment, methods, train_step, trainer, views  # noqa: E402
+from rcc_jax import environment, methods, player_losses, train_step, trainer, views  # noqa: E402
 from tests.guards import run, trajectory  # noqa: E402
 
 SHIFT = 4  # Pixels.
@@ -64,7 +64,11 @@ BUGS = {
     "none": [],
     "CutMix never pastes": [(views, "paste", keep_own)],
     "CutMix pastes images, not their pseudo labels": [(methods, "views", only("paste", keep_own))],
-    "the teacher's gradient is not stopped": [(jax.lax, "stop_gradient", lambda x: x)],
+    # Blocks stop it a second time.
+    "the teacher's gradient is not stopped": [
+        (jax.lax, "stop_gradient", lambda x: x),
+        (player_losses, "in_blocks", lambda loss, teacher, student: loss(teacher, student)),
+    ],
     "labels are one class too high": [(train_step, "_targets", change_labels(next_class))],
     f"labels lie {SHIFT} pixels too far right": [
         (train_step, "_targets", change_labels(lambda x: jnp.roll(x, SHIFT, axis=2)))

@@ -111,12 +111,13 @@ def _batches(run: Run, shard: tuple[int, int] = (0, 1)) -> Iterator[dict[str, np
 
 
 def draw_predictions(run: Run, weights) -> np.ndarray | None:
-    """Image, truth, prediction and confidence of the first validation images, uint8 [H, W, 3]."""
+    """Image, truth, prediction and confidence of some validation images, uint8 [H, W, 3]."""
     count = min(run.config.eval.pictures, len(run.partition.val))
     if not count:
         return None
     found = []
-    for batch in _batches(run):
+    # Spread evenly: neighbours in a list often are of one scene.
+    for batch in _batches(run, (0, len(run.partition.val) // count)):
         # The rest of the batch would only take memory: this program is not the one that counts.
         rows = np.flatnonzero(batch["index"] >= 0)[: count - len(found)]
         batch = {name: array[rows] for name, array in batch.items()}

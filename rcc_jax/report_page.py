@@ -56,7 +56,8 @@ PRINT = """
   .sheet img { max-width: 100%; } nav { display: none; } tr, .row { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   table { font-size: 8pt; } th, td { padding: .1rem .3rem; }
-  td, tbody th { overflow-wrap: anywhere; } .charts { grid-template-columns: 1fr 1fr; }
+  th, td { overflow-wrap: anywhere; } tbody th { min-width: 8em; }
+  thead th { min-width: 4em; } .charts { grid-template-columns: 1fr 1fr; }
   details::details-content { content-visibility: visible; display: block; block-size: auto; } }
 """
 

@@ -191,3 +191,28 @@ def test_a_run_pads_where_there_are_more_sizes_than_shapes(run):
         np.testing.assert_array_equal(evaluate_confusion(other, weights), padded)
         np.testing.assert_array_equal(draw_predictions(other, weights), drawn)
     assert padded.sum() == sum(run.partition.val[i]["label"].size for i in range(7))
+
+
+def test_the_pictures_of_an_evaluation_are_spread_over_the_list(run):
+    val, batches = run.partition.val, []
+
+    def describe(weights, images, sizes):
+        batches.append(np.asarray(images))
+        return run.evaluator.describe(weights, images, sizes)
+
+    seen = dataclasses.replace(run, config=copy.deepcopy(run.config))
+    seen.config.eval.update({"pictures": 2, "max_shapes": 0})
+    evaluator = Recording(run.evaluator, describe)
+    draw_predictions(dataclasses.replace(seen, evaluator=evaluator), COLORS[:, :3])
+    shown = [image for images in batches for image in images]
+    assert len(shown) == 2
+    for image, index in zip(shown, (0, 3), strict=True):
+        np.testing.assert_array_equal(image, val[index]["image"])
+
+
+@dataclasses.dataclass
+class Recording:
+    """An evaluator that notes the images it describes."""
+
+    evaluator: Evaluator
+    describe: object
