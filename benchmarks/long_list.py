@@ -1,10 +1,9 @@
-"""What a long list of unlabelled images adds to a start: seconds and memory.
+"""What the length of the list of unlabelled images costs: seconds of a start and a batch, memory.
 
-    python benchmarks/long_list.py --images=1000000
+    python benchmarks/long_list.py --images=1000,10000,100000,1000000
 
-Opens and checks a partition of eight labelled and as many unlabelled images, then one with the
-long list, each in a process of its own, and prints the difference. Of the long list only the
-images that the check looks at exist; it looks at a sample.
+Opens and checks a partition with each list, and reads batches of it, in processes of their own. The
+folders of a long list are links to one, so that every path of it leads to a small image.
 """
 
 import argparse
@@ -20,36 +19,40 @@ import numpy as np
 import PIL.Image
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-SAMPLE = 200
-SHORT = 8
+LABELED = 200
+IN_FOLDER = 1_000
+ROWS, WARM_UP, BATCHES = 8, 20, 200
 
 
 def path_of(number: int) -> str:
     """Of the usual length and shape of a path in a large collection."""
-    return f"unlabeled/part_{number // 10_000:04}/frame_{number:08}.jpg"
+    folder, rest = divmod(number, IN_FOLDER)
+    return f"unlabeled/part_{folder:04}/frame_{rest:08}.jpg"
 
 
-def make_data(root: pathlib.Path, count: int) -> None:
-    """Writes the lists and the images that are looked at."""
-    names = [f"images/{number}" for number in range(2 * SHORT)]
+def make_data(root: pathlib.Path, counts: list[int]) -> None:
+    """Writes a list `COUNT.txt` for each count, lists of labelled images, and all images."""
+    names = [f"images/{number}" for number in range(2 * LABELED)]
     rows = [f"{name}.jpg {name}.png\n" for name in names]
-    (root / "labeled.txt").write_text("".join(rows[:SHORT]))
-    (root / "val.txt").write_text("".join(rows[SHORT:]))
-    for name, length in (("short.txt", SHORT), ("long.txt", count)):
-        with open(root / name, "w") as file:
-            file.writelines(f"{path_of(number)}\n" for number in range(length))
-    looked_at = {*range(SHORT), *np.linspace(0, count - 1, SAMPLE).astype(int).tolist()}
-    paths = [f"{name}.jpg" for name in names] + [path_of(number) for number in looked_at]
+    (root / "labeled.txt").write_text("".join(rows[:LABELED]))
+    (root / "val.txt").write_text("".join(rows[LABELED:]))
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
+    first = (root / path_of(0)).parent
+    for folder in (root / "images", first):
+        folder.mkdir(parents=True)
+    for path in [f"{name}.jpg" for name in names] + [path_of(n) for n in range(IN_FOLDER)]:
         PIL.Image.fromarray(pixels).save(root / path)
     for name in names:
         PIL.Image.fromarray(pixels[..., 0] % 3).save(root / f"{name}.png")
+    for number in range(IN_FOLDER, max(counts), IN_FOLDER):
+        (root / path_of(number)).parent.symlink_to(first)
+    for count in counts:
+        with open(root / f"{count}.txt", "w") as file:
+            file.writelines(f"{path_of(number)}\n" for number in range(count))
 
 
 def open_data(root: str, unlabeled: str) -> dict:
-    """Seconds of opening and checking, and the most memory that the process ever held."""
+    """Seconds of opening and checking and of a batch, and the most memory ever held."""
     sys.path.insert(0, str(REPOSITORY))
     import input_pipeline
 
@@ -67,33 +70,50 @@ def open_data(root: str, unlabeled: str) -> dict:
         partition,
         seed=0,
         crop_size=32,
-        labeled_batch_size=1,
-        unlabeled_batch_size=1,
-        num_steps=1,
+        labeled_batch_size=ROWS,
+        unlabeled_batch_size=ROWS,
+        num_steps=WARM_UP + BATCHES,
         num_threads=1,
-    ):
-        seconds = time.perf_counter() - start
+    ) as batches:
+        next(batches)
+        opened = time.perf_counter() - start
+        for _ in range(WARM_UP - 1):
+            next(batches)
+        start = time.perf_counter()
+        for _ in range(BATCHES):
+            next(batches)
+        seconds = (time.perf_counter() - start) / BATCHES
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "peak_mb": peak, "images": len(partition.unlabeled)}
+    return {
+        "images": len(partition.unlabeled),
+        "start_seconds": opened,
+        "batch_ms": 1e3 * seconds,
+        "peak_mib": peak,
+    }
 
 
-def measure(count: int) -> dict:
-    """The same with the short and the long list, and their difference."""
-    found = {}
+def measure(counts: list[int]) -> list[dict]:
+    """A row for each list."""
+    found = []
     with tempfile.TemporaryDirectory() as root:
-        make_data(pathlib.Path(root), count)
-        for name in ("short", "long"):
-            command = [sys.executable, __file__, f"--open={root}", f"--unlabeled={name}.txt"]
+        make_data(pathlib.Path(root), counts)
+        for count in counts:
+            command = [sys.executable, __file__, f"--open={root}", f"--unlabeled={count}.txt"]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            found[name] = json.loads(output)
-    for quantity in ("seconds", "peak_mb"):
-        found[f"added_{quantity}"] = found["long"][quantity] - found["short"][quantity]
+            found.append(json.loads(output))
+            print(
+                "{images:,} images: {start_seconds:.2f} s to the first batch, {batch_ms:.2f} ms a "
+                "batch, {peak_mib:.0f} MiB".format(**found[-1]),
+                flush=True,
+            )
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=1_000_000, help="length of the list")
+    parser.add_argument(
+        "--images", default="1000,10000,100000,1000000", help="lengths of the lists"
+    )
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     parser.add_argument("--open", help=argparse.SUPPRESS)
     parser.add_argument("--unlabeled", help=argparse.SUPPRESS)
@@ -101,18 +121,15 @@ def main() -> None:
     if arguments.open:
         print(json.dumps(open_data(arguments.open, arguments.unlabeled)))
         return
-    if arguments.images < SHORT:
-        parser.error(f"--images={arguments.images}: give at least {SHORT}")
-    found = measure(arguments.images)
-    print(
-        f"{arguments.images} images add {found['added_seconds']:.2f} s and "
-        f"{found['added_peak_mb']:.0f} MiB at most to a start"
-    )
+    counts = [int(count) for count in arguments.images.split(",")]
+    if min(counts) < 1:
+        parser.error(f"--images={arguments.images}: give at least 1")
+    found = measure(counts)
     if arguments.results:
         # Here and not above: it loads JAX, whose memory is not what is measured.
         import environment
 
-        record = {**environment.describe(), "images": arguments.images, **found}
+        record = {**environment.describe(), "results": found}
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         arguments.results.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from rcc_jax import methods, presets, views
 from rcc_jax.models.pretrained import save_torch
-from tests.rcc_jax.models.torch_deeplabv3plus import DeepLabV3Plus
+from rcc_jax.torch_network import DeepLabV3Plus
 
 # An untrained network would keep no pixel at 0.95, and the terms could not be compared.
 THRESHOLD = 0.0

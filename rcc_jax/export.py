@@ -11,7 +11,7 @@ import ml_collections
 from flax import nnx
 
 import rcc_jax
-from rcc_jax import checkpoint_paths, load_exported
+from rcc_jax import checkpoint_paths
 from rcc_jax.errors import ConfigError
 from rcc_jax.inference import Segmenter
 from rcc_jax.models import pretrained
@@ -19,7 +19,13 @@ from rcc_jax.run import build_network
 from rcc_jax.views import IMAGENET_MEAN, IMAGENET_STD
 from rcc_jax.workdir import write_atomically
 
-PROGRAM, WEIGHTS, RECORD, LOADER = "model.stablehlo", "weights.safetensors", "model.json", "load.py"
+PROGRAM, WEIGHTS, RECORD = "model.stablehlo", "weights.safetensors", "model.json"
+# Copied beside them, by name. The second needs PyTorch, so it cannot be imported here.
+_PACKAGE = pathlib.Path(__file__).parent
+SCRIPTS = {
+    "load.py": _PACKAGE / "load_exported.py",
+    "torch_network.py": _PACKAGE / "torch_network.py",
+}
 # The platforms that the program is lowered for; none of them has to be there.
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -44,8 +50,8 @@ def export(
       report: takes a line of text.
 
     Returns:
-      The folder, with `model.stablehlo`, `weights.safetensors`, `load.py` and, last of all,
-      `model.json`.
+      The folder, with `model.stablehlo`, `weights.safetensors`, the scripts `load.py` and
+      `torch_network.py` and, last of all, `model.json`.
 
     Raises:
       ConfigError: for a checkpoint or a folder that cannot be used.
@@ -64,7 +70,8 @@ def export(
         (folder / RECORD).unlink(missing_ok=True)
         write_atomically(folder / PROGRAM, program)
         pretrained.save_torch(model, folder / WEIGHTS)
-        write_atomically(folder / LOADER, pathlib.Path(load_exported.__file__).read_bytes())
+        for name, source in SCRIPTS.items():
+            write_atomically(folder / name, source.read_bytes())
         write_atomically(folder / RECORD, json.dumps(_describe(segmenter), indent=2) + "\n")
     except OSError as error:
         raise ConfigError(f"--output={folder}: cannot write there ({error}).") from None
@@ -97,7 +104,7 @@ def _check_folder(folder: pathlib.Path) -> None:
     except OSError as error:
         raise ConfigError(f"--output={folder}: cannot be used as a folder ({error}).") from None
     others = {name for name in there if not name.startswith(".")}
-    others -= {PROGRAM, WEIGHTS, RECORD, LOADER, "__pycache__"}
+    others -= {PROGRAM, WEIGHTS, RECORD, *SCRIPTS, "__pycache__"}
     if others:
         raise ConfigError(
             f"--output={folder}: there are other files in it, such as {min(others)}; name a new or "

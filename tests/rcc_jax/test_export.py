@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file
 
 import rcc_jax
 from configs import recorded
@@ -92,24 +91,32 @@ def test_weights_are_those_of_the_teacher_under_all_names_of_torch(workdir, expo
     assert record["checkpoint"] == str(workdir / "checkpoints" / "7")
 
 
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 45, 61, 3), np.uint8)
+
+
+def assert_logits(found, exported):
+    expected = runpy.run_path(str(exported / "load.py"))["load"](exported)(IMAGES)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-5 * np.ptp(expected)
+
+
 def test_pytorch_takes_the_weights_strictly_and_gives_the_logits(exported):
     torch = pytest.importorskip("torch", reason="optional: PyTorch is not installed")
-    from tests.rcc_jax.models.torch_deeplabv3plus import DeepLabV3Plus as TorchNetwork
-
-    record = json.loads((exported / "model.json").read_text())
-    *names, mean, std, _ = record["weights"]
-    fields = {name: record["weights"][name] for name in names}
-    network = TorchNetwork(len(record["classes"]), **fields).eval()
-    state = load_file(exported / "weights.safetensors")
-    network.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()}, strict=True)
-    # As model.json says: RGB / 255, minus mean, over std.
-    images = np.random.default_rng(0).integers(0, 256, (2, 45, 61, 3), np.uint8)
-    inputs = (images / 255 - record["weights"][mean]) / record["weights"][std]
+    network = runpy.run_path(str(exported / "torch_network.py"))["load"](exported)
     with torch.no_grad():
-        theirs = network(torch.from_numpy(inputs.astype(np.float32)).permute(0, 3, 1, 2))
-    ours = runpy.run_path(str(exported / "load.py"))["load"](exported)(images)
-    difference = np.abs(theirs.permute(0, 2, 3, 1).numpy() - ours).max()
-    assert difference < 1e-5 * np.ptp(ours)
+        assert_logits(network(torch.from_numpy(IMAGES)).numpy(), exported)
+
+
+def test_onnx_file_gives_the_logits_at_another_batch_and_size(exported, tmp_path):
+    for name in ("torch", "onnx", "onnxscript"):
+        pytest.importorskip(name, reason=f"optional: {name} is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="optional: it runs the ONNX file")
+    path = tmp_path / "model.onnx"
+    command = [sys.executable, exported / "torch_network.py", path]
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
+    (logits,) = runtime.InferenceSession(path).run(["logits"], {"images": IMAGES})
+    assert_logits(logits, exported)
 
 
 def test_refuses_what_cannot_be_used(workdir, tmp_path):

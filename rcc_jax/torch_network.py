@@ -1,9 +1,16 @@
-"""DeepLabv3+ in PyTorch with the module names of UniMatch, to load exported weights strictly.
+"""The exported network in PyTorch, with UniMatch's module names; and from there in ONNX.
 
-Written from the architecture, without this project's network: modules of torch.nn alone.
+Needs torch and safetensors. As a command, with onnx and onnxscript too:
+python torch_network.py MODEL.onnx
 """
 
+# Only copied beside an export: nothing here imports it, and it imports nothing of this project.
+import json
+import pathlib
+import sys
+
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
@@ -133,3 +140,40 @@ class DeepLabV3Plus(nn.Module):
         low, high = self.backbone(images)
         both = torch.cat([self.reduce(low), resize(self.head(high), low)], 1)
         return resize(self.classifier(self.fuse(both)), images)
+
+
+class FromImages(nn.Module):
+    """From RGB images, uint8 [B, H, W, 3], to logits, float32 [B, H, W, K]."""
+
+    def __init__(self, network: nn.Module, mean, std):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+
+    def forward(self, images):
+        normalised = (images.float() / 255 - self.mean) / self.std
+        return self.network(normalised.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def load(folder=pathlib.Path(__file__).parent) -> FromImages:
+    """The network with the weights of an export, in evaluation mode."""
+    record = json.loads(pathlib.Path(folder, "model.json").read_text())
+    fields = {name: value for name, value in record["weights"].items() if name != "meaning"}
+    mean, std = fields.pop("mean"), fields.pop("std")
+    network = DeepLabV3Plus(len(record["classes"]), **fields)
+    network.load_state_dict(load_file(pathlib.Path(folder, "weights.safetensors")), strict=True)
+    return FromImages(network, mean, std).eval()
+
+
+def write_onnx(model: nn.Module, path) -> None:
+    """An ONNX file from images to logits, of any batch and size."""
+    example = torch.zeros((2, 97, 129, 3), dtype=torch.uint8)
+    sizes = dict.fromkeys(range(3), torch.export.Dim.DYNAMIC)
+    names = {"input_names": ["images"], "output_names": ["logits"]}
+    options = {"dynamic_shapes": (sizes,), "external_data": False, "verbose": False}
+    torch.onnx.export(model, (example,), path, dynamo=True, **names, **options)
+
+
+if __name__ == "__main__":
+    write_onnx(load(), sys.argv[1])
