@@ -13,30 +13,17 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from rcc_jax import entropy_game, player_losses, soft_ranking
+from rcc_jax import consensus_checks, entropy_game, player_choice, player_losses, soft_ranking
 
-MIN_PLAYERS, MAX_PLAYERS = 2, 8
 CC_KINDS = ("l2", "ce", "kl")
 
 
-def _at_least_float32(logits: jax.Array, name: str) -> jax.Array:
-    logits = jnp.asarray(logits)
-    if not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise ValueError(f"{name} must be floating-point logits, got {logits.dtype}")
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-
-
 def _checked_players(logits: jax.Array) -> jax.Array:
-    logits = _at_least_float32(logits, "logits")
+    logits = consensus_checks.at_least_float32(logits, "logits")
     if logits.ndim == 0:
         raise ValueError("logits must have a last axis of players, got a scalar")
-    _check_players(logits.shape[-1], "the number of players (last axis of logits)")
+    consensus_checks.check_players(logits.shape[-1], "the number of players (last axis of logits)")
     return logits
-
-
-def _check_players(count: int, what: str) -> None:
-    if not MIN_PLAYERS <= count <= MAX_PLAYERS:
-        raise ValueError(f"{what} must be from {MIN_PLAYERS} to {MAX_PLAYERS}, got {count}")
 
 
 def subset_entropies(logits: jax.Array) -> jax.Array:
@@ -97,8 +84,8 @@ def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
     >>> soft_ranks(jnp.array([3.0, 1.0, 2.0]), temperature=0.01).tolist()
     [1.0, 3.0, 2.0]
     """
-    values = _at_least_float32(values, "values")
-    _check_temperature(temperature)
+    values = consensus_checks.at_least_float32(values, "values")
+    consensus_checks.check_temperature(temperature)
     return jnp.moveaxis(soft_ranking.soft_ranks(jnp.moveaxis(values, -1, 0), temperature), 0, -1)
 
 
@@ -122,28 +109,15 @@ def rank_loss(
     >>> f"{opposite:.4f}"
     '1.3333'
     """
-    _check_same_shape(teacher_values, student_values, "values")
-    _check_temperature(temperature)
+    consensus_checks.check_same_shape(teacher_values, student_values, "values")
+    consensus_checks.check_temperature(temperature)
     teacher, student = (
-        jnp.moveaxis(_at_least_float32(values, "values"), -1, 0)
+        jnp.moveaxis(consensus_checks.at_least_float32(values, "values"), -1, 0)
         for values in (teacher_values, student_values)
     )
     teacher = soft_ranking.soft_ranks(teacher, temperature)
     student = soft_ranking.soft_ranks(student, temperature)
     return soft_ranking.relative_difference(teacher, student)
-
-
-def _check_temperature(temperature: float) -> None:
-    if not isinstance(temperature, jax.Array) and not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
-
-
-def _check_same_shape(teacher: jax.Array, student: jax.Array, what: str) -> None:
-    if jnp.shape(teacher) != jnp.shape(student):
-        raise ValueError(
-            f"teacher and student {what} must have the same shape, "
-            f"got {jnp.shape(teacher)} and {jnp.shape(student)}"
-        )
 
 
 def top_class_consensus(
@@ -169,43 +143,14 @@ def top_class_consensus(
     >>> players.tolist(), [f"{value:.4f}" for value in student]
     ([1, 3, 2], ['0.2027', '0.2027', '0.2027'])
     """
-    classes, teacher, student = _top_players(teacher_logits, student_logits, top_n)
+    classes, teacher, student = player_choice.top_players(teacher_logits, student_logits, top_n)
     return classes, class_consensus(teacher), class_consensus(student)
-
-
-def _top_players(
-    teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Ids of the players and their logits, of teacher and student: [..., N] each."""
-    _check_same_shape(teacher_logits, student_logits, "logits")
-    teacher = jax.lax.stop_gradient(_at_least_float32(teacher_logits, "teacher_logits"))
-    student = _at_least_float32(student_logits, "student_logits")
-    _check_players(top_n, "top_n")
-    if teacher.ndim == 0 or top_n > teacher.shape[-1]:
-        raise ValueError(
-            f"top_n = {top_n} needs at least that many classes, got logits of shape {teacher.shape}"
-        )
-    classes = _top_classes(teacher, top_n)
-    return classes, *(jnp.take_along_axis(x, classes, axis=-1) for x in (teacher, student))
-
-
-def _top_classes(logits: jax.Array, count: int) -> jax.Array:
-    """Ids [..., count] of the largest logits, the largest first; the first of equal ones.
-
-    Like `jax.lax.top_k` for a few of a few dozen, and five times as fast on a CPU.
-    """
-    ids = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
-    chosen = []
-    for _ in range(count):
-        chosen.append(jax.lax.argmax(logits, logits.ndim - 1, jnp.int32))
-        logits = jnp.where(ids == chosen[-1][..., None], -jnp.inf, logits)
-    return jnp.stack(chosen, axis=-1)
 
 
 def _pixel_losses(
     loss: player_losses.Loss, teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
 ) -> jax.Array:
-    _, teacher, student = _top_players(teacher_logits, student_logits, top_n)
+    _, teacher, student = player_choice.top_players(teacher_logits, student_logits, top_n)
     *pixels, _ = teacher.shape
     images = pixels[0] if len(pixels) > 1 else 1
     teacher, student = (
@@ -227,7 +172,7 @@ def pixel_rcc_loss(
     >>> pixel_rcc_loss(logits, logits).tolist()
     [0.0, 0.0]
     """
-    _check_temperature(temperature)
+    consensus_checks.check_temperature(temperature)
     if isinstance(temperature, jax.core.Tracer):
         # One that jit or grad traces has a derivative of its own, which blocks do not compute.
         _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
