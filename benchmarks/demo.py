@@ -115,6 +115,20 @@ def table(results: dict[str, list[dict]]) -> str:
     return "\n".join(lines)
 
 
+def next_commands(folder: pathlib.Path, name: str) -> str:
+    """What can be done with the runs, to be typed in the folder of the project."""
+    python, folder = (
+        path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
+        for path in (pathlib.Path(sys.executable), folder)
+    )
+    commands = (
+        f"--mode=report --workdir={folder}",
+        f"--mode=consensus --workdir={folder / name} --pair=barred_fish,spotted_fish",
+        f"--mode=export --workdir={folder / name} --output=exported",
+    )
+    return "\n".join(["what to do next:", *(f"  {python} main.py {each}" for each in commands)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", default="supervised,rcc")
@@ -136,7 +150,8 @@ def main() -> None:
         record = {**environment.describe(), "config": "configs/demo.py", "results": results}
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         arguments.results.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"\n{table(results)}\n\npictures: {picture}")
+    print(f"\n{table(results)}\n\npictures: {picture}\n")
+    print(next_commands(arguments.folder, run_name(methods[-1], seeds[0])))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ class ConsensusMap:
     Attributes:
       class_names: K names.
       top_n: number of players N.
+      pair: the two classes that maps are kept of, or None.
       num_images, num_pixels: what was added so far.
     """
 
@@ -61,7 +62,7 @@ class ConsensusMap:
         """
         self.class_names, self.top_n = tuple(class_names), top_n
         self.num_images = self.num_pixels = 0
-        self._pair, self._num_maps = pair, num_maps
+        self.pair, self._num_maps = pair, num_maps
         size = len(class_names) ** 2
         self._counts = np.zeros(size, np.int64)
         # On the host in float64: float32 sums of a million pixels lose three digits.
@@ -95,14 +96,14 @@ class ConsensusMap:
             self._sums["student"] += count(weights=student[..., index].ravel())
         self.num_images += len(names)
         self.num_pixels += classes[..., 0].size
-        if self._pair is not None and self._num_maps:
+        if self.pair is not None and self._num_maps:
             for row, name in enumerate(names):
                 self._keep_map(name, images[row], classes[row], teacher[row], student[row])
 
     def _keep_map(self, name, image, classes, teacher, student) -> None:
         chosen = np.stack(
             [
-                np.isin(classes[..., [a, b]], self._pair).all(axis=-1)
+                np.isin(classes[..., [a, b]], self.pair).all(axis=-1)
                 for a, b in itertools.combinations(range(self.top_n), 2)
             ],
             axis=-1,

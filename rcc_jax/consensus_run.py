@@ -234,10 +234,17 @@ def _pair_sheet(found: ConsensusMap, palette: np.ndarray) -> np.ndarray:
             colors = heat_map.colors_of(part, low, high)
             row.append(np.where(seen, colors, visualization.pale(entry.image)))
         rows.append(row)
+    names = [found.class_names[index] for index in found.pair]
+    ends = np.linspace(low, high, 3)
+    shades = zip(ends, heat_map.colors_of(ends, low, high), strict=True)
+    more = {
+        "not both players": visualization.PALE,
+        **{f"J {at:.2f}": color for at, color in shades},
+    }
     return visualization.sheet(
         rows,
-        ["image", "labels", f"J, teacher ({low:.2f} dark)", f"student ({high:.2f} bright)"],
-        class_names=found.class_names,
-        palette=palette,
+        ["image", "labels", "teacher", "student"],
+        groups=[("", 2), (f"consensus J of {' and '.join(names)}", 2)],
         scale=-(-MAP_WIDTH // max(entry.image.shape[1] for entry in maps)),
+        **visualization.legend(found.class_names, palette, more),
     )

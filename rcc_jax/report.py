@@ -60,12 +60,19 @@ def build(runs: Sequence[RunRecord]) -> str:
         sections.append(
             f'<section aria-labelledby="data{number}">\n'
             + page.heading(2, about, f"data{number}")
-            + f"<p>Validation images: {html.escape(val)}. Scores are in percent.</p>\n"
+            + f"<p>Validation: {html.escape(_images(group, val))}. Scores are in percent.</p>\n"
             + _section(group, classes)
             + "</section>\n"
         )
     nav = f'<nav aria-label="Data sets"><ul>{"".join(links)}</ul></nav>\n'
     return page.page(title, f"<main>\n{page.heading(1, title)}{nav}{''.join(sections)}</main>")
+
+
+def _images(runs: Sequence[RunRecord], val: str) -> str:
+    """How many validation images the runs have, and what names them."""
+    counts = sorted({run.counts["val"] for run in runs if "val" in run.counts})
+    number = " or ".join(f"{count:,}" for count in counts) or "an unknown number of"
+    return f"{number} images (data.val = {val})"
 
 
 def _section(runs: Sequence[RunRecord], classes: Sequence[str]) -> str:

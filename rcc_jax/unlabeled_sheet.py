@@ -16,7 +16,7 @@ from rcc_jax.train_state import TrainState
 # Not the seed of the run: runs of other seeds and methods show the same views.
 _SEED = 0
 # What `visualization.pale` makes of a middling grey; padding.
-_PALE, _WHITE = np.full(3, 192, np.uint8), np.full(3, 255, np.uint8)
+_WHITE = np.full(3, 255, np.uint8)
 
 
 class UnlabeledSheet:
@@ -110,7 +110,11 @@ class UnlabeledSheet:
             ]
             for row, inside in enumerate(valid)
         ]
-        more = {"not kept": _PALE, "padding": _WHITE, **heat_map.scale()}
+        more = {
+            "not kept": visualization.PALE,
+            "padding": _WHITE,
+            **heat_map.scale("confidence, agreement "),
+        }
         return visualization.sheet(
             rows,
             [title for title, *_ in panels],

@@ -16,6 +16,8 @@ TEXT_SIZE, LINE, GAP = 13, 19, 4
 SIDE = 200
 # No class has this grey, nor white.
 UNUSED, IGNORED = (224, 224, 192), (255, 255, 255)
+# What legends show for `pale`.
+PALE = (192, 192, 192)
 
 
 def palette(num_classes: int) -> np.ndarray:
@@ -139,8 +141,9 @@ def _draw_groups(draw, groups: Sequence[tuple[str, int]], lefts: np.ndarray, fon
     column = 0
     for heading, count in groups:
         left, right = int(lefts[column]), int(lefts[column + count]) - 2 * GAP
-        draw.text((left, 0), heading, fill="black", font=font)
-        draw.line((left, LINE - 1, right, LINE - 1), fill="black")
+        if heading:
+            draw.text((left, 0), heading, fill="black", font=font)
+            draw.line((left, LINE - 1, right, LINE - 1), fill="black")
         column += count
 
 

@@ -118,6 +118,7 @@ def test_page_of_several_folders_has_the_numbers_of_the_runs(runs):
     assert said == f"3 runs: {output}\n"
     assert errors == ""
     page = Page(output.read_text())
+    assert "Validation: 2 images (data.val = splits/val.txt)." in output.read_text()
     comparison = next(rows for caption, rows in page.tables.items() if "of the best" in caption)
     assert [row[1:] for row in comparison[1:]] == [
         ["35.56", "35.56", "1", "1 of 1 not finished"],
