@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -15,6 +16,16 @@ _FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--remote-debugging-pipe",
 )  # fmt: skip
+
+# Chromium reads from 3 and writes to 4. In a process of its own: a fork of this one, where JAX has
+# threads, is warned of.
+_PLACE = """
+import fcntl, os, sys
+source, to = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
+os.dup2(source, 3)
+os.dup2(to, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Tab:
@@ -76,19 +87,13 @@ class Tab:
 def tab(profile) -> Iterator[Tab]:
     """A tab of a browser of its own, with its files in an empty folder."""
     (their_input, our_output), (our_input, their_output) = os.pipe(), os.pipe()
-
-    def place():  # Chromium reads from 3 and writes to 4.
-        keep = os.dup(their_output)
-        os.dup2(their_input, 3)
-        os.dup2(keep, 4)
-
     process = subprocess.Popen(
-        [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}"],
+        [sys.executable, "-c", _PLACE, str(their_input), str(their_output)]
+        + [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        close_fds=False,
-        preexec_fn=place,
+        pass_fds=(their_input, their_output),
     )
     os.close(their_input)
     os.close(their_output)
