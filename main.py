@@ -54,7 +54,12 @@ def _sweep() -> None:
 
 
 def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
-    """Sets what the configuration leaves to the data; `faults` takes why where that fails."""
+    """Sets what the configuration leaves to the data.
+
+    Args:
+      may_guess: whether the data may be read for that.
+      faults: takes why masks do not tell their classes, for a check; None = that is raised.
+    """
     from rcc_jax import data_guess, field_checks  # without JAX
 
     def report(line: str) -> None:
@@ -65,7 +70,13 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
         workdir.check_place(cli.run_folder())
         field_checks.check(cli.CONFIG.value, left=data_guess.unset(cli.CONFIG.value))
         if workdir.recorded_fields(cli.run_folder()) is None:
-            field_checks.check_start(cli.CONFIG.value)
+            try:
+                field_checks.check_start(cli.CONFIG.value)
+            except ConfigError as error:
+                if faults is None:
+                    raise
+                # Data can be looked at before the weights are there.
+                report(f"note: the training will not start: {error}")
     data_guess.fill(
         cli.CONFIG.value,
         cli.run_folder(),

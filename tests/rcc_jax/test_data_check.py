@@ -340,8 +340,14 @@ def test_command_without_jax(data, tmp_path):
     assert "--config.data.label_map=0:0,255:1\n" in done.stdout
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    done = subprocess.run([*python, *flags, "--config.data.label_map=0:0,255:1"], **arguments)
+    # The data can be checked before the weights are there, which a training wants.
+    flags += ["--config.data.label_map=0:0,255:1", "--config.model.pretrained=weights.pth"]
+    done = subprocess.run([*python, *flags], **arguments)
     assert done.returncode == 0, done.stderr
+    assert "note: the training will not start: config.model.pretrained = 'weights.pth'" in (
+        done.stdout
+    )
+    assert "A training can work with these data." in done.stdout
     assert (data / "runs/folder-method=unimatch/check.png").exists()
     # Faults of lists, with all else left to the data: one command names both.
     with open(data / "labeled.txt", "a") as file:
