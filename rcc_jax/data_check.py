@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
-from input_pipeline import findings, inspection, partitions, proposals
+from input_pipeline import findings, folder_partition, inspection, partitions, proposals
 from input_pipeline.findings import Inspection
 from input_pipeline.labels import IGNORE
 from input_pipeline.partitions import Partition
@@ -132,6 +132,9 @@ def _propose(
     if mixed:
         meaning = f"{num_ids} other masks hold ids: export these with ids too"
         yield findings.COLORED, Proposal({}, meaning)
+    proposal = _more_validation(config, found)
+    if proposal is not None:
+        yield "hint", proposal
     if not fields.num_classes:  # All others go by the classes.
         return
     alone = _for_method(config, Proposal({}, "that many classes need it"))
@@ -159,6 +162,23 @@ def _propose(
     proposal = proposals.crop_size(sizes, fields.crop_size)
     if proposal is not None:
         yield "hint", proposal
+
+
+def _more_validation(config: ml_collections.ConfigDict, found: Inspection) -> Proposal | None:
+    if not found.parts:
+        return None
+    fields, labeled, val = config.data, found.parts["labeled"], found.parts["val"]
+    absent = []
+    if val.num_masks == len(val.usable):  # Masks that could not be read may hold any class.
+        missing = np.flatnonzero((labeled.images > 0) & (val.images == 0)).tolist()
+        names = dict(enumerate(fields.class_names or map(str, range(fields.num_classes))))
+        absent = [names[number] for number in missing if number in names]
+    is_share = fields.source == "folder" and folder_partition.is_share(
+        os.path.expanduser(fields.root), fields.val
+    )
+    return proposals.validation(
+        len(labeled.usable), len(val.usable), absent, float(fields.val) if is_share else None
+    )
 
 
 def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Proposal:

@@ -103,7 +103,26 @@ def test_hints_for_ones_own_folder(data):
     hints = proposed(check(config, data, ok=True), "hint")
     assert hints == [{"data.num_classes": 4}, {"data.crop_size": 49}]
     config.update_from_flattened_dict(hints[0] | hints[1])
-    assert not check(config, data, ok=True)["proposals"]
+    (few,) = check(config, data, ok=True)["proposals"]
+    assert few["meaning"].startswith("data.val has only 4 images: mIoU and 'best' will mean little")
+    assert few["set"] == {}
+
+
+def test_hint_at_a_validation_part_that_tells_little(data, capsys):
+    masks(data, 0, 1, 2, 3)
+    for number in range(4, 8):
+        save(data / f"m{number}.png", np.arange(3000).reshape(50, 60) % 2)
+    fields = {"data.class_names": ("sand", "coral", "rock", "weed")}
+    check(config_of(data, **fields), data, ok=True)
+    assert (
+        "hint: data.val has only 4 images and no pixel of rock, weed, which data.labeled has: mIoU "
+        "and 'best' will mean little. Add images of every class to data.val, a list or a folder\n"
+    ) in capsys.readouterr().out
+    # Where the validation images are a share of the labelled ones, so is what is proposed.
+    pairs = (data / "labeled.txt").read_text() + (data / "val.txt").read_text()
+    (data / "labeled.txt").write_text(pairs)
+    config = config_of(data, **{"data.val": "0.25"})
+    assert {"data.val": "0.5"} in proposed(check(config, data, ok=True), "hint")
 
 
 def test_parts_are_read_though_lists_are_wrong(data, capsys):
@@ -221,7 +240,7 @@ def test_images_are_read_though_no_mask_tells_the_classes(data):
     assert "--config.data.label_map=0:0,128:1" in message
     assert report["classes"] == []
     assert report["warnings"].keys() <= {"copies of an image"}
-    assert report["proposals"] == []
+    assert proposed(report) == [{"data.val": "0.5"}]
 
 
 def test_wrong_lists_are_read_as_far_as_they_go_while_classes_are_guessed(data):
