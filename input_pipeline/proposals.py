@@ -200,7 +200,7 @@ def validation(
     few = num_val < FEW_IMAGES
     if not num_val or not (few or absent):
         return None
-    faults = [f"only {num_val} images"] if few else []
+    faults = [f"only {num_val} image{'s' if num_val > 1 else ''}"] if few else []
     faults += [f"no pixel of {', '.join(absent)}, which data.labeled has"] if absent else []
     meaning = f"data.val has {' and '.join(faults)}: mIoU and 'best' will mean little"
     if share is None or share >= LARGEST_SHARE:
