@@ -53,8 +53,13 @@ def _sweep() -> None:
         cli.fail(f"{len(failed)} of {len(runs)} runs failed: {names}", exit_code=1)
 
 
-def _fill(*, may_guess: bool = False) -> None:
-    """Sets what the configuration leaves to the data."""
+def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
+    """Sets what the configuration leaves to the data.
+
+    Args:
+      may_guess: whether the data may be read for that.
+      faults: takes why masks do not tell their classes, for a check; None = that is raised.
+    """
     from rcc_jax import data_guess, field_checks  # without JAX
 
     def report(line: str) -> None:
@@ -65,16 +70,29 @@ def _fill(*, may_guess: bool = False) -> None:
         workdir.check_place(cli.run_folder())
         field_checks.check(cli.CONFIG.value, left=data_guess.unset(cli.CONFIG.value))
         if workdir.recorded_fields(cli.run_folder()) is None:
-            field_checks.check_start(cli.CONFIG.value)
-    data_guess.fill(cli.CONFIG.value, cli.run_folder(), may_guess=may_guess, report=report)
+            try:
+                field_checks.check_start(cli.CONFIG.value)
+            except ConfigError as error:
+                if faults is None:
+                    raise
+                # Data can be looked at before the weights are there.
+                report(f"note: the training will not start: {error}")
+    data_guess.fill(
+        cli.CONFIG.value,
+        cli.run_folder(),
+        may_guess=may_guess,
+        report=report,
+        note=None if faults is None else faults.append,
+    )
 
 
 def _check() -> None:
     from rcc_jax import data_check  # without JAX
 
     try:
-        _fill(may_guess=True)
-        works = data_check.check(cli.CONFIG.value, cli.run_folder())
+        faults = []
+        _fill(may_guess=True, faults=faults)
+        works = data_check.check(cli.CONFIG.value, cli.run_folder(), faults)
     except KeyboardInterrupt:
         cli.fail("interrupted; nothing was written.", exit_code=130)
     if not works:

@@ -2,12 +2,14 @@
 
 import collections
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 PARTS = ("labeled", "val", "unlabeled")
 # Faults that keep a training from working.
 SETTINGS, LISTS = "settings that do not go together", "lists that cannot be used"
+LINES, NAMES = "wrong lines of a list", "masks and images that do not pair by name"
 EMPTY, TWICE, OVERLAP = "parts without an image", "images listed twice", "images in two lists"
 MISSING, IMAGE, MASK = "missing files", "unreadable images", "unreadable masks"
 SIZE, COLORED = "masks of another size than their image", "masks of colours"
@@ -16,6 +18,9 @@ VALUES, NO_USE = "masks with values that the settings do not know", "masks that 
 LEAK, COPY = "leaks: validation images that are trained on", "copies of an image"
 ABSENT, BLANK = "classes without a pixel", "masks that are ignored everywhere"
 MAX_EXAMPLES, MAX_COLORS = 1000, 4096
+
+# Takes the part, kind, message and number of faulty entries that an opened part is without.
+Note = Callable[[str, str, str, int], object]
 
 
 @dataclasses.dataclass

@@ -3,17 +3,15 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from input_pipeline import lists, near_names
+from input_pipeline import findings, lists, near_names, paired_folders
 from input_pipeline.errors import DataError
 from input_pipeline.labels import LabelReader
 from input_pipeline.sources import FolderSource
 
 # VOC's own list of the training images that have a mask drawn by hand.
 VOC_FINE_LIST = "ImageSets/Segmentation/train.txt"
-# What the folder of the images is called that lies beside a folder of masks.
-IMAGES = "images"
 _SHARE = re.compile(r"0?\.\d*[1-9]\d*")
 _NUMBER = re.compile(r"-?[\d.,]+ ?%?")
 
@@ -21,7 +19,10 @@ Pairs = tuple[str, list[str], list[str]]  # A name for messages, images, masks.
 
 
 def open_files(
-    root: str, fields: dict[str, str | None], reader: LabelReader
+    root: str,
+    fields: dict[str, str | None],
+    reader: LabelReader,
+    note: findings.Note | None = None,
 ) -> tuple[dict[str, FolderSource], dict[str, int] | None, bool]:
     """Opens the labelled, unlabelled and validation part.
 
@@ -29,6 +30,7 @@ def open_files(
         root: folder that paths are relative to.
         fields: 'labeled', 'unlabeled', 'val' and 'train', as `partitions.open_partition` has them.
         reader: reads the masks.
+        note: takes the faults of single entries, which are then left out; None = they are raised.
 
     Returns:
         The source of each part; how many labelled masks are 'fine' and 'coarse' (None where the
@@ -38,11 +40,11 @@ def open_files(
         DataError: a list, folder or setting that cannot be used.
     """
     root = find_root(root)
-    pairs = {"labeled": _open_pairs(root, "labeled", fields)}
+    pairs = {"labeled": _open_pairs(root, "labeled", fields, note)}
     if is_share(root, fields["val"]):
         pairs["labeled"], pairs["val"] = _split_off(pairs["labeled"], fields)
     else:
-        pairs["val"] = _open_pairs(root, "val", fields)
+        pairs["val"] = _open_pairs(root, "val", fields, note)
     parts = {
         part: FolderSource(root, images, labels, reader=reader, name=name)
         for part, (name, images, labels) in pairs.items()
@@ -50,9 +52,11 @@ def open_files(
     listed = {path for _, images, labels in pairs.values() for path in (*images, *labels)}
     field = "data.unlabeled" if fields["unlabeled"] or not fields["train"] else "data.train"
     text = None if fields["unlabeled"] is None else fields[field.removeprefix("data.")]
-    parts["unlabeled"] = _open_unlabeled(root, text or "", listed, field)
+    parts["unlabeled"] = _open_unlabeled(
+        root, text or "", listed, field, _noting(note, "unlabeled", findings.LINES)
+    )
     by_lists = not any(
-        _is_folder(root, fields[part] or "") or is_share(root, fields[part])
+        paired_folders.is_folder(root, fields[part] or "") or is_share(root, fields[part])
         for part in ("labeled", "val")
     ) and not any(_is_searched(root, item) for item in _items(root, text or ""))
     return parts, _count_kinds(root, parts["labeled"]), by_lists
@@ -83,12 +87,13 @@ def is_share(root: str, text: str | None) -> bool:
     return bool(_SHARE.fullmatch(text or "")) and not os.path.exists(os.path.join(root, text))
 
 
-def images_beside(masks: str) -> str:
-    """Where the images of a folder of masks are looked for: `images` beside it."""
-    return os.path.join(os.path.dirname(os.path.normpath(masks)), IMAGES)
+def _noting(note: findings.Note | None, part: str, kind: str) -> Callable[[str], object] | None:
+    return None if note is None else lambda message: note(part, kind, message, 1)
 
 
-def _open_pairs(root: str, part: str, fields: dict[str, str | None]) -> Pairs:
+def _open_pairs(
+    root: str, part: str, fields: dict[str, str | None], note: findings.Note | None
+) -> Pairs:
     field, text = f"data.{part}", fields[part]
     if text is None:
         return f"{field} (not used)", [], []
@@ -101,61 +106,15 @@ def _open_pairs(root: str, part: str, fields: dict[str, str | None]) -> Pairs:
             f"data.val = {text!r}: a share of the labelled images is a number between 0 and 1, "
             "such as 0.2."
         )
-    if _is_folder(root, text):
-        name, (images, labels) = text, _pair_folders(root, part, text, fields["train"])
+    if paired_folders.is_folder(root, text):
+        name, by_name = text, _noting(note, part, findings.NAMES)
+        images, labels = paired_folders.pair(root, part, text, fields["train"], by_name)
     else:
         name = lists.resolve_list(text, root=root, field=field)
-        images, labels = lists.read_pairs(name, field=field)
+        by_line = _noting(note, part, findings.LINES)
+        images, labels = lists.read_pairs(name, field=field, note=by_line)
     images, labels = [_relative(x, root) for x in images], [_relative(x, root) for x in labels]
     return f"{field} ({name})", images, labels
-
-
-def _pair_folders(root: str, part: str, text: str, train: str) -> tuple[list[str], list[str]]:
-    """Images and masks of two folders with equal names, whatever their suffixes."""
-    field = f"data.{part}"
-    # The images of the training may have a folder of another name; those of the validation are
-    # among them unless they have one of their own.
-    places = [train, images_beside(text)] if part == "labeled" else [images_beside(text), train]
-    folder = next((place for place in places if place and _is_folder(root, place)), None)
-    if folder is None:
-        raise DataError(
-            f"{field} = {text!r} is a folder of masks, and their images are not in "
-            f"{os.path.join(root, images_beside(text))}. Put them there, or set data.train to "
-            f"their folder.{near_names.hint(images_beside(text), root)}"
-        )
-    if os.path.samefile(*(os.path.join(root, os.path.expanduser(x)) for x in (folder, text))):
-        raise DataError(
-            f"{field} = {text!r} is the folder of the images themselves. Name the folder of their "
-            "masks, or a list of `image label` lines."
-        )
-    masks = _by_stem(root, text, field)
-    images = _by_stem(root, folder, field, wanted=masks.keys())
-    alone = [stem for stem in masks if stem not in images]
-    if alone:
-        raise DataError(
-            f"{masks[alone[0]]}: no image of that name in {os.path.join(root, folder)}; that is so "
-            f"for {len(alone)} of {len(masks)} masks ({field}). A mask has the name of its image, "
-            "but for the suffix: rename it, take it out of the folder, or write a list of `image "
-            "label` lines."
-        )
-    return [images[stem] for stem in masks], list(masks.values())
-
-
-def _by_stem(root: str, folder: str, field: str, wanted: Iterable[str] | None = None) -> dict:
-    """Files by their path in the folder without the suffix; those that are wanted must be one."""
-    full = os.path.join(root, os.path.expanduser(folder))
-    found: dict[str, str] = {}
-    for path in lists.find_images(folder, root=root, field=field):
-        stem = os.path.splitext(os.path.relpath(path, full))[0]
-        if wanted is not None and stem not in wanted:
-            continue
-        if stem in found:
-            raise DataError(
-                f"{found[stem]} and {path} have one name, so it is not clear which one belongs to "
-                f"its image or mask ({field}). Remove one of the two."
-            )
-        found[stem] = path
-    return found
 
 
 def _split_off(labeled: Pairs, fields: dict[str, str | None]) -> tuple[Pairs, Pairs]:
@@ -188,18 +147,21 @@ def _digest(path: str) -> bytes:
     return hashlib.blake2b(os.fsencode(path), digest_size=16).digest()
 
 
-def _open_unlabeled(root: str, text: str, listed: set[str], field: str) -> FolderSource:
+def _open_unlabeled(
+    root: str, text: str, listed: set[str], field: str, note: Callable[[str], object] | None
+) -> FolderSource:
     if not text:
         return FolderSource(root, (), name=f"{field} (not set)")
     items = _items(root, text)
     if items == [text] and field == "data.unlabeled" and not _is_searched(root, text):
         # A list says what is meant, so an image that is in two lists is a mistake; see the checks.
         name = lists.resolve_list(text, root=root, field=field)
-        found = (_relative(path, root) for path in lists.read_images(name, field=field))
+        found = lists.read_images(name, field=field, note=note)
+        found = (_relative(path, root) for path in found)
         return FolderSource(root, found, name=f"{field} ({name})")
     rest = FolderSource(
         root,
-        (image for item in items for image in _found(root, item, field) if image not in listed),
+        (x for item in items for x in _found(root, item, field, note) if x not in listed),
         name=f"{field} ({text}) without data.labeled and data.val",
     )
     if not len(rest):
@@ -210,12 +172,13 @@ def _open_unlabeled(root: str, text: str, listed: set[str], field: str) -> Folde
     return rest
 
 
-def _found(root: str, item: str, field: str) -> Iterator[str]:
+def _found(root: str, item: str, field: str, note: Callable[[str], object] | None) -> Iterator[str]:
     """The images of a list, a folder or a glob, in one spelling."""
     if _is_searched(root, item):
         found = lists.find_images(item, root=root, field=field)
     else:
-        found = lists.read_images(lists.resolve_list(item, root=root, field=field), field=field)
+        name = lists.resolve_list(item, root=root, field=field)
+        found = lists.read_images(name, field=field, note=note)
     return (_relative(path, root) for path in found)
 
 
@@ -224,10 +187,6 @@ def _items(root: str, text: str) -> Sequence[str]:
     if os.path.exists(os.path.join(root, os.path.expanduser(text))):
         return [text]
     return [item.strip() for item in text.split(",") if item.strip()]
-
-
-def _is_folder(root: str, text: str) -> bool:
-    return bool(text) and os.path.isdir(os.path.join(root, os.path.expanduser(text)))
 
 
 def _is_searched(root: str, text: str) -> bool:

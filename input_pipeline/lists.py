@@ -3,7 +3,7 @@
 import glob
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from input_pipeline import near_names
 from input_pipeline.errors import DataError
@@ -11,18 +11,22 @@ from input_pipeline.errors import DataError
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def read_pairs(path: str, *, field: str) -> tuple[list[str], list[str]]:
+def read_pairs(
+    path: str, *, field: str, note: Callable[[str], object] | None = None
+) -> tuple[list[str], list[str]]:
     """Reads a list with one `image label` pair a line.
 
     Args:
         path: the list file.
         field: the setting that named it, for messages.
+        note: takes a message for each line that is not a pair, which is then passed over.
 
     Returns:
         The image paths and the label paths, as written.
 
     Raises:
-        DataError: unreadable or empty list, or a line that is not a pair.
+        DataError: unreadable or empty list; without `note`, or where no line is left, a line
+            that is not a pair.
     """
     images, labels, bad = [], [], []
     for number, columns in _lines(path, field=field):
@@ -31,43 +35,47 @@ def read_pairs(path: str, *, field: str) -> tuple[list[str], list[str]]:
             continue
         images.append(columns[0])
         labels.append(columns[1])
-    if bad:
-        number, columns = bad[0]
-        raise DataError(
-            f"{path}:{number}: expected one `image label` pair, found {len(columns)} "
-            f"{'column' if len(columns) == 1 else 'columns'}: {' '.join(columns)!r}. "
-            f"Columns are split at blanks; separate them by a tab if a path has a blank "
-            f"({field}).{_others(bad)}"
-        )
+    messages = [
+        f"{path}:{number}: expected one `image label` pair, found {len(columns)} "
+        f"{'column' if len(columns) == 1 else 'columns'}: {' '.join(columns)!r}. "
+        f"Columns are split at blanks; separate them by a tab if a path has a blank ({field})."
+        for number, columns in bad
+    ]
+    _refuse_or_note(messages, bad, note if images else None)
     return images, labels
 
 
-def read_images(path: str, *, field: str) -> Iterator[str]:
+def read_images(
+    path: str, *, field: str, note: Callable[[str], object] | None = None
+) -> Iterator[str]:
     """Reads a list with an image path a line; a second column is ignored, whatever it names.
 
     Args:
         path: the list file.
         field: the setting that named it, for messages.
+        note: takes a message for each line of more columns, which is then passed over.
 
     Yields:
         The image paths, as written.
 
     Raises:
-        DataError: unreadable or empty list, or a line of more than two columns.
+        DataError: unreadable or empty list; without `note`, or where no line is left, a line
+            of more than two columns.
     """
-    bad = []
+    bad, empty = [], True
     for number, columns in _lines(path, field=field):
         if len(columns) > 2:
             bad.append((number, columns))
         else:
+            empty = False
             yield columns[0]
-    if bad:
-        number, columns = bad[0]
-        raise DataError(
-            f"{path}:{number}: expected one image path, or `image label`, found "
-            f"{len(columns)} columns: {' '.join(columns)!r}. Columns are split at blanks; "
-            f"write a tab behind a path that has a blank ({field}).{_others(bad)}"
-        )
+    messages = [
+        f"{path}:{number}: expected one image path, or `image label`, found "
+        f"{len(columns)} columns: {' '.join(columns)!r}. Columns are split at blanks; "
+        f"write a tab behind a path that has a blank ({field})."
+        for number, columns in bad
+    ]
+    _refuse_or_note(messages, bad, None if empty else note)
 
 
 def write_list(path: str | os.PathLike, *columns: Iterable[str]) -> None:
@@ -167,6 +175,13 @@ def _lines(path: str, *, field: str) -> Iterator[tuple[int, list[str]]]:
         ) from None
     if empty:
         raise DataError(f"{path}:1: the list is empty ({field}). Write one entry a line.")
+
+
+def _refuse_or_note(messages: list[str], bad: list, note: Callable[[str], object] | None) -> None:
+    if messages and note is None:
+        raise DataError(f"{messages[0]}{_others(bad)}")
+    for message in messages:
+        note(message)
 
 
 def _others(bad: list[tuple[int, list[str]]], limit: int = 8) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from input_pipeline import folder_partition, scenes
+from input_pipeline import findings, folder_partition, scenes
 from input_pipeline.errors import DataError
 from input_pipeline.labels import LabelReader
 from input_pipeline.sources import SceneSource, Source
@@ -51,6 +51,7 @@ def open_partition(
     colormap: str = "",
     image_feature: str = "image",
     label_feature: str = "label",
+    note: findings.Note | None = None,
 ) -> Partition:
     """Opens the three parts; `check_partition` looks at what they hold.
 
@@ -79,6 +80,7 @@ def open_partition(
         colormap: see `labels.LabelReader`.
         image_feature: name of the image feature, for 'tfds'.
         label_feature: name of the mask feature, for 'tfds'.
+        note: takes the faults of single entries, which are then left out; None = they are raised.
 
     Raises:
         DataError: a list, folder or setting that cannot be used.
@@ -87,14 +89,19 @@ def open_partition(
     kinds, by_lists = None, True
     if source == "folder":
         reader = LabelReader(num_classes, label_map, colormap)
-        parts, kinds, by_lists = folder_partition.open_files(root, fields, reader)
+        parts, kinds, by_lists = folder_partition.open_files(root, fields, reader, note)
     elif source == "tfds":
         # Here and not above: TFDS takes a second to import.
         from input_pipeline import record_partition
 
         reader = LabelReader(num_classes, label_map, colormap)
         parts, kinds = record_partition.open_records(
-            root, fields, reader, image_feature=image_feature, label_feature=label_feature
+            root,
+            fields,
+            reader,
+            image_feature=image_feature,
+            label_feature=label_feature,
+            note=note,
         )
     elif source == "scenes":
         if num_classes != len(scenes.CLASS_NAMES):
@@ -113,6 +120,46 @@ def open_partition(
         label_kinds=kinds,
         by_lists=by_lists,
     )
+
+
+def open_what_can_be(
+    note: findings.Note,
+    *,
+    labeled: str | None,
+    unlabeled: str | None,
+    val: str | None,
+    **others,
+) -> Partition | None:
+    """Opens a partition without the parts and entries that are faulty.
+
+    Args:
+        note: takes each fault once.
+        labeled, unlabeled, val, others: as for `open_partition`.
+
+    Returns:
+        What can be opened; None where that is nothing.
+    """
+    noted = {}
+
+    def note_once(part: str, kind: str, message: str, count: int) -> None:
+        noted.setdefault((kind, message), (part, count))
+
+    parts = {"labeled": labeled, "unlabeled": unlabeled, "val": val}
+    partition, usable = None, dict.fromkeys(parts)
+    try:
+        partition = open_partition(**others, **parts, note=note_once)
+    except DataError:
+        # Each by itself, and the unlabelled images, which are the rest, without what is left out.
+        for part in ("labeled", "val", "unlabeled"):
+            try:
+                now = {**usable, part: parts[part]}
+                partition = open_partition(**others, **now, note=note_once)
+                usable = now
+            except DataError as error:
+                note_once(part, findings.LISTS, str(error), 1)
+    for (kind, message), (part, count) in noted.items():
+        note(part, kind, message, count)
+    return partition
 
 
 def names_of_classes(

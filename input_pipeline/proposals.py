@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ VOC_VOID = 0xE0E0C0
 CROP_STEP, LARGEST_CROP = 16, 769
 # Beyond so many different values or colours, a mask was blurred or saved as a photograph.
 MAX_CLASSES = 64
+# Fewer validation images than this tell little; a share above the half leaves little to train on.
+FEW_IMAGES, LARGEST_SHARE = 10, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,6 +185,32 @@ def num_classes(counts: np.ndarray, given: int) -> Proposal | None:
         return None
     meaning = f"no mask holds an id above {used[-1]}"
     return Proposal({"data.num_classes": max(2, int(used[-1]) + 1)}, meaning)
+
+
+def validation(
+    num_labeled: int, num_val: int, absent: Sequence[str], share: float | None
+) -> Proposal | None:
+    """More validation images, where those there are tell little.
+
+    Args:
+        num_labeled, num_val: images of the two parts.
+        absent: names of the classes that the labelled masks hold and those of the validation lack.
+        share: data.val where it is a share of the labelled images, else None.
+    """
+    few = num_val < FEW_IMAGES
+    if not num_val or not (few or absent):
+        return None
+    faults = [f"only {num_val} image{'s' if num_val > 1 else ''}"] if few else []
+    faults += [f"no pixel of {', '.join(absent)}, which data.labeled has"] if absent else []
+    meaning = f"data.val has {' and '.join(faults)}: mIoU and 'best' will mean little"
+    if share is None or share >= LARGEST_SHARE:
+        return Proposal({}, f"{meaning}. Add images of every class to data.val, a list or a folder")
+    wanted = max(FEW_IMAGES / (num_labeled + num_val), share if few else 2 * share)
+    # Up to twentieths, without the noise of floats.
+    larger = min(math.ceil(wanted * 20 - 1e-9) / 20, LARGEST_SHARE)
+    return Proposal(
+        {"data.val": f"{larger:g}"}, f"{meaning}. Write a val.txt, or take more of them"
+    )
 
 
 def _median(lengths: Mapping, counts: Mapping) -> int:

@@ -4,7 +4,7 @@ import posixpath
 
 import numpy as np
 
-from input_pipeline import lists
+from input_pipeline import findings, lists
 from input_pipeline.errors import DataError
 from input_pipeline.labels import LabelReader
 from input_pipeline.record_dataset import RecordDataset
@@ -21,6 +21,7 @@ def open_records(
     *,
     image_feature: str,
     label_feature: str,
+    note: findings.Note | None = None,
 ) -> tuple[dict[str, Source], dict[str, int] | None]:
     """Opens the labelled, unlabelled and validation part.
 
@@ -30,6 +31,7 @@ def open_records(
         reader: reads the masks.
         image_feature: name of the feature that holds the images.
         label_feature: name of the feature that holds the masks.
+        note: takes the faults of single entries, which are then left out; None = they are raised.
 
     Returns:
         The source of each part, and how many labelled masks are 'fine' and 'coarse' (None where
@@ -51,8 +53,8 @@ def open_records(
         text = fields[part]
         if text == "":
             text = _default_split(dataset, _VAL, field="data.val")
-        places[part], names[part] = _select(dataset, text, field=f"data.{part}")
-    places["unlabeled"], names["unlabeled"] = _select_unlabeled(dataset, fields, places)
+        places[part], names[part] = _select(dataset, text, part, note)
+    places["unlabeled"], names["unlabeled"] = _select_unlabeled(dataset, fields, places, note)
     parts = {
         part: RecordSource(
             dataset,
@@ -71,8 +73,11 @@ def open_records(
     return parts, {kind: found.get(kind, 0) for kind in ("fine", "coarse")}
 
 
-def _select(dataset: RecordDataset, text: str | None, *, field: str) -> tuple[np.ndarray, str]:
+def _select(
+    dataset: RecordDataset, text: str | None, part: str, note: findings.Note | None
+) -> tuple[np.ndarray, str]:
     """Places of a slice, or of the keys in a list file; and the name of the source."""
+    field = f"data.{part}"
     if text is None:
         return np.zeros(0, np.int64), f"{field} (not used)"
     if dataset.is_slice(text):
@@ -90,20 +95,26 @@ def _select(dataset: RecordDataset, text: str | None, *, field: str) -> tuple[np
     if unknown.size:
         first = int(unknown[0])
         line = lists.line_of(path, first)
-        raise DataError(
+        message = (
             f"{path}:{line}: no image {keys[first]} in {dataset.described()}; {unknown.size} of "
             f"{len(keys)} entries are unknown there. Is it a list for another dataset? Correct "
             f"{field} or data.root."
         )
+        if note is None or unknown.size == len(keys):
+            raise DataError(message)
+        # The unlabelled images are the rest of all training images.
+        group = "unlabeled" if part == "train" else part
+        note(group, findings.LINES, message, int(unknown.size))
+        places = places[places >= 0]
     return places, f"{field} ({path})"
 
 
-def _select_unlabeled(dataset, fields, places) -> tuple[np.ndarray, str]:
+def _select_unlabeled(dataset, fields, places, note) -> tuple[np.ndarray, str]:
     text = fields["unlabeled"]
     if text is None or text:
-        return _select(dataset, text, field="data.unlabeled")
+        return _select(dataset, text, "unlabeled", note)
     train = fields["train"] or _default_split(dataset, _TRAIN, field="data.train")
-    everything, name = _select(dataset, train, field="data.train")
+    everything, name = _select(dataset, train, "train", note)
     rest = everything[~np.isin(everything, np.concatenate([places["labeled"], places["val"]]))]
     return rest, f"{name} without data.labeled and data.val"
 

@@ -4,30 +4,33 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import ml_collections
 import numpy as np
 from tqdm import tqdm
 
-from input_pipeline import findings, inspection, partitions, proposals
-from input_pipeline.errors import DataError
+from input_pipeline import findings, folder_partition, inspection, partitions, proposals
 from input_pipeline.findings import Inspection
+from input_pipeline.labels import IGNORE
 from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
-from rcc_jax import contact_sheet, data_report, palettes, presets, visualization
+from rcc_jax import contact_sheet, data_guess, data_report, palettes, presets, visualization
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import write_atomically
 
 REPORT, SHEET = "check.json", "check.png"
 
 
-def check(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> bool:
+def check(
+    config: ml_collections.ConfigDict, folder: str | os.PathLike, faults: Sequence[str] = ()
+) -> bool:
     """Reads all data, prints what was found and writes it into a folder.
 
     Args:
       config: the configuration.
       folder: where `check.json` and the contact sheet `check.png` go; made where it is absent.
+      faults: why fields that were left to the data could not be guessed, which are still unset.
 
     Returns:
       Whether a training could work.
@@ -37,7 +40,7 @@ def check(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> bool:
     """
     folder = pathlib.Path(folder)
     found = Inspection()
-    for message in (*presets.faults(config), *_out_of_range(config)):
+    for message in (*faults, *_faults(config)):
         found.errors[findings.SETTINGS].add("settings", message)
     partition = _open(config, found)
     if partition is not None:
@@ -53,8 +56,12 @@ def check(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> bool:
                 progress=bar.update,
                 found=found,
             )
+    if not config.data.num_classes:
+        found.warnings.pop(findings.ABSENT, None)  # Of classes that nobody has named.
     proposed = list(_propose(config, found))
-    names = partition.class_names[: partition.num_classes] if partition is not None else ()
+    names = ()
+    if partition is not None and config.data.num_classes:
+        names = partition.class_names[: partition.num_classes]
     print(data_report.as_text(found, names, proposed), flush=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,41 +78,38 @@ def check(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> bool:
     return not found.errors
 
 
-def _out_of_range(config: ml_collections.ConfigDict) -> Iterator[str]:
-    """Faults of the numbers that views are made with."""
+def _faults(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """Faults of the settings, as far as these are known."""
+    if config.data.num_classes:
+        yield from presets.faults(config)
+    left = data_guess.unset(config)
+    yield from (fault for field, fault in _out_of_range(config) if field not in left)
+
+
+def _out_of_range(config: ml_collections.ConfigDict) -> Iterator[tuple[str, str]]:
+    """Fields that views are made with, and the fault of each."""
     for name, value, least in (
         ("data.crop_size", config.data.crop_size, 1),
         ("seed", config.seed, 0),
     ):
         if value < least:
-            yield f"config.{name} = {value!r} must be at least {least}."
+            yield name, f"config.{name} = {value!r} must be at least {least}."
 
 
 def _open(config: ml_collections.ConfigDict, found: Inspection) -> Partition | None:
-    """All parts that can be opened; the faults of the others are noted."""
+    """All that can be opened; the faults of the rest are noted."""
     fields = config.data
-    lists = _lists(config)
-    shared = {
-        name: fields[name]
-        for name in ("source", "root", "train", "num_classes", "label_map", "colormap")
-    }
-    shared |= {name: fields[name] for name in ("image_feature", "label_feature")}
-    shared["class_names"] = tuple(fields.class_names)
-    try:
-        return partitions.open_partition(**shared, **lists)
-    except DataError:
-        pass
-    partition, usable, messages = None, dict.fromkeys(lists), {}
-    # Each by itself, and the unlabelled images, which are the rest, without what is left out.
-    for part in lists:
-        try:
-            partition = partitions.open_partition(**shared, **{**usable, part: lists[part]})
-            usable[part] = lists[part]
-        except DataError as error:
-            messages.setdefault(str(error), part)
-    for message, part in messages.items():  # One for what is wrong with all of them.
-        found.errors[findings.LISTS].add(part, message)
-    return partition
+    names = ("source", "root", "train", "label_map", "colormap", "image_feature", "label_feature")
+    shared = {name: fields[name] for name in names}
+    # Of masks that do not tell their classes it still shows which ones can be read.
+    known = bool(fields.num_classes) or "data.num_classes" not in data_guess.unset(config)
+    shared["num_classes"] = fields.num_classes if known else IGNORE
+    shared["class_names"] = tuple(fields.class_names) if known else ()
+
+    def note(part: str, kind: str, message: str, count: int) -> None:
+        found.errors[kind].add(part, message, count)
+
+    return partitions.open_what_can_be(note, **shared, **_lists(config))
 
 
 def _lists(config: ml_collections.ConfigDict) -> dict[str, str | None]:
@@ -123,6 +127,16 @@ def _propose(
 ) -> Iterator[tuple[str, Proposal]]:
     """The kind of fault (or 'hint') and settings that mend it."""
     fields = config.data
+    num_ids = sum(part.num_masks for part in found.parts.values())
+    mixed = found.colors and not fields.colormap and num_ids
+    if mixed:
+        meaning = f"{num_ids} other masks hold ids: export these with ids too"
+        yield findings.COLORED, Proposal({}, meaning)
+    proposal = _more_validation(config, found)
+    if proposal is not None:
+        yield "hint", proposal
+    if not fields.num_classes:  # All others go by the classes.
+        return
     alone = _for_method(config, Proposal({}, "that many classes need it"))
     if alone.fields and not list(_out_of_range(config)):
         yield findings.SETTINGS, alone
@@ -133,11 +147,7 @@ def _propose(
         counts = found.values if fields.label_map else found.values + pixels
         for proposal in proposals.for_values(counts, fields.num_classes, fields.label_map):
             yield kind, _for_method(config, proposal)
-    num_ids = sum(part.num_masks for part in found.parts.values())
-    if found.colors and not fields.colormap and num_ids:
-        meaning = f"{num_ids} other masks hold ids: export these with ids too"
-        yield findings.COLORED, Proposal({}, meaning)
-    elif found.colors:
+    if found.colors and not mixed:
         voc = visualization.palette(255)[:255].astype(int) @ (1 << 16, 1 << 8, 1)
         for proposal in proposals.for_colors(
             found.colors, fields.num_classes, voc.tolist(), fields.colormap
@@ -152,6 +162,23 @@ def _propose(
     proposal = proposals.crop_size(sizes, fields.crop_size)
     if proposal is not None:
         yield "hint", proposal
+
+
+def _more_validation(config: ml_collections.ConfigDict, found: Inspection) -> Proposal | None:
+    if not found.parts:
+        return None
+    fields, labeled, val = config.data, found.parts["labeled"], found.parts["val"]
+    absent = []
+    if val.num_masks == len(val.usable):  # Masks that could not be read may hold any class.
+        missing = np.flatnonzero((labeled.images > 0) & (val.images == 0)).tolist()
+        names = dict(enumerate(fields.class_names or map(str, range(fields.num_classes))))
+        absent = [names[number] for number in missing if number in names]
+    is_share = fields.source == "folder" and folder_partition.is_share(
+        os.path.expanduser(fields.root), fields.val
+    )
+    return proposals.validation(
+        len(labeled.usable), len(val.usable), absent, float(fields.val) if is_share else None
+    )
 
 
 def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Proposal:

@@ -1,7 +1,9 @@
 """Settings that are left to the data: what they are for images in folders, once for each run."""
 
+import functools
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,8 +11,11 @@ import ml_collections
 from tqdm import tqdm
 
 from input_pipeline import folder_partition, inspection, near_names, partitions, proposals
+from input_pipeline.errors import DataError
 from input_pipeline.findings import Inspection
 from input_pipeline.labels import IGNORE
+from input_pipeline.paired_folders import images_beside
+from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
 from rcc_jax import data_report, presets, visualization
 from rcc_jax.errors import ConfigError
@@ -27,6 +32,7 @@ _MANY_SIZES = 200
 # Of the consensus, as in the paper.
 _PLAYERS = 4
 _MAPS = ("data.label_map", "data.colormap")
+_OF_MASKS = ("data.num_classes", "data.crop_size")
 
 Guess = tuple[dict[str, Any], str]  # Values by field, and why.
 
@@ -37,6 +43,7 @@ def fill(
     *,
     may_guess: bool = True,
     report: Callable[[str], None] = print,
+    note: Callable[[str], object] | None = None,
 ) -> None:
     """Sets the fields that were left to the data; a value that was given is never changed.
 
@@ -48,6 +55,8 @@ def fill(
       workdir: folder of the run.
       may_guess: whether to look at the data; else the folder must hold a run.
       report: takes a line of text for each guess.
+      note: takes what keeps masks from telling their classes, which then stay unset; what else is
+        wrong with the data is left to who opens them. None = all of that is raised.
 
     Raises:
       ConfigError, DataError: what cannot be guessed, or data that cannot be used.
@@ -68,7 +77,7 @@ def fill(
     if not may_guess:
         raise ConfigError(f"--workdir={workdir}: there is no run in this folder; train first")
     # One after another: what is known of the parts tells where the masks are, and so on.
-    for guesses in (_parts, _masks, _method):
+    for guesses in (_parts, functools.partial(_masks, note=note), _method):
         for fields, reason in guesses(config):
             config.update_from_flattened_dict(fields)
             report(f"guessed {data_report.flags(Proposal(fields, ''))} ({reason})")
@@ -120,7 +129,7 @@ def _parts(config: ml_collections.ConfigDict) -> Iterator[Guess]:
             yield {"data.val": place}, f"{_kind(root, place)} in {root}"
     if "data.unlabeled" in left:
         listed = os.path.isfile(os.path.join(root, UNLABELED_LIST))
-        beside = folder_partition.images_beside(config.data.labeled)
+        beside = images_beside(config.data.labeled)
         folders = [x for x in (beside, UNLABELED_FOLDER) if os.path.isdir(os.path.join(root, x))]
         if listed:
             yield {"data.unlabeled": UNLABELED_LIST}, f"a list in {root}"
@@ -136,36 +145,59 @@ def _kind(root: str, place: str) -> str:
     return "a folder of masks" if os.path.isdir(os.path.join(root, place)) else "a list"
 
 
-def _masks(config: ml_collections.ConfigDict) -> Iterator[Guess]:
+def _masks(
+    config: ml_collections.ConfigDict, note: Callable[[str], object] | None
+) -> Iterator[Guess]:
     """Classes, and the crop by the size of the masks, which is that of their images."""
     left, fields = unset(config), config.data
-    if "data.num_classes" not in left and "data.crop_size" not in left:
+    if not any(name in left for name in _OF_MASKS):
         return
-    partition = partitions.open_partition(
-        source="folder",
-        root=fields.root,
-        labeled=fields.labeled,
-        unlabeled=None,
-        val=fields.val,
-        train=fields.train,
-        num_classes=IGNORE,
-    )
+    opened = {"source": "folder", "unlabeled": None, "num_classes": IGNORE}
+    opened |= {name: fields[name] for name in ("root", "labeled", "val", "train")}
+    if note is None:
+        partition = partitions.open_partition(**opened)
+    else:
+        partition = partitions.open_what_can_be(lambda *_: None, **opened)
+    if partition is None:
+        return
     need_values = _MAPS[0] in left
-    total = len(partition.labeled) + len(partition.val) if need_values else None
-    with tqdm(
-        desc="reading", total=total, unit="mask", disable=None, leave=False, dynamic_ncols=True
-    ) as bar:
-        found, sizes = inspection.survey_masks(
-            [partition.labeled, partition.val],
-            num_threads=max(fields.num_threads, os.cpu_count() or 1),
-            at_most=None if need_values else _MANY_SIZES,
-            progress=bar.update,
-        )
-    if "data.num_classes" in left:
-        yield _classes(fields, found) if need_values else _classes_of_map(fields)
+    try:
+        found, sizes = _survey(partition, need_values, fields.num_threads)
+    except DataError:
+        if note is None:
+            raise
+        names = " and ".join(f"config.{name}" for name in left if name in _OF_MASKS)
+        note(f"{names}: not set, and no mask can be read that would tell. Mend the masks.")
+        return
+    if "data.num_classes" in left and need_values:
+        try:
+            yield _classes(fields, found)
+        except ConfigError as error:
+            if note is None:
+                raise
+            note(str(error))
+    elif "data.num_classes" in left:
+        yield _classes_of_map(fields)
     if "data.crop_size" in left:
         crop = proposals.crop_size(sizes, 0, LARGEST_CROP)
         yield dict(crop.fields), crop.meaning
+
+
+def _survey(
+    partition: Partition, need_values: bool, num_threads: int
+) -> tuple[Inspection, Counter]:
+    """What the masks hold, and how many there are of each size."""
+    parts = [part for part in (partition.labeled, partition.val) if len(part)]
+    total = sum(map(len, parts)) if need_values else None
+    with tqdm(
+        desc="reading", total=total, unit="mask", disable=None, leave=False, dynamic_ncols=True
+    ) as bar:
+        return inspection.survey_masks(
+            parts or [partition.labeled],
+            num_threads=max(num_threads, os.cpu_count() or 1),
+            at_most=None if need_values else _MANY_SIZES,
+            progress=bar.update,
+        )
 
 
 def _classes(fields: ml_collections.ConfigDict, found: Inspection) -> Guess:
@@ -205,6 +237,8 @@ def _classes_of_map(fields: ml_collections.ConfigDict) -> Guess:
 
 def _method(config: ml_collections.ConfigDict) -> Iterator[Guess]:
     left, num_classes = unset(config), config.data.num_classes
+    if not num_classes:  # Which was noted.
+        return
     if "method.name" in left:
         name = "rcc" if num_classes >= 3 else "unimatch"
         yield {"method.name": name}, f"{num_classes} classes; rcc compares pairs of three or more"

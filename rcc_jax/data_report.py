@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from input_pipeline.findings import LISTS, MISSING, SETTINGS, Group, Inspection, Part
+from input_pipeline.findings import LINES, LISTS, MISSING, NAMES, SETTINGS, Group, Inspection, Part
 from input_pipeline.labels import IGNORE
 from input_pipeline.proposals import Proposal
 
@@ -13,6 +13,8 @@ ADVICE = {
 }
 UNCOUNTED = (SETTINGS, LISTS)
 MAX_SIZES, MAX_SHOWN = 4, 3
+# What is mended by hand, entry by entry.
+MAX_SHOWN_OF = {SETTINGS: 20, LISTS: 20, LINES: 20, NAMES: 20}
 
 Proposals = Sequence[tuple[str, Proposal]]
 
@@ -22,11 +24,11 @@ def as_text(found: Inspection, class_names: Sequence[str], proposed: Proposals) 
 
     Args:
       found: what was found.
-      class_names: K names; none where no part could be opened.
+      class_names: K names; none where no part could be opened, or the masks do not tell them.
       proposed: kinds of faults and settings that mend them.
     """
     lines = [_part_line(part, report) for part, report in found.parts.items()]
-    if any(part.num_masks for part in found.parts.values()):
+    if class_names and any(part.num_masks for part in found.parts.values()):
         lines += ["", *_class_lines(found, class_names)]
     for severity, groups in (("warning", found.warnings), ("error", found.errors)):
         for kind, group in groups.items():
@@ -117,7 +119,7 @@ def _group_lines(severity: str, kind: str, group: Group) -> list[str]:
     lines = [
         f"{severity}: {kind}" if kind in UNCOUNTED else f"{severity}: {kind}: {total} ({counts})"
     ]
-    shown = group.examples[:MAX_SHOWN]
+    shown = group.examples[: MAX_SHOWN_OF.get(kind, MAX_SHOWN)]
     lines += [f"  {message}" for message, _ in shown]
     rest = total - sum(count for _, count in shown)
     if rest:

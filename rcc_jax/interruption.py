@@ -1,6 +1,12 @@
 """Signals that ask a run to stop: noticed at once, acted on between two steps."""
 
+import contextlib
+import os
 import signal
+import threading
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STDERR = 2
 
 
 class Interrupted(Exception):
@@ -16,11 +22,15 @@ class Interruption:
     """Remembers a SIGTERM or SIGINT while the context is open.
 
     A second SIGINT raises KeyboardInterrupt at once, for a user who does not want to wait.
+
+    Args:
+      notice: what a line on stderr says at once of the first signal; '' = no line.
     """
 
-    def __init__(self):
+    def __init__(self, notice: str = ""):
         self.signum = 0
         self._previous = {}
+        self._wakeup = _Wakeup(notice) if notice else contextlib.nullcontext()
 
     def requested(self) -> bool:
         return self.signum != 0
@@ -31,10 +41,49 @@ class Interruption:
         self.signum = signum
 
     def __enter__(self):
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in _SIGNALS:
             self._previous[signum] = signal.signal(signum, self._notice)
+        self._wakeup.__enter__()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *error):
+        self._wakeup.__exit__(*error)
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
+
+
+class _Wakeup:
+    """Tells of the first signal from a thread of its own.
+
+    A handler in Python runs only when the main thread is back from what it is in, and the compiler
+    is in for minutes. What Python's own handler does at once is to write to a pipe.
+    """
+
+    def __init__(self, notice: str):
+        self._notice = notice
+
+    def __enter__(self):
+        read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._previous = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._tell, args=(read,), daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *error):
+        signal.set_wakeup_fd(self._previous)
+        os.close(self._write)  # The thread then finds the end of the pipe.
+        self._thread.join()
+
+    def _tell(self, read: int) -> None:
+        told = False
+        with open(read, "rb", buffering=0) as pipe:
+            while data := pipe.read(1):
+                if told or data[0] not in _SIGNALS:
+                    continue
+                told = True
+                # Below a bar, which has no end of line.
+                start = "\n" if os.isatty(_STDERR) else ""
+                again = "; once more: at once" if data[0] == signal.SIGINT else ""
+                line = f"{start}{signal.Signals(data[0]).name}: {self._notice}{again}\n"
+                with contextlib.suppress(OSError):
+                    os.write(_STDERR, line.encode())

@@ -84,7 +84,7 @@ def predict(
         or not all(prediction_files.path_of(folder, kind, name).exists() for kind in kinds)
     }
     with (
-        Interruption() as interruption,
+        Interruption("noticed; the run ends after the images under way") as interruption,
         Progress(len(found), len(found) - len(todo), unit="image") as progress,
     ):
         return _Prediction(segmenter, folder, kinds, progress, interruption).run(found, todo)

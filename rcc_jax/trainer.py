@@ -27,6 +27,7 @@ from rcc_jax.writers import MetricWriter, Progress
 
 # Steps that may be queued on the devices; each holds a batch in their memory.
 _STEPS_IN_FLIGHT = 2
+_NOTICE = "noticed; the run saves and ends after what is under way"
 
 
 def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
@@ -53,7 +54,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
         run.check_start()
     run.check_same_everywhere()
     with (
-        Interruption() as interruption,
+        Interruption(_NOTICE if processes.is_first() else "") as interruption,
         _open_workdir(workdir_path, config.to_dict()) as workdir,
         Checkpoints(workdir.checkpoints_path, keep=config.checkpoint.keep) as checkpoints,
     ):
@@ -171,6 +172,9 @@ class _Loop:
                 self.vote.cast()
                 batch = distributed.place_batch(self.run.mesh, batch)
                 if train_step is None:
+                    self.progress.message(
+                        "compiling the training step (minutes on a CPU, less with a warm cache)"
+                    )
                     with self.clock.paused():
                         train_step, line = compile_step(self.run.train_step(), state, batch)
                     self.progress.message(line)

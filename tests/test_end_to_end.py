@@ -108,7 +108,9 @@ def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, 
     process = start(*command(tmp_path))
     wait_until(process, lambda: reached(tmp_path, 2))
     process.terminate()
-    _, errors = finish(process, 143)
+    output, errors = finish(process, 143)
+    assert output.index("compiling the training step") < output.index("training step ready after")
+    assert errors.startswith("SIGTERM: noticed; the run saves and ends after what is under way\n")
     assert "stopped and saved after step" in errors
     assert "the same command goes on from there" in errors
     # Ctrl-C reaches the worker processes of the pipeline too.

@@ -44,7 +44,7 @@ def run(*flags, folder=REPOSITORY):
             ["config.method.name = 'rc' is not known"],
         ),
         (
-            ["--mode=check", "--config=configs/folder.py", "--config.model.pretrained=READM.md"],
+            ["--config=configs/folder.py", "--config.model.pretrained=READM.md"],
             ["config.model.pretrained = 'READM.md'", "Did you mean 'README.md'?"],
         ),
         (

@@ -200,3 +200,25 @@ def test_classes_of_colors(colors, ids, num_classes):
     assert read(data, found, 0)[0].tolist() == ids
     # Some masks of ids and some of colours.
     assert proposals.classes(np.ones(256, int), counts, VOC) is None
+
+
+@pytest.mark.parametrize(
+    ("labeled", "val", "absent", "share", "fields"),
+    [
+        (16, 4, [], 0.2, {"data.val": "0.5"}),
+        (32, 8, [], 0.2, {"data.val": "0.25"}),
+        (8, 2, ["a"], 0.2, {"data.val": "0.5"}),
+        (80, 20, ["a"], 0.2, {"data.val": "0.4"}),
+        (5, 5, [], 0.5, {}),
+        (16, 9, [], None, {}),
+        (80, 20, ["a"], None, {}),
+    ],
+)
+def test_validation_that_tells_little(labeled, val, absent, share, fields):
+    found = proposals.validation(labeled, val, absent, share)
+    assert found.fields == fields
+    assert ("no pixel of a, which" in found.meaning) is bool(absent)
+    assert (f"only {val} images" in found.meaning) is (val < 10)
+    # Nothing to say, or what is missing is said elsewhere.
+    assert proposals.validation(labeled, 10, [], share) is None
+    assert proposals.validation(labeled, 0, absent, share) is None

@@ -137,6 +137,17 @@ def test_lists_of_keys(plain, tmp_path):
     assert list(partition.unlabeled.ids) == [f"i/train{n}.png" for n in (1, 2, 3, 4, 6, 7)]
     np.testing.assert_array_equal(partition.labeled[0]["image"], plain[1]["train:5"][0])
     np.testing.assert_array_equal(partition.val[0]["image"], plain[1]["test:2"][0])
+    # A check reads what is there of a list with unknown keys, and still says that they are.
+    (tmp_path / "labeled.txt").write_text("i/train5.png\ni/x.png\ni/train0.png\ni/y.png\n")
+    noted = []
+    with pytest.raises(DataError, match=r"labeled\.txt:2: .* 2 of 4 entries are unknown"):
+        open_plain(root, **lists)
+    partition = open_plain(root, **lists, note=lambda *fault: noted.append(fault))
+    assert list(partition.labeled.ids) == ["i/train5.png", "i/train0.png"]
+    ((part, _, message, count),) = noted
+    assert (part, count) == ("labeled", 2)
+    assert "labeled.txt:2: no image i/x.png" in message
+    (tmp_path / "labeled.txt").write_text("i/train5.png\ni/train0.png\n")
     (tmp_path / "unlabeled.txt").write_text("i/train7.png\ni/train6.png\n")
     partition = open_plain(root, unlabeled=str(tmp_path / "unlabeled.txt"), **lists)
     assert list(partition.unlabeled.ids) == ["i/train7.png", "i/train6.png"]

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from configs import folder
+from input_pipeline import DataError
 from input_pipeline.views import LabeledViews, UnlabeledViews
-from rcc_jax import contact_sheet, data_check, settings
+from rcc_jax import contact_sheet, data_check, data_guess, settings
 from rcc_jax.errors import ConfigError
 from tests.commands import REPOSITORY
 
@@ -102,7 +103,26 @@ def test_hints_for_ones_own_folder(data):
     hints = proposed(check(config, data, ok=True), "hint")
     assert hints == [{"data.num_classes": 4}, {"data.crop_size": 49}]
     config.update_from_flattened_dict(hints[0] | hints[1])
-    assert not check(config, data, ok=True)["proposals"]
+    (few,) = check(config, data, ok=True)["proposals"]
+    assert few["meaning"].startswith("data.val has only 4 images: mIoU and 'best' will mean little")
+    assert few["set"] == {}
+
+
+def test_hint_at_a_validation_part_that_tells_little(data, capsys):
+    masks(data, 0, 1, 2, 3)
+    for number in range(4, 8):
+        save(data / f"m{number}.png", np.arange(3000).reshape(50, 60) % 2)
+    fields = {"data.class_names": ("sand", "coral", "rock", "weed")}
+    check(config_of(data, **fields), data, ok=True)
+    assert (
+        "hint: data.val has only 4 images and no pixel of rock, weed, which data.labeled has: mIoU "
+        "and 'best' will mean little. Add images of every class to data.val, a list or a folder\n"
+    ) in capsys.readouterr().out
+    # Where the validation images are a share of the labelled ones, so is what is proposed.
+    pairs = (data / "labeled.txt").read_text() + (data / "val.txt").read_text()
+    (data / "labeled.txt").write_text(pairs)
+    config = config_of(data, **{"data.val": "0.25"})
+    assert {"data.val": "0.5"} in proposed(check(config, data, ok=True), "hint")
 
 
 def test_parts_are_read_though_lists_are_wrong(data, capsys):
@@ -114,16 +134,130 @@ def test_parts_are_read_though_lists_are_wrong(data, capsys):
     assert report["parts"]["val"]["usable"] == 3
     assert {kind: sum(group["counts"].values()) for kind, group in report["errors"].items()} == {
         "settings that do not go together": 1,
-        "lists that cannot be used": 2,
+        "wrong lines of a list": 2,
+        "lists that cannot be used": 1,
         "unreadable images": 1,
     }
+    assert report["parts"]["labeled"]["usable"] == 1
     printed = capsys.readouterr().out
     assert "labeled.txt:1: expected one `image label` pair, found 3 columns" in printed
-    assert "In all 2 lines are wrong, also 4." in printed
+    assert "labeled.txt:4: expected one `image label` pair, found 1 column" in printed
     assert "data.unlabeled = 'unlabeled.txt': no such file or folder" in printed
     report = check(config_of(data / "nowhere"), data, ok=False)
     assert not report["parts"]
     assert len(report["errors"]["lists that cannot be used"]["messages"]) == 1
+
+
+def as_folders(root):
+    """Moves the files of `data` to images/ and masks/, where nothing names them."""
+    for place in ("images", "masks"):
+        (root / place).mkdir()
+    for number in range(8):
+        (root / f"m{number}.png").rename(root / f"masks/{number}.png")
+    for number in range(12):
+        (root / f"{number}.png").rename(root / f"images/{number}.png")
+    for path in root.glob("*.txt"):
+        path.unlink()
+
+
+def check_guessed(root, **fields):
+    """The report, where all is left to the data as in the first command of docs/own_data.md."""
+    faults = []
+    config = guessed(root, fields, note=faults.append)
+    assert data_check.check(config, root / "out", faults) is False
+    report = json.loads((root / "out/check.json").read_text())
+    counts = {kind: sum(group["counts"].values()) for kind, group in report["errors"].items()}
+    # A training stops at the start with one of these.
+    with pytest.raises((ConfigError, DataError)):
+        settings.open_partition(guessed(root, fields, note=None))
+    return report, counts
+
+
+def guessed(root, fields, note):
+    config = folder.get_config("method=auto")
+    config.update_from_flattened_dict({"data.root": str(root), **fields})
+    data_guess.fill(config, root / "out", report=lambda _: None, note=note)
+    return config
+
+
+def test_all_faults_of_folders_come_up_in_one_run(data, capsys):
+    masks(data, 0, 1, 2, 3)
+    as_folders(data)
+    for name in ("street_005", "street_006"):
+        save(data / f"masks/{name}.png", np.zeros((50, 60)))
+    save(data / "masks/0.bmp", np.zeros((50, 60)))
+    save(data / "masks/1.png", np.zeros((40, 60)))
+    (data / "images/2.png").write_bytes(b"garbage")
+    Image.fromarray(np.zeros((50, 60), np.uint16)).save(data / "masks/3.png")
+    (data / "masks/4.png").rename(data / "masks/4.jpg")
+    Image.fromarray(np.zeros((50, 60), np.uint8)).save(data / "masks/4.jpg")
+    report, counts = check_guessed(data, **{"data.val": "0.5"})
+    assert counts == {
+        "masks and images that do not pair by name": 3,
+        "masks of another size than their image": 1,
+        "unreadable images": 1,
+        "unreadable masks": 2,
+    }
+    names = report["errors"]["masks and images that do not pair by name"]["messages"]
+    assert any("street_006.png: no image of that name in" in message for message in names)
+    assert any("masks/0.bmp and " in message for message in names)
+    parts = report["parts"]
+    assert sum(parts[part]["images"] for part in ("labeled", "val")) == 8
+    assert sum(parts[part]["usable"] for part in ("labeled", "val")) == 4
+    assert parts["unlabeled"]["usable"] == 4
+    assert len(report["classes"]) == 4
+    printed = capsys.readouterr().out
+    assert all(message in printed for message in names)
+
+
+def test_images_are_read_though_no_mask_tells_the_classes(data):
+    masks(data, 0, 1, 2, 3)
+    as_folders(data)
+    for number in range(8):
+        Image.fromarray(np.zeros((50, 60), np.uint16)).save(data / f"masks/{number}.png")
+    (data / "images/9.png").write_bytes(b"garbage")
+    report, counts = check_guessed(data)
+    assert counts == {
+        "settings that do not go together": 1,
+        "unreadable masks": 8,
+        "unreadable images": 1,
+    }
+    assert report["errors"]["settings that do not go together"]["messages"] == [
+        "config.data.num_classes and config.data.crop_size: not set, and no mask can be read that "
+        "would tell. Mend the masks."
+    ]
+    # Masks of values that are no ids: what they hold is known, what it means is not.
+    for number in range(8):
+        save(data / f"masks/{number}.png", 128 * (np.arange(3000).reshape(50, 60) % 2))
+    save(data / "masks/1.png", np.zeros((40, 60)))
+    report, counts = check_guessed(data)
+    assert counts == {
+        "settings that do not go together": 1,
+        "masks of another size than their image": 1,
+        "unreadable images": 1,
+    }
+    (message,) = report["errors"]["settings that do not go together"]["messages"]
+    assert "--config.data.label_map=0:0,128:1" in message
+    assert report["classes"] == []
+    assert report["warnings"].keys() <= {"copies of an image"}
+    assert proposed(report) == [{"data.val": "0.5"}]
+
+
+def test_wrong_lists_are_read_as_far_as_they_go_while_classes_are_guessed(data):
+    masks(data, 0, 1, 2, 3)
+    (data / "labeled.txt").write_text("0.png m0.png\n1.png\n2.png m2.png extra\n9.png gone.png\n")
+    (data / "val.txt").write_text("")
+    (data / "4.png").write_bytes(b"")
+    (data / "unlabeled.txt").write_text("4.png\n5.png a b\n6.png\n")
+    report, counts = check_guessed(data)
+    assert counts == {
+        "wrong lines of a list": 3,
+        "lists that cannot be used": 1,
+        "missing files": 1,
+        "unreadable images": 1,
+    }
+    assert report["errors"]["wrong lines of a list"]["counts"] == {"labeled": 2, "unlabeled": 1}
+    assert len(report["classes"]) == 4
 
 
 def test_few_examples_are_printed_and_all_are_counted_and_recorded(data, capsys):
@@ -225,9 +359,25 @@ def test_command_without_jax(data, tmp_path):
     assert "--config.data.label_map=0:0,255:1\n" in done.stdout
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    done = subprocess.run([*python, *flags, "--config.data.label_map=0:0,255:1"], **arguments)
+    # The data can be checked before the weights are there, which a training wants.
+    flags += ["--config.data.label_map=0:0,255:1", "--config.model.pretrained=weights.pth"]
+    done = subprocess.run([*python, *flags], **arguments)
     assert done.returncode == 0, done.stderr
+    assert "note: the training will not start: config.model.pretrained = 'weights.pth'" in (
+        done.stdout
+    )
+    assert "A training can work with these data." in done.stdout
     assert (data / "runs/folder-method=unimatch/check.png").exists()
+    # Faults of lists, with all else left to the data: one command names both.
+    with open(data / "labeled.txt", "a") as file:
+        file.write("5.png\n")
+    (data / "val.txt").write_text("")
+    done = subprocess.run([*python, *flags[:3], "--workdir=out"], **arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: these data or settings cannot be trained on")
+    assert "labeled.txt:5: expected one" in done.stdout
+    assert "val.txt:1: the list is empty" in done.stdout
+    assert (data / "out/check.json").exists()
 
 
 def test_method_needs_unlabeled_images_and_three_classes(data):
