@@ -45,6 +45,7 @@ def _sweep() -> None:
     from rcc_jax import sweep  # without JAX, which would hold the devices of the runs
 
     runs = sweep.plan(cli.CONFIG.value.runs, cli.run_folder(), cli.SHARD.value)
+    sweep.check_overrides(cli.SET.value)
     failed = sweep.run_all(
         runs, cli.SET.value, report=lambda line: print(line, flush=True), images=cli.LIST.value
     )
