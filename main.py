@@ -95,7 +95,10 @@ def _report() -> None:
 
     folders = cli.WORKDIRS.value or ([cli.WORKDIR.value] if cli.WORKDIR.value else [])
     if not folders:
-        cli.fail("--mode=report needs --workdirs=DIR,DIR, folders of runs or of sweeps.")
+        cli.fail(
+            "--mode=report needs --workdir=DIR, the folder of a run or of a sweep, or "
+            "--workdirs=DIR,DIR of several."
+        )
     if not cli.OUTPUT.value and len(folders) > 1:
         cli.fail("--mode=report of several folders needs --output=FILE.html.")
     output = cli.OUTPUT.value or str(pathlib.Path(folders[0]) / "report.html")

@@ -26,6 +26,18 @@ def run(*flags, folder=REPOSITORY):
             ["--config.train.batchsize", "did you mean --config.train.batch_size?"],
         ),
         (
+            ["--config=configs/demo.py", "--config.optimizer.lr=1"],
+            ["--config.optimizer.lr", "did you mean --config.optimizer.learning_rate?"],
+        ),
+        (
+            ["--config=configs/demo.py", "--config.train.epochs=1"],
+            ["did you mean --config.train.num_epochs?"],
+        ),
+        (
+            ["--config=configs/demo.py", "--data.root=X"],
+            ["--data.root: there is no such flag; did you mean --config.data.root?"],
+        ),
+        (
             ["--config=configs/demo.py", "--config.train.batch_size=x"],
             ["--config.train.batch_size=x: must be a whole number."],
         ),
@@ -74,7 +86,11 @@ def run(*flags, folder=REPOSITORY):
             ["--config=configs/demo.py", "--mode=predict", "--input=x.jpg"],
             ["--mode=predict needs --input=FILE|FOLDER|GLOB and --output=DIR"],
         ),
-        (["--mode=report"], ["--mode=report needs --workdirs=DIR,DIR"]),
+        (["--mode=report"], ["needs --workdir=DIR", "--workdirs=DIR,DIR of several"]),
+        (
+            ["--config=configs/demo.py:steps=0"],
+            ["'steps=0' must be at least 1; leave it out for the default."],
+        ),
         (["--mode=eval", "--workdir", "/no/such/run"], ["/no/such/run/config.json: no such file"]),
     ],
 )
@@ -82,6 +98,18 @@ def test_a_mistake_is_one_clear_line(flags, said):
     errors = run(*flags)
     assert errors.count("\n") == 1
     assert all(text in errors for text in said)
+
+
+def test_outside_of_the_project_a_command_says_where_it_works(tmp_path):
+    errors = run("--config=configs/folder.py", folder=tmp_path)
+    assert "Run the command in the project's folder" in errors
+    assert f"--config={REPOSITORY}/configs/folder.py" in errors
+
+
+def test_help_is_no_fault():
+    output, errors = finish(start("--mode=eval", "--help"), 0)
+    assert "--checkpoint" in output
+    assert errors == ""
 
 
 def test_workdir_is_named_after_config_and_arguments(tmp_path):
