@@ -168,6 +168,12 @@ def test_segmenter_names_what_is_wrong(workdir, segmenter, tmp_path):
         rcc_jax.Segmenter.from_workdir(workdir, flop=True)
     with pytest.raises(ValueError, match=r"image is float64\[4, 4, 3\]"):
         segmenter(np.zeros((4, 4, 3)))
+    with pytest.raises(TypeError, match="image is of type int; give RGB as an array"):
+        segmenter(3)
+    with pytest.raises(DataError, match="nope.png: there is no such file"):
+        segmenter(tmp_path / "nope.png")
+    with pytest.raises(DataError, match="is a folder; give one image"):
+        segmenter(tmp_path)
 
 
 def test_names_may_be_given_after_the_training(workdir, pictures, tmp_path):
