@@ -28,12 +28,19 @@ import sys
 import traceback
 from typing import NoReturn
 
-from absl import app, flags, logging
+try:
+    from absl import app, flags, logging
 
-from input_pipeline.errors import DataError, WorkerError
-from rcc_jax import command_line as cli
-from rcc_jax import processes, workdir
-from rcc_jax.errors import ConfigError
+    from input_pipeline.errors import DataError, WorkerError
+    from rcc_jax import command_line as cli
+    from rcc_jax import processes, workdir
+    from rcc_jax.errors import ConfigError
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} lacks the package {error.name}. In the project's folder run "
+        "`make setup` once and then `.venv/python3/bin/python main.py ...`, or install with "
+        "`pip install -r requirements.txt`."
+    )
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -1,5 +1,8 @@
 """The command line: one clear line for every mistake, and exit code 2."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.commands import REPOSITORY, finish, start
@@ -104,6 +107,15 @@ def test_outside_of_the_project_a_command_says_where_it_works(tmp_path):
     errors = run("--config=configs/folder.py", folder=tmp_path)
     assert "Run the command in the project's folder" in errors
     assert f"--config={REPOSITORY}/configs/folder.py" in errors
+
+
+def test_a_python_without_the_packages_says_how_to_get_them():
+    command = [sys.executable, "-S", REPOSITORY / "main.py", "--help"]  # Without site-packages.
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert f"{sys.executable} lacks the package absl. In the project's folder run" in ended.stderr
+    assert "`make setup`" in ended.stderr
+    assert ended.stderr.count("\n") == 1
 
 
 def test_help_is_no_fault():
