@@ -28,12 +28,19 @@ import sys
 import traceback
 from typing import NoReturn
 
-from absl import app, flags, logging
+try:
+    from absl import app, flags, logging
 
-from input_pipeline.errors import DataError, WorkerError
-from rcc_jax import command_line as cli
-from rcc_jax import processes, workdir
-from rcc_jax.errors import ConfigError
+    from input_pipeline.errors import DataError, WorkerError
+    from rcc_jax import command_line as cli
+    from rcc_jax import processes, workdir
+    from rcc_jax.errors import ConfigError
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} lacks the package {error.name}. In the project's folder run "
+        "`make setup` once and then `.venv/python3/bin/python main.py ...`, or install with "
+        "`pip install -r requirements.txt`."
+    )
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -45,6 +52,7 @@ def _sweep() -> None:
     from rcc_jax import sweep  # without JAX, which would hold the devices of the runs
 
     runs = sweep.plan(cli.CONFIG.value.runs, cli.run_folder(), cli.SHARD.value)
+    sweep.check_overrides(cli.SET.value)
     failed = sweep.run_all(
         runs, cli.SET.value, report=lambda line: print(line, flush=True), images=cli.LIST.value
     )
@@ -112,7 +120,10 @@ def _report() -> None:
 
     folders = cli.WORKDIRS.value or ([cli.WORKDIR.value] if cli.WORKDIR.value else [])
     if not folders:
-        cli.fail("--mode=report needs --workdirs=DIR,DIR, folders of runs or of sweeps.")
+        cli.fail(
+            "--mode=report needs --workdir=DIR, the folder of a run or of a sweep, or "
+            "--workdirs=DIR,DIR of several."
+        )
     if not cli.OUTPUT.value and len(folders) > 1:
         cli.fail("--mode=report of several folders needs --output=FILE.html.")
     output = cli.OUTPUT.value or str(pathlib.Path(folders[0]) / "report.html")

@@ -199,7 +199,7 @@ def parse_arguments(text: str | None, **defaults) -> dict:
       One value per name in `defaults`, of the type of its default.
 
     Raises:
-      ConfigError: for an unknown key, or a value of another type.
+      ConfigError: for an unknown key, a value of another type, or steps below 1.
     """
     found = dict(defaults)
     for position, item in enumerate(filter(None, (text or "").split(","))):
@@ -219,6 +219,10 @@ def parse_arguments(text: str | None, **defaults) -> dict:
             raise ConfigError(
                 f"--config argument {item!r} must be a number, such as {key}={defaults[key]}."
             ) from None
+        if key == "steps" and found[key] < 1:
+            raise ConfigError(
+                f"--config argument {item!r} must be at least 1; leave it out for the default."
+            )
     return found
 
 

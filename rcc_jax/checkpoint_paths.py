@@ -10,9 +10,11 @@ import ml_collections
 from input_pipeline import near_names
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import Workdir
+from rcc_jax.workdir import MAY_CHANGE, Workdir
 
 PyTree = Any
+# What a command on a run may set otherwise, for itself alone: names change nothing in a network.
+MAY_DIFFER = (*MAY_CHANGE, "data.class_names")
 
 
 def find_named(
@@ -21,7 +23,7 @@ def find_named(
     """The checkpoint that a user names.
 
     Args:
-      config: a configuration; that of the workdir, but for what a run may change.
+      config: a configuration; that of the workdir, but for `MAY_DIFFER`.
       workdir: folder of the run.
       checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
 
@@ -43,6 +45,7 @@ def find_named(
     folder = Workdir.open(
         workdir,
         config.to_dict(),
+        may_change=MAY_DIFFER,
         read_only=True,
         way_out="Give --workdir without --config and these fields: the run knows its own.",
     ).checkpoints_path

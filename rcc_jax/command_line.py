@@ -1,6 +1,5 @@
 """The flags of main.py: what they are, which go together, and what to say where they do not."""
 
-import difflib
 import pathlib
 import re
 import sys
@@ -10,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import common
-from rcc_jax import config_file, processes, workdir
+from rcc_jax import config_fields, config_file, processes, workdir
 from rcc_jax.errors import ConfigError
 
 _MODES = (
@@ -86,7 +85,7 @@ def fail(message: object, exit_code: int = BAD_INPUT) -> NoReturn:
 def parse(argv: list[str]) -> list[str]:
     """Parses the command line; what cannot be read or does not go together ends the program."""
     try:
-        rest = flags.FLAGS(_with_recorded_config(argv))
+        rest = _read_flags(argv)
         if CONFIG.value is not None:
             # ml_collections keeps quiet about a file that it cannot read until a field is wanted.
             _check_config("runs" in CONFIG.value, _given(argv, "config"))
@@ -107,6 +106,13 @@ def parse(argv: list[str]) -> list[str]:
         if flags.FLAGS[flag].present and MODE.value not in modes:
             fail(f"--{flag} belongs to --mode={' or '.join(modes)}, not to --mode={MODE.value}.")
     return rest
+
+
+def _read_flags(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(_with_recorded_config(argv))
+    except SystemExit:  # After --help, which is no fault but ends with 1 in absl.
+        sys.exit(0)
 
 
 def _check_config(is_sweep: bool, given: str) -> None:
@@ -139,21 +145,18 @@ def _split_names(config) -> None:
 
 
 def _in_plain_words(message: str, config: str) -> str:
-    """What absl says of a flag, without the words of Python's own errors."""
+    """What absl says of a flag, in one line and with a hint where a field was meant."""
     if "Traceback" in message:
         return config_file.fault_of_traceback(config, message)
-    what = {
-        "invalid literal for int": "must be a whole number.",
-        "could not convert string to float": "must be a number.",
-        "Non-boolean argument": "must be true or false.",
-        "as tuple": "must be names or numbers with commas between; names that have blanks in "
-        "quotes: \"'name one','name two'\".",
-    }
-    given = re.match(r"flag (--[\w.]+=.*?): ", message)
-    for python, plain in what.items():
-        if given and python in message:
-            return f"{given[1]}: {plain}"
-    return message
+    unknown = re.fullmatch(r"Unknown command line flag '([\w.]+)'", message)
+    if unknown is None:
+        return config_fields.in_plain_words(message)
+    field = unknown[1]
+    meant = [field] if field in config_fields.known() else config_fields.nearest(field)
+    hint = " or ".join(f"--config.{each}" for each in meant)
+    return f"--{field}: there is no such flag; " + (
+        f"did you mean {hint}?" if hint else "see --help."
+    )
 
 
 def _with_recorded_config(argv: list[str]) -> list[str]:
@@ -169,20 +172,12 @@ def _with_recorded_config(argv: list[str]) -> list[str]:
 
 def _unknown_field(argv: list[str]) -> str | None:
     """Message on the first --config.FIELD that no configuration has, with the nearest one."""
-    known = [
-        f"{group}.{name}"
-        for group, fields in common.get_config().to_dict().items()
-        for name in (fields if isinstance(fields, dict) else ())
-    ] + list(common.get_config())
     for argument in argv:
         flag = argument.partition("=")[0]
-        field = flag.partition("config.")[2]
-        if flag.lstrip("-").startswith("config.") and field not in known:
-            same_name = [name for name in known if name.split(".")[-1] == field.split(".")[-1]]
-            close = same_name or difflib.get_close_matches(field, known, n=1)
-            hint = " or ".join(f"--config.{name}" for name in close)
-            hint = f"did you mean {hint}?" if close else "see configs/common.py."
-            return f"{flag}: there is no such field; {hint}"
+        if flag.lstrip("-").startswith("config."):
+            message = config_fields.unknown(flag, flag.partition("config.")[2])
+            if message is not None:
+                return message
     return None
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import pathlib
 import re
 import traceback
 
@@ -21,7 +22,7 @@ def fault(given: str, error: Exception) -> str:
     """
     path = given.partition(":")[0]
     if isinstance(error, OSError) and not os.path.exists(path):
-        return f"--config={given}: no such file; one is configs/demo.py.{near_names.hint(path)}"
+        return f"--config={given}: no such file; {_where(path)}"
     if isinstance(error, SyntaxError):
         return f"--config={given}: {error.msg} ({error.filename}, line {error.lineno})."
     if isinstance(error, AttributeError) and "'get_config'" in str(error):
@@ -38,6 +39,16 @@ def fault(given: str, error: Exception) -> str:
         f"--config={given}: {type(error).__name__}: {said[0] if said else ''} "
         f"({frame.filename}, line {frame.lineno})."
     )
+
+
+def _where(path: str) -> str:
+    project = pathlib.Path(common.__file__).parents[1]
+    if not os.path.isabs(path) and not os.path.isdir("configs"):
+        way = "there is no folder configs here. Run the command in the project's folder, where "
+        there = (project / path).is_file()
+        also = f", or give --config={project / path}" if there else ""
+        return f"{way}main.py is ({project}){also}."
+    return f"one is configs/demo.py.{near_names.hint(path)}"
 
 
 def fault_of_traceback(given: str, text: str) -> str:

@@ -244,7 +244,7 @@ def _method(config: ml_collections.ConfigDict) -> Iterator[Guess]:
         yield {"method.name": name}, f"{num_classes} classes; rcc compares pairs of three or more"
     if "method.top_n" in left:
         players = min(_PLAYERS, max(3, num_classes))
-        if presets.PRESETS.get(config.method.name, {}).get("consensus"):
+        if num_classes >= 3 and presets.PRESETS.get(config.method.name, {}).get("consensus"):
             yield {"method.top_n": players}, f"{num_classes} classes"
-        else:  # Of no use to the method: nothing to tell.
+        else:  # Of no use to the method, or refused soon: nothing to tell.
             config.method.top_n = players

@@ -198,8 +198,8 @@ def _check_options(mode, window, stride, scales) -> None:
         isinstance(scale, float | int) and 0 < scale <= MAX_SCALE for scale in scales
     ):
         raise ConfigError(
-            f"eval.scales={tuple(scales)}: factors above 0 and at most {MAX_SCALE}, such as "
-            "0.75,1.0,1.25"
+            f"eval.scales={','.join(map(str, scales))} must be factors above 0 and at most "
+            f"{MAX_SCALE} with commas between, such as 0.75,1.0,1.25."
         )
 
 

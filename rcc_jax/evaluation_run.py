@@ -30,7 +30,7 @@ def evaluate(
     a list test.txt), so that a run may be evaluated while it goes on.
 
     Args:
-      config: the configuration of the run; `eval.*` and `data.root` may differ.
+      config: the configuration of the run, but for `checkpoint_paths.MAY_DIFFER`.
       workdir_path: folder of the run.
       checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
       images: what takes the place of `data.val`, and is written like it; '' = nothing.

@@ -7,7 +7,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from input_pipeline import orientation
+from input_pipeline import near_names, orientation
+from input_pipeline.errors import DataError
 from input_pipeline.partitions import names_of_classes
 from input_pipeline.photos import Photo
 from rcc_jax import checkpoint_paths, distributed, palettes, settings, start_weights
@@ -94,7 +95,8 @@ class Segmenter:
           uint8 [H, W], ids of `class_names`; of a file as its pixels are stored.
 
         Raises:
-          DataError: for a file that cannot be read.
+          DataError: for a file that is not there or cannot be read.
+          TypeError, ValueError: for anything else, or an array of another type or shape.
         """
         return self._describe(image)["labels"]
 
@@ -115,11 +117,24 @@ class Segmenter:
     def _describe(self, image, **options) -> dict[str, np.ndarray]:
         turn = 1
         if isinstance(image, str | os.PathLike):
-            photo = Photo.open(os.fspath(image))
+            photo = _open(os.fspath(image))
             image, turn = photo.read(), photo.orientation
+        if not isinstance(image, np.ndarray | jax.Array):
+            raise TypeError(
+                f"image is of type {type(image).__name__}; give RGB as an array, uint8 [H, W, 3], "
+                "or the path of a file"
+            )
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 f"image is {image.dtype}{list(image.shape)}; give RGB as uint8 [H, W, 3], or a file"
             )
         found = self.describe(image[None], **options)
         return {name: orientation.as_stored(value[0], turn) for name, value in found.items()}
+
+
+def _open(path: str) -> Photo:
+    if not os.path.exists(path):
+        raise DataError(f"{path}: there is no such file; give its path.{near_names.hint(path)}")
+    if os.path.isdir(path):
+        raise DataError(f"{path} is a folder; give one image, or use --mode=predict for a folder.")
+    return Photo.open(path)

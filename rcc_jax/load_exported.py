@@ -18,4 +18,7 @@ def load(folder=pathlib.Path(__file__).parent):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        print("usage: python load.py IMAGES.npy LOGITS.npy; uint8 [B, H, W, 3]", file=sys.stderr)
+        sys.exit(2)
     np.save(sys.argv[2], load()(np.load(sys.argv[1], allow_pickle=False)))

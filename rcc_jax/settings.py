@@ -21,6 +21,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     field_checks.check(config)
     presets.check(config)
+    names, num_classes = config.data.class_names, config.data.num_classes
+    if names and len(names) != num_classes:
+        raise ConfigError(
+            f"config.data.class_names has {len(names)} names, config.data.num_classes = "
+            f"{num_classes}; give a name for every class in the order of the ids, or none."
+        )
 
 
 def build_method(config: ml_collections.ConfigDict) -> methods.Method:

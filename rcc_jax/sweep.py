@@ -9,6 +9,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+from input_pipeline import folder_partition
+from input_pipeline.errors import DataError
+from rcc_jax import config_fields
 from rcc_jax.errors import ConfigError
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.workdir import RESULT, evaluation_name, run_name
@@ -80,6 +83,25 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
     if twice:
         raise ConfigError(f"the sweep lists {twice[0]} twice; every run needs a folder of its own.")
     return runs[index::count]
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Refuses what would stop every run, before the first one.
+
+    Args:
+      overrides: 'field=value' for every run.
+
+    Raises:
+      ConfigError: for an unknown field, or a value of another type.
+      DataError: for a data.root that is not there.
+    """
+    for override in overrides:
+        value = config_fields.read_override(override)
+        if override.startswith("data.root=") and value:
+            try:
+                folder_partition.find_root(value)
+            except DataError as error:
+                raise DataError(f"--set={override}: {error}") from None
 
 
 def run_all(

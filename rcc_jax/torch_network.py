@@ -176,4 +176,7 @@ def write_onnx(model: nn.Module, path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        print("usage: python torch_network.py MODEL.onnx", file=sys.stderr)
+        sys.exit(2)
     write_onnx(load(), sys.argv[1])

@@ -256,8 +256,23 @@ def _record_or_compare(
             f"--workdir={path.parent} holds a run with another config:\n"
             + "\n".join(lines)
             + "\n"
-            + (way_out or f"Use another --workdir for this config, or {way_back}")
+            + (
+                way_out
+                or f"Use another --workdir for this config, or {way_back}"
+                + _going_on(path.parent, changed)
+            )
         )
+
+
+def _going_on(folder: pathlib.Path, changed: Sequence[str]) -> str:
+    """How to train a run for longer, where that is what was tried."""
+    if not {"train.num_steps", "train.num_epochs"} & set(changed):
+        return ""
+    flag = _flag("model.pretrained", str(folder))
+    return (
+        "\nThe learning rate of a step depends on their number, so a run cannot become longer. To "
+        f"train on from its weights give another --workdir and\n  {flag}"
+    )
 
 
 def recorded_fields(path: str | os.PathLike) -> dict[str, Any] | None:

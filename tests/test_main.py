@@ -1,5 +1,8 @@
 """The command line: one clear line for every mistake, and exit code 2."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.commands import REPOSITORY, finish, start
@@ -24,6 +27,18 @@ def run(*flags, folder=REPOSITORY):
         (
             ["--config=configs/demo.py", "--config.train.batchsize=4"],
             ["--config.train.batchsize", "did you mean --config.train.batch_size?"],
+        ),
+        (
+            ["--config=configs/demo.py", "--config.optimizer.lr=1"],
+            ["--config.optimizer.lr", "did you mean --config.optimizer.learning_rate?"],
+        ),
+        (
+            ["--config=configs/demo.py", "--config.train.epochs=1"],
+            ["did you mean --config.train.num_epochs?"],
+        ),
+        (
+            ["--config=configs/demo.py", "--data.root=X"],
+            ["--data.root: there is no such flag; did you mean --config.data.root?"],
         ),
         (
             ["--config=configs/demo.py", "--config.train.batch_size=x"],
@@ -74,7 +89,11 @@ def run(*flags, folder=REPOSITORY):
             ["--config=configs/demo.py", "--mode=predict", "--input=x.jpg"],
             ["--mode=predict needs --input=FILE|FOLDER|GLOB and --output=DIR"],
         ),
-        (["--mode=report"], ["--mode=report needs --workdirs=DIR,DIR"]),
+        (["--mode=report"], ["needs --workdir=DIR", "--workdirs=DIR,DIR of several"]),
+        (
+            ["--config=configs/demo.py:steps=0"],
+            ["'steps=0' must be at least 1; leave it out for the default."],
+        ),
         (["--mode=eval", "--workdir", "/no/such/run"], ["/no/such/run/config.json: no such file"]),
     ],
 )
@@ -82,6 +101,27 @@ def test_a_mistake_is_one_clear_line(flags, said):
     errors = run(*flags)
     assert errors.count("\n") == 1
     assert all(text in errors for text in said)
+
+
+def test_outside_of_the_project_a_command_says_where_it_works(tmp_path):
+    errors = run("--config=configs/folder.py", folder=tmp_path)
+    assert "Run the command in the project's folder" in errors
+    assert f"--config={REPOSITORY}/configs/folder.py" in errors
+
+
+def test_a_python_without_the_packages_says_how_to_get_them():
+    command = [sys.executable, "-S", REPOSITORY / "main.py", "--help"]  # Without site-packages.
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert f"{sys.executable} lacks the package absl. In the project's folder run" in ended.stderr
+    assert "`make setup`" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_help_is_no_fault():
+    output, errors = finish(start("--mode=eval", "--help"), 0)
+    assert "--checkpoint" in output
+    assert errors == ""
 
 
 def test_workdir_is_named_after_config_and_arguments(tmp_path):

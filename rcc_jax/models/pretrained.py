@@ -156,7 +156,13 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
     absent = tuple(s for s in ("layer1", "layer2", "layer3", "layer4") if s not in contents.stages)
     variables, _, unused = match(model, path, shapes, absent, ("fc",))
     dtypes = sorted({state[k].dtype.name for k in variables})
-    settings = {"backbone": backbone, "stem": contents.stem, "pretrained": os.fspath(path)}
+    settings = {"backbone": backbone, "stem": contents.stem}
+    settings |= {
+        name: getattr(contents, name)
+        for name, usual in (("width", 64), ("decoder_channels", 256))
+        if getattr(contents, name) not in (None, usual)
+    }
+    settings["pretrained"] = os.fspath(path)
     if absent:
         settings["allow_missing"] = ",".join(absent)
     lines = [
@@ -169,6 +175,12 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
     if unused:
         lines.append(f"unused   {', '.join(unused)}")
     lines.append("fits     " + " ".join(f"--config.model.{k}={v}" for k, v in settings.items()))
+    if contents.num_classes is not None:
+        lines.append(
+            f"remark   the classifier is of config.data.num_classes = {contents.num_classes}; for "
+            "others add classifier to allow_missing and allow_unused. No file of weights tells "
+            "config.model.aspp_rates and output_stride: take those of its training"
+        )
     return "\n".join(lines)
 
 

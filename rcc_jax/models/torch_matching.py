@@ -82,13 +82,29 @@ def _mismatch(
         if names:
             more = f", and {len(names) - 10} more" if len(names) > 10 else ""
             lines.append(f"  {len(names)} {what}: {', '.join(names[:10])}{more}")
-    if contents.stem in STEMS and contents.stem != stem:
-        lines.append(f"  use the stem {contents.stem!r}, or weights for the stem {stem!r}")
-    elif contents.backbone in BACKBONES and contents.backbone != backbone:
-        lines.append(f"  use the backbone {contents.backbone!r}, or weights for {backbone!r}")
-    else:
-        lines.append("  use other weights, or name what may differ in allow_missing, allow_unused")
+    lines.append(f"  {_way_out(torch_names.describe_model(model), contents)}")
     return "\n".join(lines)
+
+
+def _way_out(model: torch_names.Contents, contents: torch_names.Contents) -> str:
+    if contents.stem in STEMS and contents.stem != model.stem:
+        return f"use the stem {contents.stem!r}, or weights for the stem {model.stem!r}"
+    if contents.backbone in BACKBONES and contents.backbone != model.backbone:
+        return f"use the backbone {contents.backbone!r}, or weights for {model.backbone!r}"
+    sizes = {
+        name: getattr(contents, name)
+        for name in ("width", "decoder_channels")
+        if getattr(contents, name) not in (None, getattr(model, name))
+    }
+    if sizes:
+        fields = " ".join(f"--config.model.{name}={value}" for name, value in sizes.items())
+        return f"what fits the file: {fields}; or use other weights"
+    if contents.num_classes not in (None, model.num_classes):
+        return (
+            f"the file has {contents.num_classes} classes, the model {model.num_classes}: name "
+            "'classifier' in both allow_missing and allow_unused, and it starts random"
+        )
+    return "use other weights, or name what may differ in allow_missing, allow_unused"
 
 
 def _check_allowed(

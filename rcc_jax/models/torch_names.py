@@ -141,6 +141,11 @@ def describe(shapes: Mapping[str, tuple[int, ...]]) -> Contents:
     )
 
 
+def describe_model(model: DeepLabV3Plus) -> Contents:
+    """The same of the state dict that a network would be saved as."""
+    return describe({name: torch_shape(value) for name, value in named_variables(model).items()})
+
+
 def _backbone(counts: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     if not counts:
         return None

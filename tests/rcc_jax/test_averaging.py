@@ -74,6 +74,11 @@ def test_views_are_averaged_in_the_place_of_the_image(mode):
     )
 
 
+def test_scales_are_named_as_they_are_typed():
+    with pytest.raises(ConfigError, match="eval.scales=0.75,abc must be factors above 0"):
+        evaluator(color_model, "whole", scales=("0.75,abc",))
+
+
 @pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -1.0), (5.0,), (float("nan"),), ("a",)])
 def test_unusable_scales(scales):
     with pytest.raises(ConfigError, match="eval.scales"):

@@ -125,6 +125,14 @@ def test_classes_table_and_method_by_the_masks(data, values, expected, table):
     assert ids - {255} == set(range(expected[0]))
 
 
+def test_no_players_are_told_of_a_method_that_two_classes_cannot_serve(data):
+    stripes(data, 0, 1)
+    config, lines = filled(data, method="rcc")
+    assert not any("top_n" in line for line in lines)
+    with pytest.raises(ConfigError, match="at least 3 classes"):
+        settings.check(config)
+
+
 def test_what_the_user_says_is_kept_and_not_told(data):
     stripes(data, 0, 255)
     given = {

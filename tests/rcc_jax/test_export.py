@@ -94,6 +94,17 @@ def test_weights_are_those_of_the_teacher_under_all_names_of_torch(workdir, expo
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 45, 61, 3), np.uint8)
 
 
+@pytest.mark.parametrize("script", ["load.py", "torch_network.py"])
+def test_a_script_without_arguments_says_what_it_takes(exported, script):
+    if script == "torch_network.py":
+        pytest.importorskip("torch", reason="optional: PyTorch is not installed")
+    command = [sys.executable, exported / script]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"usage: python {script} ")
+    assert ended.stderr.count("\n") == 1
+
+
 def assert_logits(found, exported):
     expected = runpy.run_path(str(exported / "load.py"))["load"](exported)(IMAGES)
     assert found.shape == expected.shape

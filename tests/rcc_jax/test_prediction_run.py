@@ -17,6 +17,7 @@ from rcc_jax.consensus_run import explain
 from rcc_jax.errors import ConfigError
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.prediction_run import predict
+from rcc_jax.workdir import Workdir
 from tests.commands import finish, start
 from tests.rcc_jax.untrained import write_run
 
@@ -167,6 +168,32 @@ def test_segmenter_names_what_is_wrong(workdir, segmenter, tmp_path):
         rcc_jax.Segmenter.from_workdir(workdir, flop=True)
     with pytest.raises(ValueError, match=r"image is float64\[4, 4, 3\]"):
         segmenter(np.zeros((4, 4, 3)))
+    with pytest.raises(TypeError, match="image is of type int; give RGB as an array"):
+        segmenter(3)
+    with pytest.raises(DataError, match="nope.png: there is no such file"):
+        segmenter(tmp_path / "nope.png")
+    with pytest.raises(DataError, match="is a folder; give one image"):
+        segmenter(tmp_path)
+
+
+def test_names_may_be_given_after_the_training(workdir, pictures, tmp_path):
+    """They change nothing in the network; for that command alone, and as many as classes."""
+    names = [f"kind_{number}" for number in range(len(scenes.CLASS_NAMES))]
+    before = (workdir / "config.json").read_bytes()
+    config = recorded.get_config(workdir)
+    config.data.class_names = tuple(names)
+    predict(config, str(workdir), images=f"{pictures[0]}/plain.png", output=str(tmp_path))
+    assert list(json.loads((tmp_path / "predict.json").read_text())["classes"]) == names
+    assert (workdir / "config.json").read_bytes() == before
+    with pytest.raises(ConfigError, match=r"data\.class_names: .* -> \[\"kind_0\""):
+        Workdir.open(workdir, config.to_dict())  # As a training does.
+
+    common = ["--mode=export", f"--workdir={workdir}", f"--output={tmp_path / 'exported'}"]
+    finish(start(*common, f"--config.data.class_names={','.join(names)}"))
+    record = json.loads((tmp_path / "exported" / "model.json").read_text())
+    assert list(record["classes"]) == names
+    _, errors = finish(start(*common, "--config.data.class_names=a,b"), 2)
+    assert "config.data.class_names has 2 names, config.data.num_classes = 7" in errors
 
 
 def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):

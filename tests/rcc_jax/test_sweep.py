@@ -46,6 +46,23 @@ def test_faulty_lists():
         sweep.plan(["configs/dmo.py:x"], "runs")
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.rot=/x", "--set=data.rot: there is no such field; did you mean --set=data.root?"),
+        ("train.num_steps=many", "--set=train.num_steps=many: must be a whole number."),
+        ("data.root=tsts", "--set=data.root=tsts: data.root = 'tsts': there is no folder "),
+    ],
+)
+def test_a_fault_of_every_run_is_said_once(override, said, tmp_path):
+    flags = ["--mode=sweep", "--config=configs/sweeps/components.py", f"--workdir={tmp_path}"]
+    output, errors = finish(start(*flags, "--set=seed=1", f"--set={override}"), 2)
+    assert output == ""
+    assert errors.startswith(f"error: {said}")
+    assert errors.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory):
     """A sweep of three runs, the second of which cannot work."""

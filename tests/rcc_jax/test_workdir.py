@@ -70,6 +70,19 @@ def test_the_way_back_is_written_as_flags(tmp_path):
     ]
 
 
+def test_more_steps_are_refused_with_a_way_to_go_on(tmp_path):
+    folder = tmp_path / "a run"
+    Workdir.open(folder, config(train={"num_steps": 60})).close()
+    longer = config(train={"num_steps": 90})
+    with pytest.raises(ConfigError, match="give another --workdir") as caught:
+        Workdir.open(folder, longer)
+    flag = shlex.split(str(caught.value).splitlines()[-1])
+    assert flag == [f"--config.model.pretrained={folder}"]
+    with pytest.raises(ConfigError) as caught:  # Which trains nothing.
+        Workdir.open(folder, longer, read_only=True, way_out="Leave them out.")
+    assert str(caught.value).endswith("Leave them out.")
+
+
 def test_a_place_that_cannot_be_a_workdir(tmp_path):
     (tmp_path / "file").write_text("")
     for place in ("file", "file/below"):

@@ -68,7 +68,8 @@ def test_other_number_of_classes(make_model, tmp_path):
     path = tmp_path / "seven.npz"
     save_torch(make_model(num_classes=7), path)
     model, before = make_model(seed=1), make_model(seed=1)
-    assert "7 classes" in error_of(model, path, allow_missing=("classifier",))
+    message = error_of(model, path, allow_missing=("classifier",))
+    assert "the file has 7 classes, the model 5: name 'classifier' in both" in message
     allowed = ("classifier",)
     summary = load_torch(model, path, allow_missing=allowed, allow_unused=allowed)
     assert set(summary.missing) == {"classifier.weight", "classifier.bias"}
@@ -85,7 +86,7 @@ def test_other_number_of_classes(make_model, tmp_path):
         ({"backbone": "resnet34"}, {}, "seems to be resnet34.*use the backbone 'resnet34'"),
         ({}, {"backbone": "resnet34"}, "seems to be resnet18.*use the backbone 'resnet18'"),
         ({"backbone": "resnet50", "width": 2}, {}, "seems to be resnet50"),
-        ({"width": 4}, {}, "width 4"),
+        ({"width": 4}, {}, "width 4.*what fits the file: --config.model.width=4; or"),
     ],
 )
 def test_weights_for_another_network(make_model, tmp_path, file, model, expected):
@@ -151,7 +152,16 @@ def test_command(make_model, tmp_path, capsys):
     assert pretrained.main([f"--source={path}"]) == 0
     printed = capsys.readouterr().out
     assert "decoder with 5 classes" in printed
-    assert "--config.model.backbone=resnet18 --config.model.stem=deep" in printed
+    assert "config.data.num_classes = 5" in printed
+    # What is printed builds a network that takes the file; the error of another names the same.
+    fits = next(line for line in printed.splitlines() if line.startswith("fits "))
+    flags = dict(flag.split("=") for flag in fits.split()[1:])
+    assert flags.pop("--config.model.pretrained") == str(path)
+    fields = {flag.removeprefix("--config.model."): value for flag, value in flags.items()}
+    sizes = {name: int(fields.pop(name)) for name in ("width", "decoder_channels")}
+    assert load_torch(make_model(seed=1, **fields, **sizes), path).missing == ()
+    message = error_of(make_model(width=4, decoder_channels=16), path)
+    assert f"--config.model.width={sizes['width']} --config.model.decoder_channels=32" in message
     assert pretrained.main([f"--source={path}", "--backbone=resnet50"]) == 2
     assert "seems to be resnet18" in capsys.readouterr().err
     assert pretrained.main([f"--source={tmp_path / 'none.npz'}"]) == 2
