@@ -46,9 +46,11 @@ def against_baseline(kept: Kept, baseline: str = BASELINE) -> str:
         f"| labels | method | {' | '.join(SCORES.values())} |",
         f"| --- | --- |{' --- |' * len(SCORES)}",
     ]
-    for partition, method in sorted(columns, key=lambda x: (x[0], tables.method_order(x[1]))):
-        cells = [_difference(columns[partition, method][score]) for score in SCORES]
-        lines.append(f"| {partition} | {method} | {' | '.join(cells)} |")
+    for partition in tables.in_order({partition for partition, _ in columns}):
+        methods = (method for each, method in columns if each == partition)
+        for method in sorted(methods, key=tables.method_order):
+            cells = [_difference(columns[partition, method][score]) for score in SCORES]
+            lines.append(f"| {partition} | {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -64,7 +66,7 @@ def by_class(kept: Kept) -> str:
     """Markdown: IoU by class on validation and test images, mean over the seeds, a table a
     partition."""
     texts = []
-    for partition in sorted({each.partition for _, each in kept}):
+    for partition in tables.in_order({each.partition for _, each in kept}):
         chosen = [(record, each) for record, each in kept if each.partition == partition]
         methods = sorted({each.method for _, each in chosen}, key=tables.method_order)
         lines = [

@@ -193,7 +193,7 @@ def markdown(results: Sequence[Result]) -> str:
     """
     texts = []
     for (data, backbone), cells in _by_cell(results).items():
-        partitions = _in_order({partition for _, partition in cells})
+        partitions = in_order({partition for _, partition in cells})
         methods = sorted({method for method, _ in cells}, key=method_order)
         tested = any(run.test is not None for runs in cells.values() for run in runs)
         what = "last / best evaluation" + (" / last on the test images" if tested else "")
@@ -232,7 +232,7 @@ def mean_and_spread(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.1f}{spread}"
 
 
-def _in_order(partitions: Iterable[str]) -> list[str]:
+def in_order(partitions: Iterable[str]) -> list[str]:
     """Numbers by size, then '1_16' before '1_8' (fewest labels first), then names."""
 
     def key(name: str):
