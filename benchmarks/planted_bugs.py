@@ -27,7 +27,15 @@ sys.path.insert(0, str(REPOSITORY))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from rcc_jax import environment, methods, player_losses, train_step, trainer, views  # noqa: E402
+from rcc_jax import (  # noqa: E402
+    data_guess,
+    environment,
+    methods,
+    player_losses,
+    train_step,
+    trainer,
+    views,
+)
 from tests.guards import run, trajectory  # noqa: E402
 
 SHIFT = 4  # Pixels.
@@ -95,8 +103,10 @@ def examine(bug: str, folder: pathlib.Path) -> dict:
         with jax.enable_x64(True):
             found = trajectory.trajectory("rcc")
         workdir = folder / f"run{list(BUGS).index(bug)}"
+        config = run.config(folder / "data", seed=0)
         with contextlib.redirect_stdout(io.StringIO()):
-            miou = trainer.train(run.config(folder / "data", seed=0), str(workdir))
+            data_guess.fill(config, str(workdir))
+            miou = trainer.train(config, str(workdir))
     return {
         "trajectory": trajectory.deviation(found, "rcc"),
         "miou": miou,
