@@ -4,9 +4,10 @@
 
 On one core, in turns: from the bytes of a JPEG of 500x375 to a weak and two strong views, by
 `input_pipeline` and by `tests/input_pipeline/pillow_views.py`, with equal draws. A turn is every
-image once. Then batches of 8 labelled, 8 unlabelled and 8 partner images from the whole stream,
-made by --threads of one process or by --workers, processes of one thread. Images are drawn, or
-those of --data.
+image once. Also in turns, image by image: our views, and views that shrink by OpenCV's INTER_AREA,
+which is faster and less smooth. Then batches of 8 labelled, 8 unlabelled and 8 partner images from
+the whole stream, made by --threads of one process or by --workers, processes of one thread. Images
+are drawn, or those of --data.
 """
 
 import argparse
@@ -111,6 +112,39 @@ def compare(files: list[bytes], crop: int, turns: int, timed: Timed) -> dict:
     return record
 
 
+def shrink_by_areas(image: np.ndarray, geometry: views.Geometry, crop: int) -> np.ndarray:
+    """Takes the place of `views.shrink_window`."""
+    size = (geometry.width, geometry.height)
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return resized[geometry.top : geometry.top + crop, geometry.left : geometry.left + crop]
+
+
+def compare_shrinking(files: list[bytes], crop: int, turns: int) -> dict:
+    """Samples a second of our views, over those of views that shrink by INTER_AREA."""
+    import steps
+
+    make = views.UnlabeledViews(crop, 2, boxes=True)
+    forms = (views.shrink_window, shrink_by_areas)
+    times = np.zeros((turns, 2))
+    for turn in range(-1, turns):  # The turn -1 warms up.
+        for number, data in enumerate(files):
+            for side in (0, 1) if (turn + number) % 2 else (1, 0):
+                views.shrink_window = forms[side]
+                rng = np.random.default_rng((turn + 1, number))
+                start = time.perf_counter()
+                make({"image": images.decode_image(data, "")}, rng)
+                times[max(turn, 0), side] += (time.perf_counter() - start) * (turn >= 0)
+    views.shrink_window = forms[0]
+    ratio, *interval = steps.median_interval(times[:, 1] / times[:, 0])
+    ours, areas = (1000 * np.median(times, axis=0) / len(files)).tolist()
+    print(
+        f"crop {crop}: samples a second with ours / INTER_AREA {ratio:.2f} ({interval[0]:.2f} to "
+        f"{interval[1]:.2f}); {ours:.2f} and {areas:.2f} ms a sample"
+    )
+    record = {"crop": crop, "turns": turns, "ratio": ratio, "ratio_interval": interval}
+    return {**record, "milliseconds": {"ours": ours, "inter_area": areas}}
+
+
 def stream_speed(root: pathlib.Path, crop: int, threads: int, workers: int, batches: int) -> dict:
     """Batches a second of the whole stream, after the buffers are full."""
     partition = input_pipeline.open_partition(
@@ -200,6 +234,8 @@ def main() -> None:
                 streams.append(stream_speed(pathlib.Path(root), crop, *maker, arguments.batches))
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
+    # Of a third as long a turn, and only a third of the draws shrink: more turns.
+    shrinking = [compare_shrinking(files, crop, 3 * arguments.turns) for crop in crops]
     timed = Timed()
     compared = [compare(files, crop, arguments.turns, timed) for crop in crops]
     os.sched_setaffinity(0, cores)
@@ -207,7 +243,7 @@ def main() -> None:
         import environment
 
         record = {**environment.describe(), "jpeg_bytes": sum(map(len, files)) // len(files)}
-        record |= {"against_pillow": compared, "streams": streams}
+        record |= {"against_pillow": compared, "against_inter_area": shrinking, "streams": streams}
         arguments.results.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -7,6 +7,7 @@ import dataclasses
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from input_pipeline.labels import IGNORE
 from input_pipeline.photometric import strong_view
@@ -55,14 +56,49 @@ def draw_geometry(rng: np.random.Generator, height: int, width: int, crop_size: 
 def crop_image(image: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndarray:
     """Resizes, crops, pads with black and flips; uint8 [H, W, 3] to [crop_size, crop_size, 3]."""
     shrinks = geometry.height < image.shape[0] or geometry.width < image.shape[1]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(image, (geometry.width, geometry.height), interpolation=interpolation)
-    window = resized[
-        geometry.top : geometry.top + crop_size, geometry.left : geometry.left + crop_size
-    ]
+    window = (shrink_window if shrinks else enlarge_window)(image, geometry, crop_size)
     crop = np.zeros((crop_size, crop_size, 3), np.uint8)
     crop[: window.shape[0], : window.shape[1]] = window
     return cv2.flip(crop, 1) if geometry.flip else crop
+
+
+def shrink_window(image: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndarray:
+    """What the crop shows of the shrunk image; antialiased bilinear, as Pillow has it.
+
+    OpenCV's INTER_AREA is faster but less smooth: at scale 0.5, photographs keep half as much edge
+    energy again as in the recipe's views.
+
+    Args:
+        image: uint8 [H, W, 3].
+        geometry: The size that the whole image shrinks to, and the corner of the crop.
+        crop_size: The side of the crop.
+
+    Returns:
+        uint8 [h, w, 3]; h and w are below crop_size where the shrunk image ends.
+    """
+    height, width = image.shape[:2]
+    rows = min(crop_size, geometry.height - geometry.top)
+    columns = min(crop_size, geometry.width - geometry.left)
+    # Only the crop is computed. Pillow also averages over pixels outside the box, so this equals a
+    # crop of the whole shrunk image, up to rounding.
+    y_scale, x_scale = height / geometry.height, width / geometry.width
+    box = (
+        geometry.left * x_scale,
+        geometry.top * y_scale,
+        min((geometry.left + columns) * x_scale, width),  # Rounding must not leave the image.
+        min((geometry.top + rows) * y_scale, height),
+    )
+    bilinear = PIL.Image.Resampling.BILINEAR
+    return np.asarray(PIL.Image.fromarray(image).resize((columns, rows), bilinear, box=box))
+
+
+def enlarge_window(image: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndarray:
+    """The same of an enlarged image; OpenCV's bilinear, within one level of Pillow's and faster."""
+    size = (geometry.width, geometry.height)
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return resized[
+        geometry.top : geometry.top + crop_size, geometry.left : geometry.left + crop_size
+    ]
 
 
 def crop_label(label: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndarray:

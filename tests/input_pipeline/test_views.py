@@ -49,11 +49,16 @@ def test_enlarging_is_bilinear_about_pixel_centres():
     )
 
 
-def test_shrinking_averages_areas():
+def test_shrinking_weights_pixels_by_a_triangle_of_the_new_pixel_size():
     image = np.random.default_rng(0).integers(0, 256, (20, 28, 3)).astype(np.uint8)
-    geometry = views.Geometry(height=10, width=14, top=0, left=2, flip=True)
-    expected = image.reshape(10, 2, 14, 2, 3).mean((1, 3))[:, 2:12][:, ::-1]
-    np.testing.assert_allclose(views.crop_image(image, geometry, 10), expected, atol=1)
+    geometry = views.Geometry(height=10, width=14, top=1, left=2, flip=True)
+    expected = image.astype(float)
+    for axis, places in ((0, range(1, 9)), (1, range(2, 10))):  # Clear of the border.
+        weights = np.zeros((len(places), expected.shape[axis]))
+        for row, place in enumerate(places):
+            weights[row, 2 * place - 1 : 2 * place + 3] = np.array([1, 3, 3, 1]) / 8
+        expected = np.moveaxis(np.tensordot(weights, expected, (1, axis)), 0, axis)
+    np.testing.assert_allclose(views.crop_image(image, geometry, 8), expected[:, ::-1], atol=1)
 
 
 def test_label_is_nearest_by_pixel_centres():
