@@ -1,7 +1,6 @@
 """List files, globs and folders: which images a part of the data set consists of."""
 
 import glob
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 
@@ -29,7 +28,7 @@ def read_pairs(
             that is not a pair.
     """
     images, labels, bad = [], [], []
-    for number, columns in _lines(path, field=field):
+    for number, columns in numbered_lines(path, field=field):
         if len(columns) != 2:
             bad.append((number, columns))
             continue
@@ -63,7 +62,7 @@ def read_images(
             of more than two columns.
     """
     bad, empty = [], True
-    for number, columns in _lines(path, field=field):
+    for number, columns in numbered_lines(path, field=field):
         if len(columns) > 2:
             bad.append((number, columns))
         else:
@@ -76,6 +75,36 @@ def read_images(
         for number, columns in bad
     ]
     _refuse_or_note(messages, bad, None if empty else note)
+
+
+def numbered_lines(path: str, *, field: str) -> Iterator[tuple[int, list[str]]]:
+    """Reads the lines that are not blank; CRLF and a byte order mark do not matter.
+
+    Args:
+        path: The list file.
+        field: The setting that named it, for messages.
+
+    Yields:
+        The number of the line, from 1, and its columns.
+
+    Raises:
+        DataError: The list is unreadable or empty.
+    """
+    empty = True
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                columns = _split(line)
+                if columns:
+                    empty = False
+                    yield number, columns
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as a text list: {error}. Save it as UTF-8 text with one "
+            f"entry a line ({field})."
+        ) from None
+    if empty:
+        raise DataError(f"{path}:1: the list is empty ({field}). Write one entry a line.")
 
 
 def write_list(path: str | os.PathLike, *columns: Iterable[str]) -> None:
@@ -100,12 +129,6 @@ def write_list(path: str | os.PathLike, *columns: Iterable[str]) -> None:
             file.write(f"{line}\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def line_of(path: str, position: int) -> int:
-    """The number of the line, from 1, that holds the entry at a position of the list, from 0."""
-    numbers = (number for number, _ in _lines(path, field=""))
-    return next(itertools.islice(numbers, position, None))
 
 
 def find_images(pattern: str, *, root: str, field: str) -> list[str]:
@@ -156,25 +179,6 @@ def resolve_list(name: str, *, root: str, field: str) -> str:
         f"{field} = {name!r}: no such file or folder (looked for {' and '.join(candidates)}). "
         f"Put it there, or set the field to its path.{near_names.hint(name, root)}"
     )
-
-
-def _lines(path: str, *, field: str) -> Iterator[tuple[int, list[str]]]:
-    """The columns of every line that is not blank, with its number from 1 (CRLF, BOM: fine)."""
-    empty = True
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                columns = _split(line)
-                if columns:
-                    empty = False
-                    yield number, columns
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: cannot be read as a text list: {error}. Save it as UTF-8 text with one "
-            f"entry a line ({field})."
-        ) from None
-    if empty:
-        raise DataError(f"{path}:1: the list is empty ({field}). Write one entry a line.")
 
 
 def _refuse_or_note(messages: list[str], bad: list, note: Callable[[str], object] | None) -> None:

@@ -93,18 +93,23 @@ class RecordDataset:
         Raises:
             DataError: a split that is not there, or a slice that TFDS does not understand.
         """
-        try:
-            parts = tfds.core.ReadInstruction.from_spec(text).to_absolute(self._info.splits)
-        except Exception as error:  # TFDS raises several types, with a text of many lines.
+        chosen, faults = [], []
+        for part in text.split("+"):
+            try:
+                spec = tfds.core.ReadInstruction.from_spec(part.strip())
+                ranges = spec.to_absolute(self._info.splits)
+            except Exception as error:  # TFDS raises several types, with a text of many lines.
+                faults.append(f"{part.strip()} ({first_line(error)})")
+                continue
+            for each in ranges:
+                places = self.splits[each.splitname]
+                chosen.append(np.array(places[each.from_ : each.to], np.int64))
+        if faults:
             raise DataError(
-                f"{field} = {text!r}: not a slice of {self.folder} ({first_line(error)}). Its "
+                f"{field} = {text!r}: not a slice of {self.folder}: {'; '.join(faults)}. Its "
                 f"splits are {self._described()}; slices are written 'train[:100]' or "
                 "'train[10%:]'."
-            ) from None
-        chosen = []
-        for part in parts:
-            places = self.splits[part.splitname]
-            chosen.append(np.array(places[part.from_ : part.to], np.int64))
+            )
         return np.concatenate(chosen)
 
     def find(self, names: Sequence[str]) -> np.ndarray:

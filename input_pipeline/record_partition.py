@@ -11,6 +11,7 @@ from input_pipeline.record_dataset import RecordDataset
 from input_pipeline.record_source import RecordSource
 from input_pipeline.sources import Source
 
+MAX_BAD_LINES = 20  # That a message names.
 _TRAIN, _VAL = ("train",), ("validation", "val")
 
 
@@ -83,30 +84,48 @@ def _select(
     if dataset.is_slice(text):
         return dataset.places(text, field=field), f"{field} ({text})"
     path = lists.resolve_list(text, root=dataset.folder, field=field)
-    keys = [posixpath.normpath(key) for key in lists.read_images(path, field=field)]
     if not dataset.has_keys:
         raise DataError(
             f"{field} = {text!r}: {dataset.described()} has no names of images (files "
             "keys-SPLIT.txt), so a list cannot be looked up in it. Give a slice of a split, such "
             "as train[:100]."
         )
+    numbers, keys, bad = [], [], {}
+    for number, columns in lists.numbered_lines(path, field=field):
+        if len(columns) > 2:
+            bad[number] = f"{len(columns)} columns, expected 1 or 2: {' '.join(columns)!r}"
+        else:
+            numbers.append(number)
+            keys.append(posixpath.normpath(columns[0]))
+    malformed = bool(bad)
     places = dataset.find(keys)
-    unknown = np.flatnonzero(places < 0)
-    if unknown.size:
-        first = int(unknown[0])
-        line = lists.line_of(path, first)
-        message = (
-            f"{path}:{line}: no image {keys[first]} in {dataset.described()}; {unknown.size} of "
-            f"{len(keys)} entries are unknown there. Is it a list for another dataset? Correct "
-            f"{field} or data.root."
-        )
-        if note is None or unknown.size == len(keys):
-            raise DataError(message)
-        # The unlabelled images are the rest of all training images.
-        group = "unlabeled" if part == "train" else part
-        note(group, findings.LINES, message, int(unknown.size))
-        places = places[places >= 0]
-    return places, f"{field} ({path})"
+    unknown = np.flatnonzero(places < 0).tolist()
+    for index in unknown:
+        bad[numbers[index]] = f"no image {keys[index]}"
+        if dataset.is_slice(keys[index]):
+            bad[numbers[index]] += f" (a slice; {field} takes it itself, without a list)"
+    if not bad:
+        return places, f"{field} ({path})"
+    message = _bad_lines(path, bad, len(keys) + len(bad) - len(unknown))
+    message += f" A line names an image of {dataset.described()}."
+    if malformed:
+        message += " Columns are split at blanks; write a tab behind a name that has a blank."
+    message += f" Is it a list for another dataset? Correct the list, {field} or data.root."
+    if note is None or malformed or len(unknown) == len(keys):
+        raise DataError(message)
+    # The unlabelled images are the rest of all training images.
+    note("unlabeled" if part == "train" else part, findings.LINES, message, len(unknown))
+    return places[places >= 0], f"{field} ({path})"
+
+
+def _bad_lines(path: str, bad: dict[int, str], total: int) -> str:
+    """Names the first bad lines, given as reasons by number of the line, and counts the rest."""
+    (first, reason), *others = sorted(bad.items())[:MAX_BAD_LINES]
+    text = f"{path}:{first}: {reason}"
+    text += "".join(f"; line {number}: {reason}" for number, reason in others)
+    if len(bad) > MAX_BAD_LINES:
+        text += f"; and {len(bad) - MAX_BAD_LINES} more"
+    return f"{text}. {len(bad)} of {total} lines cannot be used."
 
 
 def _select_unlabeled(dataset, fields, places, note) -> tuple[np.ndarray, str]:

@@ -78,9 +78,10 @@ def test_list_is_looked_for_in_root_then_in_working_directory(folder, tmp_path, 
         lists.resolve_list("none.txt", root=root, field="data.val")
 
 
-def test_line_of_an_entry(folder):
+def test_numbers_of_lines(folder):
     path = folder.write("list.txt", "\ufeffa.jpg\r\n\r\nb.jpg b.png\n\nc.jpg\n")
-    assert [lists.line_of(path, position) for position in range(3)] == [1, 3, 5]
+    expected = [(1, ["a.jpg"]), (3, ["b.jpg", "b.png"]), (5, ["c.jpg"])]
+    assert list(lists.numbered_lines(path, field="f")) == expected
 
 
 def test_find_images_in_folder_and_by_glob(folder):

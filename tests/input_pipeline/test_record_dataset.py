@@ -137,10 +137,13 @@ def test_lists_of_keys(plain, tmp_path):
     assert list(partition.unlabeled.ids) == [f"i/train{n}.png" for n in (1, 2, 3, 4, 6, 7)]
     np.testing.assert_array_equal(partition.labeled[0]["image"], plain[1]["train:5"][0])
     np.testing.assert_array_equal(partition.val[0]["image"], plain[1]["test:2"][0])
+    (tmp_path / "labeled.txt").write_text("i/train5.png\ntrain[:2]\n")
+    with pytest.raises(DataError, match=r"txt:2: no image train\[:2\] \(a slice; data\.labeled "):
+        open_plain(root, **lists)
     # A check reads what is there of a list with unknown keys, and still says that they are.
     (tmp_path / "labeled.txt").write_text("i/train5.png\ni/x.png\ni/train0.png\ni/y.png\n")
     noted = []
-    with pytest.raises(DataError, match=r"labeled\.txt:2: .* 2 of 4 entries are unknown"):
+    with pytest.raises(DataError, match=r"labeled\.txt:2: .* 2 of 4 lines cannot be used"):
         open_plain(root, **lists)
     partition = open_plain(root, **lists, note=lambda *fault: noted.append(fault))
     assert list(partition.labeled.ids) == ["i/train5.png", "i/train0.png"]
@@ -159,10 +162,10 @@ def test_lists_of_keys(plain, tmp_path):
         (
             "train0\n\nx\ny",
             "",
-            r"labeled\.txt:3: no image i/x\.png in .*2\.0\.0 \(train: 8, test: 3",
+            r"labeled\.txt:3: no image i/x\.png; line 4: no image i/y\.png\. .*2\.0\.0 \(train: 8, t",
         ),
-        ("train0\n\nx\ny", "", r"2 of 3 entries are .* a list for another dataset\? .*data\.label"),
-        ("train0", "train9", r"unlabeled\.txt:1: no image i/train9\.png in .*2\.0\.0"),
+        ("train0\n\nx\ny", "", r"2 of 3 lines cannot .* a list for another dataset\? .*data\.label"),
+        ("train0", "train9", r"unlabeled\.txt:1: no image i/train9\.png\. .*2\.0\.0"),
         ("train0\ntrain0", "", r"data\.labeled .*i/train0\.png is listed twice"),
         ("train0", "train0", r"i/train0\.png is in data\.labeled .* and in data\.unlabeled"),
         ("test0", "", r"i/test0\.png is in data\.labeled .*and in data\.val \(test\)"),
@@ -181,6 +184,29 @@ def test_lists_that_do_not_fit(plain, tmp_path, labeled, unlabeled, message):
         input_pipeline.check_partition(open_plain(root, **files))
 
 
+@pytest.mark.parametrize("checked", [False, True], ids=["training", "check"])
+def test_a_malformed_list_names_its_bad_lines_and_is_refused(plain, tmp_path, checked):
+    root = keyed(plain[0])
+    lines = ["i/train0.png m.png", "", "my i/train1.png m.png", "i/train1.png", "i/x.png"]
+    lines += [f"i/train2.png m.png {number}" for number in range(6, 30)]
+    (tmp_path / "labeled.txt").write_text("\n".join(lines))
+    noted = []
+    with pytest.raises(DataError) as raised:
+        open_plain(
+            root,
+            labeled=str(tmp_path / "labeled.txt"),
+            note=(lambda *fault: noted.append(fault)) if checked else None,
+        )
+    message = str(raised.value)
+    assert "labeled.txt:3: 3 columns, expected 1 or 2: 'my i/train1.png m.png'" in message
+    assert "; line 5: no image i/x.png; line 6: 3 columns" in message
+    assert "; line 23: 3 columns, expected 1 or 2: 'i/train2.png m.png 23'; and 6 more. " in message
+    assert "line 24" not in message
+    assert "26 of 28 lines cannot be used" in message
+    assert "write a tab behind a name that has a blank" in message
+    assert noted == []
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -192,6 +218,10 @@ def test_lists_that_do_not_fit(plain, tmp_path, labeled, unlabeled, message):
         (
             {"labeled": "train[:x]"},
             r"data\.labeled = 'train\[:x\]': not a slice .*splits are train",
+        ),
+        (
+            {"labeled": "train[:x]+test+train[2]+nothing"},
+            r"not a slice .*: train\[:x\] \(.*; train\[2\] \(.*; nothing \(.*splits are train",
         ),
         ({"labeled": "valid[:2]"}, r"data\.labeled = 'valid\[:2\]': no such file or folder"),
         (
