@@ -84,3 +84,25 @@ def test_a_run_goes_on_without_a_bad_image_and_lists_it(flags, tmp_path):
         assert lines_of(tmp_path / "c" / "bad_files.jsonl") == bad
     finally:
         image.write_bytes(whole)
+
+
+def test_two_processes_list_the_bad_images_of_both(flags, tmp_path):
+    images = [flags.root / f"{number}.jpg" for number in range(5)]
+    whole = [image.read_bytes() for image in images]
+    for image in images:
+        image.write_bytes(image.read_bytes()[:500])
+    # Three steps of two rows are one pass over the six images: each process meets three of its
+    # own, at most one of which is good.
+    skip = {"data__on_error": "skip", "data__max_bad": 5, "train__num_steps": 3}
+    try:
+        address = f"--distributed=localhost:{free_port()}"
+        both = [start(*flags(tmp_path / "run", f"{address},{n}/2", **skip)) for n in range(2)]
+        output, _ = [finish(process)[0] for process in both]
+    finally:
+        for image, content in zip(images, whole, strict=True):
+            image.write_bytes(content)
+    bad = lines_of(tmp_path / "run" / "bad_files.jsonl")
+    assert sorted(line["image"] for line in bad) == [image.name for image in images]
+    for line in bad:
+        assert line["error"].startswith(f"{flags.root / line['image']}: not a readable image")
+        assert output.count(f"left out: {line['error']}") == 1
