@@ -188,8 +188,8 @@ def markdown(results: Sequence[Result]) -> str:
     """One Markdown table a data set and backbone: a row a method, a column a partition.
 
     A cell is 'last / best' mIoU with the standard deviation over the seeds and their number, and
-    'last / best / test' where runs were scored on a list test.txt; rows of the paper and of public
-    logs follow ours and say so.
+    'last / best / test' where runs were scored on a list test.txt; published rows follow ours and
+    name their source.
     """
     texts = []
     for (data, backbone), cells in _by_cell(results).items():
@@ -208,7 +208,7 @@ def markdown(results: Sequence[Result]) -> str:
         for method in methods:
             ours = [_cell(cells.get((method, partition)), tested) for partition in partitions]
             lines.append(f"| {method} | {' | '.join(ours)} |")
-        for title, numbers in (("paper", published.PAPER), ("public log", published.LOGS)):
+        for title, numbers in published.SOURCES.items():
             for method, values in numbers.get((data, backbone), {}).items():
                 theirs = [str(values.get(partition, "-")) for partition in partitions]
                 if set(theirs) != {"-"}:
@@ -262,7 +262,7 @@ def as_csv(results: Sequence[Result]) -> str:
         cell = [r.data, r.backbone, r.method, r.partition, r.seed]
         writer.writerow(["ours", *cell, r.last, r.best, r.test])
     cells = {(r.data, r.backbone) for r in results}
-    for source, numbers in (("paper", published.PAPER), ("public log", published.LOGS)):
+    for source, numbers in published.SOURCES.items():
         for data, backbone in sorted(cells & numbers.keys()):
             for method, values in numbers[data, backbone].items():
                 for partition, value in values.items():

@@ -129,4 +129,24 @@ def test_published_numbers_are_those_of_the_paper():
     assert classic["rcc"] == {"92": 71.8, "183": 74.7, "366": 76.9, "732": 78.9, "1464": 80.3}
     assert classic["cc"] == {"92": 70.2, "1464": 79.9}
     assert published.PAPER["pascal_blender", "resnet101"]["unimatch"]["1323"] == 78.4
-    assert published.LOGS["pascal_classic", "resnet101"]["unimatch"]["1464"] == 81.2
+    assert published.README["pascal_classic", "resnet101"]["unimatch"]["1464"] == 81.2
+    assert published.LOGS["pascal_classic", "resnet101"]["unimatch"]["1464"] == 80.8
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet101"])
+def test_the_papers_baseline_on_cityscapes_is_that_of_the_public_logs(backbone):
+    logs = published.LOGS["cityscapes", backbone]["unimatch"]
+    paper = published.PAPER["cityscapes", backbone]["unimatch"]
+    assert {partition: round(value, 1) for partition, value in logs.items()} == paper
+
+
+def test_tables_name_each_source_of_numbers(tmp_path):
+    write_run(tmp_path / "run", pascal_1_16.get_config("method=rcc,backbone=resnet101"), 70.0, 71.0)
+    rows = rows_of(tables.write(tmp_path, print), "pascal_classic, resnet101")
+    assert rows["*unimatch (paper)*"] == ["73.5"]
+    assert rows["*unimatch (UniMatch's README)*"] == ["75.2"]
+    assert rows["*unimatch (public log)*"] == ["75.0"]
+    lines = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
+    cell = [line for line in lines if (line["method"], line["partition"]) == ("unimatch", "92")]
+    found = {line["source"]: line["best"] for line in cell}
+    assert found == {"paper": "73.5", "UniMatch's README": "75.2", "public log": "75.0"}
