@@ -3,6 +3,7 @@
 Prepare the data with `python -m input_pipeline.prepare cityscapes` and put the lists of UniMatch's
 repository into `data/splits/cityscapes`. Weights are UniMatch's ImageNet ResNet,
 `pretrained/resnet50_deep.pth`, or torchvision's with `stem=v1`, `pretrained/resnet50_v1.pth`.
+The paper's UniMatch row is that of UniMatch's public logs: see `rcc_jax/published.py`.
 
 The files `cityscapes_*.py` take the arguments method, backbone (resnet50, resnet101), stem (deep,
 v1), seed, and for ablations kind (cc: l2, ce, kl), top_n and weight (lambda).

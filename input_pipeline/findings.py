@@ -8,7 +8,7 @@ import numpy as np
 
 PARTS = ("labeled", "val", "unlabeled")
 # Faults that keep a training from working.
-SETTINGS, LISTS = "settings that do not go together", "lists that cannot be used"
+SETTINGS, LISTS = "settings that cannot work", "lists that cannot be used"
 LINES, NAMES = "wrong lines of a list", "masks and images that do not pair by name"
 EMPTY, TWICE, OVERLAP = "parts without an image", "images listed twice", "images in two lists"
 MISSING, IMAGE, MASK = "missing files", "unreadable images", "unreadable masks"

@@ -15,7 +15,15 @@ from input_pipeline.findings import Inspection
 from input_pipeline.labels import IGNORE
 from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
-from rcc_jax import contact_sheet, data_guess, data_report, palettes, presets, visualization
+from rcc_jax import (
+    contact_sheet,
+    data_guess,
+    data_report,
+    field_checks,
+    palettes,
+    presets,
+    visualization,
+)
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import write_atomically
 
@@ -56,11 +64,11 @@ def check(
                 progress=bar.update,
                 found=found,
             )
-    if not config.data.num_classes:
+    if not _classes_known(config):
         found.warnings.pop(findings.ABSENT, None)  # Of classes that nobody has named.
     proposed = list(_propose(config, found))
     names = ()
-    if partition is not None and config.data.num_classes:
+    if partition is not None and _classes_known(config):
         names = partition.class_names[: partition.num_classes]
     print(data_report.as_text(found, names, proposed), flush=True)
     try:
@@ -80,31 +88,33 @@ def check(
 
 def _faults(config: ml_collections.ConfigDict) -> Iterator[str]:
     """Faults of the settings, as far as these are known."""
-    if config.data.num_classes:
-        yield from presets.faults(config)
-    left = data_guess.unset(config)
-    yield from (fault for field, fault in _out_of_range(config) if field not in left)
+    # Unlabelled images that no folder holds are a fault by now.
+    left = [field for field in data_guess.unset(config) if field != "data.unlabeled"]
+    return field_checks.faults(config, left=left)
 
 
-def _out_of_range(config: ml_collections.ConfigDict) -> Iterator[tuple[str, str]]:
-    """Fields that views are made with, and the fault of each."""
-    for name, value, least in (
-        ("data.crop_size", config.data.crop_size, 1),
-        ("seed", config.seed, 0),
-    ):
-        if value < least:
-            yield name, f"config.{name} = {value!r} must be at least {least}."
+def _classes_known(config: ml_collections.ConfigDict) -> bool:
+    """Whether there is a number of classes that masks can have."""
+    return 2 <= config.data.num_classes <= IGNORE
+
+
+def _can_draw(config: ml_collections.ConfigDict) -> bool:
+    """Whether views can be made with these settings."""
+    return config.data.crop_size >= 1 and config.seed >= 0
 
 
 def _open(config: ml_collections.ConfigDict, found: Inspection) -> Partition | None:
     """All that can be opened; the faults of the rest are noted."""
     fields = config.data
+    if fields.source not in field_checks.CHOICES["data.source"]:
+        return None
     names = ("source", "root", "train", "label_map", "colormap", "image_feature", "label_feature")
     shared = {name: fields[name] for name in names}
     # Of masks that do not tell their classes it still shows which ones can be read.
-    known = bool(fields.num_classes) or "data.num_classes" not in data_guess.unset(config)
+    known = _classes_known(config) or fields.source == "scenes"
     shared["num_classes"] = fields.num_classes if known else IGNORE
-    shared["class_names"] = tuple(fields.class_names) if known else ()
+    named = len(fields.class_names) == shared["num_classes"]
+    shared["class_names"] = tuple(fields.class_names) if named else ()
 
     def note(part: str, kind: str, message: str, count: int) -> None:
         found.errors[kind].add(part, message, count)
@@ -135,10 +145,10 @@ def _propose(
     proposal = _more_validation(config, found)
     if proposal is not None:
         yield "hint", proposal
-    if not fields.num_classes:  # All others go by the classes.
+    if not _classes_known(config):  # All others go by the classes.
         return
     alone = _for_method(config, Proposal({}, "that many classes need it"))
-    if alone.fields and not list(_out_of_range(config)):
+    if alone.fields:
         yield findings.SETTINGS, alone
     pixels = sum(part.pixels for part in found.parts.values()) if found.parts else np.zeros(256)
     kind = findings.NO_USE if findings.NO_USE in found.errors else findings.VALUES
@@ -194,7 +204,7 @@ def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Propos
 
 
 def _draw(partition: Partition, found: Inspection, config, path: pathlib.Path) -> bool:
-    if list(_out_of_range(config)):
+    if not _can_draw(config):
         return False
     preset = presets.PRESETS.get(config.method.name, {})
     picture = contact_sheet.draw(

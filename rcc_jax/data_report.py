@@ -3,7 +3,17 @@
 import shlex
 from collections.abc import Sequence
 
-from input_pipeline.findings import LINES, LISTS, MISSING, NAMES, SETTINGS, Group, Inspection, Part
+from input_pipeline.findings import (
+    LINES,
+    LISTS,
+    MAX_EXAMPLES,
+    MISSING,
+    NAMES,
+    SETTINGS,
+    Group,
+    Inspection,
+    Part,
+)
 from input_pipeline.labels import IGNORE
 from input_pipeline.proposals import Proposal
 
@@ -14,7 +24,7 @@ ADVICE = {
 UNCOUNTED = (SETTINGS, LISTS)
 MAX_SIZES, MAX_SHOWN = 4, 3
 # What is mended by hand, entry by entry.
-MAX_SHOWN_OF = {SETTINGS: 20, LISTS: 20, LINES: 20, NAMES: 20}
+MAX_SHOWN_OF = {SETTINGS: MAX_EXAMPLES, LISTS: 20, LINES: 20, NAMES: 20}
 
 Proposals = Sequence[tuple[str, Proposal]]
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from rcc_jax import distributed
+from rcc_jax import distributed, field_checks
 from rcc_jax.averaging import AveragedNetwork, call, shares
 from rcc_jax.errors import ConfigError
 
@@ -19,8 +19,6 @@ PyTree = Any
 IGNORED = 255
 # Batches whose counts may still be on the devices: enough to hide the host, few enough for memory.
 MAX_PENDING = 4
-# An image of four times the width has sixteen times the pixels.
-MAX_SCALE = 4.0
 
 
 class Evaluator:
@@ -194,13 +192,8 @@ def _check_options(mode, window, stride, scales) -> None:
             raise ConfigError(
                 f"eval.stride={stride}: between 1 and eval.window={window}, or pixels are left out"
             )
-    if not scales or not all(
-        isinstance(scale, float | int) and 0 < scale <= MAX_SCALE for scale in scales
-    ):
-        raise ConfigError(
-            f"eval.scales={','.join(map(str, scales))} must be factors above 0 and at most "
-            f"{MAX_SCALE} with commas between, such as 0.75,1.0,1.25."
-        )
+    for fault in field_checks.faults_of_scales(scales):
+        raise ConfigError(fault)
 
 
 def _argmax(scores: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import ml_collections
 
@@ -25,6 +25,8 @@ CHOICES = {
     "method.labeled_loss": ("ce", "ohem"),
     "eval.mode": ("whole", "sliding"),
 }
+# An image of four times the width has sixteen times the pixels.
+_LARGEST_SCALE = 4.0
 # Lowest allowed value, and whether it is itself allowed, by field.
 _LOWER_BOUNDS = {
     "seed": (0, True),
@@ -37,7 +39,6 @@ _LOWER_BOUNDS = {
     "model.decoder_channels": (1, True),
     "method.consensus_weight": (0, True),
     "method.temperature": (0, False),
-    "method.ohem_threshold": (0, True),
     "method.ohem_min_kept": (0, True),
     "optimizer.learning_rate": (0, False),
     "optimizer.head_multiplier": (0, False),
@@ -68,16 +69,24 @@ def check(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> N
       left: fields that are left to the data and have no value yet.
 
     Raises:
-      ConfigError: naming the first such field.
+      ConfigError: with every fault, one a line.
     """
+    found = list(faults(config, left=left))
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> Iterator[str]:
+    """Every fault of the values, as messages; arguments as for `check`."""
     for field, choices in CHOICES.items():
         value = _get(config, field)
         if field not in left and value not in choices:
             allowed = ", ".join(map(str, choices))
-            raise ConfigError(f"config.{field} = {value!r} is not known; use one of {allowed}.")
-    _check_numbers(config, left)
-    _check_names(config.data.class_names)
-    _check_aspp_rates(config.model.aspp_rates)
+            yield f"config.{field} = {value!r} is not known; use one of {allowed}."
+    yield from _faults_of_numbers(config, left)
+    yield from _faults_of_names(config, left)
+    yield from _faults_of_lists(config)
+    yield from presets.faults(config, left=left)
 
 
 def check_start(config: ml_collections.ConfigDict) -> None:
@@ -100,47 +109,70 @@ def _get(config, field: str):
     return config
 
 
-def _check_numbers(config, left: Collection[str]) -> None:
+def _faults_of_numbers(config, left: Collection[str]) -> Iterator[str]:
     for field, (bound, included) in _LOWER_BOUNDS.items():
         if field in left:
             continue
         value = _get(config, field)
         if not math.isfinite(value) or value < bound or (value == bound and not included):
             relation = "at least" if included else "above"
-            raise ConfigError(f"config.{field} = {value!r} must be {relation} {bound}.")
+            yield f"config.{field} = {value!r} must be {relation} {bound}."
     for field in ("method.confidence_threshold", "method.ohem_threshold"):
         if not 0 <= _get(config, field) <= 1:
-            raise ConfigError(f"config.{field} = {_get(config, field)!r} must be from 0 to 1.")
+            yield f"config.{field} = {_get(config, field)!r} must be from 0 to 1."
     for field in ("method.ema_decay", "optimizer.momentum"):
         if not 0 <= _get(config, field) < 1:
-            raise ConfigError(
-                f"config.{field} = {_get(config, field)!r} must be from 0 to below 1."
-            )
+            yield f"config.{field} = {_get(config, field)!r} must be from 0 to below 1."
     if config.data.num_classes > 255:
-        raise ConfigError(
+        yield (
             f"config.data.num_classes = {config.data.num_classes} must be at most 255: "
             "masks hold 8 bits and 255 means ignored."
         )
     if config.eval.mode == "sliding" and config.eval.stride > config.eval.window:
-        raise ConfigError(
+        yield (
             f"config.eval.stride = {config.eval.stride} must be at most "
             f"config.eval.window = {config.eval.window}, "
             "or pixels between the windows are missed."
         )
-
-
-def _check_names(names) -> None:
-    twice = sorted({name for name in names if list(names).count(name) > 1})
-    if twice:
-        raise ConfigError(
-            f"config.data.class_names = {tuple(names)!r} has {twice[0]!r} twice; give every class "
-            "a name of its own."
+    if config.train.num_steps == 0 and config.train.num_epochs == 0:
+        yield (
+            "config.train.num_steps = 0 and config.train.num_epochs = 0 leave nothing to train; "
+            "set one of them."
         )
 
 
-def _check_aspp_rates(rates) -> None:
+def _faults_of_names(config, left: Collection[str]) -> Iterator[str]:
+    names, num_classes = config.data.class_names, config.data.num_classes
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        yield (
+            f"config.data.class_names = {tuple(names)!r} has {twice[0]!r} twice; give every class "
+            "a name of its own."
+        )
+    if names and len(names) != num_classes and "data.num_classes" not in left:
+        yield (
+            f"config.data.class_names has {len(names)} names, config.data.num_classes = "
+            f"{num_classes}; give a name for every class in the order of the ids, or none."
+        )
+
+
+def _faults_of_lists(config) -> Iterator[str]:
+    rates = config.model.aspp_rates
     if len(rates) != 3 or not all(isinstance(rate, int) and rate >= 1 for rate in rates):
-        raise ConfigError(
+        yield (
             f"config.model.aspp_rates = {tuple(rates)!r} must be three whole numbers of at least "
             "1, such as 6,12,18."
+        )
+    yield from faults_of_scales(config.eval.scales)
+
+
+def faults_of_scales(scales: Collection) -> Iterator[str]:
+    """Why an evaluation cannot average over these factors on the size of an image."""
+    if not scales or not all(
+        isinstance(scale, float | int) and 0 < scale <= _LARGEST_SCALE for scale in scales
+    ):
+        typed = ",".join(map(str, scales)) or "()"
+        yield (
+            f"config.eval.scales = {typed} must be factors above 0 and at most "
+            f"{_LARGEST_SCALE} with commas between, such as 0.75,1.0,1.25."
         )

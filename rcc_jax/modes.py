@@ -5,7 +5,7 @@ import pathlib
 import sys
 from typing import NoReturn
 
-from input_pipeline.errors import WorkerError
+from input_pipeline.errors import DataError, WorkerError
 from rcc_jax import command_line as cli
 from rcc_jax import processes, workdir
 from rcc_jax.errors import ConfigError
@@ -29,7 +29,8 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
 
     Args:
       may_guess: whether the data may be read for that.
-      faults: takes why masks do not tell their classes, for a check; None = that is raised.
+      faults: takes why masks do not tell their classes, for a check, which names the faults of all
+        other settings itself; None = either is raised.
     """
     from rcc_jax import data_guess, field_checks  # without JAX
 
@@ -37,24 +38,27 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
         if processes.is_first():
             print(line, flush=True)
 
+    config, folder = cli.CONFIG.value, cli.run_folder()
+    wrong = []
     if may_guess:  # What needs no data comes before what reads them.
-        workdir.check_place(cli.run_folder())
-        field_checks.check(cli.CONFIG.value, left=data_guess.unset(cli.CONFIG.value))
-        if workdir.recorded_fields(cli.run_folder()) is None:
+        workdir.check_place(folder)
+        wrong = list(field_checks.faults(config, left=data_guess.unset(config)))
+        if wrong and faults is None:
+            raise ConfigError("\n".join(wrong))
+        if workdir.recorded_fields(folder) is None:
             try:
-                field_checks.check_start(cli.CONFIG.value)
+                field_checks.check_start(config)
             except ConfigError as error:
                 if faults is None:
                     raise
                 # Data can be looked at before the weights are there.
                 report(f"note: the training will not start: {error}")
-    data_guess.fill(
-        cli.CONFIG.value,
-        cli.run_folder(),
-        may_guess=may_guess,
-        report=report,
-        note=None if faults is None else faults.append,
-    )
+    note = None if faults is None else faults.append
+    try:
+        data_guess.fill(config, folder, may_guess=may_guess, report=report, note=note)
+    except (ConfigError, DataError) as error:
+        # There are no data that could be checked; the settings can.
+        raise type(error)("\n".join((*wrong, str(error)))) from None
 
 
 def _check() -> None:

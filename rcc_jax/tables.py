@@ -12,11 +12,28 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import near_names
-from rcc_jax import published
+from rcc_jax import presets, published
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import RESULT, evaluation_name, write_atomically
 
 _METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
+# Fields of `config.method` that a name tells: the default in configs/common.py, which is also that
+# of runs from before the field, and how another value is written.
+_OF_CONSENSUS = {
+    "top_n": (4, "N = {}"),
+    "consensus_weight": (0.2, "lambda = {:g}"),
+    "temperature": (1.0, "tau = {:g}"),
+    "consensus_input": ("logits", "{}"),
+    "consensus_pixels": ("valid", "{} pixels"),
+}
+_OF_PSEUDO_LABELS = {"confidence_threshold": (0.95, "gamma = {:g}")}
+_OF_OHEM = {
+    "ohem_threshold": (0.7, "OHEM from {:g}"),
+    "ohem_min_kept": (100_000, "OHEM of {} pixels"),
+}
+_OF_ANY = {"labeled_loss": ("ce", "{}"), "ema_decay": (0.0, "EMA {:g}")}
+# Defaults on a data set of which the paper has numbers; other methods are compared under them.
+_RECIPES = {"cityscapes": {"confidence_threshold": 0.0, "labeled_loss": "ohem"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +44,7 @@ class Result:
       data: name of the data set.
       partition: name of the partition.
       backbone: name of the backbone.
-      method: what was trained, with what differs from the paper's defaults.
+      method: what was trained, with what differs from the method's defaults.
       seed: the seed.
       last, best: mIoU in percent of the last and of the best evaluation.
       test: mIoU of the last checkpoint on a list test.txt, None where it was not scored there.
@@ -152,27 +169,31 @@ def partition_name(config: Mapping[str, Any]) -> str:
 
 
 def method_name(config: Mapping[str, Any]) -> str:
-    """The method with what differs from the paper's setting: 'rcc, N = 5', 'cc, kl'."""
+    """The method with each field that it uses and that is not its default: 'rcc, N = 5', 'cc, kl'.
+
+    Args:
+        config: The configuration of a run, nested.
+    """
     method = config["method"]
-    parts = [method["name"]]
-    if method["name"] == "supervised" and config["train"]["num_steps"]:
+    name, kind = method["name"], method["consensus_kind"]
+    # A method that is not known here may use every field.
+    preset = presets.PRESETS.get(name, {"strong_views": 1, "consensus": ""})
+    parts = [name]
+    if name == "supervised" and config["train"]["num_steps"]:
         parts.append("same steps")
-    if method["name"] == "cc" and method["consensus_kind"] not in ("", "l2"):
-        parts.append(method["consensus_kind"])
-    if method["name"] in ("cc", "rcc"):
-        if method["top_n"] != 4:
-            parts.append(f"N = {method['top_n']}")
-        if method["consensus_weight"] != 0.2:
-            parts.append(f"lambda = {method['consensus_weight']:g}")
-        if method["temperature"] != 1:
-            parts.append(f"tau = {method['temperature']:g}")
-        # Runs of before these fields have the values of today's defaults.
-        if method.get("consensus_input", "logits") != "logits":
-            parts.append(method["consensus_input"])
-        if method.get("consensus_pixels", "valid") != "valid":
-            parts.append(f"{method['consensus_pixels']} pixels")
-    if method["ema_decay"]:
-        parts.append(f"EMA {method['ema_decay']:g}")
+    if kind not in ("", preset.get("consensus", "none")):
+        parts.append(kind)
+    fields = {
+        **(_OF_CONSENSUS if "consensus" in preset else {}),
+        **(_OF_PSEUDO_LABELS if preset["strong_views"] else {}),
+        **_OF_ANY,
+        **(_OF_OHEM if method["labeled_loss"] == "ohem" else {}),
+    }
+    recipe = _RECIPES.get(data_name(config), {})
+    for field, (default, text) in fields.items():
+        value = method.get(field, default)
+        if value != recipe.get(field, default):
+            parts.append(text.format(value))
     return ", ".join(parts)
 
 
@@ -188,8 +209,8 @@ def markdown(results: Sequence[Result]) -> str:
     """One Markdown table a data set and backbone: a row a method, a column a partition.
 
     A cell is 'last / best' mIoU with the standard deviation over the seeds and their number, and
-    'last / best / test' where runs were scored on a list test.txt; rows of the paper and of public
-    logs follow ours and say so.
+    'last / best / test' where runs were scored on a list test.txt; published rows follow ours and
+    name their source.
     """
     texts = []
     for (data, backbone), cells in _by_cell(results).items():
@@ -208,7 +229,7 @@ def markdown(results: Sequence[Result]) -> str:
         for method in methods:
             ours = [_cell(cells.get((method, partition)), tested) for partition in partitions]
             lines.append(f"| {method} | {' | '.join(ours)} |")
-        for title, numbers in (("paper", published.PAPER), ("public log", published.LOGS)):
+        for title, numbers in published.SOURCES.items():
             for method, values in numbers.get((data, backbone), {}).items():
                 theirs = [str(values.get(partition, "-")) for partition in partitions]
                 if set(theirs) != {"-"}:
@@ -262,7 +283,7 @@ def as_csv(results: Sequence[Result]) -> str:
         cell = [r.data, r.backbone, r.method, r.partition, r.seed]
         writer.writerow(["ours", *cell, r.last, r.best, r.test])
     cells = {(r.data, r.backbone) for r in results}
-    for source, numbers in (("paper", published.PAPER), ("public log", published.LOGS)):
+    for source, numbers in published.SOURCES.items():
         for data, backbone in sorted(cells & numbers.keys()):
             for method, values in numbers[data, backbone].items():
                 for partition, value in values.items():

@@ -11,18 +11,22 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 import numpy as np
-import tensorboardX
 
+from rcc_jax.event_files import TensorBoard
 from rcc_jax.workdir import write_atomically
 
 Scalars = Mapping[str, Any]
+# Of events and timing.jsonl together. Below 50 MiB, which leaves room for a list of bad files.
+MAX_BYTES = 48 * 2**20
+_TIMING_SHARE = 1 / 6
 
 
 class MetricWriter:
     """Writes the numbers of a run as they come.
 
     metrics.jsonl holds only what the config determines, so that an interrupted run ends with the
-    bytes of an uninterrupted one; what the clock determines goes to timing.jsonl.
+    bytes of an uninterrupted one; what the clock determines goes to timing.jsonl. metrics.jsonl is
+    never cut; of timing.jsonl and the events the oldest go where they would grow too large.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class MetricWriter:
         total_steps: int,
         tensorboard: bool = True,
         enabled: bool = True,
+        max_bytes: int = MAX_BYTES,
     ):
         """Drops what was written past the step that a run goes on from.
 
@@ -42,23 +47,23 @@ class MetricWriter:
             total_steps: The last step there will be; later ones are refused.
             tensorboard: Whether to write events into the folder's `tensorboard` too.
             enabled: Whether to touch the folder at all; False in all processes but one.
+            max_bytes: What timing.jsonl and the events may hold together.
         """
-        path, tensorboard = pathlib.Path(path), tensorboard and enabled
-        self._enabled = enabled
+        path, self._enabled = pathlib.Path(path), enabled
+        self._timing_path = path / "timing.jsonl"
+        self._timing_bytes = int(_TIMING_SHARE * max_bytes)
         self._total_steps = total_steps
         self._evaluations: dict[int, Scalars] = {}
         entries, self._metrics = self._reopen(path / "metrics.jsonl", start_step)
         for entry in entries:
             self._note_evaluation(entry)
-        _, self._timing = self._reopen(path / "timing.jsonl", start_step)
+        _, self._timing = self._reopen(self._timing_path, start_step)
         self._events = None
-        if tensorboard:
-            self._events = tensorboardX.SummaryWriter(
-                str(path / "tensorboard"),
-                purge_step=start_step + 1,
-                flush_secs=30,
-                # Names go by the second: a quick restart would overwrite the last file.
-                filename_suffix=f".after_{start_step}",
+        if tensorboard and enabled:
+            self._events = TensorBoard(
+                path / "tensorboard",
+                start_step=start_step,
+                max_bytes=max_bytes - self._timing_bytes,
             )
 
     def _reopen(self, path: pathlib.Path, start_step: int) -> tuple[list[dict], TextIO]:
@@ -81,6 +86,9 @@ class MetricWriter:
     def timing(self, step: int, scalars: Scalars) -> None:
         """Appends a line to timing.jsonl: rates, shares of waiting, memory."""
         self._append(self._timing, step, scalars)
+        if self._enabled and self._timing.tell() > self._timing_bytes:
+            self._timing.close()
+            self._timing = _drop_oldest(self._timing_path, self._timing_bytes // 2)
 
     def _note_evaluation(self, entry: Scalars) -> None:
         if "miou" in entry:
@@ -92,15 +100,16 @@ class MetricWriter:
         file.write(json.dumps(entry, allow_nan=False) + "\n")
         file.flush()
         if self._events is not None:
-            for name, value in _flat(entry):
-                if value is not None and name != "step":
-                    self._events.add_scalar(name, value, step)
+            values = dict(_flat(entry))
+            del values["step"]
+            numbers = {name: value for name, value in values.items() if value is not None}
+            self._events.scalars(step, numbers)
         return entry
 
     def image(self, step: int, name: str, picture: np.ndarray) -> None:
         """Shows a picture [H, W, 3] of uint8 in TensorBoard."""
         if self._events is not None:
-            self._events.add_image(name, picture, step, dataformats="HWC")
+            self._events.image(step, name, picture)
 
     def has_evaluation(self, step: int) -> bool:
         """Whether metrics.jsonl holds an evaluation, a line with 'miou', of this step."""
@@ -159,6 +168,14 @@ def reopen_lines(path: pathlib.Path, start_step: int) -> tuple[list[dict[str, An
     if remaining != content:
         write_atomically(path, remaining)
     return entries, open(path, "a", encoding="utf-8")
+
+
+def _drop_oldest(path: pathlib.Path, max_bytes: int) -> TextIO:
+    """Keeps the newest lines of a file, in so many bytes, and opens it for appending."""
+    # The first of the last bytes belong to a line that is cut.
+    newest = path.read_bytes()[-max_bytes:].partition(b"\n")[2]
+    write_atomically(path, newest)
+    return open(path, "a", encoding="utf-8")
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -79,7 +79,7 @@ def metrics(workdir: pathlib.Path) -> list[dict]:
 def events(workdir: pathlib.Path) -> list[Event]:
     """What TensorBoard reads."""
     found = []
-    for path in sorted((workdir / "tensorboard").iterdir()):
+    for path in sorted((workdir / "tensorboard").glob("**/*.tfevents.*")):
         content, position = path.read_bytes(), 0
         while position < len(content):
             # A record: its length, a checksum, the event, another checksum.

@@ -51,11 +51,11 @@ def run(*flags, folder=REPOSITORY):
         (["--mode=eval"], ["--mode=eval needs --workdir=DIR"]),
         # Before anything is read or guessed.
         (
-            ["--mode=check", "--config=configs/folder.py", "--config.model.backbone=resnet5O"],
+            ["--config=configs/folder.py", "--config.model.backbone=resnet5O"],
             ["config.model.backbone = 'resnet5O' is not known", "resnet50"],
         ),
         (
-            ["--mode=check", "--config=configs/folder.py:method=rc"],
+            ["--config=configs/folder.py:method=rc"],
             ["config.method.name = 'rc' is not known"],
         ),
         (
@@ -101,6 +101,22 @@ def test_a_mistake_is_one_clear_line(flags, said):
     errors = run(*flags)
     assert errors.count("\n") == 1
     assert all(text in errors for text in said)
+
+
+@pytest.mark.parametrize("mode", ["train", "check"])
+def test_every_fault_of_the_settings_is_a_line(mode):
+    flags = ["--config.seed=-1", "--config.train.batch_size=0", "--config.method.top_n=9"]
+    lines = run(f"--mode={mode}", "--config=configs/folder.py:method=rcc", *flags).splitlines()
+    assert lines[:3] == [
+        "config.seed = -1 must be at least 0.",
+        "config.train.batch_size = 0 must be at least 1.",
+        "config.method.top_n = 9 must be from 3 to 8.",
+    ]
+    if mode == "train":
+        assert len(lines) == 3
+    else:  # Which would have gone on with the data.
+        assert lines[3].startswith("config.data.labeled is not set")
+        assert len(lines) == 4
 
 
 def test_outside_of_the_project_a_command_says_where_it_works(tmp_path):

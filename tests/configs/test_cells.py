@@ -47,8 +47,8 @@ def test_docstring_holds_the_numbers_of_the_paper(name):
         paper = published.PAPER[data.name, backbone]
         expected = [paper[m][data.partition] for m in ("supervised", "fixmatch", "unimatch", "rcc")]
         assert [float(number) for number in row.split()] == expected
-        for values in published.LOGS.get((data.name, backbone), {}).values():
-            assert f"{values[data.partition]} with {title}" in text
+    if data.name == "pascal_classic":  # The other sources have one home.
+        assert "rcc_jax/published.py" in text
 
 
 def test_settings_of_the_papers():

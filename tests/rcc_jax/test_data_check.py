@@ -133,7 +133,7 @@ def test_parts_are_read_though_lists_are_wrong(data, capsys):
     report = check(config_of(data, **{"seed": -1}), data, ok=False)
     assert report["parts"]["val"]["usable"] == 3
     assert {kind: sum(group["counts"].values()) for kind, group in report["errors"].items()} == {
-        "settings that do not go together": 1,
+        "settings that cannot work": 1,
         "wrong lines of a list": 2,
         "lists that cannot be used": 1,
         "unreadable images": 1,
@@ -146,6 +146,41 @@ def test_parts_are_read_though_lists_are_wrong(data, capsys):
     report = check(config_of(data / "nowhere"), data, ok=False)
     assert not report["parts"]
     assert len(report["errors"]["lists that cannot be used"]["messages"]) == 1
+
+
+FAULTS = {
+    "seed": -1, "data.num_classes": 1, "data.crop_size": -5, "data.num_threads": 0,
+    "data.class_names": ("a", "b", "a"), "data.max_bad": -1, "model.backbone": "resnet51",
+    "model.aspp_rates": (1,), "method.top_n": 9, "method.consensus_kind": "kl",
+    "method.temperature": 0.0, "optimizer.momentum": 1.0, "train.batch_size": 0,
+    "eval.scales": (), "checkpoint.keep": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"data.num_classes": 256},
+        {"method.name": "rrc", "method.top_n": 4, "method.consensus_kind": ""},
+        {"data.source": "zip"},
+        {"data.source": "scenes"},
+    ],
+)
+def test_every_fault_of_the_settings_is_listed(data, capsys, more):
+    masks(data, 0, 1, 2, 3)
+    fields = FAULTS | more
+    report = check(config_of(data, **fields), data, ok=False)
+    messages = report["errors"]["settings that cannot work"]["messages"]
+    printed = capsys.readouterr().out
+    if "data.source" not in more:  # Its images are read nevertheless.
+        assert report["parts"]["labeled"]["usable"] == 4
+    right = {"data.source": "scenes", "method.top_n": 4, "method.consensus_kind": ""}
+    expected = {field for field, value in fields.items() if right.get(field) != value}
+    for field in expected:
+        assert sum(line.startswith(f"config.{field} = ") for line in messages) == 1, field
+    assert len(messages) == len(set(messages)) == len(expected) + 1  # Names: twice, and too many.
+    assert all(line in printed for line in messages)
 
 
 def as_folders(root):
@@ -218,11 +253,11 @@ def test_images_are_read_though_no_mask_tells_the_classes(data):
     (data / "images/9.png").write_bytes(b"garbage")
     report, counts = check_guessed(data)
     assert counts == {
-        "settings that do not go together": 1,
+        "settings that cannot work": 1,
         "unreadable masks": 8,
         "unreadable images": 1,
     }
-    assert report["errors"]["settings that do not go together"]["messages"] == [
+    assert report["errors"]["settings that cannot work"]["messages"] == [
         "config.data.num_classes and config.data.crop_size: not set, and no mask can be read that "
         "would tell. Mend the masks."
     ]
@@ -232,11 +267,11 @@ def test_images_are_read_though_no_mask_tells_the_classes(data):
     save(data / "masks/1.png", np.zeros((40, 60)))
     report, counts = check_guessed(data)
     assert counts == {
-        "settings that do not go together": 1,
+        "settings that cannot work": 1,
         "masks of another size than their image": 1,
         "unreadable images": 1,
     }
-    (message,) = report["errors"]["settings that do not go together"]["messages"]
+    (message,) = report["errors"]["settings that cannot work"]["messages"]
     assert "--config.data.label_map=0:0,128:1" in message
     assert report["classes"] == []
     assert report["warnings"].keys() <= {"copies of an image"}

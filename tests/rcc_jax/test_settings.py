@@ -91,6 +91,20 @@ def test_a_value_that_cannot_work_is_named_with_what_can(field):
     assert remedy in text
 
 
+def test_one_error_holds_every_fault_a_line_each():
+    fields = {field: value for field, (value, _) in REFUSED.items()} | {
+        # What is wrong together with another field needs that one to be known.
+        "method.name": "rcc", "method.consensus_kind": "l2", "method.top_n": 9,
+        "eval.mode": "sliding", "eval.window": 10, "eval.stride": 11, "eval.scales": (1.0, 5.0),
+        "train.num_steps": 0, "train.num_epochs": 0,
+    }  # fmt: skip
+    lines = message(ConfigError, settings.check, tiny(**fields)).splitlines()
+    named = sorted(line.split(" = ")[0].removeprefix("config.") for line in lines)
+    right = {"method.name", "eval.mode", "eval.window", "train.num_epochs"}
+    too_many = "data.class_names has 3 names, config.data.num_classes"
+    assert named == sorted([*(fields.keys() - right), too_many])
+
+
 def test_mask_ids_leave_room_for_255():
     text = message(ConfigError, settings.check, tiny(data__num_classes=256))
     assert "config.data.num_classes = 256" in text
@@ -166,7 +180,7 @@ def test_number_of_steps_wins_over_epochs():
     config.train.num_steps = 5
     assert settings.num_steps(config, partition) == (5, 4)
     config.train.num_steps = config.train.num_epochs = 0
-    text = message(ConfigError, settings.num_steps, config, partition)
+    text = message(ConfigError, settings.check, config)
     assert "config.train.num_steps = 0 and config.train.num_epochs = 0" in text
 
 

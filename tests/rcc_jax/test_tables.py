@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from configs import cityscapes_1_2, pascal_1_8, pascal_1_16
-from rcc_jax import published, tables
+from configs import cityscapes_1_2, common, pascal_1_8, pascal_1_16
+from rcc_jax import presets, published, tables
 from rcc_jax.errors import ConfigError
 
 
@@ -124,9 +124,78 @@ def test_faults_are_named(runs):
         tables.gather(runs, print)
 
 
+def test_runs_of_an_added_method_are_told_apart(tmp_path, monkeypatch):
+    # The example of docs/extending.md.
+    preset = {"strong_views": 1, "feature_perturbation": False, "consensus": "rank"}
+    monkeypatch.setitem(presets.PRESETS, "fixmatch_rcc", preset)
+    for top_n in (3, 4):
+        config = pascal_1_16.get_config(f"method=fixmatch_rcc,top_n={top_n}")
+        write_run(tmp_path / str(top_n), config, 50.0 + top_n, 60.0)
+    rows = rows_of(tables.write(tmp_path, print), "pascal_classic, resnet50")
+    assert rows["fixmatch_rcc"] == ["54.0 / 60.0 (1)"]
+    assert rows["fixmatch_rcc, N = 3"] == ["53.0 / 60.0 (1)"]
+    # In a copy of the project that does not know the method.
+    monkeypatch.delitem(presets.PRESETS, "fixmatch_rcc")
+    assert tables.write(tmp_path, print).count("| fixmatch_rcc") == 2
+
+
+@pytest.mark.parametrize("config", [pascal_1_16, cityscapes_1_2])
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name):
+    def named(**fields):
+        changed = config.get_config(f"method={name}")
+        changed.method.update(fields)
+        return tables.method_name(changed.to_dict())
+
+    assert named() == name
+    others = {
+        "top_n": 5, "consensus_weight": 0.5, "temperature": 0.3, "confidence_threshold": 0.8,
+        "consensus_input": "probabilities", "consensus_pixels": "confident", "ema_decay": 0.996,
+        "labeled_loss": "ce" if config is cityscapes_1_2 else "ohem",
+    }  # fmt: skip
+    used = {field for field, value in others.items() if named(**{field: value}) != name}
+    unused = {field for field in others if field not in used}
+    of_consensus = {
+        "top_n", "consensus_weight", "temperature", "consensus_input", "consensus_pixels"
+    }  # fmt: skip
+    assert unused == {
+        "supervised": of_consensus | {"confidence_threshold"},
+        "fixmatch": of_consensus,
+        "unimatch": of_consensus,
+    }.get(name, set())
+    assert len({named(**{field: others[field]}) for field in used}) == len(used)
+    # The numbers of OHEM count where it is used.
+    ohem = {"labeled_loss": "ohem", "ohem_min_kept": 50_000, "ohem_threshold": 0.6}
+    assert named(**ohem).endswith("OHEM from 0.6, OHEM of 50000 pixels")
+    assert named(**{**ohem, "labeled_loss": "ce"}) == named(labeled_loss="ce")
+    # Every field is one of these or above.
+    known = {*others, *ohem, "name", "consensus_kind"}
+    assert known == set(common.get_config().method)
+
+
 def test_published_numbers_are_those_of_the_paper():
     classic = published.PAPER["pascal_classic", "resnet50"]
     assert classic["rcc"] == {"92": 71.8, "183": 74.7, "366": 76.9, "732": 78.9, "1464": 80.3}
     assert classic["cc"] == {"92": 70.2, "1464": 79.9}
     assert published.PAPER["pascal_blender", "resnet101"]["unimatch"]["1323"] == 78.4
-    assert published.LOGS["pascal_classic", "resnet101"]["unimatch"]["1464"] == 81.2
+    assert published.README["pascal_classic", "resnet101"]["unimatch"]["1464"] == 81.2
+    assert published.LOGS["pascal_classic", "resnet101"]["unimatch"]["1464"] == 80.8
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet101"])
+def test_the_papers_baseline_on_cityscapes_is_that_of_the_public_logs(backbone):
+    logs = published.LOGS["cityscapes", backbone]["unimatch"]
+    paper = published.PAPER["cityscapes", backbone]["unimatch"]
+    assert {partition: round(value, 1) for partition, value in logs.items()} == paper
+
+
+def test_tables_name_each_source_of_numbers(tmp_path):
+    write_run(tmp_path / "run", pascal_1_16.get_config("method=rcc,backbone=resnet101"), 70.0, 71.0)
+    rows = rows_of(tables.write(tmp_path, print), "pascal_classic, resnet101")
+    assert rows["*unimatch (paper)*"] == ["73.5"]
+    assert rows["*unimatch (UniMatch's README)*"] == ["75.2"]
+    assert rows["*unimatch (public log)*"] == ["75.0"]
+    lines = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
+    cell = [line for line in lines if (line["method"], line["partition"]) == ("unimatch", "92")]
+    found = {line["source"]: line["best"] for line in cell}
+    assert found == {"paper": "73.5", "UniMatch's README": "75.2", "public log": "75.0"}

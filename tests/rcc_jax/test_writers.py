@@ -82,6 +82,76 @@ def test_tensorboard_events_start_with_the_purge(tmp_path):
     assert (8, "iou/car") not in scalars
 
 
+LIMIT = 60_000
+
+
+def write_much(path, first, last, max_bytes=LIMIT):
+    """A run that logs each step and draws each tenth, about 7 kB a picture."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    with MetricWriter(path, start_step=first - 1, total_steps=900, max_bytes=max_bytes) as writer:
+        for step in range(first, last + 1):
+            writer.write(step, {"loss": 1 / step, "kept": 0.5})
+            writer.timing(step, {"steps_per_second": 1.5})
+            if step % 10 == 0:
+                writer.image(step, "predictions", noise)
+            if step % 100 == 0:
+                assert sum(size for _, size in bounded(path)) <= max_bytes
+
+
+def bounded(path):
+    """Files of events and logs with their sizes; all but metrics.jsonl."""
+    found = [file for file in path.rglob("*") if file.is_file() and file.name != "metrics.jsonl"]
+    return [(file, file.stat().st_size) for file in found]
+
+
+def test_events_and_logs_stay_small_and_metrics_are_never_cut(tmp_path):
+    for name in ("whole", "cut", "unbounded"):
+        (tmp_path / name).mkdir()
+    write_much(tmp_path / "unbounded", 1, 900, max_bytes=2**30)
+    assert sum(size for _, size in bounded(tmp_path / "unbounded")) > 10 * LIMIT
+    write_much(tmp_path / "whole", 1, 900)
+    write_much(tmp_path / "cut", 1, 555)
+    write_much(tmp_path / "cut", 501, 900)
+    for name in ("whole", "cut"):
+        folder = tmp_path / name
+        expected = (tmp_path / "unbounded" / "metrics.jsonl").read_bytes()
+        assert (folder / "metrics.jsonl").read_bytes() == expected
+        assert sum(size for _, size in bounded(folder)) <= LIMIT
+        # What is left is the newest, without a gap.
+        lines = (folder / "timing.jsonl").read_text().splitlines()
+        timing = [json.loads(line)["step"] for line in lines]
+        assert timing == list(range(timing[0], 901))
+        assert len(timing) > 50
+        found = [
+            (event.step, value.tag) for event in events(folder) for value in event.summary.value
+        ]
+        for tag, spacing, least in (("loss", 1, 50), ("predictions", 10, 3)):
+            steps = [step for step, each in found if each == tag]
+            assert steps == list(range(steps[0], 901, spacing))
+            assert len(steps) >= least
+
+
+def test_large_events_of_an_earlier_version_make_room(tmp_path):
+    folder = tmp_path / "tensorboard"
+    folder.mkdir()
+    (folder / "events.out.tfevents.1700000000.host.after_0").write_bytes(bytes(2 * LIMIT))
+    (folder / "notes.txt").write_text("mine")
+    write_much(tmp_path, 1, 30)
+    assert {path.name for path in folder.glob("*1700000000*")} == set()
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert {event.step for event in events(tmp_path)} >= {1, 30}
+
+
+def test_a_picture_larger_than_the_limit_is_left_out(tmp_path):
+    with MetricWriter(tmp_path, start_step=0, total_steps=9, max_bytes=6000) as writer:
+        writer.write(1, {"loss": 1.0})
+        noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+        writer.image(1, "predictions", noise)
+        writer.image(2, "predictions", noise[:8])
+    found = {(event.step, value.tag) for event in events(tmp_path) for value in event.summary.value}
+    assert found == {(1, "loss"), (2, "predictions")}
+
+
 def test_progress_without_a_terminal_is_one_line_a_log():
     stream = io.StringIO()
     with Progress(10, 4, stream=stream) as progress:
