@@ -24,6 +24,7 @@ CHOICES = {
     "method.consensus_pixels": ("valid", "confident"),
     "method.labeled_loss": ("ce", "ohem"),
     "eval.mode": ("whole", "sliding"),
+    "eval.windows": ("cut", "shifted"),
 }
 # Lowest allowed value, and whether it is itself allowed, by field.
 _LOWER_BOUNDS = {

@@ -92,7 +92,7 @@ def predict(
 
 def _options(segmenter: Segmenter, start: str) -> dict:
     fields = segmenter.config.eval
-    windows = {"window": fields.window, "stride": fields.stride}
+    windows = {name: fields[name] for name in ("window", "stride", "windows")}
     return {
         "checkpoint": str(segmenter.checkpoint),
         "network": segmenter.network,
@@ -115,6 +115,8 @@ def _open_folder(folder: pathlib.Path, options: dict) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if record.exists():
             before = json.loads(record.read_text())
+            if before.get("mode") == "sliding":
+                before.setdefault("windows", "shifted")  # Of before there was a choice.
             changes = [
                 f"  {name}: {json.dumps(before.get(name))} -> {json.dumps(options.get(name))}"
                 for name in dict.fromkeys([*before, *options])
