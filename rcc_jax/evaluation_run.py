@@ -57,7 +57,7 @@ def evaluate(
     on = f", {images}" if images else ""
     tables = [f"{name}, step {step}{on}\n{result.table()}" for name, result in results.items()]
     print("\n\n".join(tables))
-    if checkpoint in ("latest", "best"):
+    if checkpoint_paths.is_name(checkpoint):
         record = pathlib.Path(workdir_path) / evaluation_name(step, images)
         content = {"step": step, "images": images or config.data.val, **_as_json(results, run)}
         try:
