@@ -247,6 +247,27 @@ def test_evaluation_reproduces_the_scores_of_the_training(command, finished):
     assert not (finished / "evaluation_9.json").exists()
 
 
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_evaluation_that_is_stopped_says_what_is_kept(finished, tmp_path, signum, code):
+    before = set(finished.iterdir())
+    output = tmp_path / "output"
+    with open(output, "w") as file:
+        # So many images that the signal comes amid those of the averaged teacher.
+        flags = ("--mode=eval", f"--workdir={finished}", "--list=100000:101500")
+        process = start(*flags, output=file)
+        wait_until(process, lambda: "student, step" in output.read_text())
+        process.send_signal(signum)
+        process.wait(timeout=300)
+    said = output.read_text()
+    assert process.returncode == code, said
+    assert "noticed; the evaluation ends after the images under way" in said
+    assert f"stopped while scoring step {STEPS}: the scores of student are printed above" in said
+    assert "those of ema are not complete and not kept" in said
+    assert "was not written or changed. The same command starts this evaluation again." in said
+    assert "Traceback" not in said
+    assert set(finished.iterdir()) == before
+
+
 def test_divergence_stops_the_run_and_is_not_among_the_checkpoints(command, tmp_path):
     arguments = command(
         tmp_path,
