@@ -5,6 +5,9 @@ repository into `data/splits/cityscapes`. Weights are UniMatch's ImageNet ResNet
 `pretrained/resnet50_deep.pth`, or torchvision's with `stem=v1`, `pretrained/resnet50_v1.pth`.
 The paper's UniMatch row is that of UniMatch's public logs: see `rcc_jax/published.py`.
 
+Evaluation is UniMatch's: windows of 801 pixels every 534, cut off at the border
+(`eval.windows=cut`).
+
 The files `cityscapes_*.py` take the arguments method, backbone (resnet50, resnet101), stem (deep,
 v1), seed, and for ablations kind (cc: l2, ce, kl), top_n and weight (lambda).
 """
@@ -37,5 +40,7 @@ def cell(arguments: str | None, labels: int, part: str):
     config.optimizer.head_multiplier = 1.0
     config.train.num_epochs = 240
     config.eval.mode = "sliding"
+    # As UniMatch's numbers were measured, with which the tables compare.
+    config.eval.windows = "cut"
     config.eval.batch_size = 2
     return config

@@ -172,6 +172,9 @@ def get_config() -> ml_collections.ConfigDict:
             # Side of a sliding window and the distance between two, in pixels.
             window=801,
             stride=534,
+            # Windows at the right and lower border: 'shifted' back into the image, the better
+            # estimate; or 'cut' off there, as in UniMatch's evaluation of Cityscapes.
+            windows="shifted",
             # Average with the mirror image, and over these factors on the size of the image.
             flip=False,
             scales=(1.0,),

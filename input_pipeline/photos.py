@@ -9,7 +9,7 @@ import dataclasses
 import glob
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -178,6 +178,30 @@ class PhotoBatch:
     sizes: np.ndarray | None = None
 
 
+def rows_by_shape(
+    photos: Sequence[Photo], *, batch_size: int, shapes: Sequence[Size] = ()
+) -> dict[Size, int]:
+    """Rows of the batches of each shape that there is an image for.
+
+    Args:
+        photos: the images.
+        batch_size: the most rows; large images are fewer.
+        shapes: what images are padded to, from `choose_shapes`; none = each keeps its size.
+    """
+    counts: dict[Size, int] = {}
+    for photo in photos:
+        shape = _shape_of(photo, shapes)
+        counts[shape] = counts.get(shape, 0) + 1
+    return {
+        shape: min(batch_size, count, max(1, MAX_BATCH_PIXELS // (shape[0] * shape[1])))
+        for shape, count in sorted(counts.items())
+    }
+
+
+def _shape_of(photo: Photo, shapes: Sequence[Size]) -> Size:
+    return covering(shapes, photo.size, photo.path) if shapes else photo.size
+
+
 def photo_batches(
     photos: Sequence[Photo],
     *,
@@ -185,6 +209,7 @@ def photo_batches(
     num_threads: int,
     report: Report,
     shapes: Sequence[Size] = (),
+    rows: Mapping[Size, int] | None = None,
 ) -> Iterator[PhotoBatch]:
     """Decodes images in batches; all batches of a size have as many rows.
 
@@ -194,20 +219,22 @@ def photo_batches(
         num_threads: threads that decode ahead.
         report: takes the path and the fault of each image that cannot be read.
         shapes: what images are padded to, from `choose_shapes`; none = each keeps its size.
+        rows: rows of the batches of each shape, at most `batch_size`; None = `rows_by_shape`.
     """
 
     def shape_of(photo: Photo) -> Size:
-        return covering(shapes, photo.size, photo.path) if shapes else photo.size
+        return _shape_of(photo, shapes)
 
     photos, groups = sorted(photos, key=shape_of), []
+    rows = rows_by_shape(photos, batch_size=batch_size, shapes=shapes) if rows is None else rows
     for shape, alike in itertools.groupby(photos, shape_of):
         alike = list(alike)
-        rows = min(batch_size, len(alike), max(1, MAX_BATCH_PIXELS // (shape[0] * shape[1])))
-        groups += [(shape, rows, alike[i : i + rows]) for i in range(0, len(alike), rows)]
+        count = min(rows[shape], batch_size)
+        groups += [(shape, count, alike[i : i + count]) for i in range(0, len(alike), count)]
     decoded = decode_ahead(_Decoder(photos), num_threads)
-    for shape, rows, group in groups:
-        kept, batch = [], np.zeros((rows, *shape, 3), np.uint8)
-        sizes = np.ones((rows, 2), np.int32)
+    for shape, count, group in groups:
+        kept, batch = [], np.zeros((count, *shape, 3), np.uint8)
+        sizes = np.ones((count, 2), np.int32)
         for photo in group:
             image = next(decoded)
             if isinstance(image, DataError):

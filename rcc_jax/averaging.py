@@ -1,5 +1,6 @@
 """Class scores of whole images, from one pass or averaged over windows, flips and scales."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ class AveragedNetwork:
         sharding: NamedSharding,
         window: int | None = None,
         stride: int | None = None,
+        cut: bool = False,
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
     ):
@@ -41,11 +43,13 @@ class AveragedNetwork:
             sharding: Of what is computed for a batch.
             window, stride: Side of the sliding windows and pixels between them; None for whole
                 images.
+            cut: Whether windows end at the border; else they keep their size: the last one of an
+                axis is shifted back, and a smaller image is padded with black.
             flip: Whether the mirror image counts too.
             scales: Sizes at which the image counts, as factors on its height and width.
         """
         self.single_pass = window is None and not flip and tuple(scales) == (1.0,)
-        self._window, self._stride = window, stride
+        self._window, self._stride, self._cut = window, stride, cut
         self._scales, self._flips = tuple(scales), (False, True) if flip else (False,)
 
         def jit(function, **options):
@@ -102,15 +106,18 @@ class AveragedNetwork:
         if self._window is None:
             return self._probabilities(variables, images, sizes)
         if sizes is not None:
-            raise ValueError("sliding windows are of one size; give images without padding")
-        size, (height, width) = self._window, images.shape[1:3]
-        # Cropping and adding compile for each image size, in no time; the network does not.
+            raise ValueError("sliding windows know no padding; give images without it")
+        # Cropping and adding compile for each image size, in no time; the network compiles for
+        # each size of a window, of which there is one unless windows are cut.
+        rows, columns = (
+            window_spans(length, self._window, self._stride, cut=self._cut)
+            for length in images.shape[1:3]
+        )
         sums = self._zeros(images)
-        for top in window_starts(height, size, self._stride):
-            for left in window_starts(width, size, self._stride):
-                corner = np.array([top, left], np.int32)
-                seen = self._probabilities(variables, self._crop(images, corner, size=size), None)
-                sums = self._add(sums, seen, corner)
+        for (top, height), (left, width) in itertools.product(rows, columns):
+            corner = np.array([top, left], np.int32)
+            window = self._crop(images, corner, size=(height, width))
+            sums = self._add(sums, self._probabilities(variables, window, None), corner)
         return sums
 
 
@@ -124,15 +131,26 @@ def call(
     return predict(variables, images) if sizes is None else predict(variables, images, sizes)
 
 
-def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Starts of the windows along one axis of an image; the last one ends at the border.
+def window_spans(length: int, window: int, stride: int, *, cut: bool) -> list[tuple[int, int]]:
+    """Start and length of the windows along one axis of an image.
 
-    >>> window_starts(100, 40, 30)
-    [0, 30, 60]
+    Args:
+        length: Pixels of the image.
+        window: Pixels of a window.
+        stride: Pixels from one start to the next.
+        cut: Whether there is a window at every multiple of the stride, cut off at the border, as
+            in UniMatch's evaluation. Else the last one is shifted back to end at the border, and
+            one window that is longer than the image remains as long.
+
+    >>> window_spans(100, 40, 30, cut=True)
+    [(0, 40), (30, 40), (60, 40), (90, 10)]
+    >>> window_spans(100, 40, 30, cut=False)
+    [(0, 40), (30, 40), (60, 40)]
     """
-    if length <= window:
-        return [0]
-    return [*range(0, length - window, stride), length - window]
+    if cut:
+        return [(start, min(window, length - start)) for start in range(0, length, stride)]
+    last = max(length - window, 0)
+    return [(start, window) for start in (*range(0, last, stride), last)]
 
 
 def shares(sums: jax.Array) -> jax.Array:
@@ -144,12 +162,12 @@ def shares(sums: jax.Array) -> jax.Array:
     return sums / jnp.sum(sums, axis=-1, keepdims=True)
 
 
-def _crop(images: jax.Array, corner: jax.Array, *, size: int) -> jax.Array:
-    below, right = (max(size - length, 0) for length in images.shape[1:3])
+def _crop(images: jax.Array, corner: jax.Array, *, size: tuple[int, int]) -> jax.Array:
+    below, right = (max(s - n, 0) for s, n in zip(size, images.shape[1:3], strict=True))
     # Black, as training pads: 0 before the normalisation.
     padded = jnp.pad(images, ((0, 0), (0, below), (0, right), (0, 0)))
     starts = (0, corner[0], corner[1], 0)
-    return jax.lax.dynamic_slice(padded, starts, (len(images), size, size, images.shape[-1]))
+    return jax.lax.dynamic_slice(padded, starts, (len(images), *size, images.shape[-1]))
 
 
 def _add(sums: jax.Array, seen: jax.Array, corner: jax.Array) -> jax.Array:

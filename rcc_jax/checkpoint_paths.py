@@ -1,4 +1,4 @@
-"""The checkpoint that a user names: 'latest', 'best', a step, or the folder of a run."""
+"""The checkpoint that a user names: 'latest', 'best', 'best:PROTOCOL', or a path."""
 
 import difflib
 import os
@@ -8,6 +8,8 @@ from typing import Any
 import ml_collections
 
 from input_pipeline import near_names
+from rcc_jax import protocols
+from rcc_jax.best_scores import BEST_OF
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import MAY_CHANGE, Workdir
@@ -15,6 +17,11 @@ from rcc_jax.workdir import MAY_CHANGE, Workdir
 PyTree = Any
 # What a command on a run may set otherwise, for itself alone: names change nothing in a network.
 MAY_DIFFER = (*MAY_CHANGE, "data.class_names")
+
+
+def is_name(checkpoint: str) -> bool:
+    """Whether this is a name for a checkpoint of the run itself, and no path."""
+    return checkpoint in ("latest", "best") or checkpoint.startswith(BEST_OF)
 
 
 def find_named(
@@ -25,7 +32,8 @@ def find_named(
     Args:
       config: a configuration; that of the workdir, but for `MAY_DIFFER`.
       workdir: folder of the run.
-      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+      checkpoint: 'latest', 'best' (of the last evaluation's protocol), 'best:PROTOCOL', or the
+        path of a checkpoint or of another workdir.
 
     Returns:
       Its path.
@@ -33,7 +41,7 @@ def find_named(
     Raises:
       ConfigError: if the run has none, or another configuration.
     """
-    if checkpoint not in ("latest", "best"):
+    if not is_name(checkpoint):
         if not pathlib.Path(checkpoint).is_dir():
             close = difflib.get_close_matches(checkpoint, ("latest", "best"), n=1)
             hint = f" Did you mean {close[0]!r}?" if close else near_names.hint(checkpoint)
@@ -51,8 +59,23 @@ def find_named(
     ).checkpoints_path
     if not folder.is_dir():
         raise ConfigError(f"--workdir={workdir} has no {checkpoint} checkpoint; train first.")
-    with Checkpoints(folder, read_only=True) as checkpoints:
-        return str(folder / str(checkpoints.named_step(checkpoint)))
+    old = protocols.of_run(workdir)
+    with Checkpoints(folder, read_only=True, old_protocol=old) as checkpoints:
+        return str(folder / str(_named_step(checkpoints, checkpoint, workdir)))
+
+
+def _named_step(checkpoints: Checkpoints, name: str, workdir: str | os.PathLike) -> int:
+    if name in ("latest", "best"):
+        step = checkpoints.latest_step if name == "latest" else checkpoints.best_step
+        way_out = "train first"
+    else:
+        scores = checkpoints.scores()
+        step, _ = scores.of(name.removeprefix(BEST_OF))
+        known = ", ".join(f"{BEST_OF}{protocol}" for protocol in scores.best)
+        way_out = f"there is {known}" if known else "train first"
+    if step is None:
+        raise ConfigError(f"--workdir={workdir} has no {name} checkpoint; {way_out}.")
+    return step
 
 
 def find_checkpoint(path: str | os.PathLike) -> tuple[pathlib.Path, int]:

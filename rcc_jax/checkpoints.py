@@ -1,4 +1,4 @@
-"""Asynchronous, atomic checkpoints: the latest ones and the best one."""
+"""Asynchronous, atomic checkpoints: the latest ones and the best one of each protocol."""
 
 import contextlib
 import math
@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from rcc_jax import checksums, processes
+from rcc_jax import checksums, preservation, processes
+from rcc_jax.best_scores import BestScores
 from rcc_jax.errors import ConfigError
 from rcc_jax.state_difference import differences
 
@@ -36,15 +37,24 @@ class Checkpoints:
         set_aside: A line of text on each checkpoint that turned out to be damaged when the folder
             was opened and that no longer counts, since an earlier or later one is whole. In the
             first process alone.
+        old_protocol: What the scores of checkpoints were measured with that do not say.
     """
 
-    def __init__(self, directory: str | os.PathLike, *, keep: int = 2, read_only: bool = False):
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        *,
+        keep: int = 2,
+        read_only: bool = False,
+        old_protocol: str = "",
+    ):
         """Opens the folder and clears away what a killed run left half-written.
 
         Args:
             directory: The folder; made where it is absent.
-            keep: How many of the latest steps stay; the best one stays besides.
+            keep: How many of the latest steps stay; the best one of each protocol stays besides.
             read_only: For reading alone: change nothing, as a run may be saving there.
+            old_protocol: What the scores of checkpoints were measured with that do not say.
 
         Raises:
             ConfigError: If `keep` is below 1, or a damaged score cannot be set aside.
@@ -53,6 +63,7 @@ class Checkpoints:
             raise ConfigError(f"checkpoint.keep={keep}: keep 1 or more, or nothing can be resumed")
         self.directory = pathlib.Path(directory).absolute()
         self.set_aside: list[str] = []
+        self.old_protocol = old_protocol
         self._whole: set[pathlib.Path] = set()
         if not read_only:
             if processes.is_first():
@@ -71,20 +82,12 @@ class Checkpoints:
             raise
 
     def _open(self, keep: int, read_only: bool) -> ocp.CheckpointManager:
-        policies = ocp.checkpoint_managers
         return ocp.CheckpointManager(
             self.directory,
             item_handlers={"state": ocp.StandardCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
-                # Not max_to_keep, which together with best_fn deletes the newest checkpoint.
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(keep),
-                        policies.BestN(
-                            n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False
-                        ),
-                    ]
-                ),
+                preservation_policy=preservation.latest_and_best(keep, self.old_protocol),
+                # Without it no metrics are saved.
                 best_fn=_rank,
                 best_mode="max",
                 cleanup_tmp_directories=not read_only,
@@ -100,35 +103,30 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The step with the highest score, the later one of equals; None where none has one."""
-        step = self._manager.best_step()
-        return step if step is not None and self._score(step) is not None else None
-
-    def named_step(self, name: str) -> int:
-        """The step that is 'latest' or 'best'.
-
-        Raises:
-            ConfigError: If there is none.
-        """
-        step = self.latest_step if name == "latest" else self.best_step
-        if step is None:
-            raise ConfigError(
-                f"--workdir={self.directory.parent} has no {name} checkpoint; train first."
-            )
-        return step
+        """The step of `best_score`, the later one of equals; None where there is none."""
+        scores = self.scores()
+        return scores.of(scores.last_protocol)[0]
 
     @property
     def best_score(self) -> float | None:
-        """The highest score; None where no step has one."""
-        step = self._manager.best_step()
-        return None if step is None else self._score(step)
+        """The highest score of the protocol that the run was last evaluated with, or None."""
+        scores = self.scores()
+        return scores.of(scores.last_protocol)[1]
 
-    def _score(self, step: int) -> float | None:
-        metrics = self._manager.metrics(step)
-        return None if metrics is None else metrics["score"]
+    def scores(self) -> BestScores:
+        """The best checkpoints on disk."""
+        steps = self._manager.all_steps()
+        metrics = {step: self._manager.metrics(step) for step in steps}
+        return preservation.best_scores(metrics, self.old_protocol)
 
     def save(
-        self, step: int, state: PyTree, *, metric: float | None = None, wait: bool = False
+        self,
+        step: int,
+        state: PyTree,
+        *,
+        metric: float | None = None,
+        protocol: str | None = None,
+        wait: bool = False,
     ) -> None:
         """Starts to write a state; it is copied before this returns, so it may be donated then.
 
@@ -137,6 +135,8 @@ class Checkpoints:
             state: A pytree of `jax.Array`s.
             metric: The score that ranks it, higher is better; None, or a value that is not finite,
                 where it was not evaluated.
+            protocol: What the run was last evaluated with, at this step or before; None = not yet.
+                Scores of one protocol alone are compared.
             wait: Return only when the checkpoint is on disk.
 
         Raises:
@@ -154,7 +154,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
-                metrics={"score": score},
+                metrics={"score": score, "protocol": protocol},
                 force=True,
             )
         if wait:
@@ -299,7 +299,7 @@ class Checkpoints:
         self.close()
 
 
-def _rank(metrics: dict[str, float | None]) -> float:
+def _rank(metrics: dict[str, Any]) -> float:
     return -math.inf if metrics["score"] is None else metrics["score"]
 
 

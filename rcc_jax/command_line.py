@@ -30,7 +30,8 @@ MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "latest",
-    "eval, predict, consensus, export: 'latest', 'best', or the path of a checkpoint or a workdir.",
+    "eval, predict, consensus, export: 'latest', 'best', 'best:PROTOCOL' of an earlier way to "
+    "evaluate, or the path of a checkpoint or a workdir.",
 )
 INPUT = flags.DEFINE_string(
     "input", "", "predict: an image, a folder or a glob; consensus: instead of the validation set."

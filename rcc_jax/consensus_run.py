@@ -60,7 +60,7 @@ def explain(
       ConfigError, DataError: for input that cannot work.
     """
     path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
-    if not output and checkpoint not in ("latest", "best"):
+    if not output and not checkpoint_paths.is_name(checkpoint):
         raise ConfigError("--mode=consensus with the path of a checkpoint needs --output=DIR.")
     segmenter = Segmenter(config, path)
     found = ConsensusMap(

@@ -37,8 +37,10 @@ class Evaluator:
         mode: str = "whole",
         window: int | None = None,
         stride: int | None = None,
+        windows: str = "shifted",
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
+        size_multiple: int = 1,
     ):
         """Compiles nothing yet.
 
@@ -47,18 +49,27 @@ class Evaluator:
                 padded batches it takes the sizes [B, 2] as a third argument.
             num_classes: K.
             mesh: Devices of this process, from `distributed.make_local_mesh`.
-            mode: 'whole' compiles the network for each size of a batch; 'sliding' for one window
-                size, and takes no padded batches.
+            mode: 'whole' compiles the network for each size of a batch; 'sliding' for each size of
+                a window, and takes no padded batches.
             window: Height and width of a window in pixels; for 'sliding' only.
-            stride: Pixels between windows, at most `window`; the last one is shifted back to the
-                border.
+            stride: Pixels between windows, at most `window`.
+            windows: 'shifted': the last window of a row or column is shifted back to the border,
+                and an image smaller than a window is padded with black to its size; all windows
+                are of one size. 'cut': windows are cut off at the border, as in UniMatch's
+                evaluation, and a smaller image is seen as it is.
             flip: Whether to average with the mirror image.
             scales: Factors on the size of the image to average over; `mode` holds for each.
+            size_multiple: What height and width of an image must be multiples of for `predict`.
 
         Raises:
-            ConfigError: If the mode, window, stride or scales cannot work.
+            ConfigError: If the mode, window, stride, windows or scales cannot work.
         """
-        _check_options(mode, window, stride, scales)
+        for fault in field_checks.faults_of_scales(scales):
+            raise ConfigError(fault)
+        if mode == "sliding":
+            _check_windows(window, stride, windows, size_multiple)
+        elif mode != "whole":
+            raise ConfigError(f"eval.mode={mode!r}: use 'whole' or 'sliding'")
         self.num_classes = num_classes
         self._mesh = mesh
         split, copied = distributed.batch_sharding(mesh), distributed.replicated(mesh)
@@ -68,6 +79,7 @@ class Evaluator:
             sharding=split,
             window=window if mode == "sliding" else None,
             stride=stride,
+            cut=windows == "cut",
             flip=flip,
             scales=scales,
         )
@@ -182,18 +194,27 @@ class Evaluator:
         return self._argmax(self._network.scores(variables, images, sizes))
 
 
-def _check_options(mode, window, stride, scales) -> None:
-    if mode not in ("whole", "sliding"):
-        raise ConfigError(f"eval.mode={mode!r}: use 'whole' or 'sliding'")
-    if mode == "sliding":
-        if not window or window < 1:
-            raise ConfigError(f"eval.window={window}: 'sliding' needs a window of 1 pixel up")
-        if not stride or not 1 <= stride <= window:
-            raise ConfigError(
-                f"eval.stride={stride}: between 1 and eval.window={window}, or pixels are left out"
-            )
-    for fault in field_checks.faults_of_scales(scales):
-        raise ConfigError(fault)
+def _check_windows(window, stride, windows, size_multiple) -> None:
+    if not window or window < 1:
+        raise ConfigError(f"eval.window={window}: 'sliding' needs a window of 1 pixel up")
+    if not stride or not 1 <= stride <= window:
+        raise ConfigError(
+            f"eval.stride={stride}: between 1 and eval.window={window}, or pixels are left out"
+        )
+    if windows not in ("cut", "shifted"):
+        raise ConfigError(f"eval.windows={windows!r}: use 'cut' or 'shifted'")
+    if size_multiple > 1 and windows == "cut":
+        raise ConfigError(
+            "eval.windows='cut' makes windows of any size, but this network needs multiples of "
+            f"{size_multiple} pixels; use eval.windows=shifted."
+        )
+    if window % size_multiple:
+        below = window // size_multiple * size_multiple
+        nearest = " or ".join(str(n) for n in (below, below + size_multiple) if n)
+        raise ConfigError(
+            f"eval.window={window}: this network needs multiples of {size_multiple} pixels; use "
+            f"{nearest}."
+        )
 
 
 def _argmax(scores: jax.Array) -> jax.Array:

@@ -1,10 +1,11 @@
 """What a person gets to see of each evaluation of a training: a table and pictures."""
 
+import math
 import pathlib
 import shutil
 from collections.abc import Mapping
 
-from rcc_jax import visualization
+from rcc_jax import protocols, visualization
 from rcc_jax.evaluation import Scores
 from rcc_jax.evaluation_run import draw_predictions
 from rcc_jax.run import Run
@@ -36,7 +37,7 @@ class EvaluationReport:
         self._unlabeled = UnlabeledSheet(run)
 
     def show(
-        self, state: TrainState, step: int, results: Mapping[str, Scores], best: float
+        self, state: TrainState, step: int, results: Mapping[str, Scores], best: float | None
     ) -> None:
         """Shows an evaluation that the writer has already.
 
@@ -44,15 +45,18 @@ class EvaluationReport:
           state: of the training after the step.
           step: number of finished steps.
           results: by '' (student) and '_ema' (averaged teacher).
-          best: the highest mIoU so far, percent.
+          best: the highest mIoU of this protocol so far, percent; None where no class ever had a
+            pixel.
 
         Raises:
           DataError: an image that cannot be used.
         """
         width = shutil.get_terminal_size((_LINE, 0)).columns
-        previous = self._writer.evaluation_before(step)
+        protocol = protocols.name(self._run.config.eval)
+        previous = self._writer.evaluation_before(step, protocol)
         self._progress.message(score_table(results, previous, width=width))
         text = ", ".join(f"mIoU{s.replace('_', ' ')} {r.miou:.2f}" for s, r in results.items())
+        best = math.nan if best is None else best
         self._progress.message(f"step {step}: {text} (best {best:.2f})")
         counting = state.weights if state.ema is None else state.ema
         pictures = {

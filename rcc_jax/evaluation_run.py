@@ -5,7 +5,7 @@ import json
 import math
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import ml_collections
 import numpy as np
@@ -13,8 +13,12 @@ import numpy as np
 import input_pipeline
 from rcc_jax import checkpoint_paths, palettes, prediction_sheet, processes
 from rcc_jax.evaluation import Scores, scores
+from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.run import Run
+from rcc_jax.train_state import TrainState
 from rcc_jax.workdir import evaluation_name, write_atomically
+
+_NOTICE = "noticed; the evaluation ends after the images under way"
 
 
 def evaluate(
@@ -40,34 +44,70 @@ def evaluate(
 
     Raises:
       ConfigError, DataError: for input that cannot work.
+      Interrupted: after SIGTERM or SIGINT; it says which scores are complete and where they are.
     """
-    run = Run.build(config, workdir_path, images=images)
-    run.check_same_everywhere()
-    path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
-    state, step = checkpoint_paths.restore_path(path, run.abstract_state())
+    with Interruption(_NOTICE if processes.is_first() else "") as interruption:
+        run = Run.build(config, workdir_path, images=images)
+        run.check_same_everywhere()
+        path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
+        state, step = checkpoint_paths.restore_path(path, run.abstract_state())
+        title = f"step {step}{f', {images}' if images else ''}"
+        results, missing = _score(run, state, title, interruption)
+        record = None
+        if checkpoint_paths.is_name(checkpoint):
+            record = pathlib.Path(workdir_path) / evaluation_name(step, images)
+        if record and not missing and processes.is_first():
+            content = {"step": step, "images": images or config.data.val, **_as_json(results, run)}
+            _write(record, content)
+        # Of whichever process got one; the scores are complete in all or in none.
+        if signum := max(processes.gather(interruption.signum)):
+            raise Interrupted(signum, _kept(step, results, missing, record))
+    return results
+
+
+def _score(
+    run: Run, state: TrainState, title: str, interruption: Interruption
+) -> tuple[dict[str, Scores], list[str]]:
+    """Scores each network and prints its table; also the names that a signal has left out."""
     networks = {"student": state.weights}
     if state.ema is not None:
         networks["ema"] = state.ema
-    results = {
-        name: scores(evaluate_confusion(run, weights), run.partition.class_names)
-        for name, weights in networks.items()
-    }
-    if not processes.is_first():
-        return results
-    on = f", {images}" if images else ""
-    tables = [f"{name}, step {step}{on}\n{result.table()}" for name, result in results.items()]
-    print("\n\n".join(tables))
-    if checkpoint in ("latest", "best"):
-        record = pathlib.Path(workdir_path) / evaluation_name(step, images)
-        content = {"step": step, "images": images or config.data.val, **_as_json(results, run)}
-        try:
-            write_atomically(record, json.dumps(content, indent=2) + "\n")
-        except OSError as error:
-            # The run of someone else: what was asked for is printed above.
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise
-            print(f"not written to {record}: {error.strerror}", file=sys.stderr)
-    return results
+    results = {}
+    for name, weights in networks.items():
+        counts = evaluate_confusion(run, weights, interruption.requested)
+        if counts is None:
+            break
+        if processes.is_first() and results:
+            print()
+        results[name] = scores(counts, run.partition.class_names)
+        if processes.is_first():
+            print(f"{name}, {title}\n{results[name].table()}", flush=True)
+    return results, [name for name in networks if name not in results]
+
+
+def _write(record: pathlib.Path, content: dict) -> None:
+    try:
+        write_atomically(record, json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        # The run of someone else: what was asked for is printed.
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        print(f"not written to {record}: {error.strerror}", file=sys.stderr)
+
+
+def _kept(
+    step: int, results: Collection[str], missing: Sequence[str], record: pathlib.Path | None
+) -> str:
+    """What is left of an evaluation that a signal has ended."""
+    if not missing:
+        where = f"; they are in {record}" if record else ""
+        return f"stopped after all scores of step {step} were complete{where}."
+    done = f"the scores of {' and '.join(results)} are printed above, those" if results else "those"
+    untouched = f"{record} was not written or changed" if record else "nothing was written"
+    return (
+        f"stopped while scoring step {step}: {done} of {' and '.join(missing)} are not complete "
+        f"and not kept; {untouched}. The same command starts this evaluation again."
+    )
 
 
 def _as_json(results: dict[str, Scores], run: Run) -> dict:

@@ -24,6 +24,7 @@ CHOICES = {
     "method.consensus_pixels": ("valid", "confident"),
     "method.labeled_loss": ("ce", "ohem"),
     "eval.mode": ("whole", "sliding"),
+    "eval.windows": ("cut", "shifted"),
 }
 # An image of four times the width has sixteen times the pixels.
 _LARGEST_SCALE = 4.0

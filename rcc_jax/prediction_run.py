@@ -1,18 +1,17 @@
 """Predictions for a folder of images: the mode that reads, labels and writes them."""
 
-import collections
 import concurrent.futures
 import dataclasses
-import json
+import itertools
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 
 import jax
 import ml_collections
 import numpy as np
 
-from input_pipeline import choose_shapes
 from input_pipeline import photos as photo_files
 from input_pipeline.errors import DataError
 from input_pipeline.orientation import as_stored
@@ -21,10 +20,9 @@ from rcc_jax import checkpoint_paths, prediction_files, visualization
 from rcc_jax.errors import ConfigError
 from rcc_jax.inference import Segmenter
 from rcc_jax.interruption import Interrupted, Interruption
-from rcc_jax.workdir import write_atomically
+from rcc_jax.prediction_record import BatchPlan, PredictionRecord, assign
 from rcc_jax.writers import Progress
 
-RECORD = "predict.json"
 # From so many sizes on it is worth a word that each is compiled for.
 _MANY_SIZES = 4
 _SECONDS_BETWEEN_LINES = 10.0
@@ -76,7 +74,9 @@ def predict(
     kinds, folder = prediction_files.parse_kinds(save), pathlib.Path(output).absolute()
     start, found = photo_files.find_photos(images, field="--input", leave_out=str(folder))
     segmenter = Segmenter(config, checkpoint_paths.find_named(config, workdir_path, checkpoint))
-    _open_folder(folder, _options(segmenter, start))
+    record = PredictionRecord.open(folder, _options(segmenter, start))
+    if overwrite:
+        record.plans.clear()
     todo = {
         name: path
         for name, path in found.items()
@@ -87,12 +87,12 @@ def predict(
         Interruption("noticed; the run ends after the images under way") as interruption,
         Progress(len(found), len(found) - len(todo), unit="image") as progress,
     ):
-        return _Prediction(segmenter, folder, kinds, progress, interruption).run(found, todo)
+        return _Prediction(segmenter, record, kinds, progress, interruption).run(found, todo)
 
 
 def _options(segmenter: Segmenter, start: str) -> dict:
     fields = segmenter.config.eval
-    windows = {"window": fields.window, "stride": fields.stride}
+    windows = {name: fields[name] for name in ("window", "stride", "windows")}
     return {
         "checkpoint": str(segmenter.checkpoint),
         "network": segmenter.network,
@@ -108,37 +108,6 @@ def _options(segmenter: Segmenter, start: str) -> dict:
     }
 
 
-def _open_folder(folder: pathlib.Path, options: dict) -> None:
-    """Records how the predictions are made; refuses a folder of anything else."""
-    record = folder / RECORD
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if record.exists():
-            before = json.loads(record.read_text())
-            changes = [
-                f"  {name}: {json.dumps(before.get(name))} -> {json.dumps(options.get(name))}"
-                for name in dict.fromkeys([*before, *options])
-                if before.get(name) != options.get(name)
-            ]
-            if changes:
-                raise ConfigError(
-                    f"--output={folder} holds predictions that were made otherwise:\n"
-                    + "\n".join(changes)
-                    + "\nUse another --output, or set these back (--checkpoint takes a path)."
-                )
-        elif any(not path.name.startswith(".") for path in folder.iterdir()):
-            raise ConfigError(
-                f"--output={folder}: there are other files in it; name a new or an empty folder."
-            )
-        else:
-            write_atomically(record, json.dumps(options, indent=2) + "\n")
-    except (OSError, ValueError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(
-            f"--output={folder}: cannot be used ({reason}); name a folder that you may write to."
-        ) from None
-
-
 def _unpadded(batch: PhotoBatch, values: np.ndarray) -> list[np.ndarray]:
     """The rows of [B, H, W, ...] that are images, at their own sizes."""
     return [
@@ -149,9 +118,10 @@ def _unpadded(batch: PhotoBatch, values: np.ndarray) -> list[np.ndarray]:
 class _Prediction:
     """What the steps of one call share."""
 
-    def __init__(self, segmenter, folder, kinds, progress, interruption):
+    def __init__(self, segmenter, record, kinds, progress, interruption):
         self.segmenter: Segmenter = segmenter
-        self.folder: pathlib.Path = folder
+        self.record: PredictionRecord = record
+        self.folder: pathlib.Path = record.folder
         self.kinds: tuple[str, ...] = kinds
         self.progress: Progress = progress
         self.interruption: Interruption = interruption
@@ -159,23 +129,11 @@ class _Prediction:
         self.last_line = time.monotonic()
 
     def run(self, found: dict[str, str], todo: dict[str, str]) -> Outcome:
-        config, kept = self.segmenter.config, len(found) - len(todo)
-        threads = config.data.num_threads
-        photos = photo_files.open_photos(todo, num_threads=threads, report=self._report)
-        shapes = ()
-        if config.eval.mode == "whole":
-            counts = collections.Counter(photo.size for photo in photos)
-            shapes = choose_shapes(counts, config.eval.max_shapes)
-        self._announce(len(found), kept, photos, len(shapes))
+        kept = len(found) - len(todo)
+        batches = self._batches(found, todo)
         self._write_legend()
-        batches = photo_files.photo_batches(
-            photos,
-            batch_size=config.eval.batch_size,
-            num_threads=threads,
-            report=self._report,
-            shapes=shapes,
-        )
         written, writing = 0, []
+        threads = self.segmenter.config.data.num_threads
         with concurrent.futures.ThreadPoolExecutor(threads, "write") as executor:
             for batch in batches:
                 predictions = self._describe(batch)
@@ -200,11 +158,42 @@ class _Prediction:
             )
         return Outcome(written, kept, self.failed)
 
+    def _batches(self, found: dict[str, str], todo: dict[str, str]) -> Iterator[PhotoBatch]:
+        """The images left to do, in the batches that the first start has chosen."""
+        config, plans = self.segmenter.config, self.record.plans
+        threads, paths = config.data.num_threads, set(todo.values())
+
+        def report(path: str, error: DataError) -> None:
+            if path in paths:
+                self._report(path, error)
+
+        # Without a plan this is a first start, or that of before plans were recorded chose by all.
+        looked_at = todo if plans else found
+        photos = photo_files.open_photos(looked_at, num_threads=threads, report=report)
+        if rest := assign(photos, plans)[1]:
+            plans.append(BatchPlan.of(rest, config.eval))
+            self.record.write()
+        photos = [photo for photo in photos if photo.path in paths]
+        assigned, _ = assign(photos, plans)
+        self._announce(len(found), len(found) - len(todo), photos)
+        return itertools.chain.from_iterable(
+            photo_files.photo_batches(
+                own,
+                batch_size=config.eval.batch_size,
+                num_threads=threads,
+                report=self._report,
+                shapes=plan.shapes,
+                rows=plan.rows,
+            )
+            for plan, own in zip(plans, assigned, strict=True)
+        )
+
     def _report(self, path: str, error: DataError) -> None:
         self.failed[path] = error
         print(f"skipped: {error}", file=sys.stderr, flush=True)
 
-    def _announce(self, count: int, kept: int, photos: list[Photo], shapes: int) -> None:
+    def _announce(self, count: int, kept: int, photos: list[Photo]) -> None:
+        shapes = sum(len(plan.shapes) for plan in self.record.plans)
         sizes = len({photo.size for photo in photos})
         self.progress.message(
             f"{count} images, {kept} done before; {self.segmenter.network} of "

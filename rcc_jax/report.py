@@ -4,7 +4,8 @@ import html
 import json
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rcc_jax import report_page as page
 from rcc_jax import report_sheets
@@ -77,8 +78,10 @@ def _images(runs: Sequence[RunRecord], val: str) -> str:
 
 def _section(runs: Sequence[RunRecord], classes: Sequence[str]) -> str:
     cells: dict[str, list[RunRecord]] = {}
+    mixed = len({run.protocol for run in runs if run.evaluations}) > 1
     for run in runs:
-        cells.setdefault(run.cell, []).append(run)
+        protocol = f"; evaluated {run.protocol}" if mixed and run.evaluations else ""
+        cells.setdefault(run.cell + protocol, []).append(run)
     evaluated = {cell: [run for run in each if run.evaluations] for cell, each in cells.items()}
     evaluated = {cell: each for cell, each in evaluated.items() if each}
     return (
@@ -106,7 +109,11 @@ def _last(run: RunRecord) -> float | None:
 
 
 def _best(run: RunRecord) -> float | None:
-    known = [score(line) for line in run.evaluations]
+    return _highest(run.by_protocol[run.protocol])
+
+
+def _highest(evaluations: Sequence[Mapping[str, Any]]) -> float | None:
+    known = [score(line) for line in evaluations]
     return max((value for value in known if value is not None), default=None)
 
 
@@ -155,18 +162,37 @@ def _every_run(runs: Sequence[RunRecord]) -> str:
             for kind in ("student", "ema")
             if isinstance(entry.get(kind), dict)
         )
+        again = ", ".join(filter(None, [again, *_other_bests(run)]))
         row = [run.name, str(run.config["seed"]), str(run.steps)]
         row += ["finished" if run.finished else "not finished", _number(last), _number(best)]
         rows.append([*row, _number(rate, 1), again or "-"])
     heads = ["run", "seed", "steps", "state", "last mIoU", "best mIoU", "images/s (median)"]
     steps = sorted({line["step"] for run in runs for line in run.evaluations})
     scores = [
-        [run.name, *(_number(known.get(step)) for step in steps)]
+        [name, *(_number(known.get(step)) for step in steps)]
         for run in runs
-        for known in [{line["step"]: score(line) for line in run.evaluations}]
+        for name, lines in _evaluations(run)
+        for known in [{line["step"]: score(line) for line in lines}]
     ]
     text = page.table("Every run", [*heads, "evaluated again"], rows)
     return text + page.table("mIoU at each evaluation", ["run", *map(str, steps)], scores)
+
+
+def _other_bests(run: RunRecord) -> list[str]:
+    """The best scores by other protocols than that of the last evaluation."""
+    return [
+        f"best {_number(_highest(lines))} when evaluated {protocol}"
+        for protocol, lines in run.by_protocol.items()
+        if protocol != run.protocol
+    ]
+
+
+def _evaluations(run: RunRecord) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """The evaluations of a run under its name, and by protocol where it has several."""
+    groups = run.by_protocol
+    if len(groups) < 2:
+        return [(run.name, run.evaluations)]
+    return [(f"{run.name}, {protocol}", lines) for protocol, lines in groups.items()]
 
 
 def _curves(cells: dict[str, list[RunRecord]]) -> str:
@@ -182,23 +208,34 @@ def _curves(cells: dict[str, list[RunRecord]]) -> str:
         if isinstance(value, int | float) and key not in NOT_SHOWN
     }
     first = [key for key in ("loss", "kept_ratio") if key in keys]
-    charts = [_chart("mIoU", cells, lambda run: [(e["step"], score(e)) for e in run.evaluations])]
+    charts = [_scores(cells)]
     charts += [_logged(key, cells) for key in first]
     rest = "".join(_logged(key, cells) for key in sorted(keys - set(first)))
     more = page.details("More curves", f'<div class="charts">{rest}</div>') if rest else ""
     return f'<ul class="legend">{legend}</ul><div class="charts">{"".join(charts)}</div>\n{more}'
 
 
-def _logged(key: str, cells: dict[str, list[RunRecord]]) -> str:
-    return _chart(key, cells, lambda run: [(line["step"], line.get(key)) for line in run.logs])
-
-
-def _chart(key: str, cells: dict[str, list[RunRecord]], points) -> str:
+def _scores(cells: dict[str, list[RunRecord]]) -> str:
+    """mIoU, a line a run; of two protocols two lines, which compare with nothing but themselves."""
     series = [
-        Series(run.name, kind, points(run))
+        Series(name, kind, [(line["step"], score(line)) for line in lines])
+        for kind, runs in enumerate(cells.values())
+        for run in runs
+        for name, lines in _evaluations(run)
+    ]
+    return _chart("mIoU", series)
+
+
+def _logged(key: str, cells: dict[str, list[RunRecord]]) -> str:
+    series = [
+        Series(run.name, kind, [(line["step"], line.get(key)) for line in run.logs])
         for kind, runs in enumerate(cells.values())
         for run in runs
     ]
+    return _chart(key, series)
+
+
+def _chart(key: str, series: Sequence[Series]) -> str:
     drawn = line_chart(f"{key} over the steps of {len(series)} runs", series)
     return page.figure(drawn, f"{key}, a line a run") if drawn else ""
 

@@ -263,6 +263,7 @@ def build_evaluator(
         mode=config.eval.mode,
         window=config.eval.window,
         stride=config.eval.stride,
+        windows=config.eval.windows,
         flip=config.eval.flip,
         scales=tuple(config.eval.scales),
     )

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rcc_jax import tables
+from rcc_jax import protocols, tables
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import RESULT
 
@@ -64,6 +64,21 @@ class RunRecord:
         iou = self.evaluations[-1]["iou"] if self.evaluations else {}
         names = tuple(data["class_names"]) or tuple(iou)
         return tables.data_name(self.config), str(data["val"]), names
+
+    @property
+    def by_protocol(self) -> dict[str, list[Mapping[str, Any]]]:
+        """The evaluations by protocol, that of the last evaluation last."""
+        groups = {}
+        for line in self.evaluations:
+            protocol = protocols.of_line(line, self.config)
+            # Into the last place.
+            groups[protocol] = [*groups.pop(protocol, []), line]
+        return groups
+
+    @property
+    def protocol(self) -> str:
+        """That of the last evaluation; '' where there is none."""
+        return next(reversed(self.by_protocol), "")
 
     @property
     def steps(self) -> int:

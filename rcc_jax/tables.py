@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import near_names
-from rcc_jax import presets, published
+from rcc_jax import presets, protocols, published
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import RESULT, evaluation_name, write_atomically
 
@@ -48,6 +48,7 @@ class Result:
       seed: the seed.
       last, best: mIoU in percent of the last and of the best evaluation.
       test: mIoU of the last checkpoint on a list test.txt, None where it was not scored there.
+      protocol: how `last` and `best` were measured.
     """
 
     data: str
@@ -58,6 +59,7 @@ class Result:
     last: float
     best: float
     test: float | None = None
+    protocol: str = ""
 
 
 def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Result]:
@@ -98,7 +100,8 @@ def distinct(found: Iterable[tuple[Result, pathlib.Path]]) -> list[Result]:
     paths: dict[tuple, pathlib.Path] = {}
     results = []
     for result, path in found:
-        key = dataclasses.astuple(dataclasses.replace(result, last=0.0, best=0.0, test=None))
+        plain = dataclasses.replace(result, last=0.0, best=0.0, test=None, protocol="")
+        key = dataclasses.astuple(plain)
         if key in paths:
             raise ConfigError(
                 f"{paths[key]} and {path} are both {result.method}, seed {result.seed}, "
@@ -143,6 +146,7 @@ def as_result(
         last=number(result["miou"]),
         best=number(result["best_miou"]),
         test=None if tested is None else number(tested["miou"]),
+        protocol=protocols.of_line(result, config),
     )
 
 
@@ -198,10 +202,17 @@ def method_name(config: Mapping[str, Any]) -> str:
 
 
 def _by_cell(results: Iterable[Result]) -> dict[tuple, dict[tuple[str, str], list[Result]]]:
-    tables: dict = collections.defaultdict(lambda: collections.defaultdict(list))
+    groups: dict = collections.defaultdict(list)
     for result in results:
-        cell = (result.method, result.partition)
-        tables[result.data, result.backbone][cell].append(result)
+        groups[result.data, result.backbone].append(result)
+    tables: dict = {}
+    for key, group in groups.items():
+        # Scores of two protocols do not compare: no cell takes the mean of both.
+        mixed = len({result.protocol for result in group}) > 1
+        cells = tables[key] = collections.defaultdict(list)
+        for result in group:
+            how = f", evaluated {result.protocol}" if mixed else ""
+            cells[result.method + how, result.partition].append(result)
     return dict(sorted(tables.items()))
 
 
@@ -278,16 +289,17 @@ def as_csv(results: Sequence[Result]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heads = ["source", "data", "backbone", "method", "partition", "seed", "last", "best"]
-    writer.writerow([*heads, "test"])
+    writer.writerow([*heads, "test", "protocol"])
     for r in sorted(results, key=lambda r: (r.data, r.partition, r.backbone, r.method, r.seed)):
         cell = [r.data, r.backbone, r.method, r.partition, r.seed]
-        writer.writerow(["ours", *cell, r.last, r.best, r.test])
+        writer.writerow(["ours", *cell, r.last, r.best, r.test, r.protocol])
     cells = {(r.data, r.backbone) for r in results}
     for source, numbers in published.SOURCES.items():
         for data, backbone in sorted(cells & numbers.keys()):
             for method, values in numbers[data, backbone].items():
                 for partition, value in values.items():
-                    writer.writerow([source, data, backbone, method, partition, "", "", value, ""])
+                    row = [source, data, backbone, method, partition, "", "", value, "", ""]
+                    writer.writerow(row)
     return text.getvalue()
 
 

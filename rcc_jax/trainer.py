@@ -2,15 +2,15 @@
 
 import collections
 import json
-import math
 import pathlib
 from typing import NoReturn
 
 import jax
 import ml_collections
 
-from rcc_jax import distributed, environment, finite, processes, run_lists, settings
+from rcc_jax import distributed, environment, finite, processes, protocols, run_lists, settings
 from rcc_jax.bad_files import BadFiles
+from rcc_jax.best_scores import BestScores
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
 from rcc_jax.errors import ConfigError
@@ -56,7 +56,11 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     with (
         Interruption(_NOTICE if processes.is_first() else "") as interruption,
         _open_workdir(workdir_path, config.to_dict()) as workdir,
-        Checkpoints(workdir.checkpoints_path, keep=config.checkpoint.keep) as checkpoints,
+        Checkpoints(
+            workdir.checkpoints_path,
+            keep=config.checkpoint.keep,
+            old_protocol=protocols.of_run(workdir.path),
+        ) as checkpoints,
     ):
         return _Loop(run, workdir, checkpoints, interruption).run_to_end()
 
@@ -88,7 +92,11 @@ class _Loop:
         self.is_first = processes.is_first()
         start = checkpoints.latest_step or 0
         self.writer = MetricWriter(
-            workdir.path, start_step=start, total_steps=run.num_steps, enabled=self.is_first
+            workdir.path,
+            start_step=start,
+            total_steps=run.num_steps,
+            old_protocol=checkpoints.old_protocol,
+            enabled=self.is_first,
         )
         self.bad_files = None
         if (max_bad := settings.max_bad(run.config)) is not None:
@@ -99,8 +107,10 @@ class _Loop:
         self.report = EvaluationReport(run, workdir.pictures_path, self.writer, self.progress)
         self.clock = StepClock(start)
         self.known_skipped = 0
-        # Not that of the checkpoints, of which the best one may have been damaged.
-        self.best_score = processes.from_first(self.writer.best_score)
+        self.protocol = protocols.name(run.config.eval)
+        # Not those of the checkpoints, of which the best one may have been damaged.
+        known = self.writer.best_scores()
+        self.scores = BestScores(*processes.from_first((known.best, known.last_protocol)))
         self.last_score = None
 
     def run_to_end(self) -> float:
@@ -116,7 +126,7 @@ class _Loop:
                 self.bad_files.close()
         self.checkpoints.wait()
         if self.is_first:
-            self.workdir.write_result(self.run.num_steps, self.last_score, self.best_score)
+            self.workdir.write_result(self.run.num_steps, self.last_score, self.scores)
         return self.last_score
 
     def _initial_state(self) -> TrainState:
@@ -142,6 +152,8 @@ class _Loop:
             return self.run.initial_state(message)
         state = self.checkpoints.restore(self.run.abstract_state())
         message(f"going on after step {int(state.step)} of {self.workdir.path}")
+        if line := self.scores.change(self.protocol):
+            message(line)
         return state
 
     def _finish_evaluation(self, state: TrainState) -> TrainState:
@@ -243,7 +255,7 @@ class _Loop:
         finite.require_finite_weights(state, self.workdir.path)
         # Before the checkpoint: who goes on from it does not meet the files before it again.
         self._report_bad_files()
-        self.checkpoints.save(step, state, metric=score)
+        self.checkpoints.save(step, state, metric=score, protocol=self.scores.last_protocol)
 
     def _evaluate_and_save(self, state: TrainState, step: int) -> None:
         self._require_finite(state)
@@ -253,18 +265,17 @@ class _Loop:
                 # Without a metric: the next start finds the evaluation missing and makes it up.
                 self._save(state, step)
                 self._stop(step)
-            line = {}
+            line = {"protocol": self.protocol}
             for suffix, result in results.items():
                 line[f"miou{suffix}"] = result.miou
                 line[f"iou{suffix}"] = result.iou
             # Before the checkpoint: whoever finds the checkpoint finds its metrics too.
             self.writer.write(step, line)
             self.last_score = list(results.values())[-1].miou
-            known = [s for s in (self.best_score, self.last_score) if s is not None]
-            self.best_score = max((s for s in known if not math.isnan(s)), default=math.nan)
+            self.scores.note(step, self.protocol, self.last_score)
             self._save(state, step, self.last_score)
             if self.is_first:
-                self.report.show(state, step, results, self.best_score)
+                self.report.show(state, step, results, self.scores.of(self.protocol)[1])
 
     def _evaluate(self, state: TrainState) -> dict[str, Scores] | None:
         """Scores of the student ('') and of the EMA teacher ('_ema'), None if interrupted."""

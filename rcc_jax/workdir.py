@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rcc_jax.best_scores import BestScores
 from rcc_jax.errors import ConfigError
 
 # File of a finished run in its folder.
@@ -147,18 +148,29 @@ class Workdir:
         """What a run came to, as JSON; there only once it has finished."""
         return self.path / RESULT
 
-    def write_result(self, step: int, last: float | None, best: float | None) -> None:
+    def write_result(self, step: int, last: float | None, scores: BestScores) -> None:
         """Marks the run as finished.
 
         Args:
             step: The last step.
-            last, best: mIoU in percent of the last and the best evaluation; null where no class
-                had a pixel.
+            last: mIoU in percent of the last evaluation; null where no class had a pixel.
+            scores: The best evaluations, of which the best of the last one's protocol is the best
+                of the run.
         """
-        miou, best_miou = (
-            None if score is None or math.isnan(score) else score for score in (last, best)
-        )
-        result = {"step": step, "miou": miou, "best_miou": best_miou}
+        protocol = scores.last_protocol
+        result = {
+            "step": step,
+            "miou": None if last is None or math.isnan(last) else last,
+            "best_miou": scores.of(protocol)[1],
+            "protocol": protocol,
+        }
+        others = {
+            name: {"step": at, "miou": score}
+            for name, (at, score) in scores.best.items()
+            if name != protocol
+        }
+        if others:
+            result["best_of_other_protocols"] = others
         write_atomically(self.result_path, json.dumps(result) + "\n")
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from rcc_jax.best_scores import BestScores
 from rcc_jax.event_files import TensorBoard
 from rcc_jax.workdir import write_atomically
 
@@ -35,6 +36,7 @@ class MetricWriter:
         *,
         start_step: int,
         total_steps: int,
+        old_protocol: str = "",
         tensorboard: bool = True,
         enabled: bool = True,
         max_bytes: int = MAX_BYTES,
@@ -45,6 +47,7 @@ class MetricWriter:
             path: The run's folder.
             start_step: The last step that is done; 0 for a new run.
             total_steps: The last step there will be; later ones are refused.
+            old_protocol: What evaluations were made with whose lines do not name a 'protocol'.
             tensorboard: Whether to write events into the folder's `tensorboard` too.
             enabled: Whether to touch the folder at all; False in all processes but one.
             max_bytes: What timing.jsonl and the events may hold together.
@@ -53,6 +56,7 @@ class MetricWriter:
         self._timing_path = path / "timing.jsonl"
         self._timing_bytes = int(_TIMING_SHARE * max_bytes)
         self._total_steps = total_steps
+        self._old_protocol = old_protocol
         self._evaluations: dict[int, Scalars] = {}
         entries, self._metrics = self._reopen(path / "metrics.jsonl", start_step)
         for entry in entries:
@@ -77,7 +81,8 @@ class MetricWriter:
         Args:
             step: From 1 on.
             scalars: Numbers, or mappings of names to numbers; one that is nan or infinite is
-                written as null, since JSON has no word for it.
+                written as null, since JSON has no word for it. Of an evaluation also 'protocol',
+                the name of how it was made.
         """
         if step > self._total_steps:
             raise ValueError(f"step {step} is past the last one, {self._total_steps}")
@@ -100,9 +105,11 @@ class MetricWriter:
         file.write(json.dumps(entry, allow_nan=False) + "\n")
         file.flush()
         if self._events is not None:
-            values = dict(_flat(entry))
-            del values["step"]
-            numbers = {name: value for name, value in values.items() if value is not None}
+            numbers = {
+                name: value
+                for name, value in _flat(entry)
+                if value is not None and name not in ("step", "protocol")
+            }
             self._events.scalars(step, numbers)
         return entry
 
@@ -115,21 +122,27 @@ class MetricWriter:
         """Whether metrics.jsonl holds an evaluation, a line with 'miou', of this step."""
         return step in self._evaluations
 
-    def evaluation_before(self, step: int) -> Scalars | None:
-        """The line of the last evaluation before this step; None where there is none."""
-        earlier = [known for known in self._evaluations if known < step]
+    def evaluation_before(self, step: int, protocol: str) -> Scalars | None:
+        """The line of a protocol's last evaluation before a step; None where there is none."""
+        earlier = [each for each in self._evaluations if each < step]
+        earlier = [each for each in earlier if self.protocol(each) == protocol]
         return self._evaluations[max(earlier)] if earlier else None
+
+    def protocol(self, step: int) -> str:
+        """What the evaluation of a step was made with."""
+        return self._evaluations[step].get("protocol", self._old_protocol)
 
     def evaluation_score(self, step: int) -> float | None:
         """The 'miou_ema' of this step's evaluation, else its 'miou'; None where there is none."""
         entry = self._evaluations.get(step, {})
         return entry.get("miou_ema", entry.get("miou"))
 
-    @property
-    def best_score(self) -> float | None:
-        """The highest `evaluation_score`; None where there is none."""
-        scores = map(self.evaluation_score, self._evaluations)
-        return max((score for score in scores if score is not None), default=None)
+    def best_scores(self) -> BestScores:
+        """The best `evaluation_score` of each protocol."""
+        scores = BestScores()
+        for step in sorted(self._evaluations):
+            scores.note(step, self.protocol(step), self.evaluation_score(step))
+        return scores
 
     def close(self) -> None:
         """Puts everything on disk."""

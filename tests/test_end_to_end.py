@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import time
 
@@ -15,8 +16,9 @@ import orbax.checkpoint as ocp
 import pytest
 
 from benchmarks import faults
+from configs import recorded
 from input_pipeline import scenes
-from rcc_jax import prediction_sheet, report_pictures, visualization
+from rcc_jax import checkpoint_paths, checksums, prediction_sheet, report_pictures, visualization
 from tests.commands import finish, start
 from tests.runs import (
     STEPS,
@@ -138,6 +140,86 @@ def test_a_run_survives_one_fault_after_another(command, finished, tmp_path):
     assert not different(tmp_path, finished)
 
 
+@pytest.fixture(scope="session")
+def stopped_after_6(command, tmp_path_factory):
+    """A run from before protocols were recorded, with a best score that none will ever reach."""
+    workdir = tmp_path_factory.mktemp("stopped")
+    finish(start(*command(workdir, eval__every_steps=3, checkpoint__keep=9)))
+    for step in (9, 12):
+        shutil.rmtree(workdir / "checkpoints" / str(step))
+    (workdir / "result.json").unlink()
+    lines = metrics(workdir)
+    for line in lines:
+        assert line.pop("protocol", "whole") == "whole"
+        if line["step"] == 3 and "miou" in line:
+            line["miou_ema"] = 99.0
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (workdir / "metrics.jsonl").write_text(text)
+    for step in (3, 6):
+        folder = workdir / "checkpoints" / str(step)
+        score = json.loads((folder / "metrics" / "metrics").read_text())["score"]
+        score = 99.0 if step == 3 else score
+        (folder / "metrics" / "metrics").write_text(json.dumps({"score": score}))
+        checksums.write(folder)
+    return workdir
+
+
+def test_another_way_to_evaluate_starts_a_best_of_its_own(command, stopped_after_6, tmp_path):
+    """The old one stays, with its checkpoint; interrupted or not, the run is the same."""
+    whole, killed = (shutil.copytree(stopped_after_6, tmp_path / n) for n in ("whole", "killed"))
+    changed = {"eval__every_steps": 3, "eval__flip": True, "checkpoint__keep": 1}
+    output, _ = finish(start(*command(whole, **changed)))
+    (said,) = (line for line in output.splitlines() if line.startswith("evaluations are now"))
+    assert said == (
+        "evaluations are now 'whole-flip' and no longer 'whole', whose best, 99.00 at step 3, is "
+        "kept as --checkpoint=best:whole; the best score starts anew"
+    )
+    scores = {line["step"]: line for line in metrics(whole) if "miou" in line}
+    assert [scores[step].get("protocol") for step in (3, 6, 9, 12)] == [None] * 2 + [
+        "whole-flip"
+    ] * 2
+    best = max((9, 12), key=lambda step: (scores[step]["miou_ema"], step))
+    assert f"(best {scores[best]['miou_ema']:.2f})" in output
+    assert json.loads((whole / "result.json").read_text()) == {
+        "step": STEPS,
+        "miou": scores[12]["miou_ema"],
+        "best_miou": scores[best]["miou_ema"],
+        "protocol": "whole-flip",
+        "best_of_other_protocols": {"whole": {"step": 3, "miou": 99.0}},
+    }
+    assert saved_steps(whole) == sorted({3, best, 12})
+
+    killings = (lambda: reached(killed, 8), lambda: saving(killed, 9))
+    for condition in killings:
+        process = start(*command(killed, **changed))
+        wait_until(process, condition)
+        process.kill()
+        process.communicate()
+    finish(start(*command(killed, **changed)))
+    assert not different(killed, whole)
+    assert saved_steps(killed) == saved_steps(whole)
+
+    named = {"best:whole": 3, "best:whole-flip": best, "best": best}
+    for name, step in named.items():
+        path = checkpoint_paths.find_named(recorded.get_config(whole), whole, name)
+        assert path == str(whole / "checkpoints" / str(step))
+    output, _ = finish(start("--mode=eval", f"--workdir={whole}", "--checkpoint=best:whole"))
+    assert "ema, step 3\n" in output
+    assert (whole / "evaluation_3.json").exists()
+    _, errors = finish(start("--mode=eval", f"--workdir={whole}", "--checkpoint=best:sliding"), 2)
+    assert "no best:sliding checkpoint; there is best:whole, best:whole-flip." in errors
+
+
+def test_fields_that_change_no_score_leave_the_best_alone(command, stopped_after_6, tmp_path):
+    workdir = shutil.copytree(stopped_after_6, tmp_path / "run")
+    fields = {"eval__window": 16, "eval__batch_size": 3, "eval__max_shapes": 1}
+    output, _ = finish(start(*command(workdir, **fields, eval__pictures=0)))
+    assert "evaluations are now" not in output
+    assert "(best 99.00)" in output
+    assert json.loads((workdir / "result.json").read_text())["best_miou"] == 99.0
+    assert 3 in saved_steps(workdir)
+
+
 def test_another_config_on_the_workdir_is_refused(command, finished):
     before = (finished / "metrics.jsonl").read_bytes()
     _, errors = finish(start(*command(finished, optimizer__learning_rate=0.1)), 2)
@@ -163,6 +245,27 @@ def test_evaluation_reproduces_the_scores_of_the_training(command, finished):
         assert evaluation["student"]["iou"] == recorded[step]["iou"]
     assert "student, step 9\n" in at_path
     assert not (finished / "evaluation_9.json").exists()
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_evaluation_that_is_stopped_says_what_is_kept(finished, tmp_path, signum, code):
+    before = set(finished.iterdir())
+    output = tmp_path / "output"
+    with open(output, "w") as file:
+        # So many images that the signal comes amid those of the averaged teacher.
+        flags = ("--mode=eval", f"--workdir={finished}", "--list=100000:101500")
+        process = start(*flags, output=file)
+        wait_until(process, lambda: "student, step" in output.read_text())
+        process.send_signal(signum)
+        process.wait(timeout=300)
+    said = output.read_text()
+    assert process.returncode == code, said
+    assert "noticed; the evaluation ends after the images under way" in said
+    assert f"stopped while scoring step {STEPS}: the scores of student are printed above" in said
+    assert "those of ema are not complete and not kept" in said
+    assert "was not written or changed. The same command starts this evaluation again." in said
+    assert "Traceback" not in said
+    assert set(finished.iterdir()) == before
 
 
 def test_divergence_stops_the_run_and_is_not_among_the_checkpoints(command, tmp_path):

@@ -70,6 +70,7 @@ def test_settings_of_the_papers():
     assert (city.method.confidence_threshold, city.method.labeled_loss) == (0, "ohem")
     assert (city.method.ohem_threshold, city.method.ohem_min_kept) == (0.7, 100_000)
     assert (city.eval.mode, city.eval.window, city.eval.stride) == ("sliding", 801, 534)
+    assert (city.eval.windows, pascal.eval.windows) == ("cut", "shifted")
 
 
 @pytest.mark.parametrize("name", SWEEPS)

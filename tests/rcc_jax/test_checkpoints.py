@@ -1,3 +1,4 @@
+import json
 import random
 import resource
 import shutil
@@ -15,6 +16,7 @@ import optax
 import pytest
 from jax.sharding import AxisType
 
+from rcc_jax import checksums
 from rcc_jax.checkpoint_paths import restore_path
 from rcc_jax.checkpoints import Checkpoints, SaveError
 from rcc_jax.distributed import make_mesh, replicated
@@ -86,6 +88,36 @@ def test_latest_and_best_stay(tmp_path):
     with Checkpoints(tmp_path) as reopened:
         assert (reopened.latest_step, reopened.best_step, reopened.best_score) == (7, 4, 70.5)
         assert_equal(reopened.restore(abstract(make_state(0)), step=4), make_state(4))
+
+
+def test_the_best_of_each_protocol_stays(tmp_path):
+    """Those of before protocols were recorded belong to the one that the run started with."""
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, make_state(1), metric=70.0, protocol="whole", wait=True)
+        checkpoints.save(2, make_state(2), metric=60.0, protocol="whole", wait=True)
+    metrics = tmp_path / "1" / "metrics" / "metrics"
+    assert json.loads(metrics.read_text()) == {"score": 70.0, "protocol": "whole"}
+    metrics.write_text('{"score": 70.0}')
+    checksums.write(tmp_path / "1")
+    with Checkpoints(tmp_path, keep=1, old_protocol="whole") as checkpoints:
+        assert (checkpoints.best_step, checkpoints.best_score) == (1, 70.0)
+        for step, metric, protocol in [
+            (3, None, "whole"),
+            (4, 50.0, "flip"),
+            (5, 45.0, "flip"),
+            (6, None, "flip"),
+        ]:
+            checkpoints.save(step, make_state(step), metric=metric, protocol=protocol, wait=True)
+        assert (checkpoints.best_step, checkpoints.best_score) == (4, 50.0)
+        assert steps_on_disk(tmp_path) == {1, 4, 6}
+        # Back again: the best of both goes on from where it was.
+        checkpoints.save(7, make_state(7), metric=65.0, protocol="whole", wait=True)
+        assert (checkpoints.best_step, checkpoints.best_score) == (1, 70.0)
+        checkpoints.save(8, make_state(8), metric=75.0, protocol="whole", wait=True)
+        assert (checkpoints.best_step, checkpoints.best_score) == (8, 75.0)
+        assert checkpoints.scores().best == {"whole": (8, 75.0), "flip": (4, 50.0)}
+        checkpoints.save(9, make_state(9), protocol="whole", wait=True)
+    assert steps_on_disk(tmp_path) == {4, 8, 9}
 
 
 def test_eight_devices_to_one_and_back(tmp_path):

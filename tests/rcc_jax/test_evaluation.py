@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from rcc_jax.averaging import window_starts
+from rcc_jax.averaging import window_spans
 from rcc_jax.distributed import make_mesh
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation import Evaluator, scores
@@ -58,17 +58,15 @@ def color_model(variables, images):
     return images.astype(jnp.float32) @ variables
 
 
-def brute_force_sliding(predict, image, window, stride, *, cut_off):
-    """Sums softmax over windows: cut off at the border as UniMatch does, or shifted back."""
+def brute_force_sliding(predict, image, window, stride):
+    """Sums softmax over windows, the last of which are shifted back."""
     height, width = image.shape[:2]
 
     def starts(length):
-        firsts = range(0, length, stride)
-        return firsts if cut_off else sorted({max(min(s, length - window), 0) for s in firsts})
+        return sorted({max(min(s, length - window), 0) for s in range(0, length, stride)})
 
-    if not cut_off:
-        below, right = max(window - height, 0), max(window - width, 0)
-        image = np.pad(image, ((0, below), (0, right), (0, 0)))
+    below, right = max(window - height, 0), max(window - width, 0)
+    image = np.pad(image, ((0, below), (0, right), (0, 0)))
     sums = None
     for top in starts(height):
         for left in starts(width):
@@ -94,12 +92,24 @@ def test_whole_images_equal_the_oracle(oracle):
     np.testing.assert_array_equal(predicted, oracle["original/pred0"])
 
 
-def test_brute_force_with_windows_cut_off_equals_the_oracle(oracle):
-    """So that the loop which the next test trusts is itself checked."""
-    image = oracle["img4"][0].transpose(1, 2, 0)
-    predict = jax.jit(lambda images: tiny_model(weights(oracle), images))
-    predicted = brute_force_sliding(predict, image, 33, 22, cut_off=True)
-    np.testing.assert_array_equal(predicted, oracle["sliding_window/pred4"][0])
+def test_windows_cut_off_equal_the_oracle(oracle):
+    """Among the images are one as large as a window and one that is narrower."""
+    evaluator = Evaluator(
+        tiny_model,
+        num_classes=19,
+        mesh=make_mesh(),
+        mode="sliding",
+        window=33,
+        stride=22,
+        windows="cut",
+    )
+    for index, batch in enumerate(batches(oracle)):
+        found = evaluator.predictions(weights(oracle), batch["image"])
+        np.testing.assert_array_equal(found, oracle[f"sliding_window/pred{index}"])
+    confusion = evaluator.confusion(weights(oracle), batches(oracle))
+    np.testing.assert_array_equal(np.diag(confusion), oracle["sliding_window/intersection"])
+    union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
+    np.testing.assert_array_equal(union, oracle["sliding_window/union"])
 
 
 def test_sliding_windows_shifted_back_equal_a_loop(oracle):
@@ -110,7 +120,7 @@ def test_sliding_windows_shifted_back_equal_a_loop(oracle):
     confusion = np.zeros((19, 19), np.int64)
     for batch in batches(oracle):
         image, truth = batch["image"][0], batch["label"][0]
-        expected = brute_force_sliding(predict, image, 33, 22, cut_off=False)
+        expected = brute_force_sliding(predict, image, 33, 22)
         found = evaluator.predictions(weights(oracle), batch["image"])[0]
         np.testing.assert_array_equal(found, expected)
         valid = truth != 255
@@ -129,9 +139,10 @@ def random_batches(count=2, size=(12, 20), rows=3):
 
 COLORS = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
 SLIDING = {"mode": "sliding", "window": 8, "stride": 5}
+CUT = {**SLIDING, "windows": "cut"}
 
 
-@pytest.mark.parametrize("mode", [{}, SLIDING], ids=["whole", "sliding"])
+@pytest.mark.parametrize("mode", [{}, SLIDING, CUT], ids=["whole", "sliding", "cut"])
 def test_counts_do_not_depend_on_devices_or_padding(mode):
     expected = np.zeros((4, 4), np.int64)
     for batch in random_batches():
@@ -177,12 +188,34 @@ def test_stops_between_batches():
     assert evaluator.confusion(COLORS, random_batches(), should_stop=lambda: next(answers)) is None
 
 
-def test_window_starts_cover_every_pixel():
-    assert window_starts(7, 8, 5) == [0]
-    assert window_starts(8, 8, 5) == [0]
-    assert window_starts(18, 8, 5) == [0, 5, 10]
-    assert window_starts(19, 8, 5) == [0, 5, 10, 11]
-    assert window_starts(1024, 801, 534) == [0, 223]
+@pytest.mark.parametrize(("windows", "width"), [("cut", 6), ("shifted", 8)])
+def test_an_image_smaller_than_a_window(windows, width):
+    """Cut, it is seen as it is; shifted, in black, so that every window has one size."""
+    seen = set()
+
+    def predict(variables, images):
+        seen.add(images.shape[1:3])
+        return color_model(variables, images)
+
+    options = {**SLIDING, "window": 8, "stride": 8, "windows": windows}
+    evaluator = Evaluator(predict, num_classes=4, mesh=make_mesh(), **options)
+    images = next(random_batches(size=(8, 6)))["image"]
+    np.testing.assert_array_equal(
+        evaluator.predictions(COLORS, images), (images @ COLORS).argmax(-1)
+    )
+    assert seen == {(8, width)}
+
+
+def test_windows_cover_every_pixel():
+    def starts(*arguments):
+        return [start for start, _ in window_spans(*arguments, cut=False)]
+
+    assert window_spans(7, 8, 5, cut=False) == window_spans(8, 8, 5, cut=False) == [(0, 8)]
+    assert starts(18, 8, 5) == [0, 5, 10]
+    assert starts(19, 8, 5) == [0, 5, 10, 11]
+    assert window_spans(1024, 801, 534, cut=False) == [(0, 801), (223, 801)]
+    assert window_spans(1024, 801, 534, cut=True) == [(0, 801), (534, 490)]
+    assert window_spans(2048, 801, 534, cut=True)[-1] == (1602, 446)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +225,10 @@ def test_window_starts_cover_every_pixel():
         ({"mode": "sliding", "stride": 4}, "eval.window"),
         ({"mode": "sliding", "window": 8}, "eval.stride"),
         ({"mode": "sliding", "window": 8, "stride": 9}, "eval.stride=9"),
+        ({**SLIDING, "windows": "moved"}, "eval.windows='moved'"),
+        ({**CUT, "size_multiple": 4}, "eval.windows='cut'.* use eval.windows=shifted"),
+        ({**SLIDING, "size_multiple": 14}, "eval.window=8: .*multiples of 14 pixels; use 14"),
+        ({**SLIDING, "size_multiple": 3}, "eval.window=8: .*use 6 or 9"),
     ],
 )
 def test_unusable_settings(arguments, named):

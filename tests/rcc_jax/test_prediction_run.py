@@ -145,6 +145,75 @@ def test_images_padded_to_one_shape_are_labelled_as_alone(workdir, segmenter, tm
         )
 
 
+def test_a_resumed_prediction_makes_the_batches_of_its_first_start(workdir, tmp_path, monkeypatch):
+    """Five sizes in two shapes, of which the sizes that are left alone would need no padding."""
+    drawn = scenes.draw_scene(3)[0]
+    (tmp_path / "in").mkdir()
+    sizes = [(30, 40), (32, 40), (31, 38), (60, 90), (64, 90)]
+    for number, (height, width) in enumerate(sizes):
+        image = PIL.Image.fromarray(drawn[:height, :width])
+        image.save(tmp_path / "in" / f"{number}.png")
+    seen = []
+    describe = rcc_jax.Segmenter.describe
+
+    def note(self, images, *arguments, **options):
+        seen.append(images.shape[:3])
+        return describe(self, images, *arguments, **options)
+
+    monkeypatch.setattr(rcc_jax.Segmenter, "describe", note)
+
+    def run(output, *, stopped=False, batch_size=2):
+        seen.clear()
+        with monkeypatch.context() as patch:
+            if stopped:  # After the first batch.
+                signal = lambda self: setattr(self, "signum", 15) or True  # noqa: E731
+                patch.setattr(Interruption, "requested", signal)
+            evaluation = {"max_shapes": 2, "batch_size": batch_size}
+            call(workdir, (tmp_path / "in",), tmp_path / output, evaluation=evaluation, save=KINDS)
+        return set(seen)
+
+    shapes = run("whole")
+    assert shapes == {(2, 32, 40), (2, 64, 90)}
+    with pytest.raises(Interrupted):
+        run("resumed", stopped=True)
+    record = json.loads((tmp_path / "resumed" / "predict.json").read_text())
+    assert record["batches"] == [{"padded": True, "height_width_rows": [[32, 40, 2], [64, 90, 2]]}]
+    assert run("resumed") == shapes
+    files = times(tmp_path / "whole")
+    assert files.keys() == times(tmp_path / "resumed").keys()
+    for name in files:
+        assert (tmp_path / "whole" / name).read_bytes() == (
+            tmp_path / "resumed" / name
+        ).read_bytes(), name
+
+    # Stopped by a version that recorded no batches: all images choose them, as they did then.
+    record.pop("batches")
+    (tmp_path / "resumed" / "predict.json").write_text(json.dumps(record))
+    (tmp_path / "resumed" / "labels" / "0.png").unlink()
+    assert run("resumed") == {(2, 32, 40)}
+    # An image that was added and fits nowhere has a batch of its own, and moves no other.
+    PIL.Image.fromarray(drawn[:96, :20]).save(tmp_path / "in" / "5.png")
+    (tmp_path / "resumed" / "labels" / "0.png").unlink()
+    assert run("resumed") == {(2, 32, 40), (1, 96, 20)}
+    # What memory is too small for may be made smaller.
+    (tmp_path / "resumed" / "labels" / "0.png").unlink()
+    assert run("resumed", batch_size=1) == {(1, 32, 40)}
+
+
+def test_predictions_in_windows_of_before_there_was_a_choice_are_resumed(
+    workdir, pictures, tmp_path
+):
+    windows = {"mode": "sliding", "window": 48, "stride": 32}
+    call(workdir, pictures, tmp_path, evaluation=windows)
+    file = tmp_path / "predict.json"
+    record = json.loads(file.read_text())
+    assert record.pop("windows") == "shifted"
+    file.write_text(json.dumps(record))
+    assert call(workdir, pictures, tmp_path, evaluation=windows).kept == 2
+    with pytest.raises(ConfigError, match='windows: "shifted" -> "cut"'):
+        call(workdir, pictures, tmp_path, evaluation={**windows, "windows": "cut"})
+
+
 def test_refuses_a_folder_of_other_things(workdir, pictures, predicted, tmp_path):
     output, _ = predicted
     with pytest.raises(ConfigError, match=r"made otherwise:\n  flip: false -> true\n"):

@@ -143,6 +143,29 @@ def test_page_of_several_folders_has_the_numbers_of_the_runs(runs):
     assert page.tables["Versions and devices"][2] == ["rcc0", "0", "abc", HOSTILE]
 
 
+def test_scores_of_two_protocols_stand_apart(runs):
+    path = runs / "a" / "rcc1" / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    lines[3] = json.dumps({**json.loads(lines[3]), "protocol": "whole-flip"})  # Step 2.
+    path.write_text("\n".join(lines))
+    report.write([runs], runs / "report.html", print)
+    page = Page((runs / "report.html").read_text())
+    assert page.tables["mIoU at each evaluation"][2:] == [
+        ["rcc0", "30.00", "33.92"],
+        ["rcc1, whole", "40.00", "-"],
+        ["rcc1, whole-flip", "-", "36.58"],
+    ]
+    comparison = next(rows for caption, rows in page.tables.items() if "of the best" in caption)
+    assert [(row[0].split("; ")[-1], row[1], row[2]) for row in comparison[1:]] == [
+        ("evaluated whole", "35.56", "35.56"),
+        ("evaluated whole", "33.92", "33.92"),
+        # Not 40.00, which the run reached when it was evaluated otherwise.
+        ("evaluated whole-flip", "36.58", "36.58"),
+    ]
+    (row,) = (row for row in page.tables["Every run"] if row[0] == "rcc1")
+    assert row[-1] == "best 40.00 when evaluated whole"
+
+
 def test_page_is_whole_in_itself_and_escapes_what_runs_hold(runs):
     report.write([runs], runs / "report.html", print)
     text = (runs / "report.html").read_text()

@@ -79,6 +79,7 @@ REFUSED = {
     "train.num_steps": (-1, "at least 0"),
     "train.accumulation": (0, "at least 1"),
     "eval.mode": ("crops", "whole, sliding"),
+    "eval.windows": ("moved", "cut, shifted"),
     "checkpoint.keep": (0, "at least 1"),
 }
 

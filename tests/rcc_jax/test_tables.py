@@ -113,6 +113,19 @@ def test_scores_that_are_missing_do_not_look_like_numbers(tmp_path):
     assert rows["rcc"] == ["nan / nan (1)"]
 
 
+def test_no_cell_is_a_mean_over_two_ways_to_evaluate(runs):
+    path = runs / "rcc1" / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "protocol": "whole-flip"}))
+    rows = rows_of(tables.write(runs, print), "pascal_classic, resnet50")
+    assert rows["rcc, evaluated whole"] == ["62.0 ± 2.8 / 63.0 ± 2.8 (2)", "-"]
+    assert rows["rcc, evaluated whole-flip"] == ["62.0 / 63.0 (1)", "-"]
+    lines = csv.DictReader((runs / "table.csv").read_text().splitlines())
+    found = {(line["data"], line["method"], line["seed"]): line["protocol"] for line in lines}
+    assert found["pascal_classic", "rcc", "0"] == "whole"
+    assert found["pascal_classic", "rcc", "1"] == "whole-flip"
+    assert found["cityscapes", "cc, kl", "0"] == "sliding-801-534-cut"
+
+
 def test_faults_are_named(runs):
     with pytest.raises(ConfigError, match="no finished run"):
         tables.gather(runs / "running", print)

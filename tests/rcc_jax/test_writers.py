@@ -61,13 +61,29 @@ def test_evaluations_are_found_again_up_to_the_restored_step(tmp_path):
         assert writer.evaluation_score(4) == 54.0
         assert not writer.has_evaluation(2)
         assert not writer.has_evaluation(8)
-        assert writer.evaluation_before(4) is None
-        assert writer.evaluation_before(8)["iou"] == {"road": 10.0, "car": None}
+        assert writer.evaluation_before(4, "") is None
+        assert writer.evaluation_before(8, "")["iou"] == {"road": 10.0, "car": None}
         writer.write(8, {"miou": 1.0, "miou_ema": 2.0})
         assert writer.evaluation_score(8) == 2.0
-        assert writer.evaluation_before(100)["step"] == 8
+        assert writer.evaluation_before(100, "")["step"] == 8
         with pytest.raises(ValueError, match="step 101"):
             writer.write(101, {"loss": 1.0})
+
+
+def test_scores_of_two_protocols_are_kept_apart(tmp_path):
+    write_steps(tmp_path, 1, 8)
+    options = {"start_step": 8, "total_steps": 100, "old_protocol": "whole", "tensorboard": True}
+    with MetricWriter(tmp_path, **options) as writer:
+        writer.write(12, {"protocol": "whole-flip", "miou": 40.0})
+        writer.write(16, {"protocol": "whole-flip", "miou": 30.0})
+    with MetricWriter(tmp_path, **{**options, "start_step": 16}) as writer:
+        assert writer.best_scores().best == {"whole": (8, 58.0), "whole-flip": (12, 40.0)}
+        assert writer.best_scores().last_protocol == writer.protocol(12) == "whole-flip"
+        assert writer.evaluation_before(12, "whole-flip") is None
+        assert writer.evaluation_before(16, "whole-flip")["step"] == 12
+        assert writer.evaluation_before(16, "whole")["step"] == 8
+    with MetricWriter(tmp_path, **{**options, "start_step": 8}) as writer:
+        assert writer.best_scores().last_protocol == "whole"
 
 
 def test_tensorboard_events_start_with_the_purge(tmp_path):
