@@ -146,7 +146,7 @@ def test_images_padded_to_one_shape_are_labelled_as_alone(workdir, segmenter, tm
 
 
 def test_a_resumed_prediction_makes_the_batches_of_its_first_start(workdir, tmp_path, monkeypatch):
-    """Five sizes in two shapes, of which the sizes that are left alone would need no padding."""
+    """Five sizes in two shapes; those that are left would by themselves be padded otherwise."""
     drawn = scenes.draw_scene(3)[0]
     (tmp_path / "in").mkdir()
     sizes = [(30, 40), (32, 40), (31, 38), (60, 90), (64, 90)]
