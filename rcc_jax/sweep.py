@@ -6,17 +6,15 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 
 from input_pipeline import folder_partition
 from input_pipeline.errors import DataError
-from rcc_jax import config_fields
+from rcc_jax import config_fields, shipped
 from rcc_jax.errors import ConfigError
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.workdir import RESULT, evaluation_name, run_name
 
-MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
 # Of a run that a signal ended: the sweep ends with it instead of starting the next.
 _STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
@@ -37,8 +35,7 @@ class SweepRun:
         """The command that starts it, or goes on with it."""
         fields = [f"--config.{override}" for override in overrides]
         return [
-            sys.executable,
-            str(MAIN),
+            *shipped.command(),
             f"--config={self.config}",
             f"--workdir={self.workdir}",
             *fields,
@@ -63,7 +60,7 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
     """The runs of a shard, every COUNT-th of the list.
 
     Args:
-      configs: configuration files and arguments; files are relative to the repository.
+      configs: configurations and arguments, as --config takes them.
       folder: holds one workdir a run.
       shard: 'INDEX/COUNT'.
 
@@ -73,11 +70,14 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
     index, count = parse_shard(shard)
     runs = []
     for config in configs:
-        file, colon, arguments = config.partition(":")
-        path = MAIN.parent / file
-        if not path.is_file():
-            raise ConfigError(f"{config}: there is no configuration file {path}.")
-        runs.append(SweepRun(f"{path}{colon}{arguments}", pathlib.Path(folder) / run_name(config)))
+        found = shipped.find(config)
+        file = found.partition(":")[0]
+        if not os.path.isfile(file):
+            raise ConfigError(
+                f"{config}: there is no configuration file {file}, neither here nor among those "
+                f"that ship ({shipped.CONFIGS})."
+            )
+        runs.append(SweepRun(found, pathlib.Path(folder) / run_name(config)))
     names = [run.workdir.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

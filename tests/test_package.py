@@ -4,9 +4,11 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 
 import pytest
+import setuptools
 
 from tests.commands import REPOSITORY
 
@@ -33,6 +35,22 @@ def files(source, folders, pattern):
         for path in (source / folder).rglob(pattern)
         if path.is_file()
     }
+
+
+def test_every_folder_of_modules_is_shipped():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    finder = project["tool"]["setuptools"]["packages"]["find"]
+    # As setuptools reads that table, where folders without __init__.py count by default.
+    assert finder.keys() <= {"include"}
+    shipped = setuptools.find_namespace_packages(str(REPOSITORY), **finder)
+    folders = {
+        ".".join(path.parent.relative_to(REPOSITORY).parts)
+        for package in PACKAGES
+        for path in (REPOSITORY / package).rglob("*.py")
+    }
+    assert {"rcc_jax.models", "input_pipeline.prepare", "configs.sweeps"} <= folders
+    assert folders <= set(shipped)
+    assert {name.split(".")[0] for name in shipped} == set(PACKAGES)
 
 
 @pytest.mark.slow  # fetches the build backend from the package index
