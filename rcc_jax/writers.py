@@ -117,9 +117,14 @@ class MetricWriter:
         return entry.get("miou_ema", entry.get("miou"))
 
     @property
+    def evaluation_scores(self) -> dict[int, float | None]:
+        """The `evaluation_score` of every step that has an evaluation."""
+        return {step: self.evaluation_score(step) for step in self._evaluations}
+
+    @property
     def best_score(self) -> float | None:
         """The highest `evaluation_score`; None where there is none."""
-        scores = map(self.evaluation_score, self._evaluations)
+        scores = self.evaluation_scores.values()
         return max((score for score in scores if score is not None), default=None)
 
     def close(self) -> None:

@@ -31,7 +31,10 @@ def test_the_packages_import_no_configuration():
         ("common", "configs/common.py"),
         ("near.py:x", "near.py:x"),
         ("folder", "SHIPPED/folder.py"),
-        *((given, given) for given in ("", ".", ":x", "no", "configs", "/demo.py", "configs/no.py")),
+        *(
+            (given, given)
+            for given in ("", ".", ":x", "no", "configs", "/demo.py", "configs/no.py")
+        ),
     ],
 )
 def test_names(given, found, tmp_path, monkeypatch):
