@@ -36,9 +36,9 @@ def write(folder: pathlib.Path, run: str, scores: Mapping[int, float | None]) ->
     steps = sorted({int(match[1]) for match in found if match}, reverse=True)
     parts = [
         report_page.heading(1, f"Pictures of {run}"),
-        "<p>One section an evaluation, the newest first; this page is written anew with each. "
-        "A click opens the sheet by itself. <code>--mode=report</code> makes a page of the "
-        "numbers.</p>\n<nav><ul>",
+        "<p>One section per evaluation, the newest first; each evaluation rewrites this page. "
+        "A click on a sheet opens it alone. <code>--mode=report</code> shows the numbers of the "
+        "run.</p>\n<nav><ul>",
         *(f'<li><a href="#step{step}">step {step}</a></li>' for step in steps),
         "</ul></nav>\n",
     ]
