@@ -55,7 +55,8 @@ class Followed:
         Raises:
             SystemExit: With the exit code of the run, after a line, where that is not 0.
         """
-        self._progress.describe(title)
+        # Lines of the runs, which there name the run, stand between those on all of them.
+        self._progress.describe(title if sys.stdout.isatty() else "all runs")
         # Of the other runs; a run that is resumed may repeat steps, which moves no bar back.
         others = self._at - done
         threads = []
