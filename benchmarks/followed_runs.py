@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -82,21 +83,22 @@ class Followed:
         self._at = others + steps
         self._progress.update(self._at)
 
-    def follow(self, output: Iterable[str], title: str, place: Callable[[int], int]) -> None:
+    def follow(self, output: TextIO, title: str, place: Callable[[int], int]) -> None:
         """Shows what a run prints.
 
         Args:
-            output: Its lines.
+            output: Its lines; closed at their end.
             title: What stands before those that are passed on.
             place: From a step of the run to one of the bar.
         """
-        for line in output:
-            if found := _STEP.match(line):
-                step = int(found[1])
-                plain = {} if step % _PLAIN_EVERY == 0 else None
-                self._progress.update(place(step), plain)
-            elif _PASSED_ON.match(line):
-                self._progress.message(f"{title}: {line.rstrip()}")
+        with output:
+            for line in output:
+                if found := _STEP.match(line):
+                    step = int(found[1])
+                    plain = {} if step % _PLAIN_EVERY == 0 else None
+                    self._progress.update(place(step), plain)
+                elif _PASSED_ON.match(line):
+                    self._progress.message(f"{title}: {line.rstrip()}")
 
     def __enter__(self) -> "Followed":
         return self
@@ -105,10 +107,11 @@ class Followed:
         self._progress.close()
 
 
-def _pass_on(errors: Iterable[str]) -> None:
-    for line in errors:
-        with tqdm.external_write_mode(file=sys.stderr):  # Above the bar.
-            print(line, end="", file=sys.stderr, flush=True)
+def _pass_on(errors: TextIO) -> None:
+    with errors:
+        for line in errors:
+            with tqdm.external_write_mode(file=sys.stderr):  # Above the bar.
+                print(line, end="", file=sys.stderr, flush=True)
 
 
 def _what_ended(title: str, code: int) -> str:

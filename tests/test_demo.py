@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import signal
 import subprocess
 import sys
 
@@ -9,7 +11,9 @@ import pytest
 
 from benchmarks import followed_runs
 from rcc_jax.writers import Progress
-from tests.commands import ENVIRONMENT, REPOSITORY
+from tests.commands import ENVIRONMENT, REPOSITORY, finish
+from tests.rcc_jax.test_writers import Terminal
+from tests.runs import wait_until
 
 
 def test_time_and_a_failed_run_are_said(tmp_path):
@@ -36,6 +40,31 @@ def test_lines_of_a_run_move_one_bar_for_all(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "rcc, seed 0: step 200: mIoU 50.00 (best 50.00)"
     assert [line.partition("  ")[0] for line in lines[1:]] == ["step 900/1100", "step 1100/1100"]
+
+
+def test_bar_stands_for_all_runs_and_never_moves_back(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    with followed_runs.Followed(10, 3) as followed:
+        followed.run("first", ["--help"], 4, 3)
+        followed.run("second", ["--help"], 6, 0)
+    drawn = sys.stdout.getvalue()
+    places = [int(place) for place in re.findall(r" (\d+)/10 ", drawn)]
+    assert places == sorted(places)
+    assert set(places) == {3, 4, 10}
+    assert "first:  40%" in drawn
+    assert "second: 100%" in drawn
+
+
+def test_a_signal_lets_the_run_save(tmp_path):
+    command = [sys.executable, REPOSITORY / "benchmarks" / "demo.py", f"--folder={tmp_path}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([*command, "--steps", "20", "20"], env=ENVIRONMENT, **pipes)
+    wait_until(process, (tmp_path / "demo-start,seed=0" / "data.json").exists)
+    process.send_signal(signal.SIGINT)
+    _, errors = finish(process, 130)
+    assert "SIGINT: noticed" in errors
+    assert "stopped and saved after step" in errors
+    assert errors.endswith("stopped in the start of seed 0; the same command resumes there.\n")
 
 
 @pytest.mark.parametrize(
