@@ -6,10 +6,10 @@ FUZZ_INPUTS ?= 100000
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: help setup demo demo-table test test-slow fuzz lint format bench clean
+.PHONY: help setup demo demo-time demo-table test test-slow fuzz lint format bench clean
 
 help:
-	@echo "make demo        trains on the labels alone and with RCC, compares, draws pictures"
+	@echo "make demo        trains on the labels alone and with RCC, compares, draws; ten minutes"
 	@echo "make demo-table  the same for 3 methods x 3 seeds; writes benchmarks/results/demo.json"
 	@echo "make test        lint and tests         make test PYTHON=python3.13  with another Python"
 	@echo "make test-slow   the tests that take minutes"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench       benchmarks at a small size"
 
 $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
+	@echo "installing into $(VENV), once: one to three minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-dev.txt -c constraints.txt
@@ -25,8 +26,12 @@ $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 
 setup: $(INSTALLED)
 
-demo: $(INSTALLED)
+demo: demo-time $(INSTALLED)
 	$(BIN)/python benchmarks/demo.py --methods=supervised,rcc --seeds=0
+
+# Before the installation; of the runs alone demo.py says it.
+demo-time:
+	@test -e $(INSTALLED) || echo "make demo: about ten minutes in all on two CPU cores"
 
 demo-table: $(INSTALLED)
 	$(BIN)/python benchmarks/demo.py --methods=supervised,unimatch,rcc --seeds=0,1,2 \

@@ -2,59 +2,87 @@
 
     python benchmarks/demo.py --methods=supervised,rcc --seeds=0
 
-Every run is `main.py --config=configs/demo.py:method=...,seed=...`, started from the weights of a
-run on the labels alone, one for each seed; one that was interrupted goes on, a finished one is only
-read. Prints mIoU (last and best checkpoint, mean and standard deviation
-over the seeds) and writes `demo.png`: image, truth and each method's prediction.
+It says how long that takes, and shows one bar for all of it. Every run is
+`main.py --config=configs/demo.py:method=...,seed=...`, started from the weights of a run on the
+labels alone, one for each seed; one that was interrupted is resumed, a finished one is only read.
+Prints mIoU (last and best checkpoint, mean and standard deviation over the seeds) and writes
+`demo.png`: image, truth and each method's prediction.
 """
 
 import argparse
-import importlib.util
 import json
+import math
 import pathlib
-import subprocess
 import sys
 
-import environment
 import numpy as np
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from rcc_jax import tables, visualization  # noqa: E402
-from rcc_jax.checkpoints import Checkpoints  # noqa: E402
-from rcc_jax.run import Run  # noqa: E402
+from benchmarks.followed_runs import Followed, steps_done  # noqa: E402
+from rcc_jax import shipped, tables, visualization  # noqa: E402
+from rcc_jax.pictures_page import PAGE  # noqa: E402
 
 PICTURES = 6
-START_STEPS = 300
+# Steps of the run on the labels that the others start from, and of each of those.
+STEPS = (300, 400)
+# On two idle CPU cores, the first with evaluations, the second mostly to compile: 8 minutes for the
+# 3 runs and 1,100 steps of `make demo`.
+SECONDS_PER_STEP = 0.36
+SECONDS_PER_RUN = 28
 
 
 def run_name(method: str, seed: int) -> str:
     return f"demo-method={method},seed={seed}"
 
 
-def train(folder: pathlib.Path, method: str, seed: int) -> None:
-    """Trains one method, or goes on with it, from weights that all methods of a seed share."""
-    start = folder / f"demo-start,seed={seed}"
-    arguments = f"method=supervised,seed={seed},steps={START_STEPS}"
-    _run(f"the start of seed {seed}", arguments, start)
-    arguments = f"method={method},seed={seed}"
-    _run(f"{method}, seed {seed}", arguments, folder / run_name(method, seed), start)
+def start_name(seed: int) -> str:
+    return f"demo-start,seed={seed}"
 
 
-def _run(
-    title: str, arguments: str, workdir: pathlib.Path, start: pathlib.Path | None = None
-) -> None:
-    command = [
-        sys.executable,
-        str(REPOSITORY / "main.py"),
-        f"--config={REPOSITORY}/configs/demo.py:{arguments}",
-        f"--workdir={workdir}",
-    ]
-    if start is not None:
-        command.append(f"--config.model.pretrained={start}")
-    print(f"\n== {title}", flush=True)
-    subprocess.run(command, check=True, cwd=REPOSITORY)
+def runs(methods: list[str], seeds: list[int], steps: tuple[int, int]) -> list[tuple]:
+    """The title, folder, arguments, start and steps of every run, in the order to run them in."""
+    found = []
+    for seed in seeds:
+        start, arguments = start_name(seed), f"method=supervised,seed={seed},steps={steps[0]}"
+        found.append((f"the start of seed {seed}", start, arguments, None, steps[0]))
+        for method in methods:
+            arguments = f"method={method},seed={seed}"
+            if steps[1] != STEPS[1]:
+                arguments += f",steps={steps[1]}"
+            name = run_name(method, seed)
+            found.append((f"{method}, seed {seed}", name, arguments, start, steps[1]))
+    return found
+
+
+def train(folder: pathlib.Path, planned: list[tuple]) -> None:
+    """Trains what is not trained yet, from weights that all methods of a seed share."""
+    total = sum(run[-1] for run in planned)
+    done = [steps_done(folder / run[1], run[-1]) for run in planned]
+    print(expected_time(len(planned), total, total - sum(done)), flush=True)
+    with Followed(total, sum(done)) as followed:
+        for (title, name, arguments, start, steps), before in zip(planned, done, strict=True):
+            command = [
+                f"--config={shipped.CONFIGS / 'demo.py'}:{arguments}",
+                f"--workdir={folder / name}",
+            ]
+            if start is not None:
+                command.append(f"--config.model.pretrained={folder / start}")
+            followed.run(title, command, steps, before)
+
+
+def expected_time(count: int, total: int, left: int) -> str:
+    """What is to be done, in a line."""
+    if not left:
+        return f"all {count} runs are done; they are only read."
+    seconds = left * SECONDS_PER_STEP + math.ceil(count * left / total) * SECONDS_PER_RUN
+    minutes = math.ceil(seconds / 60)
+    rest = "" if left == total else f", of which {left} are left"
+    return (
+        f"{count} runs, {total} steps{rest}: about {minutes} minute{'s'[: minutes != 1]} on two "
+        "idle CPU cores, longer on busy ones. Ctrl-C stops it; the same command resumes."
+    )
 
 
 def read_scores(workdir: pathlib.Path) -> dict:
@@ -71,11 +99,11 @@ def read_scores(workdir: pathlib.Path) -> dict:
 
 def predictions(workdir: pathlib.Path, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, labels and the run's predictions of the first validation scenes."""
-    path = REPOSITORY / "configs" / "demo.py"
-    spec = importlib.util.spec_from_file_location("demo_config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    run = Run.build(module.get_config(f"method={method}"))
+    # Here and not above: loading JAX takes seconds, in which nothing would have been said yet.
+    from rcc_jax.checkpoints import Checkpoints
+    from rcc_jax.run import Run
+
+    run = Run.build(shipped.load("demo").get_config(f"method={method}"))
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         state = checkpoints.restore(run.abstract_state())
     examples = [run.partition.val[index] for index in range(PICTURES)]
@@ -134,25 +162,41 @@ def main() -> None:
     parser.add_argument("--methods", default="supervised,rcc")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--folder", type=pathlib.Path, default=REPOSITORY / "runs")
+    parser.add_argument(
+        "--steps", type=int, nargs=2, default=STEPS, help="of the start and of each method"
+    )
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     arguments = parser.parse_args()
     methods = arguments.methods.split(",")
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
 
-    results: dict[str, list[dict]] = {method: [] for method in methods}
-    for seed in seeds:
-        for method in methods:
-            train(arguments.folder, method, seed)
-            scores = read_scores(arguments.folder / run_name(method, seed))
-            results[method].append({"seed": seed, **scores})
+    train(arguments.folder, runs(methods, seeds, tuple(arguments.steps)))
+    results = {
+        method: [
+            {"seed": seed, **read_scores(arguments.folder / run_name(method, seed))}
+            for seed in seeds
+        ]
+        for method in methods
+    }
+    print("drawing what the networks predict", flush=True)
     picture = draw(arguments.folder, methods, seeds[0])
     if arguments.results:
+        import environment  # Here and not above: it loads JAX.
+
         record = {**environment.describe(), "config": "configs/demo.py", "results": results}
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         arguments.results.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"\n{table(results)}\n\npictures: {picture}\n")
+    print(f"\n{table(results)}\n\npictures: {picture}")
+    for method in methods:
+        print(
+            f"of {method} by step: {arguments.folder / run_name(method, seeds[0])}/pictures/{PAGE}"
+        )
+    print()
     print(next_commands(arguments.folder, run_name(methods[-1], seeds[0])))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

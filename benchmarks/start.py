@@ -85,10 +85,8 @@ def child() -> None:
     sys.argv[0] = str(REPOSITORY / "main.py")
     stages = Stages()
     import jax
-    from absl import app
 
-    import main as command
-    from rcc_jax import evaluation_run, finite, trainer  # noqa: F401
+    from rcc_jax import evaluation_run, finite, startup, trainer  # noqa: F401
 
     stages.ends("imports")
     stages.around(trainer.Run, "build", "other", "data and network")
@@ -126,7 +124,7 @@ def child() -> None:
         return step, line
 
     trainer.compile_step = compile_and_stop
-    app.run(command.main, flags_parser=command.cli.parse)
+    startup.run()
 
 
 def start(root: pathlib.Path, name: str, cache: pathlib.Path, setting: dict) -> dict[str, float]:

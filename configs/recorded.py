@@ -11,8 +11,8 @@ read DIR/config.json. Beside what a training may change (rcc_jax/workdir.py) the
 import json
 import pathlib
 
-from configs import common
 from input_pipeline import near_names
+from rcc_jax import shipped
 from rcc_jax.errors import ConfigError
 
 
@@ -28,7 +28,7 @@ def get_config(workdir=None):
         ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON ({error}).") from None
-    config = common.get_config().lock()
+    config = shipped.load("common").get_config().lock()
     try:
         config.update(recorded)
     except (KeyError, TypeError, AttributeError) as error:

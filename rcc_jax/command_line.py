@@ -1,4 +1,4 @@
-"""The flags of main.py: what they are, which go together, and what to say where they do not."""
+"""The flags of the program: what they are, which go together, and what to say where they do not."""
 
 import pathlib
 import re
@@ -8,8 +8,7 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import config_flags
 
-from configs import common
-from rcc_jax import config_fields, config_file, processes, workdir
+from rcc_jax import config_fields, config_file, processes, shipped, workdir
 from rcc_jax.errors import ConfigError
 
 _MODES = (
@@ -20,7 +19,10 @@ _MODES_OF_RUNS = ("eval", "predict", "consensus", "export")
 # Those that read many runs and take none.
 _MODES_WITHOUT_CONFIG = ("table", "report")
 CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Configuration: FILE[:ARGUMENTS]; any field is --config.group.field=value."
+    "config",
+    None,
+    "Configuration: FILE[:ARGUMENTS], or the name of one in ./configs/ or of those that ship; any "
+    "field is --config.group.field=value.",
 )
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; by default runs/<configuration and arguments>."
@@ -111,7 +113,7 @@ def parse(argv: list[str]) -> list[str]:
 
 def _read_flags(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(_with_recorded_config(argv))
+        return flags.FLAGS(_with_recorded_config(_with_found_config(argv)))
     except SystemExit:  # After --help, which is no fault but ends with 1 in absl.
         sys.exit(0)
 
@@ -160,6 +162,20 @@ def _in_plain_words(message: str, config: str) -> str:
     )
 
 
+def _with_found_config(argv: list[str]) -> list[str]:
+    """Puts the path of its file in place of the name of a configuration."""
+    found = list(argv)
+    for position, argument in enumerate(argv):
+        name, separator, value = argument.partition("=")
+        if name not in ("-config", "--config"):
+            continue
+        if separator:
+            found[position] = f"{name}={shipped.find(value)}"
+        elif position + 1 < len(argv):
+            found[position + 1] = shipped.find(argv[position + 1])
+    return found
+
+
 def _with_recorded_config(argv: list[str]) -> list[str]:
     """Adds --config=configs/recorded.py:WORKDIR where a workdir alone is named and needed."""
     if any(argument.partition("=")[0] in ("-config", "--config") for argument in argv):
@@ -167,8 +183,7 @@ def _with_recorded_config(argv: list[str]) -> list[str]:
     flags.FLAGS(argv, known_only=True)
     if MODE.value not in _MODES_OF_RUNS or not WORKDIR.value:
         return argv
-    recorded = pathlib.Path(common.__file__).with_name("recorded.py")
-    return [argv[0], f"--config={recorded}:{WORKDIR.value}", *argv[1:]]
+    return [argv[0], f"--config={shipped.CONFIGS / 'recorded.py'}:{WORKDIR.value}", *argv[1:]]
 
 
 def _unknown_field(argv: list[str]) -> str | None:

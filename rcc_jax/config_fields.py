@@ -6,7 +6,7 @@ import re
 from absl import flags
 from ml_collections import config_flags
 
-from configs import common
+from rcc_jax import shipped
 from rcc_jax.errors import ConfigError
 
 # More fields of a like name than this would be no hint.
@@ -23,7 +23,7 @@ _PLAIN = {
 
 def known() -> list[str]:
     """Every field of configs/common.py as GROUP.NAME, then the groups and what is in none."""
-    config = common.get_config().to_dict()
+    config = shipped.load("common").get_config().to_dict()
     grouped = [
         f"{group}.{name}"
         for group, fields in config.items()
@@ -85,7 +85,7 @@ def read_override(override: str) -> object:
         raise ConfigError(message)
     values, argument = flags.FlagValues(), f"--config.{override}"
     config_flags.DEFINE_config_dict(
-        "config", common.get_config(), flag_values=values, sys_argv=["", argument]
+        "config", shipped.load("common").get_config(), flag_values=values, sys_argv=["", argument]
     )
     try:
         values(["", argument])

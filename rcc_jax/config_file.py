@@ -2,14 +2,13 @@
 
 import difflib
 import os
-import pathlib
 import re
 import traceback
 
 import ml_collections
 
-from configs import common
 from input_pipeline import near_names
+from rcc_jax import shipped
 from rcc_jax.errors import ConfigError
 
 
@@ -20,7 +19,7 @@ def fault(given: str, error: Exception) -> str:
       given: FILE[:ARGUMENTS], as --config was given.
       error: what was raised.
     """
-    path = given.partition(":")[0]
+    path = shipped.find(given).partition(":")[0]
     if isinstance(error, OSError) and not os.path.exists(path):
         return f"--config={given}: no such file; {_where(path)}"
     if isinstance(error, SyntaxError):
@@ -42,18 +41,16 @@ def fault(given: str, error: Exception) -> str:
 
 
 def _where(path: str) -> str:
-    project = pathlib.Path(common.__file__).parents[1]
-    if not os.path.isabs(path) and not os.path.isdir("configs"):
-        way = "there is no folder configs here. Run the command in the project's folder, where "
-        there = (project / path).is_file()
-        also = f", or give --config={project / path}" if there else ""
-        return f"{way}main.py is ({project}){also}."
-    return f"one is configs/demo.py.{near_names.hint(path)}"
+    # A bare name is one of a configuration, whatever folders have one like it.
+    hint = near_names.hint(path) if path.endswith(".py") else ""
+    if not hint and (meant := shipped.nearest(path)):
+        hint = f" Did you mean {meant!r}?"
+    return f"one is configs/demo.py, which ships with the program.{hint}"
 
 
 def fault_of_traceback(given: str, text: str) -> str:
     """The same of an error that ml_collections has turned into text, with its traceback."""
-    file = given.partition(":")[0]
+    file = shipped.find(given).partition(":")[0]
     places = re.findall(r'File "(.*)", line (\d+)', text)
     name, line = next((x for x in places[::-1] if x[0].endswith(file)), places[-1])
     return f"--config={given}: {text.strip().splitlines()[-1]} ({name}, line {line})."
@@ -76,7 +73,7 @@ def check_fields(config: object, given: str) -> None:
             f"{given}: get_config returns {type(config).__name__}, and not the configuration that "
             "configs/common.py makes."
         )
-    known, found = _fields(common.get_config()), _fields(config)
+    known, found = _fields(shipped.load("common").get_config()), _fields(config)
     for field in found:
         if field not in known:
             close = difflib.get_close_matches(field, known, n=1)

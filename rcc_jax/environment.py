@@ -1,5 +1,6 @@
 """What a run or a measurement ran on: versions, device and commit."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 
 import jax
 
+from rcc_jax import shipped
 from rcc_jax.workdir import write_atomically
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -17,13 +19,13 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "num
 def describe() -> dict:
     """Versions, device, number of cores and commit of this process."""
     git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        found = subprocess.run(
-            git, cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, check=False
-        )
-        commit = found.stdout.strip()
-    except OSError:  # There need not be a git.
-        commit = ""
+    commit = ""
+    # Around an installed package lies, if any, the repository of something else.
+    if shipped.IS_CHECKOUT:
+        folder = pathlib.Path(__file__).parent
+        with contextlib.suppress(OSError):  # There need not be a git.
+            found = subprocess.run(git, cwd=folder, capture_output=True, text=True, check=False)
+            commit = found.stdout.strip()
     return {
         "commit": commit or "unknown",
         "python": platform.python_version(),

@@ -5,7 +5,7 @@ import pathlib
 import shutil
 from collections.abc import Mapping
 
-from rcc_jax import protocols, visualization
+from rcc_jax import pictures_page, protocols, visualization
 from rcc_jax.evaluation import Scores
 from rcc_jax.evaluation_run import draw_predictions
 from rcc_jax.run import Run
@@ -60,13 +60,16 @@ class EvaluationReport:
         self._progress.message(f"step {step}: {text} (best {best:.2f})")
         counting = state.weights if state.ema is None else state.ema
         pictures = {
-            # Name in the folder, and in TensorBoard.
+            # Kind of sheet in the folder, and name in TensorBoard.
             ("step", "predictions"): draw_predictions(self._run, counting),
             ("unlabeled", "unlabeled"): self._unlabeled.draw(state),
         }
-        for (prefix, tag), picture in pictures.items():
-            if picture is None:
-                continue
+        drawn = {key: picture for key, picture in pictures.items() if picture is not None}
+        for (kind, tag), picture in drawn.items():
             self._pictures_path.mkdir(exist_ok=True)
-            visualization.save_png(self._pictures_path / f"{prefix}_{step:07d}.png", picture)
+            path = self._pictures_path / pictures_page.sheet_name(kind, step)
+            visualization.save_png(path, picture)
             self._writer.image(step, tag, picture)
+        if drawn:
+            name = self._pictures_path.resolve().parent.name
+            pictures_page.write(self._pictures_path, name, self._writer.evaluation_scores)

@@ -11,7 +11,7 @@ from input_pipeline import near_names, orientation
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import names_of_classes
 from input_pipeline.photos import Photo
-from rcc_jax import checkpoint_paths, distributed, palettes, settings, start_weights
+from rcc_jax import checkpoint_paths, distributed, palettes, settings, shipped, start_weights
 from rcc_jax.errors import ConfigError
 from rcc_jax.run import abstract_weights, build_evaluator, build_network
 from rcc_jax.train_state import Weights
@@ -75,10 +75,7 @@ class Segmenter:
 
         >>> labels = Segmenter.from_workdir("runs/demo")("photo.jpg")  # doctest: +SKIP
         """
-        # The configurations know this package; it asks them here for what a run has recorded.
-        from configs import recorded
-
-        config = recorded.get_config(workdir)
+        config = shipped.load("recorded").get_config(workdir)
         for name, value in evaluation.items():
             if name not in config.eval:
                 raise ConfigError(f"{name}={value!r}: config.eval has no such field.")

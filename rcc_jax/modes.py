@@ -1,4 +1,4 @@
-"""What `main.py --mode=...` does, by mode; each loads what it needs, and JAX only where it must."""
+"""What `--mode=...` does, by mode; each loads what it needs, and JAX only where it must."""
 
 import os
 import pathlib
@@ -203,7 +203,7 @@ def end_without_room(message: object) -> NoReturn:
         os._exit(1)
 
 
-# The function of each mode; faults are raised, and main.py says them.
+# The function of each mode; faults are raised, and startup.py says them.
 RUN = {
     "train": _train_or_evaluate,
     "eval": _train_or_evaluate,

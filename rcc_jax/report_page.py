@@ -62,13 +62,19 @@ PRINT = """
 """
 
 
-def page(title: str, body: str) -> str:
-    """A whole document; the policy forbids it whatever is not inside it."""
+def page(title: str, body: str, images: str = "data:") -> str:
+    """A whole document; the policy forbids it all else than its own style and some images.
+
+    Args:
+      title: plain text.
+      body: ready markup.
+      images: where they may come from; by default out of the document itself.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "img-src data:; style-src 'unsafe-inline'\">\n"
+        f"img-src {images}; style-src 'unsafe-inline'\">\n"
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}{PRINT}</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )
@@ -118,7 +124,7 @@ def scrolling(content: str, label: str) -> str:
 
 
 def image(uri: str, alt: str, width: int, height: int) -> str:
-    """A picture from a data address, which needs no escaping, with its description."""
+    """A picture from an address that needs no escaping, with its description."""
     return (
         f'<img src="{uri}" alt="{html.escape(alt)}" width="{width}" height="{height}" '
         'loading="lazy">'

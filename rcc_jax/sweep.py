@@ -6,19 +6,18 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from input_pipeline import folder_partition
 from input_pipeline.errors import DataError
-from rcc_jax import config_fields
+from rcc_jax import config_fields, shipped
 from rcc_jax.errors import ConfigError
 from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.workdir import RESULT, evaluation_name, run_name
 
-MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
-# Of a run that a signal ended: the sweep ends with it instead of starting the next.
-_STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+# Exit codes of a run that a signal ended: the sweep ends with it instead of starting the next.
+STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +36,7 @@ class SweepRun:
         """The command that starts it, or goes on with it."""
         fields = [f"--config.{override}" for override in overrides]
         return [
-            sys.executable,
-            str(MAIN),
+            *shipped.command(),
             f"--config={self.config}",
             f"--workdir={self.workdir}",
             *fields,
@@ -63,7 +61,7 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
     """The runs of a shard, every COUNT-th of the list.
 
     Args:
-      configs: configuration files and arguments; files are relative to the repository.
+      configs: configurations and arguments, as --config takes them.
       folder: holds one workdir a run.
       shard: 'INDEX/COUNT'.
 
@@ -73,11 +71,14 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
     index, count = parse_shard(shard)
     runs = []
     for config in configs:
-        file, colon, arguments = config.partition(":")
-        path = MAIN.parent / file
-        if not path.is_file():
-            raise ConfigError(f"{config}: there is no configuration file {path}.")
-        runs.append(SweepRun(f"{path}{colon}{arguments}", pathlib.Path(folder) / run_name(config)))
+        found = shipped.find(config)
+        file = found.partition(":")[0]
+        if not os.path.isfile(file):
+            raise ConfigError(
+                f"{config}: there is no configuration file {file}, neither here nor among those "
+                f"that ship ({shipped.CONFIGS})."
+            )
+        runs.append(SweepRun(found, pathlib.Path(folder) / run_name(config)))
     names = [run.workdir.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -132,10 +133,10 @@ def run_all(
         title = f"[{number}/{len(runs)}] {run.workdir.name}"
         report(title)
         command = run.command(overrides)
-        code = _run(command)
+        code = run_process(command)
         if not code and images and not _is_scored(run.workdir, images):
-            code = _run([*command, "--mode=eval", f"--list={images}"])
-        if code in _STOPPED:
+            code = run_process([*command, "--mode=eval", f"--list={images}"])
+        if code in STOPPED:
             raise Interrupted(
                 code - 128, f"sweep stopped in {run.workdir}; the same command goes on from there."
             )
@@ -150,10 +151,25 @@ def _is_scored(workdir: pathlib.Path, images: str) -> bool:
     return (workdir / evaluation_name(result["step"], images)).exists()
 
 
-def _run(command: Sequence[str]) -> int:
+def run_process(
+    command: Sequence[str],
+    follow: Callable[[subprocess.Popen], None] = lambda process: None,
+    **options: Any,
+) -> int:
+    """Runs a command to its end; a SIGTERM or SIGINT is handed on to it once, for it to save.
+
+    Args:
+        command: The program and its arguments.
+        follow: Takes the process once it has started.
+        **options: Of `subprocess.Popen`.
+
+    Returns:
+        Its exit code; 128 and the number of the signal after one, however the command has ended.
+    """
     with Interruption() as interruption:
-        # A session of its own: Ctrl-C comes through the sweep alone, once.
-        process = subprocess.Popen(command, start_new_session=True)
+        # A session of its own: Ctrl-C comes through this process alone, once.
+        process = subprocess.Popen(command, start_new_session=True, **options)
+        follow(process)
         sent = False
         while True:
             try:
@@ -166,5 +182,5 @@ def _run(command: Sequence[str]) -> int:
             except KeyboardInterrupt:
                 process.kill()
                 raise
-    # A run that was just ending when the signal came has ended well, but the sweep stops too.
+    # A run that was just ending when the signal came has ended well, but the others wait too.
     return 128 + interruption.signum if interruption.requested() else code

@@ -144,6 +144,11 @@ class MetricWriter:
             scores.note(step, self.protocol(step), self.evaluation_score(step))
         return scores
 
+    @property
+    def evaluation_scores(self) -> dict[int, float | None]:
+        """The `evaluation_score` of every step that has an evaluation."""
+        return {step: self.evaluation_score(step) for step in self._evaluations}
+
     def close(self) -> None:
         """Puts everything on disk."""
         for file in (self._metrics, self._timing):
@@ -239,7 +244,7 @@ class Progress:
             unit: What a step is called.
             enabled: Whether to write at all.
         """
-        self._unit, self._enabled = unit, enabled
+        self._unit, self._enabled, self._now = unit, enabled, ""
         self._stream = stream or sys.stdout
         self._total, self._start = total_steps, start_step
         self._clock = time.monotonic()
@@ -272,7 +277,8 @@ class Progress:
                 self._bar.set_postfix_str(shown)
         elif scalars is not None:
             shown = f"{shown}  " if shown else ""
-            self.message(f"{self._unit} {step}/{self._total}  {shown}left {self._time_left(step)}")
+            place = f"{self._now}{self._unit} {step}/{self._total}"
+            self.message(f"{place}  {shown}left {self._time_left(step)}")
 
     def _time_left(self, step: int) -> str:
         now = time.monotonic()
@@ -285,6 +291,12 @@ class Progress:
             return "?"
         seconds = round((self._total - step) * elapsed / done)
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+    def describe(self, text: str) -> None:
+        """Says what is being done now, in front of the bar or of the next lines."""
+        self._now = f"{text}: "
+        if self._bar is not None:
+            self._bar.set_description_str(text)
 
     def message(self, text: str) -> None:
         """Writes a line of its own, above the bar where there is one."""

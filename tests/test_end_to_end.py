@@ -67,7 +67,11 @@ def test_run_leaves_what_it_promises(finished):
     assert {"step", "weights", "ema", "opt_state", "rng"} <= names
     pictures = {path.name for path in (finished / "pictures").iterdir()}
     steps = ("0000006.png", "0000012.png")
-    assert pictures == {f"{name}_{step}" for name in ("step", "unlabeled") for step in steps}
+    sheets = {f"{name}_{step}" for name in ("step", "unlabeled") for step in steps}
+    assert pictures == {*sheets, "index.html"}
+    page = (finished / "pictures" / "index.html").read_text()
+    assert all(f'<img src="{name}"' in page for name in sheets)
+    assert f"Step 12: mIoU {evaluations[-1]['miou_ema']:.2f}</h2>" in page
     sheet = report_pictures.open_picture(finished / "pictures" / f"step_{steps[1]}")
     ((image, truth, _),) = prediction_sheet.cut(sheet, 1, scenes.CLASS_NAMES).rows
     expected, label = scenes.draw_scene(100000)

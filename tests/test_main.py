@@ -19,7 +19,8 @@ def run(*flags, folder=REPOSITORY):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ([], ["--config is missing", "--config=configs/demo.py"]),
+        (["--mode=train"], ["--config is missing", "--config=configs/demo.py"]),
+        (["--config=fold"], ["--config=fold", "no such file", "Did you mean 'configs/folder.py'?"]),
         (
             ["--config=configs/dmo.py"],
             ["--config=configs/dmo.py", "no such file", "Did you mean 'configs/demo.py'?"],
@@ -119,10 +120,44 @@ def test_every_fault_of_the_settings_is_a_line(mode):
         assert len(lines) == 4
 
 
-def test_outside_of_the_project_a_command_says_where_it_works(tmp_path):
-    errors = run("--config=configs/folder.py", folder=tmp_path)
-    assert "Run the command in the project's folder" in errors
-    assert f"--config={REPOSITORY}/configs/folder.py" in errors
+def test_without_arguments_three_commands_are_named_which_work(tmp_path):
+    output, errors = finish(start(), 2)  # A script whose arguments got lost has not trained.
+    assert output == ""
+    assert "error" not in errors
+    commands = [line.split()[2:] for line in errors.splitlines() if line.startswith("  python ")]
+    assert len(commands) == 3
+    for command in commands:
+        assert run(*command, "--mode=predict", folder=tmp_path).startswith("--mode=predict needs")
+
+
+@pytest.mark.parametrize("name", ["configs/folder.py", "folder", "folder.py"])
+def test_configurations_that_ship_work_in_any_folder(name, tmp_path):
+    for flags in ([f"--config={name}"], ["--config", name]):
+        errors = run(*flags, folder=tmp_path)
+        assert errors.startswith(f"config.data.labeled is not set, and {tmp_path} ")
+    assert "did you mean" in run(f"--config={name}", "--config.data.rot=x", folder=tmp_path)
+
+
+def test_configurations_of_ones_own_come_first(tmp_path):
+    own = tmp_path / "configs"
+    (own / "more").mkdir(parents=True)
+    (own / "demo.py").write_text("def get_config(arguments=None): return {'own demo'}\n")
+    assert "--config=demo: get_config returns set" in run("--config=demo", folder=tmp_path)
+    # They build on those that ship, as long as they have none of that name.
+    (own / "more" / "mine.py").write_text(
+        "from configs import common, helper\n"
+        "def get_config(arguments=None):\n"
+        "    config = common.get_config()\n"
+        "    config.method.name = helper.NAME\n"
+        "    return config\n"
+    )
+    (own / "helper.py").write_text("NAME = 'own method'\n")
+    errors = run("--config=more/mine", "--mode=check", folder=tmp_path)
+    assert "config.method.name = 'own method' is not known" in errors
+    (own / "common.py").write_text("def get_config(): return {}['own common']\n")
+    errors = run("--config=more/mine", folder=tmp_path)
+    assert "KeyError: own common" in errors
+    assert "configs/more/mine.py, line 3" in errors
 
 
 def test_a_python_without_the_packages_says_how_to_get_them():

@@ -175,10 +175,13 @@ def test_progress_without_a_terminal_is_one_line_a_log():
         progress.update(5)
         progress.update(6, {"loss": 0.123456, "wait_share": 0.25})
         progress.update(10, {"loss": 1e-7})
+        progress.describe("second run")
+        progress.update(10, {})
     lines = stream.getvalue().splitlines()
     assert lines[0] == "going on"
     assert lines[1].startswith("step 6/10  loss 0.1235  wait_share 0.25  left 0:00:0")
     assert lines[2] == "step 10/10  loss 1e-07  left 0:00:00"
+    assert lines[3] == "second run: step 10/10  left 0:00:00"
     assert "\r" not in stream.getvalue()
 
 
@@ -197,10 +200,12 @@ def test_progress_on_a_terminal_is_a_bar_that_messages_do_not_break():
     with Progress(10, 4, stream=stream) as progress:
         progress.update(6, {"loss": 0.5})
         progress.message("evaluated")
+        progress.describe("second run")
         progress.update(10, {"loss": 0.25})
     drawn = stream.getvalue()
     assert "loss 0.25" in drawn
     assert "10/10" in drawn
+    assert "\rsecond run: " in drawn
     assert "evaluated\n" in drawn
 
 

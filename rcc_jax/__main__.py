@@ -1,0 +1,14 @@
+"""`python -m rcc_jax`: the program of main.py, where the package is installed."""
+
+import sys
+
+try:
+    from rcc_jax import startup
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} lacks the package {error.name}, which `pip install rcc_jax` "
+        "brings unless it is told --no-deps."
+    )
+
+if __name__ == "__main__":
+    startup.run()

@@ -1,0 +1,68 @@
+"""The page that shows a run's sheets of pictures by step, to be opened as a file."""
+
+import html
+import pathlib
+import re
+from collections.abc import Mapping
+
+import PIL.Image
+
+from rcc_jax import report_page
+from rcc_jax.workdir import write_atomically
+
+PAGE = "index.html"
+# Kinds of sheets in the order on the page: what their files begin with, what they show.
+_KINDS = {
+    "step": "Validation images: image, truth, prediction and confidence.",
+    "unlabeled": "Unlabelled images: what the method sees in them.",
+}
+
+
+def sheet_name(kind: str, step: int) -> str:
+    """The file of a sheet: 'step' of validation images, 'unlabeled' of unlabelled ones."""
+    return f"{kind}_{step:07d}.png"
+
+
+def write(folder: pathlib.Path, run: str, scores: Mapping[int, float | None]) -> None:
+    """Writes `index.html` for the sheets that a folder holds, the newest step first.
+
+    Args:
+        folder: The folder of the pictures.
+        run: Name of the run.
+        scores: mIoU in percent by step; a step without one is shown without.
+    """
+    names = "|".join(_KINDS)
+    found = (re.fullmatch(rf"(?:{names})_(\d+)\.png", path.name) for path in folder.iterdir())
+    steps = sorted({int(match[1]) for match in found if match}, reverse=True)
+    parts = [
+        report_page.heading(1, f"Pictures of {run}"),
+        "<p>One section per evaluation, the newest first; each evaluation rewrites this page. "
+        "A click on a sheet opens it alone. <code>--mode=report</code> shows the numbers of the "
+        "run.</p>\n<nav><ul>",
+        *(f'<li><a href="#step{step}">step {step}</a></li>' for step in steps),
+        "</ul></nav>\n",
+    ]
+    for step in steps:
+        score = scores.get(step)
+        title = f"Step {step}" + ("" if score is None else f": mIoU {score:.2f}")
+        parts.append(report_page.heading(2, title, f"step{step}"))
+        for kind, caption in _KINDS.items():
+            parts.append(_sheet(folder / sheet_name(kind, step), f"step {step}. {caption}"))
+    title = f"{run}: pictures"
+    content = report_page.page(title, "".join(parts), images="'self' file:")
+    write_atomically(folder / PAGE, content)
+
+
+def _sheet(path: pathlib.Path, caption: str) -> str:
+    try:
+        with PIL.Image.open(path) as picture:
+            width, height = picture.size
+    except OSError:  # Absent, as the unlabelled images of supervised training, or not readable.
+        return ""
+    image = report_page.image(path.name, caption, width, height)
+    link = f'<a class="sheet" href="{path.name}">{image}</a>'
+    caption = html.escape(caption[0].upper() + caption[1:])
+    return (
+        f"<figure>{report_page.scrolling(link, caption)}<figcaption>{caption}</figcaption>"
+        "</figure>\n"
+    )

@@ -1,0 +1,119 @@
+"""The program behind `python main.py` and `python -m rcc_jax`: start-up, and how it ends."""
+
+import errno
+import sys
+import traceback
+
+from absl import app, flags, logging
+
+from input_pipeline.errors import DataError
+from rcc_jax import command_line as cli
+from rcc_jax import modes, processes, shipped
+from rcc_jax.errors import ConfigError
+
+_USAGE = """Command line of rcc_jax.
+
+Training; any field of configs/common.py is --config.group.field=value:
+{program} --config=configs/demo.py
+{program} --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
+
+Your own images; the first only reads them, and says what is wrong with them:
+{program} --mode=check --config=configs/folder.py --config.data.root=DIR
+{program} --config=configs/folder.py --config.data.root=DIR
+
+With a run:
+{program} --mode=eval --workdir=DIR --checkpoint=best
+{program} --mode=predict --workdir=DIR --input=FILE|FOLDER|GLOB --output=DIR
+{program} --mode=consensus --workdir=DIR --pair=CLASS,CLASS
+{program} --mode=export --workdir=DIR --checkpoint=best --output=DIR
+
+Many runs:
+{program} --mode=sweep --config=configs/sweeps/components.py --shard=0/4
+{program} --mode=table --workdir=DIR
+{program} --mode=report --workdirs=DIR,DIR --output=FILE.html
+{program} --distributed=node1:9870,0/2 ...     # and 1/2 elsewhere; in a Slurm job: auto
+
+--config takes a file, or the name of one in ./configs/ or among those that ship: --config=folder.
+"""
+_FIRST_COMMANDS = """Nothing was asked for. Three commands to begin with:
+
+look for faults in your own images and masks:
+  {program} --mode=check --config=configs/folder.py --config.data.root=DIR
+
+train on them:
+  {program} --config=configs/folder.py --config.data.root=DIR
+
+try it on drawn scenes, which needs no data and some minutes on a CPU:
+  {program} --config=configs/demo.py
+
+All others: {program} --help
+"""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def run() -> None:
+    """Runs the program with the arguments of this process, and ends it."""
+    if len(sys.argv) == 1:
+        # As a fault, which it is in a script whose arguments got lost.
+        print(_fill_in(_FIRST_COMMANDS), end="", file=sys.stderr)
+        sys.exit(cli.BAD_INPUT)
+    # Both are what --help shows.
+    sys.modules["__main__"].__doc__ = _fill_in(_USAGE)
+    for flag in flags.FLAGS.get_key_flags_for_module(cli.__name__):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    shipped.offer_configs()
+    app.run(main, flags_parser=cli.parse)
+
+
+def _fill_in(text: str) -> str:
+    return text.format(program=shipped.command_as_typed())
+
+
+def _is_news(record) -> bool:
+    """Not advice on saving less often, nor the traceback of an error that is raised too."""
+    library = record.name == "asyncio" or "/orbax/" in record.pathname
+    is_error = record.levelname in ("ERROR", "CRITICAL")
+    return not library or (is_error and not record.exc_info)
+
+
+def _print_unraisable(unraisable) -> None:
+    # After a save that failed tensorstore tells an event loop that is gone, once for each file.
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
+def main(_) -> None:
+    """Runs the mode of the parsed flags; every fault of a user's is one line and an exit code."""
+    from rcc_jax.interruption import Interrupted
+
+    # absl's default lets every library report each step of its work.
+    logging.set_verbosity(logging.WARNING)
+    logging.get_absl_handler().addFilter(_is_news)
+    sys.unraisablehook = _print_unraisable
+    try:
+        modes.RUN[cli.MODE.value]()
+    except (ConfigError, DataError) as error:
+        cli.fail(error)
+    except OSError as error:
+        if error.errno in _NOT_ALLOWED:
+            cli.fail(
+                f"{error.filename}: {error.strerror}. Change its permissions, or name another."
+            )
+        if error.errno not in _NO_ROOM:
+            raise
+        file = f" ({error.filename})" if error.filename else ""
+        modes.end_without_room(f"{error.strerror}{file}. Make room; the same command goes on.")
+    except Interrupted as stop:
+        if processes.is_first():
+            print(stop, file=sys.stderr, flush=True)
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        cli.fail("interrupted; the same command goes on after what is done.", exit_code=130)
+    except Exception as error:
+        if processes.count() == 1:
+            raise
+        lost = processes.lost_connection(error)
+        if not lost:
+            traceback.print_exc()
+        cli.fail(lost or f"{type(error).__name__}: {error}", exit_code=1)

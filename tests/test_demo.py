@@ -1,0 +1,79 @@
+"""What `make demo` shows: how long it takes, one bar, and the errors of its runs."""
+
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import followed_runs
+from rcc_jax.writers import Progress
+from tests.commands import ENVIRONMENT, REPOSITORY, finish
+from tests.rcc_jax.test_writers import Terminal
+from tests.runs import wait_until
+
+
+def test_time_and_a_failed_run_are_said(tmp_path):
+    command = [sys.executable, REPOSITORY / "benchmarks" / "demo.py", f"--folder={tmp_path}"]
+    command += ["--steps", "0", "4000"]  # The run itself refuses that, before it loads JAX.
+    ended = subprocess.run(
+        command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stdout.startswith("3 runs, 8000 steps: about 50 minutes on two idle CPU cores")
+    fault, place = ended.stderr.splitlines()
+    assert "'steps=0' must be at least 1" in fault
+    assert place.startswith("error: the start of seed 0 ended with exit code 2")
+
+
+def test_lines_of_a_run_move_one_bar_for_all(capsys):
+    written = io.StringIO()
+    with Progress(400, 0, stream=written) as progress:
+        progress.message("class   student\nroad  50.0\nstep 200: mIoU 50.00 (best 50.00)")
+        for step in (20, 200, 390, 400):
+            progress.update(step, {"loss": 0.5})
+    with followed_runs.Followed(1100, 300) as followed:
+        followed.follow(io.StringIO(written.getvalue()), "rcc, seed 0", lambda step: 700 + step)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "rcc, seed 0: step 200: mIoU 50.00 (best 50.00)"
+    assert [line.partition("  ")[0] for line in lines[1:]] == ["step 900/1100", "step 1100/1100"]
+
+
+def test_bar_stands_for_all_runs_and_never_moves_back(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    with followed_runs.Followed(10, 3) as followed:
+        followed.run("first", ["--help"], 4, 3)
+        followed.run("second", ["--help"], 6, 0)
+    drawn = sys.stdout.getvalue()
+    places = [int(place) for place in re.findall(r" (\d+)/10 ", drawn)]
+    assert places == sorted(places)
+    assert set(places) == {3, 4, 10}
+    assert "first:  40%" in drawn
+    assert "second: 100%" in drawn
+
+
+def test_a_signal_lets_the_run_save(tmp_path):
+    command = [sys.executable, REPOSITORY / "benchmarks" / "demo.py", f"--folder={tmp_path}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([*command, "--steps", "20", "20"], env=ENVIRONMENT, **pipes)
+    wait_until(process, (tmp_path / "demo-start,seed=0" / "data.json").exists)
+    process.send_signal(signal.SIGINT)
+    _, errors = finish(process, 130)
+    assert "SIGINT: noticed" in errors
+    assert "stopped and saved after step" in errors
+    assert errors.endswith("stopped in the start of seed 0; the same command resumes there.\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "done"), [(None, 0), ([2, 4], 4), ([2, 4, "torn"], 4), ("result", 12)]
+)
+def test_steps_of_an_earlier_start(tmp_path, content, done):
+    if content == "result":
+        (tmp_path / "result.json").write_text("{}")
+    elif content:
+        lines = "\n".join(json.dumps({"step": step}) for step in content if step != "torn")
+        (tmp_path / "metrics.jsonl").write_text(lines + "\n" + '{"st' * ("torn" in content))
+    assert followed_runs.steps_done(tmp_path, 12) == done
