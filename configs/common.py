@@ -57,6 +57,9 @@ def get_config() -> ml_collections.ConfigDict:
             class_names=(),
             # Side of the square training crop in pixels. 'folder': 0 = from the masks.
             crop_size=513,
+            # CutMix pastes a box of 'other', another unlabelled image, as the paper says; or of
+            # 'same', another crop of the same image, as UniMatch's code does.
+            cutmix_partner="other",
             # Changes raw ids of 'L' and palette masks: 'RAW:ID,RAW:ID,*:ID'; '*' is the rest.
             label_map="",
             # Reads RGB masks: '#rrggbb:ID,#rrggbb:ID,*:255'.
@@ -118,8 +121,8 @@ def get_config() -> ml_collections.ConfigDict:
             consensus_pixels="valid",
             # Confidence gamma from which a pseudo label counts, 0 to 1.
             confidence_threshold=0.95,
-            # 'ce' or 'ohem', the latter with its threshold and least number of pixels kept per
-            # labelled image.
+            # 'ce' or 'ohem', the latter with its threshold and the least number of pixels that it
+            # keeps per labelled image; 0 = it keeps all pixels, as UniMatch's code does.
             labeled_loss="ce",
             ohem_threshold=0.7,
             ohem_min_kept=100_000,

@@ -173,6 +173,8 @@ def method_name(config: Mapping[str, Any]) -> str:
             parts.append(f"{method['consensus_pixels']} pixels")
     if method["ema_decay"]:
         parts.append(f"EMA {method['ema_decay']:g}")
+    if config["data"].get("cutmix_partner", "other") == "same" and method["name"] != "supervised":
+        parts.append("CutMix of the same image")
     return ", ".join(parts)
 
 
