@@ -16,6 +16,15 @@ def _config(**fields) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(fields)
 
 
+# What a field stands for in the configuration of a run that was started before there was such a
+# field: the value with which the run goes on as it began. Each new field gets one.
+WHERE_ABSENT = {
+    "data.cutmix_partner": "other",
+    "method.consensus_input": "logits",
+    "method.consensus_pixels": "valid",
+}
+
+
 def get_config() -> ml_collections.ConfigDict:
     """The defaults: the paper's setting for PASCAL VOC, without the data."""
     return _config(
