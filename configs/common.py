@@ -16,6 +16,16 @@ def _config(**fields) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(fields)
 
 
+# What a field stands for in the configuration of a run that was started before there was such a
+# field: the value with which the run goes on as it began. Each new field gets one.
+WHERE_ABSENT = {
+    "data.cutmix_partner": "other",
+    "method.consensus_input": "logits",
+    "method.consensus_pixels": "valid",
+    "eval.windows": "shifted",
+}
+
+
 def get_config() -> ml_collections.ConfigDict:
     """The defaults: the paper's setting for PASCAL VOC, without the data."""
     return _config(
@@ -57,6 +67,9 @@ def get_config() -> ml_collections.ConfigDict:
             class_names=(),
             # Side of the square training crop in pixels. 'folder': 0 = from the masks.
             crop_size=513,
+            # CutMix pastes a box of 'other', another unlabelled image, as the paper says; or of
+            # 'same', another crop of the same image, as UniMatch's code does.
+            cutmix_partner="other",
             # Changes raw ids of 'L' and palette masks: 'RAW:ID,RAW:ID,*:ID'; '*' is the rest.
             label_map="",
             # Reads RGB masks: '#rrggbb:ID,#rrggbb:ID,*:255'.
@@ -118,8 +131,8 @@ def get_config() -> ml_collections.ConfigDict:
             consensus_pixels="valid",
             # Confidence gamma from which a pseudo label counts, 0 to 1.
             confidence_threshold=0.95,
-            # 'ce' or 'ohem', the latter with its threshold and least number of pixels kept per
-            # labelled image.
+            # 'ce' or 'ohem', the latter with its threshold and the least number of pixels that it
+            # keeps per labelled image; 0 = it keeps all pixels, as UniMatch's code does.
             labeled_loss="ce",
             ohem_threshold=0.7,
             ohem_min_kept=100_000,

@@ -28,7 +28,9 @@ def get_config(workdir=None):
         ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON ({error}).") from None
-    config = shipped.load("common").get_config().lock()
+    common = shipped.load("common")
+    config = common.get_config().lock()
+    config.update_from_flattened_dict(common.WHERE_ABSENT)
     try:
         config.update(recorded)
     except (KeyError, TypeError, AttributeError) as error:

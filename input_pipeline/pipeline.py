@@ -20,6 +20,9 @@ from input_pipeline.views import LabeledViews, UnlabeledViews
 # Position in SeedSequence([seed, stream]): unrelated draws for each, also among nearby seeds.
 LABELED_STREAM, UNLABELED_STREAM, PARTNER_STREAM = 0, 1, 2
 
+# What CutMix pastes into an image: another image, or another crop of the same one.
+CUTMIX_PARTNERS = ("other", "same")
+
 # The part of the data that a stream reads, where its name is another one.
 _SOURCE_OF = {"partner": "unlabeled"}
 
@@ -90,6 +93,7 @@ def train_stream(
     labeled_batch_size: int,
     unlabeled_batch_size: int,
     strong_views: int = 2,
+    cutmix_partner: str = "other",
     start_step: int = 0,
     num_steps: int,
     num_threads: int = 4,
@@ -106,11 +110,14 @@ def train_stream(
 
     Args:
         partition: the data.
-        seed: not negative; the three streams draw and shuffle independently.
+        seed: not negative; the three streams draw, and unless the partner is the same image
+            shuffle, independently.
         crop_size: S, pixels.
         labeled_batch_size: rows of the global labelled batch.
         unlabeled_batch_size: rows of the global unlabelled and partner batches.
         strong_views: 2; 1 leaves out 'strong2' and its box; 0 leaves 'labeled' alone.
+        cutmix_partner: 'other': the partner of a row is another image of an order of its own;
+            'same': other views of the same image.
         start_step: number of batches to skip, at no cost.
         num_steps: number of batches of the whole run.
         num_threads: threads that decode and augment, in each process that does.
@@ -126,6 +133,8 @@ def train_stream(
         WorkerError: while iterating: a worker process died.
     """
     _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps)
+    if cutmix_partner not in CUTMIX_PARTNERS:
+        raise ValueError(f"cutmix_partner = {cutmix_partner!r}: must be one of {CUTMIX_PARTNERS}.")
     _check_least(num_threads=(num_threads, 1), num_workers=(num_workers, 0))
     index, count = shard
     if not 0 <= index < count:
@@ -136,12 +145,17 @@ def train_stream(
 
     import grain  # It imports JAX, which reading and checking data does without.
 
-    def stream(source, number, views, batch_size):
+    def stream(source, number, views, batch_size, order_of=None):
         if max_bad is not None:
             source, views = SkippingSource(source, max_bad), SkippingViews(views)
-        stream_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        rows = grain.MapDataset.source(source).seed(stream_seed).shuffle().repeat()
-        runs = rows.random_map(views).batch(batch_size // count, drop_remainder=True)
+        own_seed, order_seed = (
+            int(np.random.SeedSequence([seed, each]).generate_state(1)[0])
+            for each in (number, number if order_of is None else order_of)
+        )
+        rows = grain.MapDataset.source(source).seed(order_seed).shuffle().repeat()
+        # Without a seed of its own the map draws by that of the order.
+        rows = rows.random_map(views, seed=None if order_of is None else own_seed)
+        runs = rows.batch(batch_size // count, drop_remainder=True)
         return runs[index::count][start_step:num_steps]
 
     streams = {
@@ -150,9 +164,15 @@ def train_stream(
         )
     }
     if strong_views:
-        for name, number in (("unlabeled", UNLABELED_STREAM), ("partner", PARTNER_STREAM)):
+        same = UNLABELED_STREAM if cutmix_partner == "same" else None
+        for name, number, order_of in (
+            ("unlabeled", UNLABELED_STREAM, None),
+            ("partner", PARTNER_STREAM, same),
+        ):
             views = UnlabeledViews(crop_size, strong_views, boxes=name == "unlabeled")
-            streams[name] = stream(partition.unlabeled, number, views, unlabeled_batch_size)
+            streams[name] = stream(
+                partition.unlabeled, number, views, unlabeled_batch_size, order_of
+            )
     if start_step == num_steps:
         return BatchStream(None)
     batches = grain.experimental.ZipMapDataset(list(streams.values())).map(_Named(tuple(streams)))

@@ -19,6 +19,7 @@ def draw(
     *,
     crop_size: int,
     strong_views: int,
+    cutmix_partner: str = "other",
     seed: int,
     palette: np.ndarray,
     rows: int = 4,
@@ -34,6 +35,7 @@ def draw(
         usable: for 'labeled' and 'unlabeled' which entries can be read, bool [N].
         crop_size: side of the views, pixels.
         strong_views: 0 leaves the unlabelled images out, 1 or 2.
+        cutmix_partner: 'other' or 'same', as for `input_pipeline.train_stream`.
         seed: of the draws.
         palette: colours of the ids, uint8 [256, 3].
         rows: number of rows, fewer where there are fewer images.
@@ -60,9 +62,10 @@ def draw(
             )
         pictures += [blank] * (3 - len(pictures))
         if 2 * row + 1 < len(unlabeled):
+            other = 1 if cutmix_partner == "other" else 0
             own, partner = (
                 UnlabeledViews(crop_size, strong_views, boxes=True)(
-                    partition.unlabeled[unlabeled[2 * row + i]],
+                    partition.unlabeled[unlabeled[2 * row + i * other]],
                     np.random.default_rng([seed, 1, 2 * row + i]),
                 )
                 for i in range(2)

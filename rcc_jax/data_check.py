@@ -212,6 +212,7 @@ def _draw(partition: Partition, found: Inspection, config, path: pathlib.Path) -
         {part: found.parts[part].usable for part in findings.PARTS},
         crop_size=config.data.crop_size,
         strong_views=preset.get("strong_views", 2),
+        cutmix_partner=config.data.cutmix_partner,
         seed=config.seed,
         palette=palettes.of_data(config.data),
     )

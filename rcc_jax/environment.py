@@ -10,14 +10,14 @@ import subprocess
 
 import jax
 
-from rcc_jax import shipped
+from rcc_jax import revisions, shipped
 from rcc_jax.workdir import write_atomically
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def describe() -> dict:
-    """Versions, device, number of cores and commit of this process."""
+    """Versions, device, number of cores, commit and revision of the numerics of this process."""
     git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     commit = ""
     # Around an installed package lies, if any, the repository of something else.
@@ -28,6 +28,7 @@ def describe() -> dict:
             commit = found.stdout.strip()
     return {
         "commit": commit or "unknown",
+        revisions.KEY: revisions.CURRENT,
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "device": jax.devices()[0].device_kind,

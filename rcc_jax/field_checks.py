@@ -14,6 +14,7 @@ from rcc_jax.errors import ConfigError
 CHOICES = {
     "data.source": ("folder", "tfds", "scenes"),
     "data.on_error": ("stop", "skip"),
+    "data.cutmix_partner": ("other", "same"),
     "train.on_nonfinite": ("stop", "skip"),
     "model.backbone": ("resnet18", "resnet34", "resnet50", "resnet101"),
     "model.stem": ("deep", "v1"),

@@ -72,13 +72,13 @@ def ohem_mask(
 
     Kept are the labelled pixels whose probability of the true class is at most the threshold, or
     at most the `min_kept`-th smallest probability of the batch where that is larger. With fewer
-    than `min_kept` labelled pixels all of them are kept.
+    than `min_kept` labelled pixels, or with `min_kept` = 0, all of them are kept.
 
     Args:
       logits: [..., K] logits.
       labels: [...] class ids, 255 = ignored.
       threshold: probability up to which a pixel is hard.
-      min_kept: number of pixels of the batch that are kept at least.
+      min_kept: number of pixels of the batch that are kept at least; 0 = all, as in UniMatch.
 
     Returns:
       [...] bool.
@@ -88,12 +88,13 @@ def ohem_mask(
     [False, True, False]
     """
     labeled = labels != IGNORED
+    if min_kept == 0:
+        return labeled
     # Ignored pixels count as easiest, so that they never push the threshold down.
     probability = jnp.where(labeled, jnp.exp(-cross_entropy(logits, labels)), 1)
     probability = jax.lax.stop_gradient(probability)
-    if min_kept > 0:
-        rank = min(min_kept, probability.size)
-        threshold = jnp.maximum(threshold, _kth_smallest(probability, rank))
+    rank = min(min_kept, probability.size)
+    threshold = jnp.maximum(threshold, _kth_smallest(probability, rank))
     hard = labeled & (probability <= threshold)
     return jnp.where(jnp.sum(labeled) < min_kept, labeled, hard)
 

@@ -227,6 +227,7 @@ class Run:
             labeled_batch_size=batch_size * self.method.labeled_per_unlabeled,
             unlabeled_batch_size=batch_size,
             strong_views=self.method.strong_views,
+            cutmix_partner=self.config.data.cutmix_partner,
             start_step=start_step,
             num_steps=self.num_steps,
             num_threads=self.config.data.num_threads,

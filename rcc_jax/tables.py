@@ -34,6 +34,8 @@ _OF_OHEM = {
 _OF_ANY = {"labeled_loss": ("ce", "{}"), "ema_decay": (0.0, "EMA {:g}")}
 # Defaults on a data set of which the paper has numbers; other methods are compared under them.
 _RECIPES = {"cityscapes": {"confidence_threshold": 0.0, "labeled_loss": "ohem"}}
+# Twice the labelled images, with the same number of pixels on each GPU.
+_SUPERVISED = {"ohem_min_kept": 50_000}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,10 +196,14 @@ def method_name(config: Mapping[str, Any]) -> str:
         **(_OF_OHEM if method["labeled_loss"] == "ohem" else {}),
     }
     recipe = _RECIPES.get(data_name(config), {})
+    if recipe and name == "supervised":
+        recipe = {**recipe, **_SUPERVISED}
     for field, (default, text) in fields.items():
         value = method.get(field, default)
         if value != recipe.get(field, default):
             parts.append(text.format(value))
+    if config["data"].get("cutmix_partner", "other") == "same" and preset["strong_views"]:
+        parts.append("CutMix of the same image")
     return ", ".join(parts)
 
 

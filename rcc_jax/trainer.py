@@ -8,7 +8,16 @@ from typing import NoReturn
 import jax
 import ml_collections
 
-from rcc_jax import distributed, environment, finite, processes, protocols, run_lists, settings
+from rcc_jax import (
+    distributed,
+    environment,
+    finite,
+    processes,
+    protocols,
+    revisions,
+    run_lists,
+    settings,
+)
 from rcc_jax.bad_files import BadFiles
 from rcc_jax.best_scores import BestScores
 from rcc_jax.checkpoints import Checkpoints
@@ -22,7 +31,7 @@ from rcc_jax.run import Run
 from rcc_jax.step_program import compile_step
 from rcc_jax.stop_vote import StopVote
 from rcc_jax.train_state import TrainState
-from rcc_jax.workdir import Workdir, write_atomically
+from rcc_jax.workdir import Workdir, flatten, write_atomically
 from rcc_jax.writers import MetricWriter, Progress
 
 # Steps that may be queued on the devices; each holds a batch in their memory.
@@ -52,6 +61,8 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     if not any(pathlib.Path(workdir_path, "checkpoints").glob("[0-9]*")):
         # Before the folder is made, which would then belong to this faulty configuration.
         run.check_start()
+    else:
+        revisions.check(workdir_path)
     run.check_same_everywhere()
     with (
         Interruption(_NOTICE if processes.is_first() else "") as interruption,
@@ -145,8 +156,16 @@ class _Loop:
         if self.is_first:
             run_lists.record(self.run.partition, self.workdir.path)
             write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
+            if self.checkpoints.latest_step is not None:
+                line = revisions.warning(
+                    revisions.recorded(self.workdir.path),
+                    self.workdir.added,
+                    flatten(self.run.config.to_dict()),
+                )
+                if line is not None:
+                    message(line)
             environment.record(
-                self.workdir.path / "environment.json", self.checkpoints.latest_step or 0
+                self.workdir.path / revisions.FILE, self.checkpoints.latest_step or 0
             )
         if self.checkpoints.latest_step is None:
             return self.run.initial_state(message)

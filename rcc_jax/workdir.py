@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rcc_jax import shipped
 from rcc_jax.best_scores import BestScores
 from rcc_jax.errors import ConfigError
 
@@ -75,8 +76,10 @@ class Workdir:
     Open it with `Workdir.open`. The lock ends with the process, so a killed run leaves none behind.
     """
 
-    def __init__(self, path: pathlib.Path, lock: int | None):
+    def __init__(self, path: pathlib.Path, lock: int | None, added: Mapping[str, Any]):
         self.path = path
+        # Fields that the recorded config lacked, with their values; it has them now.
+        self.added = added
         self._lock = lock
 
     @classmethod
@@ -114,14 +117,14 @@ class Workdir:
         else:
             lock = _make_and_lock(path)
         try:
-            _record_or_compare(
+            added = _record_or_compare(
                 path / "config.json", config, may_change, write=not read_only, way_out=way_out
             )
         except BaseException:
             if lock is not None:
                 os.close(lock)
             raise
-        return cls(path, lock)
+        return cls(path, lock, added)
 
     @property
     def config_path(self) -> pathlib.Path:
@@ -239,15 +242,21 @@ def _record_or_compare(
     *,
     write: bool,
     way_out: str,
-) -> None:
+) -> dict[str, Any]:
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     recorded = recorded_fields(path.parent)
     if recorded is None:
         if write:
             write_atomically(path, text)
-        return
+        return {}
     # Through JSON, so that a tuple equals the list that was recorded of it.
     given = flatten(json.loads(text))
+    added = {
+        field: value
+        for field, value in shipped.load("common").WHERE_ABSENT.items()
+        if field in given and field not in recorded
+    }
+    recorded |= added
     absent = "(absent)"
     changed = [
         field
@@ -274,6 +283,11 @@ def _record_or_compare(
                 + _going_on(path.parent, changed)
             )
         )
+    if added and write:
+        # From now on they are recorded, whatever a later version takes for absent ones.
+        text = json.dumps(_nest(recorded), indent=2, sort_keys=True) + "\n"
+        write_atomically(path, text)
+    return added
 
 
 def _going_on(folder: pathlib.Path, changed: Sequence[str]) -> str:
@@ -314,6 +328,18 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    nested: dict[str, Any] = {}
+    for field, value in flat.items():
+        *groups, name = field.split(".")
+        inner = nested
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
+    return nested
 
 
 def _flag(field: str, value: Any) -> str:

@@ -1,5 +1,6 @@
 """Convolution, batch normalisation and pooling with PyTorch's padding, momentum and defaults."""
 
+import math
 from typing import Any
 
 import jax
@@ -58,8 +59,10 @@ class Conv(nnx.Module):
 class BatchNorm(nnx.Module):
     """Batch normalisation over batch and space, with everything inside in at least float32.
 
-    The running statistics move by a tenth each step (PyTorch's momentum 0.1); the running variance
-    is the biased one. Over a batch sharded across devices the statistics are those of all of it.
+    The running statistics move by a tenth each step (PyTorch's momentum 0.1). As in PyTorch a batch
+    is normalised by its biased variance, while the running one is unbiased, n / (n - 1) of it for n
+    values a channel. One value has no unbiased variance and PyTorch refuses it: it stays biased.
+    Over a batch sharded across devices n and the statistics are those of all of it.
 
     Args:
       features: number of channels.
@@ -89,9 +92,11 @@ class BatchNorm(nnx.Module):
             mean = jnp.mean(x, axis=(0, 1, 2))
             # Not E[x^2] - E[x]^2, which cancels where the mean is large.
             var = jnp.mean(jnp.square(x - _last_axis(mean)), axis=(0, 1, 2))
+            count = math.prod(x.shape[:3])
+            unbiased = var * (count / max(count - 1, 1))
             # `variable[...] = value` would put a scatter into the program, and trace slowly.
             self.mean.set_value(0.9 * self.mean[...] + 0.1 * mean)
-            self.var.set_value(0.9 * self.var[...] + 0.1 * var)
+            self.var.set_value(0.9 * self.var[...] + 0.1 * unbiased)
         else:
             mean, var = self.mean[...], self.var[...]
         factor = jax.lax.rsqrt(var + 1e-5) * self.scale[...]

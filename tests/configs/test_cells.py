@@ -69,6 +69,8 @@ def test_settings_of_the_papers():
     assert (city.optimizer.learning_rate, city.optimizer.head_multiplier) == (0.005, 1)
     assert (city.method.confidence_threshold, city.method.labeled_loss) == (0, "ohem")
     assert (city.method.ohem_threshold, city.method.ohem_min_kept) == (0.7, 100_000)
+    baseline = cityscapes_1_16.get_config("method=supervised")
+    assert (baseline.method.labeled_loss, baseline.method.ohem_min_kept) == ("ohem", 50_000)
     assert (city.eval.mode, city.eval.window, city.eval.stride) == ("sliding", 801, 534)
     assert (city.eval.windows, pascal.eval.windows) == ("cut", "shifted")
 

@@ -162,6 +162,21 @@ def test_streams_are_independent_of_each_other_and_of_nearby_seeds():
         assert np.sum(streams[first] == streams[second]) < 16, (first, second)
 
 
+def test_the_same_partner_is_other_views_of_the_image_itself(scenes, reference):
+    partition = numbers(12, 18)
+    plain, same = (visited(partition, 12, cutmix_partner=each) for each in ("other", "same"))
+    np.testing.assert_array_equal(same["unlabeled"], plain["unlabeled"])
+    np.testing.assert_array_equal(same["partner"], same["unlabeled"])
+    assert np.mean(plain["partner"] == plain["unlabeled"]) < 0.2
+    for batch, other in zip(
+        train_stream(scenes, **SETTINGS, cutmix_partner="same"), reference, strict=True
+    ):
+        for part in ("labeled", "unlabeled"):
+            assert_equal([{part: batch[part]}], [{part: other[part]}])
+        for own, pasted in zip(batch["unlabeled"]["weak"], batch["partner"]["weak"], strict=True):
+            assert not np.array_equal(own, pasted)
+
+
 def test_another_seed_is_another_stream(scenes, reference):
     other = next(train_stream(scenes, **{**SETTINGS, "seed": 4}))
     for part, name in (("labeled", "image"), ("unlabeled", "weak"), ("partner", "weak")):
@@ -245,6 +260,7 @@ def test_no_unlabeled_image(folder):
     ("changes", "message"),
     [
         ({"crop_size": 0}, "crop_size = 0: must be at least 1"),
+        ({"cutmix_partner": "own"}, "cutmix_partner = 'own': must be one of"),
         ({"strong_views": 3}, "strong_views = 3: must be 0, 1 or 2"),
         ({"start_step": 6}, "num_steps = 5: must be at least 6"),
         ({"seed": -1}, "seed = -1"),

@@ -307,9 +307,11 @@ def test_few_examples_are_printed_and_all_are_counted_and_recorded(data, capsys)
     assert "  and 5 more" in printed
 
 
-def test_sheet_shows_the_views_of_training(data):
+@pytest.mark.parametrize("cutmix_partner", ["other", "same"])
+def test_sheet_shows_the_views_of_training(data, cutmix_partner):
     masks(data, 0, 1, 2, 3)
-    config = config_of(data, **{"data.crop_size": SIDE, "seed": 9})
+    fields = {"data.crop_size": SIDE, "seed": 9, "data.cutmix_partner": cutmix_partner}
+    config = config_of(data, **fields)
     check(config, data, ok=True)
     picture = (data / "out/check.png").read_bytes()
     with Image.open(data / "out/check.png") as image:
@@ -318,9 +320,9 @@ def test_sheet_shows_the_views_of_training(data):
     labeled = LabeledViews(SIDE)(partition.labeled[0], np.random.default_rng([9, 0, 0]))
     unlabeled = [
         UnlabeledViews(SIDE, 2, boxes=True)(
-            partition.unlabeled[row], np.random.default_rng([9, 1, row])
+            partition.unlabeled[image], np.random.default_rng([9, 1, row])
         )
-        for row in range(4)
+        for row, image in enumerate((0, 0, 2, 2) if cutmix_partner == "same" else range(4))
     ]
     # The masks have no ignored pixel, so where there is one the crop leaves the image: white.
     assert holds(sheet, whitened(labeled["image"], labeled["label"] != 255))

@@ -66,6 +66,12 @@ def test_ohem_equals_the_oracle(oracles, regime, threshold, min_kept):
     np.testing.assert_allclose(gradient, expected, atol=1e-5 * np.abs(expected).max())
 
 
+def test_ohem_without_a_least_number_keeps_every_labelled_pixel():
+    logits = jnp.log(jnp.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]))
+    mask = losses.ohem_mask(logits, jnp.array([0, 0, 255]), threshold=0.7, min_kept=0)
+    assert mask.tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_kth_smallest_equals_a_sort(dtype):
     values = np.random.default_rng(0).random(1000).astype(dtype) ** 8

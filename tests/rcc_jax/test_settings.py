@@ -57,6 +57,7 @@ REFUSED = {
     "data.class_names": (("a", "b", "a"), "'a' twice"),
     "data.on_error": ("ignore", "stop, skip"),
     "data.max_bad": (-1, "at least 0"),
+    "data.cutmix_partner": ("own", "other, same"),
     "train.on_nonfinite": ("go on", "stop, skip"),
     "train.max_nonfinite": (0, "at least 1"),
     "model.backbone": ("resnet51", "resnet50"),

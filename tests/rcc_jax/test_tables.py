@@ -52,6 +52,15 @@ def test_cells_hold_last_and_best_with_their_spread(runs):
     assert left_out == [f"left out, not finished: {runs}/running"]
 
 
+def test_runs_of_another_cutmix_partner_have_a_row_of_their_own(runs):
+    config = pascal_1_8.get_config("method=unimatch")
+    config.data.cutmix_partner = "same"
+    write_run(runs / "same", config, 70.0, 70.5)
+    rows = rows_of(tables.write(runs, lambda line: None), "pascal_classic, resnet50")
+    assert rows["unimatch"] == ["-", "70.2 / 71.0 (1)"]
+    assert rows["unimatch, CutMix of the same image"] == ["-", "70.0 / 70.5 (1)"]
+
+
 def test_each_data_set_and_backbone_has_its_table(runs):
     text = tables.write(runs, lambda line: None)
     assert text.count("### ") == 2

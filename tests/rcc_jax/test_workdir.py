@@ -8,6 +8,8 @@ import textwrap
 
 import pytest
 
+from configs import common
+from rcc_jax import revisions
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import Workdir, check_place, write_atomically
 
@@ -53,6 +55,50 @@ def test_another_config_is_refused_with_every_field_that_differs(tmp_path):
     assert lines[-1] == "Use another --workdir for this config, or set these fields back."
     # A refused start lets go of the folder.
     Workdir.open(tmp_path, config()).close()
+
+
+def test_a_field_that_a_run_lacks_has_the_value_that_reproduces_it(tmp_path):
+    (field, value), *_ = common.WHERE_ABSENT.items()
+    group, name = field.split(".")
+    Workdir.open(tmp_path, config()).close()
+    before = (tmp_path / "config.json").read_bytes()
+    newer, other = config(), config()
+    newer[group] = {**newer[group], name: value}
+    other[group] = {**other[group], name: "something else"}
+    with pytest.raises(ConfigError, match=f'{field}: "{value}" -> "something else"') as caught:
+        Workdir.open(tmp_path, other)
+    assert f"--config.{field}={value}" in str(caught.value)
+    with Workdir.open(tmp_path, newer, read_only=True) as workdir:
+        assert workdir.added == {field: value}
+    assert (tmp_path / "config.json").read_bytes() == before
+    with Workdir.open(tmp_path, newer) as workdir:
+        assert workdir.added == {field: value}
+    # Recorded now, so that it is told once.
+    with Workdir.open(tmp_path, newer) as workdir:
+        assert workdir.added == {}
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    assert recorded == {**newer, "class_names": ["road", "car"]}
+    with Workdir.open(tmp_path, other, may_change=(field,)) as workdir:
+        assert workdir.added == {}
+
+
+def test_warning_names_what_changed_and_how_new_fields_are_set():
+    assert revisions.warning(revisions.CURRENT, {}, {}) is None
+    line = revisions.warning(revisions.CURRENT - 1, {}, {})
+    assert revisions.CHANGES[revisions.CURRENT] in line
+    assert revisions.CHANGES[1] not in line
+    line = revisions.warning(revisions.CURRENT, {"a.b": 1, "a.c": 2}, {"a.b": 1, "a.c": 3})
+    assert line.endswith(
+        "New fields have the value that reproduces what it did: a.b = 1. "
+        "New fields have another value than so far: a.c = 3 (so far 2)."
+    )
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '[{"commit": "x"}]'])
+def test_a_run_that_recorded_no_revision_has_the_first(tmp_path, content):
+    if content is not None:
+        (tmp_path / revisions.FILE).write_text(content)
+    assert revisions.recorded(tmp_path) == 0
 
 
 def test_the_way_back_is_written_as_flags(tmp_path):

@@ -1,0 +1,78 @@
+"""Revisions of the numerics: what a training step computes, or is fed, otherwise than before.
+
+Each start of a run records the revision of its code as 'numerics' in `environment.json`. A run that
+is resumed with a newer one is part of each; its user is told so once.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from rcc_jax.errors import ConfigError
+
+# What changed with each revision. Runs from before the first one recorded none, which is 0.
+CHANGES = {
+    1: "BatchNorm's running variance is unbiased, and method.ohem_min_kept=0 keeps all pixels",
+    2: "views are shrunk with an antialiased bilinear filter, no longer by averaging areas",
+}
+CURRENT = max(CHANGES)
+# Name of the file in a run's folder, and the key of the revision in its entries.
+FILE, KEY = "environment.json", "numerics"
+
+
+def recorded(folder: str | os.PathLike) -> int:
+    """The revision that the run in a folder was last trained with; 0 where it recorded none."""
+    try:
+        return int(json.loads((pathlib.Path(folder) / FILE).read_text())[-1][KEY])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
+
+
+def check(folder: str | os.PathLike) -> None:
+    """Refuses a run of a newer revision, whose changes are not known here.
+
+    Raises:
+        ConfigError: If the run in the folder is one.
+    """
+    found = recorded(folder)
+    if found > CURRENT:
+        raise ConfigError(
+            f"--workdir={folder}: this run was last trained by a newer version of rcc-jax "
+            f"(revision {found} of the numerics; this version has {CURRENT}). Resume it with that "
+            "version, or use another --workdir."
+        )
+
+
+def warning(found: int, added: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """What to tell the user who resumes a run of an earlier version.
+
+    Args:
+        found: The revision that the run was last trained with.
+        added: Fields that its config.json lacked, with the values that reproduce what it did.
+        given: The values of all fields with which it is resumed.
+
+    Returns:
+        One line; None where nothing changed.
+    """
+    changes = [CHANGES[number] for number in range(found + 1, CURRENT + 1)]
+    parts = []
+    if changes:
+        parts.append(
+            f"From here on it is trained with what changed since: {'; '.join(changes)}. For "
+            "numbers of one version alone start it anew in another --workdir."
+        )
+    kept = [f"{field} = {value!r}" for field, value in added.items() if given[field] == value]
+    if kept:
+        parts.append(f"New fields have the value that reproduces what it did: {', '.join(kept)}.")
+    other = [
+        f"{field} = {given[field]!r} (so far {value!r})"
+        for field, value in added.items()
+        if given[field] != value
+    ]
+    if other:
+        parts.append(f"New fields have another value than so far: {', '.join(other)}.")
+    if not parts:
+        return None
+    return " ".join(["warning: this run was started by an earlier version of rcc-jax.", *parts])

@@ -1,0 +1,104 @@
+"""Folders of runs from before a change: resumed with one warning, evaluated, predicted with."""
+
+import json
+import re
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import common
+from rcc_jax import field_checks, revisions
+from rcc_jax.workdir import flatten
+from tests.commands import REPOSITORY, finish, start
+from tests.runs import STEPS, metrics, saved_steps
+
+GOLDEN = REPOSITORY / "tests" / "golden"
+NAMES = ("supervised", "unimatch", "rcc_ema")
+
+
+def unpack(name, folder):
+    with tarfile.open(GOLDEN / f"{name}.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / name
+
+
+def resume(workdir, exit_code=0):
+    """The command that the run was started with, as this version writes it."""
+    old = flatten(json.loads((workdir / "config.json").read_text()))
+    fields = [
+        f"--config.{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in old.items()
+    ]
+    process = start("--config=configs/demo.py", f"--workdir={workdir}", *fields)
+    return finish(process, exit_code, timeout=900)
+
+
+def warnings(output, errors):
+    return [line for line in f"{output}\n{errors}".splitlines() if re.search("(?i)warning", line)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_old_run_is_resumed_with_one_warning_evaluated_and_predicted_with(name, tmp_path):
+    workdir = unpack(name, tmp_path)
+    before = metrics(workdir)
+    output, errors = resume(workdir)
+    assert "after step 6 of" in output
+    (line,) = warnings(output, errors)
+    for change in revisions.CHANGES.values():
+        assert change in line
+    assert "data.cutmix_partner = 'other'" in line
+    assert metrics(workdir)[: len(before)] == before
+    assert saved_steps(workdir)[-1] == STEPS
+    assert json.loads((workdir / "result.json").read_text())["step"] == STEPS
+    entries = json.loads((workdir / "environment.json").read_text())
+    assert [(x["after_step"], x.get("numerics", 0)) for x in entries] == [
+        (0, 0),
+        (6, revisions.CURRENT),
+    ]
+
+    finished = [start("--mode=eval", f"--workdir={workdir}")]
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    files = f"--input={tmp_path}/image.png", f"--output={tmp_path}/out"
+    finished.append(start("--mode=predict", f"--workdir={workdir}", *files))
+    for process in finished:
+        assert not warnings(*finish(process))
+    scores = json.loads((workdir / f"evaluation_{STEPS}.json").read_text())
+    last = metrics(workdir)[-1]
+    assert scores["student"]["miou"] == last["miou"]
+    assert ("ema" in scores) == (name == "rcc_ema")
+    assert len(list((tmp_path / "out").glob("**/image*.png"))) > 0
+
+
+def test_old_run_is_evaluated_as_it_is(tmp_path):
+    """Before it is resumed: what lacks fields is read, and nothing of it is written anew."""
+    workdir = unpack("unimatch", tmp_path)
+    before = (workdir / "config.json").read_bytes()
+    output, errors = finish(start("--mode=eval", f"--workdir={workdir}"))
+    assert "student, step 6\n" in output
+    assert not warnings(output, errors)
+    assert (workdir / "config.json").read_bytes() == before
+
+
+def test_run_of_a_newer_revision_is_refused(tmp_path):
+    workdir = unpack("supervised", tmp_path)
+    path = workdir / "environment.json"
+    entries = json.loads(path.read_text())
+    entries.append({**entries[0], "after_step": 6, "numerics": revisions.CURRENT + 1})
+    path.write_text(json.dumps(entries))
+    _, errors = resume(workdir, exit_code=2)
+    assert errors.startswith(f"error: --workdir={workdir}: this run was last trained by a newer")
+
+
+def test_every_field_that_an_old_run_lacks_says_what_it_did():
+    recorded = set()
+    for name in NAMES:
+        with tarfile.open(GOLDEN / f"{name}.tar.xz") as archive:
+            recorded |= set(flatten(json.load(archive.extractfile(f"{name}/config.json"))))
+    fields = flatten(common.get_config().to_dict())
+    assert fields.keys() - recorded <= common.WHERE_ABSENT.keys() <= fields.keys()
+    config = common.get_config()
+    config.update_from_flattened_dict(common.WHERE_ABSENT)
+    field_checks.check(config)
