@@ -27,15 +27,8 @@ sys.path.insert(0, str(REPOSITORY))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from rcc_jax import (  # noqa: E402
-    data_guess,
-    environment,
-    methods,
-    player_losses,
-    train_step,
-    trainer,
-    views,
-)
+from rcc_jax import data_guess, environment, methods, train_step, trainer, views  # noqa: E402
+from rcc_jax.consensus import blocks  # noqa: E402
 from tests.guards import run, trajectory  # noqa: E402
 
 SHIFT = 4  # Pixels.
@@ -75,7 +68,7 @@ BUGS = {
     # Blocks stop it a second time.
     "the teacher's gradient is not stopped": [
         (jax.lax, "stop_gradient", lambda x: x),
-        (player_losses, "in_blocks", lambda loss, teacher, student: loss(teacher, student)),
+        (blocks, "in_blocks", lambda loss, teacher, student: loss(teacher, student)),
     ],
     "labels are one class too high": [(train_step, "_targets", change_labels(next_class))],
     f"labels lie {SHIFT} pixels too far right": [

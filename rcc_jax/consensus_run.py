@@ -15,7 +15,7 @@ import input_pipeline
 from input_pipeline import photos as photo_files
 from input_pipeline.photometric import strong_view
 from rcc_jax import checkpoint_paths, heat_map, settings, visualization
-from rcc_jax.consensus_checks import MAX_PLAYERS
+from rcc_jax.consensus.checks import MAX_PLAYERS
 from rcc_jax.consensus_map import ConsensusMap
 from rcc_jax.errors import ConfigError
 from rcc_jax.inference import Segmenter

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rcc_jax import consensus
-from rcc_jax.matrix_product import multiply, multiply_for_gradient
+from rcc_jax.consensus.products import multiply, multiply_for_gradient
 
 
 def test_gradients_of_both_products_agree():

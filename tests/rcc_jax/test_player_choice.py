@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rcc_jax.player_choice import top_classes
+from rcc_jax.consensus.players import top_classes
 
 
 @pytest.mark.parametrize("count", [2, 4, 6])

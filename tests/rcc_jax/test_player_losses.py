@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rcc_jax import consensus, player_losses
+from rcc_jax import consensus
+from rcc_jax.consensus import blocks
 
 SHAPE = (6, 2, 101)
 
 
 def value_and_derivative(loss, teacher, student, weights, block):
     def weighted(student):
-        losses = player_losses.in_blocks(loss, teacher, student, block=block)
+        losses = blocks.in_blocks(loss, teacher, student, block=block)
         return jnp.sum(losses * weights), losses
 
     return jax.jit(jax.value_and_grad(weighted, has_aux=True))(student)
@@ -23,8 +24,8 @@ def value_and_derivative(loss, teacher, student, weights, block):
 @pytest.mark.parametrize(
     "loss",
     [
-        functools.partial(player_losses.rank_losses, temperature=0.3),
-        *(functools.partial(player_losses.strict_losses, kind=kind) for kind in ("l2", "kl")),
+        functools.partial(blocks.rank_losses, temperature=0.3),
+        *(functools.partial(blocks.strict_losses, kind=kind) for kind in ("l2", "kl")),
     ],
 )
 def test_blocks_change_nothing(loss):
@@ -43,7 +44,7 @@ def test_blocks_change_nothing(loss):
 
 
 def test_blocks_bound_the_memory():
-    loss = functools.partial(player_losses.rank_losses, temperature=1.0)
+    loss = functools.partial(blocks.rank_losses, temperature=1.0)
     players = jnp.zeros((6, 2, 20_000))
 
     def memory(block):
@@ -51,7 +52,7 @@ def test_blocks_bound_the_memory():
         return run.lower(players).compile().memory_analysis().temp_size_in_bytes
 
     def _in_blocks(loss, teacher, student, block):
-        return player_losses.in_blocks(loss, teacher, student, block=block)
+        return blocks.in_blocks(loss, teacher, student, block=block)
 
     assert memory(2000) < memory(10**6) / 5
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rcc_jax.matrix_product import multiply
+from rcc_jax.consensus.products import multiply
 
 
 # Compiled as a whole also where the caller is not: one operation at a time takes twice as long.

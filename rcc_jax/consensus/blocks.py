@@ -12,8 +12,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from rcc_jax import entropy_game, soft_ranking
-from rcc_jax.matrix_product import multiply_for_gradient
+from rcc_jax.consensus import game
+from rcc_jax.consensus import ranks as soft_ranking
+from rcc_jax.consensus.products import multiply_for_gradient
 
 # Pixels of a block. On accelerators only to bound the memory: a small block would leave them idle.
 _CPU_BLOCK, _BLOCK = 4096, 2**20
@@ -49,7 +50,7 @@ def strict_losses(teacher: jax.Array, student: jax.Array, kind: str) -> jax.Arra
 
 
 def _consensus(players: jax.Array) -> jax.Array:
-    return entropy_game.interactions(entropy_game.entropies(players), multiply_for_gradient)
+    return game.interactions(game.entropies(players), multiply_for_gradient)
 
 
 def in_blocks(

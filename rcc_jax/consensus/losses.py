@@ -13,16 +13,17 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from rcc_jax import consensus_checks, entropy_game, player_choice, player_losses, soft_ranking
+from rcc_jax.consensus import blocks, checks, game, ranks
+from rcc_jax.consensus import players as player_choice
 
 CC_KINDS = ("l2", "ce", "kl")
 
 
 def _checked_players(logits: jax.Array) -> jax.Array:
-    logits = consensus_checks.at_least_float32(logits, "logits")
+    logits = checks.at_least_float32(logits, "logits")
     if logits.ndim == 0:
         raise ValueError("logits must have a last axis of players, got a scalar")
-    consensus_checks.check_players(logits.shape[-1], "the number of players (last axis of logits)")
+    checks.check_players(logits.shape[-1], "the number of players (last axis of logits)")
     return logits
 
 
@@ -43,7 +44,7 @@ def subset_entropies(logits: jax.Array) -> jax.Array:
     [0.    0.    0.    0.693]
     """
     logits = _checked_players(logits)
-    entropies = entropy_game.entropies(jnp.moveaxis(logits, -1, 0))
+    entropies = game.entropies(jnp.moveaxis(logits, -1, 0))
     empty = jnp.zeros_like(entropies[:1])
     return jnp.moveaxis(jnp.concatenate([empty, entropies]), 0, -1)
 
@@ -64,8 +65,8 @@ def class_consensus(logits: jax.Array) -> jax.Array:
     >>> [f"{value:.4f}" for value in class_consensus(jnp.zeros(3))]
     ['0.2027', '0.2027', '0.2027']
     """
-    entropies = entropy_game.entropies(jnp.moveaxis(_checked_players(logits), -1, 0))
-    return jnp.moveaxis(entropy_game.interactions(entropies), 0, -1)
+    entropies = game.entropies(jnp.moveaxis(_checked_players(logits), -1, 0))
+    return jnp.moveaxis(game.interactions(entropies), 0, -1)
 
 
 def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
@@ -84,9 +85,9 @@ def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
     >>> soft_ranks(jnp.array([3.0, 1.0, 2.0]), temperature=0.01).tolist()
     [1.0, 3.0, 2.0]
     """
-    values = consensus_checks.at_least_float32(values, "values")
-    consensus_checks.check_temperature(temperature)
-    return jnp.moveaxis(soft_ranking.soft_ranks(jnp.moveaxis(values, -1, 0), temperature), 0, -1)
+    values = checks.at_least_float32(values, "values")
+    checks.check_temperature(temperature)
+    return jnp.moveaxis(ranks.soft_ranks(jnp.moveaxis(values, -1, 0), temperature), 0, -1)
 
 
 def rank_loss(
@@ -109,15 +110,15 @@ def rank_loss(
     >>> f"{opposite:.4f}"
     '1.3333'
     """
-    consensus_checks.check_same_shape(teacher_values, student_values, "values")
-    consensus_checks.check_temperature(temperature)
+    checks.check_same_shape(teacher_values, student_values, "values")
+    checks.check_temperature(temperature)
     teacher, student = (
-        jnp.moveaxis(consensus_checks.at_least_float32(values, "values"), -1, 0)
+        jnp.moveaxis(checks.at_least_float32(values, "values"), -1, 0)
         for values in (teacher_values, student_values)
     )
-    teacher = soft_ranking.soft_ranks(teacher, temperature)
-    student = soft_ranking.soft_ranks(student, temperature)
-    return soft_ranking.relative_difference(teacher, student)
+    teacher = ranks.soft_ranks(teacher, temperature)
+    student = ranks.soft_ranks(student, temperature)
+    return ranks.relative_difference(teacher, student)
 
 
 def top_class_consensus(
@@ -148,7 +149,7 @@ def top_class_consensus(
 
 
 def _pixel_losses(
-    loss: player_losses.Loss, teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
+    loss: blocks.Loss, teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
 ) -> jax.Array:
     _, teacher, student = player_choice.top_players(teacher_logits, student_logits, top_n)
     *pixels, _ = teacher.shape
@@ -156,7 +157,7 @@ def _pixel_losses(
     teacher, student = (
         jnp.moveaxis(players, -1, 0).reshape(top_n, images, -1) for players in (teacher, student)
     )
-    return player_losses.in_blocks(loss, teacher, student).reshape(pixels)
+    return blocks.in_blocks(loss, teacher, student).reshape(pixels)
 
 
 def pixel_rcc_loss(
@@ -172,12 +173,12 @@ def pixel_rcc_loss(
     >>> pixel_rcc_loss(logits, logits).tolist()
     [0.0, 0.0]
     """
-    consensus_checks.check_temperature(temperature)
+    checks.check_temperature(temperature)
     if isinstance(temperature, jax.core.Tracer):
         # One that jit or grad traces has a derivative of its own, which blocks do not compute.
         _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
         return rank_loss(teacher, student, temperature)
-    loss = functools.partial(player_losses.rank_losses, temperature=temperature)
+    loss = functools.partial(blocks.rank_losses, temperature=temperature)
     return _pixel_losses(loss, teacher_logits, student_logits, top_n)
 
 
@@ -192,7 +193,7 @@ def pixel_cc_loss(
     """
     if kind not in CC_KINDS:
         raise ValueError(f"kind must be one of {', '.join(CC_KINDS)}, got {kind!r}")
-    loss = functools.partial(player_losses.strict_losses, kind=kind)
+    loss = functools.partial(blocks.strict_losses, kind=kind)
     return _pixel_losses(loss, teacher_logits, student_logits, top_n)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rcc_jax.matrix_product import multiply
+from rcc_jax.consensus.products import multiply
 
 
 def soft_ranks(values: jax.Array, temperature: float, product: Callable = multiply) -> jax.Array:

@@ -3,19 +3,17 @@
 import jax
 import jax.numpy as jnp
 
-from rcc_jax import consensus_checks
+from rcc_jax.consensus import checks
 
 
 def top_players(
     teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Ids of the players and their logits, of teacher and student: [..., N] each."""
-    consensus_checks.check_same_shape(teacher_logits, student_logits, "logits")
-    teacher = jax.lax.stop_gradient(
-        consensus_checks.at_least_float32(teacher_logits, "teacher_logits")
-    )
-    student = consensus_checks.at_least_float32(student_logits, "student_logits")
-    consensus_checks.check_players(top_n, "top_n")
+    checks.check_same_shape(teacher_logits, student_logits, "logits")
+    teacher = jax.lax.stop_gradient(checks.at_least_float32(teacher_logits, "teacher_logits"))
+    student = checks.at_least_float32(student_logits, "student_logits")
+    checks.check_players(top_n, "top_n")
     if teacher.ndim == 0 or top_n > teacher.shape[-1]:
         raise ValueError(
             f"top_n = {top_n} needs at least that many classes, got logits of shape {teacher.shape}"
