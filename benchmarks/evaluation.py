@@ -26,7 +26,8 @@ from flax import nnx
 
 # `environment` has put the repository on the path.
 from input_pipeline import choose_shapes, count_sizes, evaluation_batches
-from rcc_jax import distributed, views
+from rcc_jax import views
+from rcc_jax.distributed import meshes
 from rcc_jax.evaluation import Evaluator, scores
 from rcc_jax.models import BACKBONES
 from rcc_jax.train_state import Weights
@@ -108,7 +109,7 @@ class Way:
             return network.predict(weights, images, sizes)
 
         self._evaluator = Evaluator(
-            predict, num_classes=steps.NUM_CLASSES, mesh=distributed.make_local_mesh()
+            predict, num_classes=steps.NUM_CLASSES, mesh=meshes.make_local_mesh()
         )
 
     def seconds(self) -> float:

@@ -28,7 +28,8 @@ sys.path.insert(0, str(REPOSITORY))
 import environment  # noqa: E402
 
 from configs import recorded  # noqa: E402
-from rcc_jax import distributed, methods, train_step  # noqa: E402
+from rcc_jax import methods, train_step  # noqa: E402
+from rcc_jax.distributed import meshes  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.run import Run, set_up_jax  # noqa: E402
 
@@ -102,7 +103,7 @@ def measure(run: Run, batches: int) -> dict[str, dict[str, list[float]]]:
     stream = run.batches(0)
     try:
         for _ in range(batches):
-            batch = distributed.place_batch(run.mesh, next(stream))
+            batch = meshes.place_batch(run.mesh, next(stream))
             total, terms = whole(state, batch)
             labeled, _ = labeled_only(state, batch)
             note("labelled images", labeled, total, terms["loss_labeled"])

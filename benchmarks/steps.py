@@ -11,8 +11,10 @@ import jax
 import numpy as np
 from flax import nnx
 
+from rcc_jax import methods, optimizer, train_state, train_step
+
 # `environment` has put the repository on the path.
-from rcc_jax import distributed, methods, optimizer, train_state, train_step
+from rcc_jax.distributed import meshes
 from rcc_jax.models import BACKBONES, DeepLabV3Plus
 from rcc_jax.train_state import Weights
 
@@ -92,12 +94,12 @@ class Setup:
             _, params, stats = nnx.split(build(key), nnx.Param, nnx.BatchStat)
             return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
 
-        self.mesh = distributed.make_mesh()
-        distributed.check_batch_size(batch, 1, self.mesh.size, "--batch")
+        self.mesh = meshes.make_mesh()
+        meshes.check_batch_size(batch, 1, self.mesh.size, "--batch")
         key = jax.random.key(0)
         self.network = train_step.Network(nnx.graphdef(nnx.eval_shape(lambda: build(key))))
         self.weights = jax.device_get(jax.jit(initial_weights)(key))
-        self.batch = distributed.place_batch(self.mesh, synthetic_batch(batch, crop))
+        self.batch = meshes.place_batch(self.mesh, synthetic_batch(batch, crop))
         self.schedule = optimizer.poly_schedule(0.001, 10_000)
         self.optimizer = optimizer.sgd(self.schedule, head_multiplier=10.0)
 
@@ -110,7 +112,7 @@ class Setup:
             ema=False,
             term_names=train_step.watched_terms(method),
         )
-        return jax.device_put(state, distributed.replicated(self.mesh))
+        return jax.device_put(state, meshes.replicated(self.mesh))
 
 
 def alternate(

@@ -6,7 +6,7 @@ import os
 import pathlib
 
 from input_pipeline import DataError, Partition
-from rcc_jax import processes
+from rcc_jax.distributed import processes
 from rcc_jax.writers import reopen_lines
 
 NAME = "bad_files.jsonl"

@@ -8,7 +8,8 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import config_flags
 
-from rcc_jax import config_fields, config_file, processes, shipped, workdir
+from rcc_jax import config_fields, config_file, shipped, workdir
+from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
 
 _MODES = (

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from rcc_jax import distributed, field_checks
+from rcc_jax import field_checks
 from rcc_jax.averaging import AveragedNetwork, call, shares
+from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
 
 PyTree = Any
@@ -72,7 +73,7 @@ class Evaluator:
             raise ConfigError(f"eval.mode={mode!r}: use 'whole' or 'sliding'")
         self.num_classes = num_classes
         self._mesh = mesh
-        split, copied = distributed.batch_sharding(mesh), distributed.replicated(mesh)
+        split, copied = meshes.batch_sharding(mesh), meshes.replicated(mesh)
         self._network = AveragedNetwork(
             predict,
             num_classes=num_classes,
@@ -126,7 +127,7 @@ class Evaluator:
                 return None
             variables, images, sizes = self._place(variables, batch["image"], batch.get("size"))
             truth = self._pad_rows(batch["label"], IGNORED)
-            truth = distributed.place_batch(self._mesh, truth)
+            truth = meshes.place_batch(self._mesh, truth)
             pending.append(self._count(self._label(variables, images, sizes), truth))
             if len(pending) > MAX_PENDING:
                 total += np.asarray(pending.popleft())
@@ -177,12 +178,12 @@ class Evaluator:
     def _place(
         self, variables: PyTree, images: np.ndarray, sizes: np.ndarray | None = None
     ) -> tuple[PyTree, jax.Array, np.ndarray | None]:
-        variables = distributed.replicate(self._mesh, variables)
-        images = distributed.place_batch(self._mesh, self._pad_rows(images, 0))
+        variables = meshes.replicate(self._mesh, variables)
+        images = meshes.place_batch(self._mesh, self._pad_rows(images, 0))
         return variables, images, None if sizes is None else self._pad_rows(sizes, 1)
 
     def _pad_rows(self, array: np.ndarray, value: int) -> np.ndarray:
-        missing = -len(array) % distributed.local_device_count(self._mesh)
+        missing = -len(array) % meshes.local_device_count(self._mesh)
         if not missing:
             return array
         filling = np.full((missing, *array.shape[1:]), value, array.dtype)

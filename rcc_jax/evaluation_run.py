@@ -11,9 +11,10 @@ import ml_collections
 import numpy as np
 
 import input_pipeline
-from rcc_jax import checkpoint_paths, palettes, prediction_sheet, processes
+from rcc_jax import checkpoint_paths, palettes, prediction_sheet
+from rcc_jax.distributed import processes
+from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.evaluation import Scores, scores
-from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.run import Run
 from rcc_jax.train_state import TrainState
 from rcc_jax.workdir import evaluation_name, write_atomically

@@ -11,7 +11,8 @@ from input_pipeline import near_names, orientation
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import names_of_classes
 from input_pipeline.photos import Photo
-from rcc_jax import checkpoint_paths, distributed, palettes, settings, shipped, start_weights
+from rcc_jax import checkpoint_paths, palettes, settings, shipped, start_weights
+from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
 from rcc_jax.run import abstract_weights, build_evaluator, build_network
 from rcc_jax.train_state import Weights
@@ -44,7 +45,7 @@ class Segmenter:
                 "before the first use of JAX."
             )
         self.config = config
-        self.mesh = distributed.make_mesh()
+        self.mesh = meshes.make_mesh()
         fields = config.data
         self.class_names = names_of_classes(
             fields.source, fields.num_classes, tuple(fields.class_names)

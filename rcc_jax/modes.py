@@ -7,7 +7,8 @@ from typing import NoReturn
 
 from input_pipeline.errors import DataError, WorkerError
 from rcc_jax import command_line as cli
-from rcc_jax import processes, workdir
+from rcc_jax import workdir
+from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
 
 

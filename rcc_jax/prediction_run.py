@@ -17,9 +17,9 @@ from input_pipeline.errors import DataError
 from input_pipeline.orientation import as_stored
 from input_pipeline.photos import Photo, PhotoBatch
 from rcc_jax import checkpoint_paths, prediction_files, visualization
+from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.inference import Segmenter
-from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.prediction_record import BatchPlan, PredictionRecord, assign
 from rcc_jax.writers import Progress
 

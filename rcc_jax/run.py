@@ -18,16 +18,8 @@ from jax.sharding import Mesh
 
 import input_pipeline
 from input_pipeline.pipeline import BatchStream
-from rcc_jax import (
-    distributed,
-    methods,
-    optimizer,
-    processes,
-    settings,
-    start_weights,
-    train_state,
-    train_step,
-)
+from rcc_jax import methods, optimizer, settings, start_weights, train_state, train_step
+from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation import Evaluator
 from rcc_jax.train_state import TrainState, Weights
 
@@ -85,7 +77,7 @@ class Run:
           ConfigError, DataError: for what cannot work, before anything is written.
         """
         settings.check(config)
-        mesh = distributed.make_mesh()
+        mesh = meshes.make_mesh()
         partition = settings.open_partition(config, workdir, images=images)
         num_steps, epoch_steps = settings.num_steps(config, partition)
         schedule = optimizer.poly_schedule(
@@ -107,7 +99,7 @@ class Run:
             schedule=schedule,
             num_steps=num_steps,
             epoch_steps=epoch_steps,
-            evaluator=build_evaluator(config, network, distributed.make_local_mesh()),
+            evaluator=build_evaluator(config, network, meshes.make_local_mesh()),
         )
 
     def check_same_everywhere(self) -> None:
@@ -172,11 +164,11 @@ class Run:
         Args:
           report: takes a line of text about what was loaded.
         """
-        sharding = distributed.replicated(self.mesh)
+        sharding = meshes.replicated(self.mesh)
         key = jax.random.key(self.config.seed)
         weights = self._initial_weights(jax.random.fold_in(key, 0), report)
         create = jax.jit(self._state_of, out_shardings=sharding)
-        return create(distributed.replicate(self.mesh, weights), jax.random.fold_in(key, 1))
+        return create(meshes.replicate(self.mesh, weights), jax.random.fold_in(key, 1))
 
     def _initial_weights(self, key: jax.Array, report: Callable[[str], None]) -> Weights:
         pretrained = self.config.model.pretrained
@@ -283,7 +275,7 @@ def _random_weights(config: ml_collections.ConfigDict, key: jax.Array) -> Weight
 
 
 def _abstract(create: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
-    sharding = distributed.replicated(mesh)
+    sharding = meshes.replicated(mesh)
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         jax.eval_shape(create, jax.random.key(0)),

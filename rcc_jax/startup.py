@@ -8,7 +8,8 @@ from absl import app, flags, logging
 
 from input_pipeline.errors import DataError
 from rcc_jax import command_line as cli
-from rcc_jax import modes, processes, shipped
+from rcc_jax import modes, shipped
+from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
 
 _USAGE = """Command line of rcc_jax.
@@ -85,7 +86,7 @@ def _print_unraisable(unraisable) -> None:
 
 def main(_) -> None:
     """Runs the mode of the parsed flags; every fault of a user's is one line and an exit code."""
-    from rcc_jax.interruption import Interrupted
+    from rcc_jax.distributed.interruption import Interrupted
 
     # absl's default lets every library report each step of its work.
     logging.set_verbosity(logging.WARNING)

@@ -8,28 +8,20 @@ from typing import NoReturn
 import jax
 import ml_collections
 
-from rcc_jax import (
-    distributed,
-    environment,
-    finite,
-    processes,
-    protocols,
-    revisions,
-    run_lists,
-    settings,
-)
+from rcc_jax import environment, finite, protocols, revisions, run_lists, settings
 from rcc_jax.bad_files import BadFiles
 from rcc_jax.best_scores import BestScores
 from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.clock import StepClock
+from rcc_jax.distributed import meshes, processes
+from rcc_jax.distributed.interruption import Interrupted, Interruption
+from rcc_jax.distributed.stop_vote import StopVote
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation import Scores, scores
 from rcc_jax.evaluation_report import EvaluationReport
 from rcc_jax.evaluation_run import evaluate_confusion
-from rcc_jax.interruption import Interrupted, Interruption
 from rcc_jax.run import Run
 from rcc_jax.step_program import compile_step
-from rcc_jax.stop_vote import StopVote
 from rcc_jax.train_state import TrainState
 from rcc_jax.workdir import Workdir, flatten, write_atomically
 from rcc_jax.writers import MetricWriter, Progress
@@ -55,7 +47,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
       Interrupted: after SIGTERM or SIGINT, with everything saved.
     """
     run = Run.build(config, workdir_path)
-    distributed.check_batch_size(
+    meshes.check_batch_size(
         config.train.batch_size, config.train.accumulation, run.mesh.size, "config.train.batch_size"
     )
     if not any(pathlib.Path(workdir_path, "checkpoints").glob("[0-9]*")):
@@ -201,7 +193,7 @@ class _Loop:
                 with self.clock.waiting():
                     batch = self._next_batch(batches, state, step)
                 self.vote.cast()
-                batch = distributed.place_batch(self.run.mesh, batch)
+                batch = meshes.place_batch(self.run.mesh, batch)
                 if train_step is None:
                     self.progress.message(
                         "compiling the training step (minutes on a CPU, less with a warm cache)"

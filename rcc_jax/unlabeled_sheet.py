@@ -7,7 +7,8 @@ import numpy as np
 
 from input_pipeline.skipping import SkippingSource
 from input_pipeline.views import UnlabeledViews
-from rcc_jax import distributed, heat_map, palettes, settings, visualization
+from rcc_jax import heat_map, palettes, settings, visualization
+from rcc_jax.distributed import meshes
 from rcc_jax.evaluation import Evaluator
 from rcc_jax.method_view import MethodView, method_view
 from rcc_jax.run import Run
@@ -30,7 +31,7 @@ class UnlabeledSheet:
         self._evaluator = Evaluator(
             run.network.predict,
             num_classes=run.partition.num_classes,
-            mesh=distributed.make_local_mesh(),
+            mesh=meshes.make_local_mesh(),
         )
 
     def draw(self, state: TrainState) -> np.ndarray | None:

@@ -19,7 +19,7 @@ from jax.sharding import AxisType
 from rcc_jax import checksums
 from rcc_jax.checkpoint_paths import restore_path
 from rcc_jax.checkpoints import Checkpoints, SaveError
-from rcc_jax.distributed import make_mesh, replicated
+from rcc_jax.distributed.meshes import make_mesh, replicated
 from rcc_jax.errors import ConfigError
 
 

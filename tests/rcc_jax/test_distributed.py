@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from rcc_jax.distributed import check_batch_size, make_mesh, place_batch
+from rcc_jax.distributed.meshes import check_batch_size, make_mesh, place_batch
 from rcc_jax.errors import ConfigError
 
 

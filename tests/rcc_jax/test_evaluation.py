@@ -5,7 +5,7 @@ import pytest
 from jax.sharding import AxisType
 
 from rcc_jax.averaging import window_spans
-from rcc_jax.distributed import make_mesh
+from rcc_jax.distributed.meshes import make_mesh
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation import Evaluator, scores
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rcc_jax.interruption import Interrupted, Interruption
+from rcc_jax.distributed.interruption import Interrupted, Interruption
 from tests.commands import REPOSITORY
 
 
@@ -56,7 +56,7 @@ def test_one_line_tells_of_the_first_signal(capfd):
 def test_line_comes_while_the_main_thread_is_in_a_long_call():
     code = (
         "import hashlib, sys\n"
-        "from rcc_jax.interruption import Interruption\n"
+        "from rcc_jax.distributed.interruption import Interruption\n"
         "with Interruption('noticed'):\n"
         "    print('begin', flush=True)\n"
         "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)  # Minutes, as a compilation.\n"

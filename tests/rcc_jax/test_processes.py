@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from rcc_jax import processes
+from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
 from tests.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import input_pipeline
-from rcc_jax import distributed, processes
 from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation import Evaluator
 from rcc_jax.evaluation_run import evaluate_confusion
 from tests.rcc_jax.test_train_step import NUM_CLASSES, Setup, make_batch, make_method
@@ -41,11 +41,11 @@ def batch(setup, step):
         return rows[size * processes.index() :][:size]
 
     whole = make_batch(setup.method, seed=step, size=9)
-    return distributed.place_batch(setup.mesh, jax.tree.map(own, whole))
+    return meshes.place_batch(setup.mesh, jax.tree.map(own, whole))
 
 
 def restore(setup, folder, step):
-    sharding = distributed.replicated(setup.mesh)
+    sharding = meshes.replicated(setup.mesh)
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         jax.eval_shape(setup.state),
@@ -78,7 +78,7 @@ def confusion(setup, weights, devices):
                 setup.network.predict(weights, images), [(0, 0)] * 3 + [(0, 7 - NUM_CLASSES)]
             ),
             num_classes=7,
-            mesh=distributed.make_local_mesh() if devices is None else setup.mesh,
+            mesh=meshes.make_local_mesh() if devices is None else setup.mesh,
         ),
     )
     return evaluate_confusion(run_like, weights)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from rcc_jax import distributed, processes
-from rcc_jax.interruption import Interruption
+from rcc_jax.distributed import meshes, processes
+from rcc_jax.distributed.interruption import Interruption
 
 # Steps between a vote and its result, which is then there without a wait for the devices.
 _DELAY = 2
@@ -24,7 +24,7 @@ class StopVote:
     def __init__(self, mesh: Mesh, interruption: Interruption):
         self._mesh = mesh
         self._interruption = interruption
-        self._highest = jax.jit(jnp.max, out_shardings=distributed.replicated(mesh))
+        self._highest = jax.jit(jnp.max, out_shardings=meshes.replicated(mesh))
         self._votes: collections.deque[jax.Array] = collections.deque()
         self._agreed = False
 
@@ -32,9 +32,9 @@ class StopVote:
         """Gives this process's vote; to be called once a step by every process."""
         if processes.count() == 1:
             return
-        devices = distributed.local_device_count(self._mesh)
+        devices = meshes.local_device_count(self._mesh)
         vote = np.full(devices, self._interruption.signum, np.int32)
-        self._votes.append(self._highest(distributed.place_batch(self._mesh, vote)))
+        self._votes.append(self._highest(meshes.place_batch(self._mesh, vote)))
         if len(self._votes) > _DELAY:
             self._agreed = int(self._votes.popleft()) != 0
 

@@ -1,0 +1,1 @@
+"""Devices, processes and how they stop together."""
