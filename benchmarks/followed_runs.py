@@ -12,8 +12,8 @@ from typing import TextIO
 from tqdm import tqdm
 
 from rcc_jax import shipped, sweep
-from rcc_jax.workdir import RESULT
-from rcc_jax.writers import Progress
+from rcc_jax.workdir.folder import RESULT
+from rcc_jax.workdir.metrics import Progress
 
 # Of what a run prints: how far it is, and the lines to pass on. The tables are left out.
 _STEP = re.compile(r"step (\d+)/\d+ ")

@@ -27,8 +27,9 @@ sys.path.insert(0, str(REPOSITORY))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from rcc_jax import data_guess, environment, methods, train_step, trainer, views  # noqa: E402
+from rcc_jax import data_guess, methods, train_step, trainer, views  # noqa: E402
 from rcc_jax.consensus import blocks  # noqa: E402
+from rcc_jax.workdir import environment  # noqa: E402
 from tests.guards import run, trajectory  # noqa: E402
 
 SHIFT = 4  # Pixels.

@@ -23,7 +23,7 @@ import tensorstore
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from rcc_jax.checkpoints import Checkpoints  # noqa: E402
+from rcc_jax.workdir.checkpoints import Checkpoints  # noqa: E402
 
 CALLS = 1000
 

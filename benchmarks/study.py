@@ -26,7 +26,7 @@ from rcc_jax import run_record, tables  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.line_chart import Series, picture  # noqa: E402
 from rcc_jax.run_record import RunRecord  # noqa: E402
-from rcc_jax.workdir import RESULT, write_atomically  # noqa: E402
+from rcc_jax.workdir.folder import RESULT, write_atomically  # noqa: E402
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 README = REPOSITORY / "README.md"

@@ -24,7 +24,7 @@ from configs import recorded  # noqa: E402
 from rcc_jax import palettes, settings, tables, visualization  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.inference import Segmenter  # noqa: E402
-from rcc_jax.workdir import RESULT  # noqa: E402
+from rcc_jax.workdir.folder import RESULT  # noqa: E402
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")

@@ -8,9 +8,10 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import config_flags
 
-from rcc_jax import config_fields, config_file, shipped, workdir
+from rcc_jax import config_fields, config_file, shipped
 from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import folder
 
 _MODES = (
     "train", "eval", "check", "predict", "consensus", "export", "sweep", "table", "report",
@@ -203,4 +204,4 @@ def run_folder() -> str:
     if WORKDIR.value:
         return WORKDIR.value
     file = config_flags.get_config_filename(flags.FLAGS["config"])
-    return str(pathlib.Path("runs") / workdir.run_name(file))
+    return str(pathlib.Path("runs") / folder.run_name(file))

@@ -14,13 +14,14 @@ import numpy as np
 import input_pipeline
 from input_pipeline import photos as photo_files
 from input_pipeline.photometric import strong_view
-from rcc_jax import checkpoint_paths, heat_map, settings, visualization
+from rcc_jax import heat_map, settings, visualization
 from rcc_jax.consensus.checks import MAX_PLAYERS
 from rcc_jax.consensus_map import ConsensusMap
 from rcc_jax.errors import ConfigError
 from rcc_jax.inference import Segmenter
-from rcc_jax.workdir import write_atomically
-from rcc_jax.writers import Progress
+from rcc_jax.workdir import checkpoint_paths
+from rcc_jax.workdir.folder import write_atomically
+from rcc_jax.workdir.metrics import Progress
 
 TOP_PAIRS = 10
 # Pairs that hardly any pixel plays are left out of the list in words; pairs.csv has them.

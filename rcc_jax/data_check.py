@@ -25,7 +25,7 @@ from rcc_jax import (
     visualization,
 )
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import write_atomically
+from rcc_jax.workdir.folder import write_atomically
 
 REPORT, SHEET = "check.json", "check.png"
 

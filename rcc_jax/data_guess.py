@@ -19,7 +19,7 @@ from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
 from rcc_jax import data_report, presets, visualization
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import recorded_fields
+from rcc_jax.workdir.folder import recorded_fields
 
 # Where parts are looked for below data.root, the first one that is there.
 LABELED, VAL = ("labeled.txt", "masks", "train/masks"), ("val.txt", "val/masks")

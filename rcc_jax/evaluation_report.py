@@ -12,7 +12,7 @@ from rcc_jax.run import Run
 from rcc_jax.score_table import score_table
 from rcc_jax.train_state import TrainState
 from rcc_jax.unlabeled_sheet import UnlabeledSheet
-from rcc_jax.writers import MetricWriter, Progress
+from rcc_jax.workdir.metrics import MetricWriter, Progress
 
 # Where there is no terminal to ask.
 _LINE = 100

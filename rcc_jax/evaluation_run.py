@@ -11,13 +11,14 @@ import ml_collections
 import numpy as np
 
 import input_pipeline
-from rcc_jax import checkpoint_paths, palettes, prediction_sheet
+from rcc_jax import palettes, prediction_sheet
 from rcc_jax.distributed import processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.evaluation import Scores, scores
 from rcc_jax.run import Run
 from rcc_jax.train_state import TrainState
-from rcc_jax.workdir import evaluation_name, write_atomically
+from rcc_jax.workdir import checkpoint_paths
+from rcc_jax.workdir.folder import evaluation_name, write_atomically
 
 _NOTICE = "noticed; the evaluation ends after the images under way"
 

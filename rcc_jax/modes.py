@@ -7,9 +7,9 @@ from typing import NoReturn
 
 from input_pipeline.errors import DataError, WorkerError
 from rcc_jax import command_line as cli
-from rcc_jax import workdir
 from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import folder as workdir
 
 
 def _sweep() -> None:
@@ -114,8 +114,9 @@ def _train_or_evaluate() -> None:
     if cli.MODE.value == "train" and _finished():
         return
     # Here and not above: worker processes import this file too, and need none of it.
-    from rcc_jax import checkpoints, evaluation_run, finite, trainer
+    from rcc_jax import evaluation_run, finite, trainer
     from rcc_jax.run import set_up_jax
+    from rcc_jax.workdir import checkpoints
 
     set_up_jax(cli.CONFIG.value)
     processes.start(cli.DISTRIBUTED.value)

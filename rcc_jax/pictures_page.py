@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import PIL.Image
 
 from rcc_jax import report_page
-from rcc_jax.workdir import write_atomically
+from rcc_jax.workdir.folder import write_atomically
 
 PAGE = "index.html"
 # Kinds of sheets in the order on the page: what their files begin with, what they show.

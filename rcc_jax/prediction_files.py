@@ -8,7 +8,7 @@ from PIL import Image
 
 from input_pipeline.orientation import EXIF_ORIENTATION
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import write_atomically
+from rcc_jax.workdir.folder import write_atomically
 
 # Folder and suffix by kind.
 SUFFIXES = {"labels": ".png", "overlays": ".jpg", "confidence": ".png", "probabilities": ".npz"}

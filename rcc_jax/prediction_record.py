@@ -13,7 +13,7 @@ from input_pipeline import choose_shapes
 from input_pipeline.padded_shapes import Size
 from input_pipeline.photos import Photo, rows_by_shape
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import write_atomically
+from rcc_jax.workdir.folder import write_atomically
 
 _NAME = "predict.json"
 

@@ -16,12 +16,13 @@ from input_pipeline import photos as photo_files
 from input_pipeline.errors import DataError
 from input_pipeline.orientation import as_stored
 from input_pipeline.photos import Photo, PhotoBatch
-from rcc_jax import checkpoint_paths, prediction_files, visualization
+from rcc_jax import prediction_files, visualization
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.inference import Segmenter
 from rcc_jax.prediction_record import BatchPlan, PredictionRecord, assign
-from rcc_jax.writers import Progress
+from rcc_jax.workdir import checkpoint_paths
+from rcc_jax.workdir.metrics import Progress
 
 # From so many sizes on it is worth a word that each is compiled for.
 _MANY_SIZES = 4

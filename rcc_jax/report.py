@@ -13,7 +13,7 @@ from rcc_jax.errors import ConfigError
 from rcc_jax.line_chart import Series, line_chart, sample
 from rcc_jax.run_record import RunRecord, class_scores, find, score
 from rcc_jax.tables import mean_and_spread, method_order
-from rcc_jax.workdir import flatten, write_atomically
+from rcc_jax.workdir.folder import flatten, write_atomically
 
 NOT_SHOWN = ("step", "learning_rate")
 

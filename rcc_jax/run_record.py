@@ -9,7 +9,7 @@ from typing import Any
 
 from rcc_jax import protocols, tables
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import RESULT
+from rcc_jax.workdir.folder import RESULT
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,10 @@ import ml_collections
 from flax import nnx
 
 import input_pipeline
-from rcc_jax import field_checks, methods, presets, run_lists
+from rcc_jax import field_checks, methods, presets
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import DeepLabV3Plus, pretrained
+from rcc_jax.workdir import image_lists
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -109,7 +110,7 @@ def open_partition(
     fields = config.data
     parts = {name: fields[name] for name in ("labeled", "unlabeled", "val", "train")}
     if workdir is not None:
-        parts |= run_lists.recorded(workdir)
+        parts |= image_lists.recorded(workdir)
     parts["val"] = images or parts["val"]
     if not build_method(config).strong_views:
         parts["unlabeled"] = None

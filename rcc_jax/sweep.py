@@ -14,7 +14,7 @@ from input_pipeline.errors import DataError
 from rcc_jax import config_fields, shipped
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import RESULT, evaluation_name, run_name
+from rcc_jax.workdir.folder import RESULT, evaluation_name, run_name
 
 # Exit codes of a run that a signal ended: the sweep ends with it instead of starting the next.
 STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)

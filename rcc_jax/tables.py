@@ -14,7 +14,7 @@ from typing import Any
 from input_pipeline import near_names
 from rcc_jax import presets, protocols, published
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import RESULT, evaluation_name, write_atomically
+from rcc_jax.workdir.folder import RESULT, evaluation_name, write_atomically
 
 _METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
 # Fields of `config.method` that a name tells: the default in configs/common.py, which is also that

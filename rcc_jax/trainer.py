@@ -8,10 +8,7 @@ from typing import NoReturn
 import jax
 import ml_collections
 
-from rcc_jax import environment, finite, protocols, revisions, run_lists, settings
-from rcc_jax.bad_files import BadFiles
-from rcc_jax.best_scores import BestScores
-from rcc_jax.checkpoints import Checkpoints
+from rcc_jax import finite, protocols, settings
 from rcc_jax.clock import StepClock
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
@@ -23,8 +20,12 @@ from rcc_jax.evaluation_run import evaluate_confusion
 from rcc_jax.run import Run
 from rcc_jax.step_program import compile_step
 from rcc_jax.train_state import TrainState
-from rcc_jax.workdir import Workdir, flatten, write_atomically
-from rcc_jax.writers import MetricWriter, Progress
+from rcc_jax.workdir import environment, image_lists, revisions
+from rcc_jax.workdir.bad_files import BadFiles
+from rcc_jax.workdir.best_scores import BestScores
+from rcc_jax.workdir.checkpoints import Checkpoints
+from rcc_jax.workdir.folder import Workdir, flatten, write_atomically
+from rcc_jax.workdir.metrics import MetricWriter, Progress
 
 # Steps that may be queued on the devices; each holds a batch in their memory.
 _STEPS_IN_FLIGHT = 2
@@ -146,7 +147,7 @@ class _Loop:
         for line in self.checkpoints.set_aside:
             message(line)
         if self.is_first:
-            run_lists.record(self.run.partition, self.workdir.path)
+            image_lists.record(self.run.partition, self.workdir.path)
             write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
             if self.checkpoints.latest_step is not None:
                 line = revisions.warning(

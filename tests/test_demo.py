@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from benchmarks import followed_runs
-from rcc_jax.writers import Progress
+from rcc_jax.workdir.metrics import Progress
 from tests.commands import ENVIRONMENT, REPOSITORY, finish
 from tests.rcc_jax.test_writers import Terminal
 from tests.runs import wait_until

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from configs import common
-from rcc_jax import field_checks, revisions
-from rcc_jax.workdir import flatten
+from rcc_jax import field_checks
+from rcc_jax.workdir import revisions
+from rcc_jax.workdir.folder import flatten
 from tests.commands import REPOSITORY, finish, start
 from tests.runs import STEPS, metrics, saved_steps
 

@@ -16,7 +16,7 @@ import json
 
 import jax
 
-from rcc_jax import environment
+from rcc_jax.workdir import environment
 from tests.guards import run, trajectory
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from input_pipeline import DataError, Partition
 from input_pipeline.sources import FolderSource
-from rcc_jax.bad_files import BadFiles
+from rcc_jax.workdir.bad_files import BadFiles
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ import optax
 import pytest
 from jax.sharding import AxisType
 
-from rcc_jax import checksums
-from rcc_jax.checkpoint_paths import restore_path
-from rcc_jax.checkpoints import Checkpoints, SaveError
 from rcc_jax.distributed.meshes import make_mesh, replicated
 from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import checksums
+from rcc_jax.workdir.checkpoint_paths import restore_path
+from rcc_jax.workdir.checkpoints import Checkpoints, SaveError
 
 
 @flax.struct.dataclass
@@ -314,7 +314,7 @@ def test_a_save_that_fails_names_the_checkpoint_and_leaves_the_others(tmp_path):
 SAVE_FOREVER = textwrap.dedent("""
     import sys
     import jax, jax.numpy as jnp, numpy as np
-    from rcc_jax.checkpoints import Checkpoints
+    from rcc_jax.workdir.checkpoints import Checkpoints
 
     checkpoints = Checkpoints(sys.argv[1], keep=1)
     first = 0

@@ -9,8 +9,9 @@ from PIL import Image
 
 from configs import folder
 from input_pipeline import DataError
-from rcc_jax import data_guess, run_lists, settings
+from rcc_jax import data_guess, settings
 from rcc_jax.errors import ConfigError
+from rcc_jax.workdir import image_lists
 
 
 def save(path, pixels):
@@ -170,7 +171,7 @@ def test_a_run_goes_on_with_what_it_began_with(data, tmp_path):
     workdir.mkdir()
     (workdir / "config.json").write_text(json.dumps(first.to_dict()))
     partition = settings.open_partition(first, workdir)
-    run_lists.record(partition, workdir)
+    image_lists.record(partition, workdir)
     # The guesses would now be others.
     stripes(data, 0, 1, 2, 3, 4)
     assert filled(data)[0].data.num_classes == 5
@@ -229,12 +230,12 @@ def test_lists_are_recorded_only_where_settings_name_no_image(data, tmp_path):
         workdir = tmp_path / f"run{number}"
         workdir.mkdir()
         partition = settings.open_partition(filled(data, **fields)[0])
-        run_lists.record(partition, workdir)
+        image_lists.record(partition, workdir)
         assert sorted(path.stem for path in workdir.glob("lists/*")) == recorded
     supervised = filled(data, method="supervised", data__val="0.5")[0]
     partition = settings.open_partition(supervised)
     (workdir := tmp_path / "supervised").mkdir()
-    run_lists.record(partition, workdir)
+    image_lists.record(partition, workdir)
     assert settings.open_partition(supervised, workdir).digests() == partition.digests()
 
 

@@ -17,7 +17,7 @@ from rcc_jax.consensus_run import explain
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.prediction_run import predict
-from rcc_jax.workdir import Workdir
+from rcc_jax.workdir.folder import Workdir
 from tests.commands import finish, start
 from tests.rcc_jax.untrained import write_run
 

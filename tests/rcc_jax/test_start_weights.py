@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from configs import demo
-from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.errors import ConfigError
 from rcc_jax.run import Run
+from rcc_jax.workdir.checkpoints import Checkpoints
 
 
 def build(method="supervised", **fields):

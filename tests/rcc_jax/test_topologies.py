@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rcc_jax.checkpoints import Checkpoints
+from rcc_jax.workdir.checkpoints import Checkpoints
 from tests.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 from tests.rcc_jax import topology
 from tests.rcc_jax.test_train_step import Setup

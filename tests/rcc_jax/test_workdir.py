@@ -9,9 +9,9 @@ import textwrap
 import pytest
 
 from configs import common
-from rcc_jax import revisions
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import Workdir, check_place, write_atomically
+from rcc_jax.workdir import revisions
+from rcc_jax.workdir.folder import Workdir, check_place, write_atomically
 
 
 def config(**changes):

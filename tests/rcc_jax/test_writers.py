@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from rcc_jax.writers import MetricWriter, Progress
+from rcc_jax.workdir.metrics import MetricWriter, Progress
 from tests.runs import events
 
 
@@ -186,7 +186,7 @@ def test_progress_without_a_terminal_is_one_line_a_log():
 
 
 def test_progress_without_a_terminal_leaves_tqdm_alone():
-    script = "import sys, rcc_jax.writers as w; w.Progress(1, 0); assert 'tqdm' not in sys.modules"
+    script = "import sys, rcc_jax.workdir.metrics as w; w.Progress(1, 0); assert 'tqdm' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE)
 
 

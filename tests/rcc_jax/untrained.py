@@ -4,9 +4,9 @@ import jax
 import numpy as np
 
 from configs import demo
-from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.run import Run
-from rcc_jax.workdir import Workdir
+from rcc_jax.workdir.checkpoints import Checkpoints
+from rcc_jax.workdir.folder import Workdir
 
 
 def write_run(folder):

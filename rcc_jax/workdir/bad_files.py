@@ -7,7 +7,7 @@ import pathlib
 
 from input_pipeline import DataError, Partition
 from rcc_jax.distributed import processes
-from rcc_jax.writers import reopen_lines
+from rcc_jax.workdir.metrics import reopen_lines
 
 NAME = "bad_files.jsonl"
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rcc_jax import shipped
-from rcc_jax.best_scores import BestScores
 from rcc_jax.errors import ConfigError
+from rcc_jax.workdir.best_scores import BestScores
 
 # File of a finished run in its folder.
 RESULT = "result.json"

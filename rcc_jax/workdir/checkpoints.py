@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from rcc_jax import checksums, preservation
-from rcc_jax.best_scores import BestScores
 from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
-from rcc_jax.state_difference import differences
+from rcc_jax.workdir import checksums, preservation
+from rcc_jax.workdir.best_scores import BestScores
+from rcc_jax.workdir.state_difference import differences
 
 PyTree = Any
 ASIDE = ".{}.replaced"

@@ -5,7 +5,7 @@ from typing import Any
 
 from orbax.checkpoint import checkpoint_managers as policies
 
-from rcc_jax.best_scores import BestScores
+from rcc_jax.workdir.best_scores import BestScores
 
 
 def latest_and_best(keep: int, old_protocol: str) -> policies.PreservationPolicy:

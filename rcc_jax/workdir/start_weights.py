@@ -6,12 +6,12 @@ import pathlib
 
 import orbax.checkpoint as ocp
 
-from rcc_jax import checksums
-from rcc_jax.checkpoint_paths import find_checkpoint
-from rcc_jax.checkpoints import first_line
 from rcc_jax.errors import ConfigError
-from rcc_jax.state_difference import differences
 from rcc_jax.train_state import Weights
+from rcc_jax.workdir import checksums
+from rcc_jax.workdir.checkpoint_paths import find_checkpoint
+from rcc_jax.workdir.checkpoints import first_line
+from rcc_jax.workdir.state_difference import differences
 
 _FIELD = "config.model.pretrained"
 

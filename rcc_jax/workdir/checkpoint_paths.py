@@ -9,10 +9,10 @@ import ml_collections
 
 from input_pipeline import near_names
 from rcc_jax import protocols
-from rcc_jax.best_scores import BEST_OF
-from rcc_jax.checkpoints import Checkpoints
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import MAY_CHANGE, Workdir
+from rcc_jax.workdir.best_scores import BEST_OF
+from rcc_jax.workdir.checkpoints import Checkpoints
+from rcc_jax.workdir.folder import MAY_CHANGE, Workdir
 
 PyTree = Any
 # What a command on a run may set otherwise, for itself alone: names change nothing in a network.

@@ -10,8 +10,9 @@ import subprocess
 
 import jax
 
-from rcc_jax import revisions, shipped
-from rcc_jax.workdir import write_atomically
+from rcc_jax import shipped
+from rcc_jax.workdir import revisions
+from rcc_jax.workdir.folder import write_atomically
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
