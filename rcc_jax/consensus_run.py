@@ -16,8 +16,8 @@ from input_pipeline import photos as photo_files
 from input_pipeline.photometric import strong_view
 from rcc_jax import heat_map, settings, visualization
 from rcc_jax.consensus.checks import MAX_PLAYERS
-from rcc_jax.consensus_map import ConsensusMap
 from rcc_jax.errors import ConfigError
+from rcc_jax.evaluation.consensus_map import ConsensusMap
 from rcc_jax.inference import Segmenter
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.folder import write_atomically

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Mapping
 
 from rcc_jax import pictures_page, protocols, visualization
-from rcc_jax.evaluation import Scores
+from rcc_jax.evaluation.evaluator import Scores
+from rcc_jax.evaluation.score_table import score_table
 from rcc_jax.evaluation_run import draw_predictions
 from rcc_jax.run import Run
-from rcc_jax.score_table import score_table
 from rcc_jax.train_state import TrainState
 from rcc_jax.unlabeled_sheet import UnlabeledSheet
 from rcc_jax.workdir.metrics import MetricWriter, Progress

@@ -20,7 +20,7 @@ import input_pipeline
 from input_pipeline.pipeline import BatchStream
 from rcc_jax import methods, optimizer, settings, train_state, train_step
 from rcc_jax.distributed import meshes, processes
-from rcc_jax.evaluation import Evaluator
+from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.train_state import TrainState, Weights
 from rcc_jax.workdir import start_weights
 

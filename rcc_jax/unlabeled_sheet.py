@@ -9,7 +9,7 @@ from input_pipeline.skipping import SkippingSource
 from input_pipeline.views import UnlabeledViews
 from rcc_jax import heat_map, palettes, settings, visualization
 from rcc_jax.distributed import meshes
-from rcc_jax.evaluation import Evaluator
+from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.method_view import MethodView, method_view
 from rcc_jax.run import Run
 from rcc_jax.train_state import TrainState

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import AxisType
 
 from rcc_jax.errors import ConfigError
-from rcc_jax.evaluation import Evaluator
+from rcc_jax.evaluation.evaluator import Evaluator
 
 COLORS = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32) / 60
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 12, 20, 3), np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rcc_jax.consensus import class_consensus
-from rcc_jax.consensus_map import ConsensusMap
+from rcc_jax.evaluation.consensus_map import ConsensusMap
 
 NAMES = ("road", "car", "truck", "tree", "sky", "never")
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from rcc_jax.averaging import window_spans
 from rcc_jax.distributed.meshes import make_mesh
 from rcc_jax.errors import ConfigError
-from rcc_jax.evaluation import Evaluator, scores
+from rcc_jax.evaluation.evaluator import Evaluator, scores
+from rcc_jax.evaluation.tta import window_spans
 
 IMAGES = 5
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from rcc_jax import padded_views
+from rcc_jax.evaluation import padded_views
 
 PyTree = Any
 

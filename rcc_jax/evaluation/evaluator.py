@@ -12,9 +12,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rcc_jax import field_checks
-from rcc_jax.averaging import AveragedNetwork, call, shares
 from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
+from rcc_jax.evaluation.tta import AveragedNetwork, call, shares
 
 PyTree = Any
 IGNORED = 255

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rcc_jax.evaluation import Scores
+from rcc_jax.evaluation.evaluator import Scores
 
 _GAP = "   "
 # Of the columns of numbers, by the suffix of their names in metrics.jsonl.

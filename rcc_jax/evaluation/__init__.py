@@ -1,0 +1,1 @@
+"""Scores of whole images: evaluator, test-time augmentation, IoU."""
