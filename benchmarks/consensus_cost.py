@@ -26,7 +26,7 @@ import steps
 
 # `environment` has put the repository on the path.
 from rcc_jax import consensus, losses
-from rcc_jax.line_chart import Series, picture
+from rcc_jax.reporting.line_chart import Series, picture
 
 NUM_CLASSES = 21
 PLAYERS, CHOSEN = tuple(range(2, 9)), (4, 6)

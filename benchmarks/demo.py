@@ -21,8 +21,9 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.followed_runs import Followed, steps_done  # noqa: E402
-from rcc_jax import shipped, tables, visualization  # noqa: E402
-from rcc_jax.pictures_page import PAGE  # noqa: E402
+from rcc_jax import shipped  # noqa: E402
+from rcc_jax.reporting import sheets, tables  # noqa: E402
+from rcc_jax.reporting.pictures_page import PAGE  # noqa: E402
 
 PICTURES = 6
 # Steps of the run on the labels that the others start from, and of each of those.
@@ -120,15 +121,15 @@ def draw(folder: pathlib.Path, methods: list[str], seed: int) -> pathlib.Path:
     from input_pipeline import scenes
 
     names = scenes.CLASS_NAMES
-    colors = visualization.palette(len(names))
+    colors = sheets.palette(len(names))
     rows = [
-        [images[i], *(visualization.colorize(x[i], colors) for x in (labels, *columns))]
+        [images[i], *(sheets.colorize(x[i], colors) for x in (labels, *columns))]
         for i in range(len(images))
     ]
-    sheet = visualization.sheet(
+    sheet = sheets.sheet(
         rows, ["image", "truth", *methods], class_names=names, palette=colors, scale=2
     )
-    visualization.save_png(folder / "demo.png", sheet)
+    sheets.save_png(folder / "demo.png", sheet)
     return folder / "demo.png"
 
 

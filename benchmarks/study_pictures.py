@@ -21,9 +21,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from configs import recorded  # noqa: E402
-from rcc_jax import palettes, settings, tables, visualization  # noqa: E402
+from rcc_jax import settings  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.inference import Segmenter  # noqa: E402
+from rcc_jax.reporting import palettes, sheets, tables  # noqa: E402
 from rcc_jax.workdir.folder import RESULT  # noqa: E402
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -56,8 +57,8 @@ def predictions(runs: dict[str, pathlib.Path], images: str, count: int) -> np.nd
     for workdir in runs.values():
         segmenter = Segmenter.from_workdir(workdir)
         labels.append([segmenter(example["image"]) for example in examples])
-    columns += [[visualization.colorize(each, colors) for each in column] for column in labels]
-    return visualization.sheet(
+    columns += [[sheets.colorize(each, colors) for each in column] for column in labels]
+    return sheets.sheet(
         list(zip(*columns, strict=True)),
         ["image", "truth", *runs],
         class_names=partition.class_names,
@@ -90,7 +91,7 @@ def main() -> None:
         sheet = predictions(runs, arguments.list, arguments.count)
     except ConfigError as error:
         sys.exit(f"error: {error}")
-    visualization.save_png(output / "predictions.png", sheet)
+    sheets.save_png(output / "predictions.png", sheet)
     if "rcc" in runs:
         consensus(runs["rcc"], output)
 

@@ -7,8 +7,8 @@ import collections
 import statistics
 from collections.abc import Iterable, Sequence
 
-from rcc_jax import tables
-from rcc_jax.line_chart import Series, picture
+from rcc_jax.reporting import tables
+from rcc_jax.reporting.line_chart import Series, picture
 
 Kept = Sequence[tuple[dict, tables.Result]]
 BASELINE = "unimatch"

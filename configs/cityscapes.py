@@ -3,7 +3,7 @@
 Prepare the data with `python -m input_pipeline.prepare cityscapes` and put the lists of UniMatch's
 repository into `data/splits/cityscapes`. Weights are UniMatch's ImageNet ResNet,
 `pretrained/resnet50_deep.pth`, or torchvision's with `stem=v1`, `pretrained/resnet50_v1.pth`.
-The paper's UniMatch row is that of UniMatch's public logs: see `rcc_jax/published.py`.
+The paper's UniMatch row is that of UniMatch's public logs: see `rcc_jax/reporting/published.py`.
 
 Evaluation is UniMatch's: windows of 801 pixels every 534, cut off at the border
 (`eval.windows=cut`).

@@ -14,11 +14,12 @@ import numpy as np
 import input_pipeline
 from input_pipeline import photos as photo_files
 from input_pipeline.photometric import strong_view
-from rcc_jax import heat_map, settings, visualization
+from rcc_jax import settings
 from rcc_jax.consensus.checks import MAX_PLAYERS
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.consensus_map import ConsensusMap
 from rcc_jax.inference import Segmenter
+from rcc_jax.reporting import heat_map, sheets
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.folder import write_atomically
 from rcc_jax.workdir.metrics import Progress
@@ -191,10 +192,10 @@ def _write(folder: pathlib.Path, found: ConsensusMap, segmenter: Segmenter) -> N
         "eval": segmenter.config.eval.to_dict(),
     }
     write_atomically(folder / "consensus.json", json.dumps(record, indent=2) + "\n")
-    visualization.save_png(folder / "consensus.png", _heat_maps(names, teacher, student))
+    sheets.save_png(folder / "consensus.png", _heat_maps(names, teacher, student))
     maps = found.maps()
     if maps:
-        visualization.save_png(folder / "pair.png", _pair_sheet(found, segmenter.palette))
+        sheets.save_png(folder / "pair.png", _pair_sheet(found, segmenter.palette))
 
 
 def _cell(value: float | int) -> str:
@@ -220,7 +221,7 @@ def _heat_maps(names, teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
         heat_map.heat_map(difference, names, low=-reach, high=reach, signed=True),
     ]
     titles = ["mean J of the teacher", "of the student, at the same pixels", "student - teacher"]
-    return visualization.sheet([pictures], titles)
+    return sheets.sheet([pictures], titles)
 
 
 def _pair_sheet(found: ConsensusMap, palette: np.ndarray) -> np.ndarray:
@@ -229,23 +230,23 @@ def _pair_sheet(found: ConsensusMap, palette: np.ndarray) -> np.ndarray:
     low, high = np.nanmin(values), np.nanmax(values)
     rows = []
     for entry in maps:
-        row = [entry.image, visualization.colorize(entry.labels, palette)]
+        row = [entry.image, sheets.colorize(entry.labels, palette)]
         for part in (entry.teacher, entry.student):
             seen = np.isfinite(part)[..., None]
             colors = heat_map.colors_of(part, low, high)
-            row.append(np.where(seen, colors, visualization.pale(entry.image)))
+            row.append(np.where(seen, colors, sheets.pale(entry.image)))
         rows.append(row)
     names = [found.class_names[index] for index in found.pair]
     ends = np.linspace(low, high, 3)
     shades = zip(ends, heat_map.colors_of(ends, low, high), strict=True)
     more = {
-        "not both players": visualization.PALE,
+        "not both players": sheets.PALE,
         **{f"J {at:.2f}": color for at, color in shades},
     }
-    return visualization.sheet(
+    return sheets.sheet(
         rows,
         ["image", "labels", "teacher", "student"],
         groups=[("", 2), (f"consensus J of {' and '.join(names)}", 2)],
         scale=-(-MAP_WIDTH // max(entry.image.shape[1] for entry in maps)),
-        **visualization.legend(found.class_names, palette, more),
+        **sheets.legend(found.class_names, palette, more),
     )

@@ -15,16 +15,9 @@ from input_pipeline.findings import Inspection
 from input_pipeline.labels import IGNORE
 from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
-from rcc_jax import (
-    contact_sheet,
-    data_guess,
-    data_report,
-    field_checks,
-    palettes,
-    presets,
-    visualization,
-)
+from rcc_jax import data_guess, data_report, field_checks, presets
 from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import contact_sheet, palettes, sheets
 from rcc_jax.workdir.folder import write_atomically
 
 REPORT, SHEET = "check.json", "check.png"
@@ -158,7 +151,7 @@ def _propose(
         for proposal in proposals.for_values(counts, fields.num_classes, fields.label_map):
             yield kind, _for_method(config, proposal)
     if found.colors and not mixed:
-        voc = visualization.palette(255)[:255].astype(int) @ (1 << 16, 1 << 8, 1)
+        voc = sheets.palette(255)[:255].astype(int) @ (1 << 16, 1 << 8, 1)
         for proposal in proposals.for_colors(
             found.colors, fields.num_classes, voc.tolist(), fields.colormap
         ):
@@ -217,5 +210,5 @@ def _draw(partition: Partition, found: Inspection, config, path: pathlib.Path) -
         palette=palettes.of_data(config.data),
     )
     if picture is not None:
-        visualization.save_png(path, picture)
+        sheets.save_png(path, picture)
     return picture is not None

@@ -17,8 +17,9 @@ from input_pipeline.labels import IGNORE
 from input_pipeline.paired_folders import images_beside
 from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
-from rcc_jax import data_report, presets, visualization
+from rcc_jax import data_report, presets
 from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import sheets
 from rcc_jax.workdir.folder import recorded_fields
 
 # Where parts are looked for below data.root, the first one that is there.
@@ -201,7 +202,7 @@ def _survey(
 
 
 def _classes(fields: ml_collections.ConfigDict, found: Inspection) -> Guess:
-    voc = visualization.palette(IGNORE)[:IGNORE].astype(int) @ (1 << 16, 1 << 8, 1)
+    voc = sheets.palette(IGNORE)[:IGNORE].astype(int) @ (1 << 16, 1 << 8, 1)
     guess = proposals.classes(found.values, found.colors, voc.tolist())
     if guess is None:
         raise ConfigError(_unclear(fields, found))

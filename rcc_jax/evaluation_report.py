@@ -5,10 +5,11 @@ import pathlib
 import shutil
 from collections.abc import Mapping
 
-from rcc_jax import pictures_page, protocols, visualization
+from rcc_jax import protocols
 from rcc_jax.evaluation.evaluator import Scores
 from rcc_jax.evaluation.score_table import score_table
 from rcc_jax.evaluation_run import draw_predictions
+from rcc_jax.reporting import pictures_page, sheets
 from rcc_jax.run import Run
 from rcc_jax.train_state import TrainState
 from rcc_jax.unlabeled_sheet import UnlabeledSheet
@@ -68,7 +69,7 @@ class EvaluationReport:
         for (kind, tag), picture in drawn.items():
             self._pictures_path.mkdir(exist_ok=True)
             path = self._pictures_path / pictures_page.sheet_name(kind, step)
-            visualization.save_png(path, picture)
+            sheets.save_png(path, picture)
             self._writer.image(step, tag, picture)
         if drawn:
             name = self._pictures_path.resolve().parent.name

@@ -11,10 +11,10 @@ import ml_collections
 import numpy as np
 
 import input_pipeline
-from rcc_jax import palettes, prediction_sheet
 from rcc_jax.distributed import processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.evaluation.evaluator import Scores, scores
+from rcc_jax.reporting import palettes, prediction_sheet
 from rcc_jax.run import Run
 from rcc_jax.train_state import TrainState
 from rcc_jax.workdir import checkpoint_paths

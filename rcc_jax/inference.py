@@ -11,9 +11,10 @@ from input_pipeline import near_names, orientation
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import names_of_classes
 from input_pipeline.photos import Photo
-from rcc_jax import palettes, settings, shipped
+from rcc_jax import settings, shipped
 from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import palettes
 from rcc_jax.run import abstract_weights, build_evaluator, build_network
 from rcc_jax.train_state import Weights
 from rcc_jax.workdir import checkpoint_paths, start_weights

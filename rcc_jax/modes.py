@@ -76,7 +76,7 @@ def _check() -> None:
 
 
 def _table() -> None:
-    from rcc_jax import tables
+    from rcc_jax.reporting import tables
 
     if not cli.WORKDIR.value:
         cli.fail("--mode=table needs --workdir=DIR, the folder of a sweep or of other runs.")
@@ -84,7 +84,7 @@ def _table() -> None:
 
 
 def _report() -> None:
-    from rcc_jax import report  # without JAX
+    from rcc_jax.reporting import report  # without JAX
 
     folders = cli.WORKDIRS.value or ([cli.WORKDIR.value] if cli.WORKDIR.value else [])
     if not folders:

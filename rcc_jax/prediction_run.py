@@ -16,11 +16,12 @@ from input_pipeline import photos as photo_files
 from input_pipeline.errors import DataError
 from input_pipeline.orientation import as_stored
 from input_pipeline.photos import Photo, PhotoBatch
-from rcc_jax import prediction_files, visualization
+from rcc_jax import prediction_files
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.inference import Segmenter
 from rcc_jax.prediction_record import BatchPlan, PredictionRecord, assign
+from rcc_jax.reporting import sheets
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.metrics import Progress
 
@@ -214,8 +215,8 @@ class _Prediction:
         blank = np.full((1, 480, 3), 255, np.uint8)
         names = self.segmenter.class_names
         colors = self.segmenter.palette
-        picture = visualization.sheet([[blank]], ["classes"], class_names=names, palette=colors)
-        visualization.save_png(self.folder / "legend.png", picture)
+        picture = sheets.sheet([[blank]], ["classes"], class_names=names, palette=colors)
+        sheets.save_png(self.folder / "legend.png", picture)
 
     def _describe(self, batch: PhotoBatch) -> list[dict[str, np.ndarray]]:
         try:

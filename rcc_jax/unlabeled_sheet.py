@@ -7,10 +7,11 @@ import numpy as np
 
 from input_pipeline.skipping import SkippingSource
 from input_pipeline.views import UnlabeledViews
-from rcc_jax import heat_map, palettes, settings, visualization
+from rcc_jax import settings
 from rcc_jax.distributed import meshes
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.method_view import MethodView, method_view
+from rcc_jax.reporting import heat_map, palettes, sheets
 from rcc_jax.run import Run
 from rcc_jax.train_state import TrainState
 
@@ -89,9 +90,9 @@ class UnlabeledSheet:
         threshold = self._run.method.confidence_threshold
         colors = palettes.of_data(self._run.config.data)
         teacher, student = (
-            visualization.colorize(labels, colors) for labels in (seen.labels, seen.student_labels)
+            sheets.colorize(labels, colors) for labels in (seen.labels, seen.student_labels)
         )
-        kept = np.where(seen.kept[..., None], teacher, visualization.pale(views["weak"]))
+        kept = np.where(seen.kept[..., None], teacher, sheets.pale(views["weak"]))
         share = seen.kept.sum() / valid.sum()
         panels = [
             ("weak view", views["weak"], cv2.INTER_AREA),
@@ -106,18 +107,18 @@ class UnlabeledSheet:
             panels.append((title, heat_map.shades(seen.agreement), cv2.INTER_AREA))
         rows = [
             [
-                visualization.fit(np.where(inside[..., None], pictures[row], _WHITE), interpolation)
+                sheets.fit(np.where(inside[..., None], pictures[row], _WHITE), interpolation)
                 for _, pictures, interpolation in panels
             ]
             for row, inside in enumerate(valid)
         ]
         more = {
-            "not kept": visualization.PALE,
+            "not kept": sheets.PALE,
             "padding": _WHITE,
             **heat_map.scale("confidence, agreement "),
         }
-        return visualization.sheet(
+        return sheets.sheet(
             rows,
             [title for title, *_ in panels],
-            **visualization.legend(partition.class_names, colors, more),
+            **sheets.legend(partition.class_names, colors, more),
         )

@@ -18,7 +18,8 @@ import pytest
 from benchmarks import faults
 from configs import recorded
 from input_pipeline import scenes
-from rcc_jax import prediction_sheet, report_pictures, visualization
+from rcc_jax.reporting import prediction_sheet, report_pictures
+from rcc_jax.reporting import sheets as visualization
 from rcc_jax.workdir import checkpoint_paths, checksums
 from tests.commands import finish, start
 from tests.runs import (

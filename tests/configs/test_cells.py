@@ -7,8 +7,9 @@ import re
 import pytest
 
 from configs import cityscapes_1_16, common, pascal_1_16, pascal_blender_1_8, pascal_full
-from rcc_jax import published, settings, sweep, tables
+from rcc_jax import settings, sweep
 from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import published, tables
 
 FOLDER = pathlib.Path(common.__file__).parent
 CELLS = sorted(path.stem for path in FOLDER.glob("*_*.py") if path.stem != "__init__")
@@ -48,7 +49,7 @@ def test_docstring_holds_the_numbers_of_the_paper(name):
         expected = [paper[m][data.partition] for m in ("supervised", "fixmatch", "unimatch", "rcc")]
         assert [float(number) for number in row.split()] == expected
     if data.name == "pascal_classic":  # The other sources have one home.
-        assert "rcc_jax/published.py" in text
+        assert "rcc_jax/reporting/published.py" in text
 
 
 def test_settings_of_the_papers():

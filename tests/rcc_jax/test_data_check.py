@@ -12,8 +12,9 @@ from PIL import Image
 from configs import folder
 from input_pipeline import DataError
 from input_pipeline.views import LabeledViews, UnlabeledViews
-from rcc_jax import contact_sheet, data_check, data_guess, settings
+from rcc_jax import data_check, data_guess, settings
 from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import contact_sheet
 from tests.commands import REPOSITORY
 
 SIDE = contact_sheet.SIDE

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from configs import camvid, cityscapes, common
-from rcc_jax import heat_map, palettes, visualization
+from rcc_jax.reporting import heat_map, palettes, sheets
 
 
 def colors(num_classes, name="", source="folder", colormap=""):
@@ -15,7 +15,7 @@ def colors(num_classes, name="", source="folder", colormap=""):
 
 def test_known_data_sets_keep_their_colours():
     for name in ("pascal_classic", "pascal_blender"):
-        np.testing.assert_array_equal(colors(21, name), visualization.palette(21))
+        np.testing.assert_array_equal(colors(21, name), sheets.palette(21))
     # Road, person and bicycle of Cityscapes; sky and bicyclist of CamVid.
     shown = colors(19, "cityscapes")
     assert shown[[0, 11, 18]].tolist() == [[128, 64, 128], [220, 20, 60], [119, 11, 32]]
@@ -24,16 +24,16 @@ def test_known_data_sets_keep_their_colours():
     shown = palettes.of_data(camvid.get_config("1_8").data)
     assert shown[[0, 10]].tolist() == [[128, 128, 128], [0, 128, 192]]
     assert len(np.unique(shown[:11], axis=0)) == 11
-    np.testing.assert_array_equal(colors(7, source="scenes"), visualization.palette(7))
+    np.testing.assert_array_equal(colors(7, source="scenes"), sheets.palette(7))
 
 
 @pytest.mark.parametrize("num_classes", [2, 8, 24, 255])
 def test_colours_of_ones_own_classes_differ_from_each_other_and_from_padding(num_classes):
     shown = colors(num_classes)
     assert shown.dtype == np.uint8
-    assert (shown[num_classes:255] == visualization.UNUSED).all()
+    assert (shown[num_classes:255] == sheets.UNUSED).all()
     assert (shown[255] == 255).all()
-    known = [*shown[:num_classes], (0, 0, 0), (255, 255, 255), visualization.UNUSED]
+    known = [*shown[:num_classes], (0, 0, 0), (255, 255, 255), sheets.UNUSED]
     lab = cv2.cvtColor(np.array([known], np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
     distances = np.linalg.norm(lab[:, None] - lab, axis=-1) + np.diag(np.full(len(lab), 999))
     # About 2 is the least that is seen side by side.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rcc_jax import pictures_page, visualization
+from rcc_jax.reporting import pictures_page, sheets
 from tests.rcc_jax import browser
 from tests.rcc_jax.test_report import HOSTILE, Page
 
@@ -15,7 +15,7 @@ def folder(tmp_path):
     for kind, steps in {"step": (2, 10, 12345678), "unlabeled": (10,)}.items():
         for step in steps:
             picture = np.full((240, 1100, 3), step % 200, np.uint8)
-            visualization.save_png(tmp_path / pictures_page.sheet_name(kind, step), picture)
+            sheets.save_png(tmp_path / pictures_page.sheet_name(kind, step), picture)
     (tmp_path / ".step_0000099.png.7.tmp").write_text("half a picture")
     (tmp_path / "notes_0000003.png").write_text("the user's own")
     pictures_page.write(tmp_path, HOSTILE, {2: 12.345, 10: None, 99: 50.0})
@@ -42,7 +42,7 @@ def test_every_sheet_is_linked_once_the_newest_first(folder):
 
 def test_page_is_written_anew(folder):
     (folder / "step_0000002.png").unlink()
-    visualization.save_png(folder / "step_0000020.png", np.zeros((5, 5, 3), np.uint8))
+    sheets.save_png(folder / "step_0000020.png", np.zeros((5, 5, 3), np.uint8))
     pictures_page.write(folder, "run", {})
     text = (folder / "index.html").read_text()
     assert "step_0000020.png" in text

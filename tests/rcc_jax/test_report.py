@@ -11,16 +11,16 @@ import pytest
 from PIL import Image
 
 from configs import camvid
-from rcc_jax import (
+from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import (
     heat_map,
     line_chart,
     palettes,
     prediction_sheet,
     report,
     report_pictures,
-    visualization,
+    sheets,
 )
-from rcc_jax.errors import ConfigError
 from tests.commands import finish, start
 
 HOSTILE = '<script>alert("1")</script>&\'"'
@@ -85,7 +85,7 @@ def write_run(folder, method, seed, scores, *, finished=True):
     (folder / "environment.json").write_text(json.dumps(environment))
     if finished:
         (folder / "result.json").write_text("{}")
-    colors = visualization.palette(3)
+    colors = sheets.palette(3)
     draws = np.random.default_rng(7)
     shown, rows = [], []
     for number in range(2):
@@ -96,10 +96,10 @@ def write_run(folder, method, seed, scores, *, finished=True):
     pictures = folder / "pictures"
     pictures.mkdir()
     sheet = prediction_sheet.draw(*zip(*shown, strict=True), class_names=CLASSES, palette=colors)
-    visualization.save_png(pictures / "step_0000002.png", sheet)
+    sheets.save_png(pictures / "step_0000002.png", sheet)
     for step, grey in ((1, 50), (2, 150)):
         sheet = np.full((600, 1500, 3), grey, np.uint8)
-        visualization.save_png(pictures / f"unlabeled_{step:07d}.png", sheet)
+        sheets.save_png(pictures / f"unlabeled_{step:07d}.png", sheet)
     return rows
 
 
@@ -217,13 +217,13 @@ def test_sheets_come_apart_into_what_they_were_made_of(tmp_path):
     rows = write_run(tmp_path / "run", "rcc", 0, [(1.0, 2.0, 3.0)])
     drawn = report_pictures.open_picture(tmp_path / "run/pictures/step_0000002.png")
     # And one of before there was a confidence.
-    old = visualization.sheet(rows, ["image", "truth", "prediction"], class_names=CLASSES)
+    old = sheets.sheet(rows, ["image", "truth", "prediction"], class_names=CLASSES)
     for sheet in (drawn, old):
         found = prediction_sheet.cut(sheet, 2, CLASSES)
         np.testing.assert_array_equal(found.rows, rows)
-        np.testing.assert_array_equal(found.colors, visualization.palette(3)[:3])
+        np.testing.assert_array_equal(found.colors, sheets.palette(3)[:3])
     rows[1] = [picture[:77] for picture in rows[1]]
-    sheet = visualization.sheet(rows, ["image", "truth", "prediction"], class_names=CLASSES)
+    sheet = sheets.sheet(rows, ["image", "truth", "prediction"], class_names=CLASSES)
     assert prediction_sheet.cut(sheet, 2, CLASSES) is None
 
 
@@ -237,11 +237,11 @@ def test_sheet_of_predictions_shows_confidence_beside_them():
         images, labels, 2 - labels, confidences, class_names=CLASSES, palette=colors
     )
     names = (*CLASSES, "ignored", "confidence 0", "0.5", "1")
-    rows = visualization.cut_sheet(sheet, 2, prediction_sheet.TITLES, names)
+    rows = sheets.cut_sheet(sheet, 2, prediction_sheet.TITLES, names)
     for row in range(2):
         expected = [images[row], colors[labels[row]], colors[2 - labels[row]]]
         np.testing.assert_array_equal(rows[row], [*expected, heat_map.shades(confidences[row])])
-    assert visualization.legend_colors(sheet, names)[3].tolist() == [255, 255, 255]
+    assert sheets.legend_colors(sheet, names)[3].tolist() == [255, 255, 255]
 
 
 def test_a_line_breaks_where_a_number_is_missing_and_keeps_its_places():

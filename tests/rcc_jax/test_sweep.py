@@ -9,8 +9,9 @@ import xml.etree.ElementTree
 import pytest
 
 from benchmarks import study, study_tables
-from rcc_jax import sweep, tables
+from rcc_jax import sweep
 from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import tables
 from tests.commands import finish, start
 
 CELLS = [f"configs/demo.py:method={name},seed={seed}" for name in ("cc", "rcc") for seed in (0, 1)]

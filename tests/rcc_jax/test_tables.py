@@ -6,8 +6,9 @@ import json
 import pytest
 
 from configs import cityscapes_1_2, common, pascal_1_8, pascal_1_16
-from rcc_jax import presets, published, tables
+from rcc_jax import presets
 from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import published, tables
 
 
 def write_run(folder, config, last, best):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rcc_jax.visualization import colorize, legend, legend_colors, palette, save_png, sheet
+from rcc_jax.reporting.sheets import colorize, legend, legend_colors, palette, save_png, sheet
 
 
 def test_palette_is_pascals_with_white_for_ignored():

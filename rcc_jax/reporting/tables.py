@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import near_names
-from rcc_jax import presets, protocols, published
+from rcc_jax import presets, protocols
 from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import published
 from rcc_jax.workdir.folder import RESULT, evaluation_name, write_atomically
 
 _METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")

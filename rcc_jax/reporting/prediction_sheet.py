@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rcc_jax import heat_map, visualization
+from rcc_jax.reporting import heat_map, sheets
 
 TITLES = ("image", "truth", "prediction", "confidence")
 # Of before there was a confidence: its titles, and nothing behind the classes in its legend.
@@ -49,17 +49,15 @@ def draw(
     rows = [
         [
             image,
-            visualization.colorize(truth, palette),
-            visualization.colorize(prediction, palette),
+            sheets.colorize(truth, palette),
+            sheets.colorize(prediction, palette),
             heat_map.shades(confidence),
         ]
         for image, truth, prediction, confidence in zip(
             images, truths, predictions, confidences, strict=True
         )
     ]
-    return visualization.sheet(
-        rows, TITLES, **visualization.legend(class_names, palette, _more_entries())
-    )
+    return sheets.sheet(rows, TITLES, **sheets.legend(class_names, palette, _more_entries()))
 
 
 def cut(sheet: np.ndarray, num_rows: int, class_names: Sequence[str]) -> Pictures | None:
@@ -72,12 +70,12 @@ def cut(sheet: np.ndarray, num_rows: int, class_names: Sequence[str]) -> Picture
     """
     for titles, more in ((TITLES, tuple(_more_entries())), (_OLD_TITLES, ())):
         names = (*class_names, *more)
-        rows = visualization.cut_sheet(sheet, num_rows, titles, names)
+        rows = sheets.cut_sheet(sheet, num_rows, titles, names)
         if rows is not None:
-            colors = visualization.legend_colors(sheet, names)[: len(class_names)]
+            colors = sheets.legend_colors(sheet, names)[: len(class_names)]
             return Pictures([row[:3] for row in rows], colors)
     return None
 
 
 def _more_entries() -> dict[str, np.ndarray]:
-    return {"ignored": visualization.IGNORED, **heat_map.scale("confidence ")}
+    return {"ignored": sheets.IGNORED, **heat_map.scale("confidence ")}

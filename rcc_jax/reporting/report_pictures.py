@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, features
 
-from rcc_jax import prediction_sheet
 from rcc_jax.errors import ConfigError
-from rcc_jax.run_record import RunRecord
+from rcc_jax.reporting import prediction_sheet
+from rcc_jax.reporting.run_record import RunRecord
 
 # Larger ones would make a page of many megabytes. A whole sheet has titles to be read.
 MAX_WIDTH, MAX_SHEET_WIDTH = 640, 1200

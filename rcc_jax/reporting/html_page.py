@@ -3,7 +3,7 @@
 import html
 from collections.abc import Sequence
 
-from rcc_jax.line_chart import COLORS
+from rcc_jax.reporting.line_chart import COLORS
 
 _LIGHT = "".join(f"--c{number}: {color}; " for number, color in enumerate(COLORS))
 STYLE = (

@@ -4,9 +4,9 @@ import html
 import pathlib
 from collections.abc import Sequence
 
-from rcc_jax import report_page as page
-from rcc_jax import report_pictures, visualization
-from rcc_jax.run_record import RunRecord
+from rcc_jax.reporting import html_page as page
+from rcc_jax.reporting import report_pictures, sheets
+from rcc_jax.reporting.run_record import RunRecord
 
 _ABOUT_UNLABELED = (
     "A row an image, the same views in all runs of one crop. Teacher: its classes in the weak "
@@ -26,7 +26,7 @@ def predictions(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> st
         return "<p>These runs have no pictures (eval.pictures).</p>\n"
     parts = []
     if found.examples:
-        entries = [*zip(classes, found.colors, strict=True), ("ignored", visualization.IGNORED)]
+        entries = [*zip(classes, found.colors, strict=True), ("ignored", sheets.IGNORED)]
         legend = "".join(
             f'<li><span class="swatch" style="background:#{bytes(color).hex()}"></span>'
             f"{html.escape(each)}</li>"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import PIL.Image
 
-from rcc_jax import report_page
+from rcc_jax.reporting import html_page
 from rcc_jax.workdir.folder import write_atomically
 
 PAGE = "index.html"
@@ -35,7 +35,7 @@ def write(folder: pathlib.Path, run: str, scores: Mapping[int, float | None]) ->
     found = (re.fullmatch(rf"(?:{names})_(\d+)\.png", path.name) for path in folder.iterdir())
     steps = sorted({int(match[1]) for match in found if match}, reverse=True)
     parts = [
-        report_page.heading(1, f"Pictures of {run}"),
+        html_page.heading(1, f"Pictures of {run}"),
         "<p>One section per evaluation, the newest first; each evaluation rewrites this page. "
         "A click on a sheet opens it alone. <code>--mode=report</code> shows the numbers of the "
         "run.</p>\n<nav><ul>",
@@ -45,11 +45,11 @@ def write(folder: pathlib.Path, run: str, scores: Mapping[int, float | None]) ->
     for step in steps:
         score = scores.get(step)
         title = f"Step {step}" + ("" if score is None else f": mIoU {score:.2f}")
-        parts.append(report_page.heading(2, title, f"step{step}"))
+        parts.append(html_page.heading(2, title, f"step{step}"))
         for kind, caption in _KINDS.items():
             parts.append(_sheet(folder / sheet_name(kind, step), f"step {step}. {caption}"))
     title = f"{run}: pictures"
-    content = report_page.page(title, "".join(parts), images="'self' file:")
+    content = html_page.page(title, "".join(parts), images="'self' file:")
     write_atomically(folder / PAGE, content)
 
 
@@ -59,10 +59,9 @@ def _sheet(path: pathlib.Path, caption: str) -> str:
             width, height = picture.size
     except OSError:  # Absent, as the unlabelled images of supervised training, or not readable.
         return ""
-    image = report_page.image(path.name, caption, width, height)
+    image = html_page.image(path.name, caption, width, height)
     link = f'<a class="sheet" href="{path.name}">{image}</a>'
     caption = html.escape(caption[0].upper() + caption[1:])
     return (
-        f"<figure>{report_page.scrolling(link, caption)}<figcaption>{caption}</figcaption>"
-        "</figure>\n"
+        f"<figure>{html_page.scrolling(link, caption)}<figcaption>{caption}</figcaption></figure>\n"
     )

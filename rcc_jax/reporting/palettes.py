@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rcc_jax.visualization import IGNORED, UNUSED, palette
+from rcc_jax.reporting.sheets import IGNORED, UNUSED, palette
 
 # As the data sets' own tools draw them, in the order of the ids of configs/.
 _CITYSCAPES = (

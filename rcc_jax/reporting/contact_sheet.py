@@ -7,8 +7,8 @@ import numpy as np
 
 from input_pipeline.partitions import Partition
 from input_pipeline.views import LabeledViews, UnlabeledViews, draw_geometry, valid_mask
-from rcc_jax import visualization
-from rcc_jax.visualization import SIDE, fit
+from rcc_jax.reporting import sheets
+from rcc_jax.reporting.sheets import SIDE, fit
 
 BOX_COLOR = (255, 255, 0)
 
@@ -74,9 +74,9 @@ def draw(
         sheet.append(pictures + [blank] * (len(titles) - len(pictures)))
     if not sheet:
         return None
-    more = {"ignored, padding": visualization.IGNORED}
-    legend = visualization.legend(partition.class_names, palette, more)
-    return visualization.sheet(sheet, titles, groups=groups, **legend)
+    more = {"ignored, padding": sheets.IGNORED}
+    legend = sheets.legend(partition.class_names, palette, more)
+    return sheets.sheet(sheet, titles, groups=groups, **legend)
 
 
 def _choose(usable: np.ndarray, count: int) -> list[int]:
@@ -91,7 +91,7 @@ def _labeled_pictures(element: dict, seed: list, crop_size: int, colors) -> list
     # The same draw once more, for where the crop leaves the image.
     geometry = draw_geometry(np.random.default_rng(seed), *element["image"].shape[:2], crop_size)
     image = _shown(example["image"], valid_mask(geometry, crop_size))
-    mask = visualization.colorize(fit(example["label"], cv2.INTER_NEAREST), colors)
+    mask = sheets.colorize(fit(example["label"], cv2.INTER_NEAREST), colors)
     return [image, mask, cv2.addWeighted(image, 0.5, mask, 0.5, 0)]
 
 
