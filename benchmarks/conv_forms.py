@@ -12,7 +12,8 @@ import functools
 import numpy as np
 import steps
 
-from rcc_jax import methods, presets
+from rcc_jax import methods
+from rcc_jax.config import presets
 from rcc_jax.models import conv, layers
 
 

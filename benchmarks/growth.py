@@ -19,7 +19,8 @@ import tempfile
 import numpy as np
 import steps
 
-from rcc_jax import methods, presets
+from rcc_jax import methods
+from rcc_jax.config import presets
 
 NETWORK = {"backbone": "resnet18", "width": 16}
 BATCHES, CROPS, DEVICES = (1, 2, 4, 8), (65, 129, 193, 257), (1, 2, 4, 8)

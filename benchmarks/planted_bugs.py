@@ -27,7 +27,8 @@ sys.path.insert(0, str(REPOSITORY))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from rcc_jax import data_guess, methods, train_step, trainer, views  # noqa: E402
+from rcc_jax import methods, train_step, trainer, views  # noqa: E402
+from rcc_jax.config import guess  # noqa: E402
 from rcc_jax.consensus import blocks  # noqa: E402
 from rcc_jax.workdir import environment  # noqa: E402
 from tests.guards import run, trajectory  # noqa: E402
@@ -99,7 +100,7 @@ def examine(bug: str, folder: pathlib.Path) -> dict:
         workdir = folder / f"run{list(BUGS).index(bug)}"
         config = run.config(folder / "data", seed=0)
         with contextlib.redirect_stdout(io.StringIO()):
-            data_guess.fill(config, str(workdir))
+            guess.fill(config, str(workdir))
             miou = trainer.train(config, str(workdir))
     return {
         "trajectory": trajectory.deviation(found, "rcc"),

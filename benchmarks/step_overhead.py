@@ -20,7 +20,8 @@ import jax
 import numpy as np
 import steps
 
-from rcc_jax import methods, presets
+from rcc_jax import methods
+from rcc_jax.config import presets
 from rcc_jax.errors import ConfigError
 
 DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"

@@ -23,7 +23,8 @@ from flax import nnx
 from safetensors.numpy import load_file
 from torch.nn import functional
 
-from rcc_jax import methods, presets, views
+from rcc_jax import methods, views
+from rcc_jax.config import presets
 from rcc_jax.models.pretrained import save_torch
 from rcc_jax.torch_network import DeepLabV3Plus
 

@@ -47,7 +47,7 @@ def get_config() -> ml_collections.ConfigDict:
             # the folder `train`). `val` may also be a share of the labelled images, such as 0.2.
             # `unlabeled`: a list of images, a folder or a glob, or several with commas between;
             # images of the other parts are left out of folders and globs. 'folder' without one of
-            # the three: see rcc_jax/data_guess.py. 'tfds': a list whose first column is a key of
+            # the three: see rcc_jax/config/guess.py. 'tfds': a list whose first column is a key of
             # the dataset, or a slice such as train[:100]; without `val` the split 'validation' or
             # 'val'. 'scenes': START:STOP numbers.
             labeled="",

@@ -5,7 +5,7 @@
 DIR has `images` and `masks` (the mask of an image has its name, the suffix may differ), or
 `labeled.txt` with an `image mask` pair a line; more unlabelled images lie in `unlabeled`. What is
 left unset is guessed from these data at the first start, printed, and recorded in the run's
-config.json; rcc_jax/data_guess.py says how. docs/own_data.md is a walk through it.
+config.json; rcc_jax/config/guess.py says how. docs/own_data.md is a walk through it.
 
 With `--mode=check` the same command reads all data instead, says what is wrong with them and
 which settings would mend it.

@@ -8,7 +8,9 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import config_flags
 
-from rcc_jax import config_fields, config_file, shipped
+from rcc_jax import shipped
+from rcc_jax.config import fields
+from rcc_jax.config import file as config_file
 from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import folder
@@ -155,9 +157,9 @@ def _in_plain_words(message: str, config: str) -> str:
         return config_file.fault_of_traceback(config, message)
     unknown = re.fullmatch(r"Unknown command line flag '([\w.]+)'", message)
     if unknown is None:
-        return config_fields.in_plain_words(message)
+        return fields.in_plain_words(message)
     field = unknown[1]
-    meant = [field] if field in config_fields.known() else config_fields.nearest(field)
+    meant = [field] if field in fields.known() else fields.nearest(field)
     hint = " or ".join(f"--config.{each}" for each in meant)
     return f"--{field}: there is no such flag; " + (
         f"did you mean {hint}?" if hint else "see --help."
@@ -193,7 +195,7 @@ def _unknown_field(argv: list[str]) -> str | None:
     for argument in argv:
         flag = argument.partition("=")[0]
         if flag.lstrip("-").startswith("config."):
-            message = config_fields.unknown(flag, flag.partition("config.")[2])
+            message = fields.unknown(flag, flag.partition("config.")[2])
             if message is not None:
                 return message
     return None

@@ -15,7 +15,8 @@ from input_pipeline.findings import Inspection
 from input_pipeline.labels import IGNORE
 from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
-from rcc_jax import data_guess, data_report, field_checks, presets
+from rcc_jax import data_report
+from rcc_jax.config import checks, guess, presets
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import contact_sheet, palettes, sheets
 from rcc_jax.workdir.folder import write_atomically
@@ -82,8 +83,8 @@ def check(
 def _faults(config: ml_collections.ConfigDict) -> Iterator[str]:
     """Faults of the settings, as far as these are known."""
     # Unlabelled images that no folder holds are a fault by now.
-    left = [field for field in data_guess.unset(config) if field != "data.unlabeled"]
-    return field_checks.faults(config, left=left)
+    left = [field for field in guess.unset(config) if field != "data.unlabeled"]
+    return checks.faults(config, left=left)
 
 
 def _classes_known(config: ml_collections.ConfigDict) -> bool:
@@ -99,7 +100,7 @@ def _can_draw(config: ml_collections.ConfigDict) -> bool:
 def _open(config: ml_collections.ConfigDict, found: Inspection) -> Partition | None:
     """All that can be opened; the faults of the rest are noted."""
     fields = config.data
-    if fields.source not in field_checks.CHOICES["data.source"]:
+    if fields.source not in checks.CHOICES["data.source"]:
         return None
     names = ("source", "root", "train", "label_map", "colormap", "image_feature", "label_feature")
     shared = {name: fields[name] for name in names}

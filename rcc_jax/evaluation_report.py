@@ -5,7 +5,7 @@ import pathlib
 import shutil
 from collections.abc import Mapping
 
-from rcc_jax import protocols
+from rcc_jax.config import protocols
 from rcc_jax.evaluation.evaluator import Scores
 from rcc_jax.evaluation.score_table import score_table
 from rcc_jax.evaluation_run import draw_predictions

@@ -33,7 +33,7 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
       faults: takes why masks do not tell their classes, for a check, which names the faults of all
         other settings itself; None = either is raised.
     """
-    from rcc_jax import data_guess, field_checks  # without JAX
+    from rcc_jax.config import checks, guess  # without JAX
 
     def report(line: str) -> None:
         if processes.is_first():
@@ -43,12 +43,12 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
     wrong = []
     if may_guess:  # What needs no data comes before what reads them.
         workdir.check_place(folder)
-        wrong = list(field_checks.faults(config, left=data_guess.unset(config)))
+        wrong = list(checks.faults(config, left=guess.unset(config)))
         if wrong and faults is None:
             raise ConfigError("\n".join(wrong))
         if workdir.recorded_fields(folder) is None:
             try:
-                field_checks.check_start(config)
+                checks.check_start(config)
             except ConfigError as error:
                 if faults is None:
                     raise
@@ -56,7 +56,7 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
                 report(f"note: the training will not start: {error}")
     note = None if faults is None else faults.append
     try:
-        data_guess.fill(config, folder, may_guess=may_guess, report=report, note=note)
+        guess.fill(config, folder, may_guess=may_guess, report=report, note=note)
     except (ConfigError, DataError) as error:
         # There are no data that could be checked; the settings can.
         raise type(error)("\n".join((*wrong, str(error)))) from None

@@ -8,7 +8,8 @@ import ml_collections
 from flax import nnx
 
 import input_pipeline
-from rcc_jax import field_checks, methods, presets
+from rcc_jax import methods
+from rcc_jax.config import checks, presets
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import DeepLabV3Plus, pretrained
 from rcc_jax.workdir import image_lists
@@ -20,7 +21,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     Raises:
       ConfigError: with every fault, one a line.
     """
-    field_checks.check(config)
+    checks.check(config)
 
 
 def build_method(config: ml_collections.ConfigDict) -> methods.Method:

@@ -11,7 +11,8 @@ from typing import Any
 
 from input_pipeline import folder_partition
 from input_pipeline.errors import DataError
-from rcc_jax import config_fields, shipped
+from rcc_jax import shipped
+from rcc_jax.config import fields as config_fields
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.folder import RESULT, evaluation_name, run_name

@@ -8,8 +8,9 @@ from typing import NoReturn
 import jax
 import ml_collections
 
-from rcc_jax import finite, protocols, settings
+from rcc_jax import finite, settings
 from rcc_jax.clock import StepClock
+from rcc_jax.config import protocols
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.distributed.stop_vote import StopVote

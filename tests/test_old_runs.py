@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from configs import common
-from rcc_jax import field_checks
+from rcc_jax.config import checks
 from rcc_jax.workdir import revisions
 from rcc_jax.workdir.folder import flatten
 from tests.commands import REPOSITORY, finish, start
@@ -102,4 +102,4 @@ def test_every_field_that_an_old_run_lacks_says_what_it_did():
     assert fields.keys() - recorded <= common.WHERE_ABSENT.keys() <= fields.keys()
     config = common.get_config()
     config.update_from_flattened_dict(common.WHERE_ABSENT)
-    field_checks.check(config)
+    checks.check(config)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from rcc_jax import field_checks
+from rcc_jax.config import checks
 from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.tta import AveragedNetwork, call, shares
@@ -65,7 +65,7 @@ class Evaluator:
         Raises:
             ConfigError: If the mode, window, stride, windows or scales cannot work.
         """
-        for fault in field_checks.faults_of_scales(scales):
+        for fault in checks.faults_of_scales(scales):
             raise ConfigError(fault)
         if mode == "sliding":
             _check_windows(window, stride, windows, size_multiple)

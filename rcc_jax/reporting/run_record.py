@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rcc_jax import protocols
+from rcc_jax.config import protocols
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import tables
 from rcc_jax.workdir.folder import RESULT

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import near_names
-from rcc_jax import presets, protocols
+from rcc_jax.config import presets, protocols
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import published
 from rcc_jax.workdir.folder import RESULT, evaluation_name, write_atomically

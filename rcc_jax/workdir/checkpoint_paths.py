@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from input_pipeline import near_names
-from rcc_jax import protocols
+from rcc_jax.config import protocols
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.best_scores import BEST_OF
 from rcc_jax.workdir.checkpoints import Checkpoints

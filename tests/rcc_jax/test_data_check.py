@@ -12,7 +12,8 @@ from PIL import Image
 from configs import folder
 from input_pipeline import DataError
 from input_pipeline.views import LabeledViews, UnlabeledViews
-from rcc_jax import data_check, data_guess, settings
+from rcc_jax import data_check, settings
+from rcc_jax.config import guess
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import contact_sheet
 from tests.commands import REPOSITORY
@@ -212,7 +213,7 @@ def check_guessed(root, **fields):
 def guessed(root, fields, note):
     config = folder.get_config("method=auto")
     config.update_from_flattened_dict({"data.root": str(root), **fields})
-    data_guess.fill(config, root / "out", report=lambda _: None, note=note)
+    guess.fill(config, root / "out", report=lambda _: None, note=note)
     return config
 
 

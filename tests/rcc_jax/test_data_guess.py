@@ -9,7 +9,8 @@ from PIL import Image
 
 from configs import folder
 from input_pipeline import DataError
-from rcc_jax import data_guess, settings
+from rcc_jax import settings
+from rcc_jax.config import guess
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import image_lists
 
@@ -40,7 +41,7 @@ def filled(root, workdir="/no/run", *, method="auto", **fields):
     config, lines = folder.get_config(f"method={method}"), []
     fields = {name.replace("__", "."): value for name, value in fields.items()}
     config.update_from_flattened_dict({"data.root": str(root), **fields})
-    data_guess.fill(config, workdir, report=lines.append)
+    guess.fill(config, workdir, report=lines.append)
     return config, lines
 
 
@@ -267,4 +268,4 @@ def test_data_that_cannot_be_guessed_from(data, tmp_path):
         filled(data)
     config = folder.get_config()
     with pytest.raises(ConfigError, match="there is no run in this folder; train first"):
-        data_guess.fill(config, tmp_path, may_guess=False)
+        guess.fill(config, tmp_path, may_guess=False)

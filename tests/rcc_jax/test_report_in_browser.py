@@ -2,7 +2,7 @@
 
 import pytest
 
-from rcc_jax import presets
+from rcc_jax.config import presets
 from rcc_jax.reporting import report
 from tests.rcc_jax import browser
 from tests.rcc_jax.test_report import write_run

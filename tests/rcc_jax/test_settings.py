@@ -8,7 +8,8 @@ from PIL import Image
 
 from configs import common, demo
 from input_pipeline import DataError
-from rcc_jax import field_checks, methods, models, settings, trainer
+from rcc_jax import methods, models, settings, trainer
+from rcc_jax.config import checks
 from rcc_jax.errors import ConfigError
 
 
@@ -40,7 +41,7 @@ def message(error_type, function, *arguments):
 
 
 def test_choices_are_those_of_the_network_and_the_method():
-    choices = field_checks.CHOICES
+    choices = checks.CHOICES
     assert set(choices["model.backbone"]) == set(models.BACKBONES)
     assert set(choices["model.stem"]) == set(models.STEMS)
     for field in ("consensus_input", "consensus_pixels", "labeled_loss"):

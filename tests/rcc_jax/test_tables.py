@@ -6,7 +6,7 @@ import json
 import pytest
 
 from configs import cityscapes_1_2, common, pascal_1_8, pascal_1_16
-from rcc_jax import presets
+from rcc_jax.config import presets
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import published, tables
 

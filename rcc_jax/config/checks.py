@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 import ml_collections
 
 from input_pipeline import near_names
-from rcc_jax import presets
+from rcc_jax.config import presets
 from rcc_jax.errors import ConfigError
 
 # What a field may be. Those of models/ and methods.py stand there too, which need JAX.

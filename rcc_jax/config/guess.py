@@ -17,7 +17,8 @@ from input_pipeline.labels import IGNORE
 from input_pipeline.paired_folders import images_beside
 from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
-from rcc_jax import data_report, presets
+from rcc_jax import data_report
+from rcc_jax.config import presets
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import sheets
 from rcc_jax.workdir.folder import recorded_fields

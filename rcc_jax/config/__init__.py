@@ -1,0 +1,1 @@
+"""What a configuration may say, read before JAX: fields, checks, guesses."""
