@@ -101,7 +101,7 @@ def read_scores(workdir: pathlib.Path) -> dict:
 def predictions(workdir: pathlib.Path, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, labels and the run's predictions of the first validation scenes."""
     # Here and not above: loading JAX takes seconds, in which nothing would have been said yet.
-    from rcc_jax.run import Run
+    from rcc_jax.training.run import Run
     from rcc_jax.workdir.checkpoints import Checkpoints
 
     run = Run.build(shipped.load("demo").get_config(f"method={method}"))

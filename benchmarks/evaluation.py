@@ -30,7 +30,7 @@ from rcc_jax import views
 from rcc_jax.distributed import meshes
 from rcc_jax.evaluation.evaluator import Evaluator, scores
 from rcc_jax.models import BACKBONES
-from rcc_jax.train_state import Weights
+from rcc_jax.training.train_state import Weights
 
 SIZES = {
     "small": {"backbone": "resnet18", "width": 8, "longest": 100, "images": 240, "turns": 5},

@@ -28,10 +28,11 @@ sys.path.insert(0, str(REPOSITORY))
 import environment  # noqa: E402
 
 from configs import recorded  # noqa: E402
-from rcc_jax import methods, train_step  # noqa: E402
+from rcc_jax import methods  # noqa: E402
 from rcc_jax.distributed import meshes  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
-from rcc_jax.run import Run, set_up_jax  # noqa: E402
+from rcc_jax.training import train_step  # noqa: E402
+from rcc_jax.training.run import Run, set_up_jax  # noqa: E402
 
 WEIGHT = 0.2  # lambda
 # Above every confidence: no pixel is kept.

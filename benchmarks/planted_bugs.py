@@ -27,9 +27,10 @@ sys.path.insert(0, str(REPOSITORY))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from rcc_jax import methods, train_step, trainer, views  # noqa: E402
+from rcc_jax import methods, views  # noqa: E402
 from rcc_jax.config import guess  # noqa: E402
 from rcc_jax.consensus import blocks  # noqa: E402
+from rcc_jax.training import loop, train_step  # noqa: E402
 from rcc_jax.workdir import environment  # noqa: E402
 from tests.guards import run, trajectory  # noqa: E402
 
@@ -101,7 +102,7 @@ def examine(bug: str, folder: pathlib.Path) -> dict:
         config = run.config(folder / "data", seed=0)
         with contextlib.redirect_stdout(io.StringIO()):
             guess.fill(config, str(workdir))
-            miou = trainer.train(config, str(workdir))
+            miou = loop.train(config, str(workdir))
     return {
         "trajectory": trajectory.deviation(found, "rcc"),
         "miou": miou,

@@ -86,13 +86,14 @@ def child() -> None:
     stages = Stages()
     import jax
 
-    from rcc_jax import evaluation_run, finite, startup, trainer  # noqa: F401
+    from rcc_jax import evaluation_run, startup  # noqa: F401
+    from rcc_jax.training import loop, nonfinite  # noqa: F401
 
     stages.ends("imports")
-    stages.around(trainer.Run, "build", "other", "data and network")
-    stages.around(trainer._Loop, "_initial_state", "other", "state")
-    stages.around(trainer._Loop, "_next_batch", "other", "first batch")
-    compile_step = trainer.compile_step
+    stages.around(loop.Run, "build", "other", "data and network")
+    stages.around(loop._Loop, "_initial_state", "other", "state")
+    stages.around(loop._Loop, "_next_batch", "other", "first batch")
+    compile_step = loop.compile_step
 
     class Traced:
         """The jitted step, whose tracing is told from its compilation."""
@@ -123,7 +124,7 @@ def child() -> None:
 
         return step, line
 
-    trainer.compile_step = compile_and_stop
+    loop.compile_step = compile_and_stop
     startup.run()
 
 

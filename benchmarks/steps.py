@@ -11,12 +11,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from rcc_jax import methods, optimizer, train_state, train_step
+from rcc_jax import methods
 
 # `environment` has put the repository on the path.
 from rcc_jax.distributed import meshes
 from rcc_jax.models import BACKBONES, DeepLabV3Plus
-from rcc_jax.train_state import Weights
+from rcc_jax.training import optimizer, train_state, train_step
+from rcc_jax.training.train_state import Weights
 
 NUM_CLASSES = 21
 WARM_UP_STEPS = 2

@@ -15,8 +15,8 @@ from rcc_jax.distributed import processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.evaluation.evaluator import Scores, scores
 from rcc_jax.reporting import palettes, prediction_sheet
-from rcc_jax.run import Run
-from rcc_jax.train_state import TrainState
+from rcc_jax.training.run import Run
+from rcc_jax.training.train_state import TrainState
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.folder import evaluation_name, write_atomically
 

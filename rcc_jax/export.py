@@ -14,7 +14,7 @@ import rcc_jax
 from rcc_jax.errors import ConfigError
 from rcc_jax.inference import Segmenter
 from rcc_jax.models import pretrained
-from rcc_jax.run import build_network
+from rcc_jax.training.run import build_network
 from rcc_jax.views import IMAGENET_MEAN, IMAGENET_STD
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.folder import write_atomically

@@ -15,8 +15,8 @@ from rcc_jax import settings, shipped
 from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import palettes
-from rcc_jax.run import abstract_weights, build_evaluator, build_network
-from rcc_jax.train_state import Weights
+from rcc_jax.training.run import abstract_weights, build_evaluator, build_network
+from rcc_jax.training.train_state import Weights
 from rcc_jax.workdir import checkpoint_paths, start_weights
 
 

@@ -114,8 +114,9 @@ def _train_or_evaluate() -> None:
     if cli.MODE.value == "train" and _finished():
         return
     # Here and not above: worker processes import this file too, and need none of it.
-    from rcc_jax import evaluation_run, finite, trainer
-    from rcc_jax.run import set_up_jax
+    from rcc_jax import evaluation_run
+    from rcc_jax.training import loop, nonfinite
+    from rcc_jax.training.run import set_up_jax
     from rcc_jax.workdir import checkpoints
 
     set_up_jax(cli.CONFIG.value)
@@ -123,7 +124,7 @@ def _train_or_evaluate() -> None:
     _fill(may_guess=cli.MODE.value == "train")
     try:
         if cli.MODE.value == "train":
-            trainer.train(cli.CONFIG.value, cli.run_folder())
+            loop.train(cli.CONFIG.value, cli.run_folder())
         else:
             evaluation_run.evaluate(
                 cli.CONFIG.value,
@@ -131,7 +132,7 @@ def _train_or_evaluate() -> None:
                 checkpoint=cli.CHECKPOINT.value,
                 images=cli.LIST.value,
             )
-    except (finite.NonFiniteError, WorkerError) as error:
+    except (nonfinite.NonFiniteError, WorkerError) as error:
         cli.fail(error, exit_code=1)
     except checkpoints.SaveError as error:
         end_without_room(error)
@@ -141,7 +142,7 @@ def _predict() -> None:
     if not cli.INPUT.value or not cli.OUTPUT.value:
         cli.fail("--mode=predict needs --input=FILE|FOLDER|GLOB and --output=DIR.")
     from rcc_jax import prediction_run
-    from rcc_jax.run import set_up_jax
+    from rcc_jax.training.run import set_up_jax
 
     _fill()
     set_up_jax(cli.CONFIG.value)
@@ -166,7 +167,7 @@ def _predict() -> None:
 
 def _consensus() -> None:
     from rcc_jax import consensus_run
-    from rcc_jax.run import set_up_jax
+    from rcc_jax.training.run import set_up_jax
 
     _fill()
     set_up_jax(cli.CONFIG.value)
@@ -186,7 +187,7 @@ def _export() -> None:
     if not cli.OUTPUT.value:
         cli.fail("--mode=export needs --output=DIR.")
     from rcc_jax import export
-    from rcc_jax.run import set_up_jax
+    from rcc_jax.training.run import set_up_jax
 
     _fill()
     set_up_jax(cli.CONFIG.value)

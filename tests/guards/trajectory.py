@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from rcc_jax import train_state, train_step
-from rcc_jax.train_state import Weights
+from rcc_jax.training import train_state, train_step
+from rcc_jax.training.train_state import Weights
 from tests.rcc_jax.test_train_step import Setup, make_batch, make_method
 
 RECORD = pathlib.Path(__file__).with_name("trajectory.json")

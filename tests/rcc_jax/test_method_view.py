@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rcc_jax.consensus import class_consensus
-from rcc_jax.method_view import method_view, rank_agreement
+from rcc_jax.training.method_view import method_view, rank_agreement
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.evaluation_run import draw_predictions, evaluate_confusion
 from rcc_jax.models import layers
 from rcc_jax.models.resnet import ARCHITECTURES, BasicBlock
-from rcc_jax.run import Run
-from rcc_jax.train_state import Weights
-from rcc_jax.train_step import Network
+from rcc_jax.training.run import Run
+from rcc_jax.training.train_state import Weights
+from rcc_jax.training.train_step import Network
 from tests.input_pipeline.conftest import Folder
 from tests.input_pipeline.test_evaluation import Sizes
 from tests.rcc_jax.models.conftest import drawn

@@ -8,9 +8,10 @@ from PIL import Image
 
 from configs import common, demo
 from input_pipeline import DataError
-from rcc_jax import methods, models, settings, trainer
+from rcc_jax import methods, models, settings
 from rcc_jax.config import checks
 from rcc_jax.errors import ConfigError
+from rcc_jax.training import loop
 
 
 def changed(config, fields):
@@ -202,7 +203,7 @@ def test_an_epoch_of_supervised_training_counts_the_labelled_images():
 )
 def test_batch_must_split_over_devices_and_accumulation(tmp_path, fields, remedy):
     workdir = tmp_path / "run"
-    text = message(ConfigError, trainer.train, tiny(**fields), str(workdir))
+    text = message(ConfigError, loop.train, tiny(**fields), str(workdir))
     assert f"config.train.batch_size={fields['train__batch_size']}" in text
     assert remedy in text
     assert not workdir.exists()
@@ -210,14 +211,14 @@ def test_batch_must_split_over_devices_and_accumulation(tmp_path, fields, remedy
 
 def test_workdir_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    text = message(ConfigError, trainer.train, tiny(), str(tmp_path / "file" / "run"))
+    text = message(ConfigError, loop.train, tiny(), str(tmp_path / "file" / "run"))
     assert f"--workdir={tmp_path}/file/run" in text
     assert "cannot write" in text
 
 
 def test_weights_file_that_is_missing_leaves_no_workdir(tmp_path):
     workdir, path = tmp_path / "run", str(tmp_path / "absent.npz")
-    text = message(ConfigError, trainer.train, tiny(model__pretrained=path), str(workdir))
+    text = message(ConfigError, loop.train, tiny(model__pretrained=path), str(workdir))
     assert "config.model.pretrained" in text
     assert path in text
     assert not workdir.exists()
@@ -309,6 +310,6 @@ def _no_list(folder):
 def test_faulty_data_stop_before_the_workdir_is_made(folder, fault, named):
     fault(folder)
     workdir = folder / "run"
-    text = message(DataError, trainer.train, folder_config(folder), str(workdir))
+    text = message(DataError, loop.train, folder_config(folder), str(workdir))
     assert re.search(named, text, re.DOTALL)
     assert not workdir.exists()

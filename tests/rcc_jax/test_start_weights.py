@@ -10,7 +10,7 @@ import pytest
 
 from configs import demo
 from rcc_jax.errors import ConfigError
-from rcc_jax.run import Run
+from rcc_jax.training.run import Run
 from rcc_jax.workdir.checkpoints import Checkpoints
 
 

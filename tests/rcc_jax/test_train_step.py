@@ -11,11 +11,12 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, Mesh
 
-from rcc_jax import methods, optimizer, train_state, train_step
+from rcc_jax import methods
 from rcc_jax.config import presets
 from rcc_jax.models import DeepLabV3Plus
 from rcc_jax.models.layers import BatchNorm, dropout_channels
-from rcc_jax.train_state import Weights
+from rcc_jax.training import optimizer, train_state, train_step
+from rcc_jax.training.train_state import Weights
 
 NUM_CLASSES, SIZE = 5, 33
 

@@ -11,11 +11,11 @@ from PIL import Image
 from configs import demo, folder
 from input_pipeline.errors import DataError
 from input_pipeline.views import UnlabeledViews
-from rcc_jax.method_view import rank_agreement
 from rcc_jax.reporting import heat_map
 from rcc_jax.reporting.sheets import cut_sheet, fit, palette
-from rcc_jax.run import Run
-from rcc_jax.unlabeled_sheet import UnlabeledSheet
+from rcc_jax.training.method_view import rank_agreement
+from rcc_jax.training.run import Run
+from rcc_jax.training.unlabeled_sheet import UnlabeledSheet
 from tests.rcc_jax.untrained import filled
 
 TINY = {

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from configs import demo
-from rcc_jax.run import Run
+from rcc_jax.training.run import Run
 from rcc_jax.workdir.checkpoints import Checkpoints
 from rcc_jax.workdir.folder import Workdir
 

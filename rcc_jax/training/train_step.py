@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rcc_jax import methods, views
-from rcc_jax.train_state import TrainState, Weights
+from rcc_jax.training.train_state import TrainState, Weights
 
 Batch = dict[str, dict[str, jax.Array]]
 

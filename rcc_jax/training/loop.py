@@ -8,19 +8,20 @@ from typing import NoReturn
 import jax
 import ml_collections
 
-from rcc_jax import finite, settings
-from rcc_jax.clock import StepClock
+from rcc_jax import settings
 from rcc_jax.config import protocols
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.distributed.stop_vote import StopVote
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.evaluator import Scores, scores
-from rcc_jax.evaluation_report import EvaluationReport
 from rcc_jax.evaluation_run import evaluate_confusion
-from rcc_jax.run import Run
-from rcc_jax.step_program import compile_step
-from rcc_jax.train_state import TrainState
+from rcc_jax.training import nonfinite
+from rcc_jax.training.clock import StepClock
+from rcc_jax.training.monitor import EvaluationReport
+from rcc_jax.training.run import Run
+from rcc_jax.training.step_program import compile_step
+from rcc_jax.training.train_state import TrainState
 from rcc_jax.workdir import environment, image_lists, revisions
 from rcc_jax.workdir.bad_files import BadFiles
 from rcc_jax.workdir.best_scores import BestScores
@@ -251,7 +252,7 @@ class _Loop:
         if skipped > self.known_skipped:
             self.progress.message(
                 f"steps without an update, not finite: {skipped} so far; the last: "
-                f"{finite.bad_terms(state)}"
+                f"{nonfinite.bad_terms(state)}"
             )
         self.known_skipped = skipped
 
@@ -261,11 +262,11 @@ class _Loop:
                 self.progress.message(line)
 
     def _require_finite(self, state: TrainState) -> None:
-        finite.require_finite(state, self.workdir.path, self.checkpoints.latest_step)
+        nonfinite.require_finite(state, self.workdir.path, self.checkpoints.latest_step)
 
     def _save(self, state: TrainState, step: int, score: float | None = None) -> None:
         self._require_finite(state)
-        finite.require_finite_weights(state, self.workdir.path)
+        nonfinite.require_finite_weights(state, self.workdir.path)
         # Before the checkpoint: who goes on from it does not meet the files before it again.
         self._report_bad_files()
         self.checkpoints.save(step, state, metric=score, protocol=self.scores.last_protocol)

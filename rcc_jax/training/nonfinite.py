@@ -6,7 +6,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from rcc_jax.train_state import TrainState
+from rcc_jax.training.train_state import TrainState
 from rcc_jax.workdir.checkpoints import Checkpoints
 
 # Beside the checkpoints, where no start goes on from it.

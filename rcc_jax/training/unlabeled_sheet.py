@@ -10,10 +10,10 @@ from input_pipeline.views import UnlabeledViews
 from rcc_jax import settings
 from rcc_jax.distributed import meshes
 from rcc_jax.evaluation.evaluator import Evaluator
-from rcc_jax.method_view import MethodView, method_view
 from rcc_jax.reporting import heat_map, palettes, sheets
-from rcc_jax.run import Run
-from rcc_jax.train_state import TrainState
+from rcc_jax.training.method_view import MethodView, method_view
+from rcc_jax.training.run import Run
+from rcc_jax.training.train_state import TrainState
 
 # Not the seed of the run: runs of other seeds and methods show the same views.
 _SEED = 0

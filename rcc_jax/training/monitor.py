@@ -10,9 +10,9 @@ from rcc_jax.evaluation.evaluator import Scores
 from rcc_jax.evaluation.score_table import score_table
 from rcc_jax.evaluation_run import draw_predictions
 from rcc_jax.reporting import pictures_page, sheets
-from rcc_jax.run import Run
-from rcc_jax.train_state import TrainState
-from rcc_jax.unlabeled_sheet import UnlabeledSheet
+from rcc_jax.training.run import Run
+from rcc_jax.training.train_state import TrainState
+from rcc_jax.training.unlabeled_sheet import UnlabeledSheet
 from rcc_jax.workdir.metrics import MetricWriter, Progress
 
 # Where there is no terminal to ask.

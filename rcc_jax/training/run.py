@@ -18,10 +18,11 @@ from jax.sharding import Mesh
 
 import input_pipeline
 from input_pipeline.pipeline import BatchStream
-from rcc_jax import methods, optimizer, settings, train_state, train_step
+from rcc_jax import methods, settings
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation.evaluator import Evaluator
-from rcc_jax.train_state import TrainState, Weights
+from rcc_jax.training import optimizer, train_state, train_step
+from rcc_jax.training.train_state import TrainState, Weights
 from rcc_jax.workdir import start_weights
 
 # Fields that may differ between the processes of a run.

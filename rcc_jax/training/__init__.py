@@ -1,0 +1,1 @@
+"""From a built run to trained weights: state, step, loop."""
