@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from rcc_jax import startup
+    from rcc_jax.commands import startup
 except ModuleNotFoundError as error:
     sys.exit(
         f"error: {sys.executable} lacks the package {error.name}. In the project's folder run "

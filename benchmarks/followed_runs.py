@@ -11,7 +11,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from rcc_jax import shipped, sweep
+from rcc_jax import shipped
+from rcc_jax.commands import sweep
 from rcc_jax.workdir.folder import RESULT
 from rcc_jax.workdir.metrics import Progress
 

@@ -86,7 +86,7 @@ def child() -> None:
     stages = Stages()
     import jax
 
-    from rcc_jax import evaluation_run, startup  # noqa: F401
+    from rcc_jax.commands import evaluate, startup  # noqa: F401
     from rcc_jax.training import loop, nonfinite  # noqa: F401
 
     stages.ends("imports")

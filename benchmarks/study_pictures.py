@@ -21,10 +21,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from configs import recorded  # noqa: E402
-from rcc_jax import settings  # noqa: E402
+from rcc_jax import build  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
-from rcc_jax.inference import Segmenter  # noqa: E402
 from rcc_jax.reporting import palettes, sheets, tables  # noqa: E402
+from rcc_jax.segmenter import Segmenter  # noqa: E402
 from rcc_jax.workdir.folder import RESULT  # noqa: E402
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -48,7 +48,7 @@ def predictions(runs: dict[str, pathlib.Path], images: str, count: int) -> np.nd
     """The sheet: a row an image, columns image, truth and each method."""
     first = next(iter(runs.values()))
     config = recorded.get_config(first)
-    partition = settings.open_partition(config, first, images=images)
+    partition = build.open_partition(config, first, images=images)
     places = np.linspace(0, len(partition.val) - 1, count).round().astype(int)
     examples = [partition.val[int(place)] for place in places]
     colors = palettes.of_data(config.data)

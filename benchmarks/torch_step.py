@@ -24,9 +24,9 @@ from safetensors.numpy import load_file
 from torch.nn import functional
 
 from rcc_jax import methods, views
+from rcc_jax.commands.exported.torch_network import DeepLabV3Plus
 from rcc_jax.config import presets
 from rcc_jax.models.pretrained import save_torch
-from rcc_jax.torch_network import DeepLabV3Plus
 
 # An untrained network would keep no pixel at 0.95, and the terms could not be compared.
 THRESHOLD = 0.0

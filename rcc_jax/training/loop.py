@@ -8,14 +8,14 @@ from typing import NoReturn
 import jax
 import ml_collections
 
-from rcc_jax import settings
+from rcc_jax import build
+from rcc_jax.commands.evaluate import evaluate_confusion
 from rcc_jax.config import protocols
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.distributed.stop_vote import StopVote
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.evaluator import Scores, scores
-from rcc_jax.evaluation_run import evaluate_confusion
 from rcc_jax.training import nonfinite
 from rcc_jax.training.clock import StepClock
 from rcc_jax.training.monitor import EvaluationReport
@@ -105,7 +105,7 @@ class _Loop:
             enabled=self.is_first,
         )
         self.bad_files = None
-        if (max_bad := settings.max_bad(run.config)) is not None:
+        if (max_bad := build.max_bad(run.config)) is not None:
             self.bad_files = BadFiles(
                 workdir.path, run.partition, start_step=start, max_bad=max_bad
             )

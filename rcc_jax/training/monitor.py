@@ -5,10 +5,10 @@ import pathlib
 import shutil
 from collections.abc import Mapping
 
+from rcc_jax.commands.evaluate import draw_predictions
 from rcc_jax.config import protocols
 from rcc_jax.evaluation.evaluator import Scores
 from rcc_jax.evaluation.score_table import score_table
-from rcc_jax.evaluation_run import draw_predictions
 from rcc_jax.reporting import pictures_page, sheets
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 import input_pipeline
 from input_pipeline.pipeline import BatchStream
-from rcc_jax import methods, settings
+from rcc_jax import build, methods
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.training import optimizer, train_state, train_step
@@ -78,10 +78,10 @@ class Run:
         Raises:
           ConfigError, DataError: for what cannot work, before anything is written.
         """
-        settings.check(config)
+        build.check(config)
         mesh = meshes.make_mesh()
-        partition = settings.open_partition(config, workdir, images=images)
-        num_steps, epoch_steps = settings.num_steps(config, partition)
+        partition = build.open_partition(config, workdir, images=images)
+        num_steps, epoch_steps = build.num_steps(config, partition)
         schedule = optimizer.poly_schedule(
             config.optimizer.learning_rate, num_steps, config.optimizer.power
         )
@@ -90,7 +90,7 @@ class Run:
             config=config,
             partition=partition,
             mesh=mesh,
-            method=settings.build_method(config),
+            method=build.build_method(config),
             network=network,
             optimizer=optimizer.sgd(
                 schedule,
@@ -183,7 +183,7 @@ class Run:
         if not pretrained:
             return weights
         model = nnx.merge(self.network.graphdef, weights.params, weights.stats)
-        settings.load_pretrained(self.config, model, report)
+        build.load_pretrained(self.config, model, report)
         _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
         return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
 
@@ -197,7 +197,7 @@ class Run:
         if start_weights.is_run(pretrained):
             start_weights.check(pretrained, abstract_weights(self.config, self.mesh))
         else:
-            settings.check_pretrained(self.config)
+            build.check_pretrained(self.config)
 
     def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, dict]]:
         """The jitted training step."""
@@ -208,7 +208,7 @@ class Run:
             self.schedule,
             self.mesh,
             accumulation=self.config.train.accumulation,
-            max_skipped=settings.max_skipped(self.config),
+            max_skipped=build.max_skipped(self.config),
         )
 
     def batches(self, start_step: int) -> BatchStream:
@@ -227,7 +227,7 @@ class Run:
             num_threads=self.config.data.num_threads,
             num_workers=self.config.data.num_workers,
             shard=(processes.index(), processes.count()),
-            max_bad=settings.max_bad(self.config),
+            max_bad=build.max_bad(self.config),
         )
 
     def evaluation_due(self, step: int) -> bool:
@@ -243,7 +243,7 @@ class Run:
 
 def build_network(config: ml_collections.ConfigDict) -> train_step.Network:
     """The network that the configuration describes, as pure functions."""
-    abstract = nnx.eval_shape(lambda: settings.build_model(config, nnx.Rngs(0)))
+    abstract = nnx.eval_shape(lambda: build.build_model(config, nnx.Rngs(0)))
     return train_step.Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
 
 
@@ -270,7 +270,7 @@ def abstract_weights(config: ml_collections.ConfigDict, mesh: Mesh) -> Weights:
 
 
 def _random_weights(config: ml_collections.ConfigDict, key: jax.Array) -> Weights:
-    model = settings.build_model(config, nnx.Rngs(key))
+    model = build.build_model(config, nnx.Rngs(key))
     # Raises if the network hides any other state.
     _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
     return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))

@@ -7,7 +7,7 @@ import numpy as np
 
 from input_pipeline.skipping import SkippingSource
 from input_pipeline.views import UnlabeledViews
-from rcc_jax import settings
+from rcc_jax import build
 from rcc_jax.distributed import meshes
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.reporting import heat_map, palettes, sheets
@@ -74,7 +74,7 @@ class UnlabeledSheet:
         count = run.config.eval.pictures if run.method.strong_views else 0
         if not count:
             return None
-        if (max_bad := settings.max_bad(run.config)) is not None:
+        if (max_bad := build.max_bad(run.config)) is not None:
             source = SkippingSource(source, max_bad)
         # Spread evenly: neighbours in a list often are of one scene.
         chosen = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)

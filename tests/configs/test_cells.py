@@ -7,7 +7,8 @@ import re
 import pytest
 
 from configs import cityscapes_1_16, common, pascal_1_16, pascal_blender_1_8, pascal_full
-from rcc_jax import settings, sweep
+from rcc_jax import build
+from rcc_jax.commands import sweep
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import published, tables
 
@@ -58,7 +59,7 @@ def test_settings_of_the_papers():
     assert pascal.data.labeled == "data/splits/pascal/92/labeled.txt"
     assert pascal.method.confidence_threshold == 0.95
     assert (pascal.optimizer.learning_rate, pascal.optimizer.head_multiplier) == (0.001, 10)
-    method = settings.build_method(pascal)
+    method = build.build_method(pascal)
     assert (method.consensus, method.top_n, method.consensus_weight) == ("kl", 5, 0.5)
     assert pascal_full.get_config().data.labeled == "data/splits/pascal/1464/labeled.txt"
     blender = pascal_blender_1_8.get_config("lists=u2pl,stem=v1")
@@ -85,7 +86,7 @@ def test_sweeps_list_runs_that_load(name):
     for run in runs:
         file, _, arguments = run.partition(":")
         config = module(pathlib.Path(file).stem).get_config(arguments)
-        settings.check(config)
+        build.check(config)
         seen.add((config.data.partition, tables.method_name(config.to_dict()), config.seed))
     assert len(seen) == len(runs)
 

@@ -8,7 +8,7 @@ import pytest
 
 from configs import camvid, common, demo, folder, pascal_1_16, recorded
 from input_pipeline import DataError
-from rcc_jax import settings
+from rcc_jax import build
 from rcc_jax.errors import ConfigError
 
 FILES = sorted(
@@ -31,7 +31,7 @@ def load(name, arguments=None):
 def test_every_file_works_with_every_method(name, method):
     config = load(name, f"method={method}")
     assert config.method.name == method
-    settings.check(config)
+    build.check(config)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -78,7 +78,7 @@ def test_unknown_arguments_are_refused_with_a_hint(get_config, arguments, hint):
 @pytest.mark.parametrize("name", ["unimtch", "RCC"])
 def test_unknown_method_is_refused_with_the_known_ones(name):
     with pytest.raises(ConfigError, match=f"config.method.name = '{name}'.*unimatch, cc, rcc"):
-        settings.check(demo.get_config(f"method={name}"))
+        build.check(demo.get_config(f"method={name}"))
 
 
 def test_absent_data_are_named(tmp_path, monkeypatch):
@@ -86,10 +86,10 @@ def test_absent_data_are_named(tmp_path, monkeypatch):
     config = pascal_1_16.get_config()
     said = f"data.root: no folder {tmp_path}/data/pascal. Prepare .*input_pipeline.prepare"
     with pytest.raises(DataError, match=said):
-        settings.open_partition(config)
+        build.open_partition(config)
     (tmp_path / "data" / "pascal").mkdir(parents=True)
     with pytest.raises(DataError, match=f"data.root = .*{tmp_path}/data/pascal"):
-        settings.open_partition(config)
+        build.open_partition(config)
 
 
 def test_pascal_says_which_weights_are_missing(tmp_path, monkeypatch):
@@ -97,7 +97,7 @@ def test_pascal_says_which_weights_are_missing(tmp_path, monkeypatch):
     with pytest.raises(
         ConfigError, match="config.model.pretrained = 'pretrained/resnet50_deep.pth'"
     ):
-        settings.check_pretrained(pascal_1_16.get_config())
+        build.check_pretrained(pascal_1_16.get_config())
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_pascal_says_which_weights_are_missing(tmp_path, monkeypatch):
 def test_camvid_partitions_have_the_sizes_that_the_file_says(shared_data, partition, labeled):
     config = camvid.get_config(partition)
     config.data.root = str(shared_data / "camvid")
-    opened = settings.open_partition(config)
+    opened = build.open_partition(config)
     sizes = len(opened.labeled), len(opened.unlabeled), len(opened.val)
     assert sizes == (labeled, 367 - labeled, 101)
 

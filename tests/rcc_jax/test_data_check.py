@@ -12,7 +12,8 @@ from PIL import Image
 from configs import folder
 from input_pipeline import DataError
 from input_pipeline.views import LabeledViews, UnlabeledViews
-from rcc_jax import data_check, settings
+from rcc_jax import build
+from rcc_jax.commands import check
 from rcc_jax.config import guess
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import contact_sheet
@@ -62,7 +63,7 @@ def proposed(report, kind=None):
 
 
 def check(config, root, *, ok):
-    assert data_check.check(config, root / "out") is ok
+    assert check.check(config, root / "out") is ok
     report = json.loads((root / "out/check.json").read_text())
     assert report["ok"] is ok
     return report
@@ -95,8 +96,8 @@ def test_what_is_proposed_works(data, capsys, values, num_classes, pixels):
     assert "A training can work with these data." in capsys.readouterr().out
     assert [row["labeled_pixels"] + row["val_pixels"] for row in report["classes"]] == pixels
     # Training agrees.
-    settings.check(config)
-    settings.open_partition(config)
+    build.check(config)
+    build.open_partition(config)
 
 
 def test_hints_for_ones_own_folder(data):
@@ -201,12 +202,12 @@ def check_guessed(root, **fields):
     """The report, where all is left to the data as in the first command of docs/own_data.md."""
     faults = []
     config = guessed(root, fields, note=faults.append)
-    assert data_check.check(config, root / "out", faults) is False
+    assert check.check(config, root / "out", faults) is False
     report = json.loads((root / "out/check.json").read_text())
     counts = {kind: sum(group["counts"].values()) for kind, group in report["errors"].items()}
     # A training stops at the start with one of these.
     with pytest.raises((ConfigError, DataError)):
-        settings.open_partition(guessed(root, fields, note=None))
+        build.open_partition(guessed(root, fields, note=None))
     return report, counts
 
 
@@ -318,7 +319,7 @@ def test_sheet_shows_the_views_of_training(data, cutmix_partner):
     picture = (data / "out/check.png").read_bytes()
     with Image.open(data / "out/check.png") as image:
         sheet = np.asarray(image)
-    partition = settings.open_partition(config)
+    partition = build.open_partition(config)
     labeled = LabeledViews(SIDE)(partition.labeled[0], np.random.default_rng([9, 0, 0]))
     unlabeled = [
         UnlabeledViews(SIDE, 2, boxes=True)(
@@ -373,7 +374,7 @@ def test_folder_that_cannot_be_written(data):
     masks(data, 0, 1, 2, 3)
     (data / "out").write_text("")
     with pytest.raises(ConfigError, match=r"--workdir=.*out: cannot write there"):
-        data_check.check(config_of(data), data / "out")
+        check.check(config_of(data), data / "out")
 
 
 def test_command_without_jax(data, tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from configs import folder
 from input_pipeline import DataError
-from rcc_jax import settings
+from rcc_jax import build
 from rcc_jax.config import guess
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import image_lists
@@ -51,8 +51,8 @@ def chosen(config):
 
 
 def counts(config):
-    settings.check(config)
-    return settings.open_partition(config).counts()
+    build.check(config)
+    return build.open_partition(config).counts()
 
 
 def test_two_folders(data):
@@ -121,8 +121,8 @@ def test_classes_table_and_method_by_the_masks(data, values, expected, table):
     assert (config.data.num_classes, config.method.name) == expected
     assert config.method.top_n == 3
     assert config.data.label_map + config.data.colormap == table
-    settings.check(config)
-    partition = settings.open_partition(config)
+    build.check(config)
+    partition = build.open_partition(config)
     ids = set(np.unique(partition.labeled[0]["label"]).tolist())
     assert ids - {255} == set(range(expected[0]))
 
@@ -132,7 +132,7 @@ def test_no_players_are_told_of_a_method_that_two_classes_cannot_serve(data):
     config, lines = filled(data, method="rcc")
     assert not any("top_n" in line for line in lines)
     with pytest.raises(ConfigError, match="at least 3 classes"):
-        settings.check(config)
+        build.check(config)
 
 
 def test_what_the_user_says_is_kept_and_not_told(data):
@@ -171,7 +171,7 @@ def test_a_run_goes_on_with_what_it_began_with(data, tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
     (workdir / "config.json").write_text(json.dumps(first.to_dict()))
-    partition = settings.open_partition(first, workdir)
+    partition = build.open_partition(first, workdir)
     image_lists.record(partition, workdir)
     # The guesses would now be others.
     stripes(data, 0, 1, 2, 3, 4)
@@ -183,10 +183,10 @@ def test_a_run_goes_on_with_what_it_began_with(data, tmp_path):
     # So would the parts, with one more image and one more mask.
     shutil.copy(data / "masks/1.png", data / "masks/6.png")
     shutil.copy(data / "images/1.png", data / "images/9.png")
-    again = settings.open_partition(second, workdir)
+    again = build.open_partition(second, workdir)
     assert again.digests() == partition.digests()
     assert list(again.labeled.label_ids) == list(partition.labeled.label_ids)
-    assert settings.open_partition(second).digests() != partition.digests()
+    assert build.open_partition(second).digests() != partition.digests()
     # The data need not be there.
     shutil.rmtree(data / "masks")
     assert filled(data, workdir)[0] == first
@@ -230,14 +230,14 @@ def test_lists_are_recorded_only_where_settings_name_no_image(data, tmp_path):
     ):
         workdir = tmp_path / f"run{number}"
         workdir.mkdir()
-        partition = settings.open_partition(filled(data, **fields)[0])
+        partition = build.open_partition(filled(data, **fields)[0])
         image_lists.record(partition, workdir)
         assert sorted(path.stem for path in workdir.glob("lists/*")) == recorded
     supervised = filled(data, method="supervised", data__val="0.5")[0]
-    partition = settings.open_partition(supervised)
+    partition = build.open_partition(supervised)
     (workdir := tmp_path / "supervised").mkdir()
     image_lists.record(partition, workdir)
-    assert settings.open_partition(supervised, workdir).digests() == partition.digests()
+    assert build.open_partition(supervised, workdir).digests() == partition.digests()
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from flax import nnx
 import rcc_jax
 from configs import recorded
 from input_pipeline import scenes
-from rcc_jax import settings
+from rcc_jax import build
+from rcc_jax.commands.export import export
 from rcc_jax.errors import ConfigError
-from rcc_jax.export import export
 from rcc_jax.models import DeepLabV3Plus, pretrained
 from tests.commands import ENVIRONMENT, finish, start
 from tests.rcc_jax.models.weight_files import values
@@ -75,7 +75,7 @@ def zeros(abstract):
 
 def test_weights_are_those_of_the_teacher_under_all_names_of_torch(workdir, exported):
     config = recorded.get_config(workdir)
-    abstract = nnx.eval_shape(lambda: settings.build_model(config, nnx.Rngs(0)))
+    abstract = nnx.eval_shape(lambda: build.build_model(config, nnx.Rngs(0)))
     segmenter = rcc_jax.Segmenter.from_workdir(workdir)
     teacher = nnx.merge(nnx.graphdef(abstract), segmenter.weights.params, segmenter.weights.stats)
     record = json.loads((exported / "model.json").read_text())

@@ -14,9 +14,9 @@ from jax.sharding import AxisType
 import input_pipeline
 from configs import common
 from input_pipeline import choose_shapes, count_sizes
+from rcc_jax.commands.evaluate import draw_predictions, evaluate_confusion
 from rcc_jax.evaluation import padded_views
 from rcc_jax.evaluation.evaluator import Evaluator
-from rcc_jax.evaluation_run import draw_predictions, evaluate_confusion
 from rcc_jax.models import layers
 from rcc_jax.models.resnet import ARCHITECTURES, BasicBlock
 from rcc_jax.training.run import Run

@@ -13,10 +13,10 @@ from input_pipeline import scenes
 from input_pipeline.errors import DataError
 from input_pipeline.images import read_image
 from input_pipeline.orientation import EXIF_ORIENTATION
-from rcc_jax.consensus_run import explain
+from rcc_jax.commands.explain import explain
+from rcc_jax.commands.predict import predict
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
-from rcc_jax.prediction_run import predict
 from rcc_jax.workdir.folder import Workdir
 from tests.commands import finish, start
 from tests.rcc_jax.untrained import write_run

@@ -8,7 +8,7 @@ from PIL import Image
 
 from configs import common, demo
 from input_pipeline import DataError
-from rcc_jax import methods, models, settings
+from rcc_jax import build, methods, models
 from rcc_jax.config import checks
 from rcc_jax.errors import ConfigError
 from rcc_jax.training import loop
@@ -90,7 +90,7 @@ REFUSED = {
 @pytest.mark.parametrize("field", REFUSED)
 def test_a_value_that_cannot_work_is_named_with_what_can(field):
     value, remedy = REFUSED[field]
-    text = message(ConfigError, settings.check, tiny(**{field: value}))
+    text = message(ConfigError, build.check, tiny(**{field: value}))
     assert f"config.{field} = {value!r}" in text
     assert remedy in text
 
@@ -102,7 +102,7 @@ def test_one_error_holds_every_fault_a_line_each():
         "eval.mode": "sliding", "eval.window": 10, "eval.stride": 11, "eval.scales": (1.0, 5.0),
         "train.num_steps": 0, "train.num_epochs": 0,
     }  # fmt: skip
-    lines = message(ConfigError, settings.check, tiny(**fields)).splitlines()
+    lines = message(ConfigError, build.check, tiny(**fields)).splitlines()
     named = sorted(line.split(" = ")[0].removeprefix("config.") for line in lines)
     right = {"method.name", "eval.mode", "eval.window", "train.num_epochs"}
     too_many = "data.class_names has 3 names, config.data.num_classes"
@@ -110,7 +110,7 @@ def test_one_error_holds_every_fault_a_line_each():
 
 
 def test_mask_ids_leave_room_for_255():
-    text = message(ConfigError, settings.check, tiny(data__num_classes=256))
+    text = message(ConfigError, build.check, tiny(data__num_classes=256))
     assert "config.data.num_classes = 256" in text
     assert "at most 255" in text
 
@@ -118,7 +118,7 @@ def test_mask_ids_leave_room_for_255():
 def test_sliding_windows_must_touch():
     text = message(
         ConfigError,
-        settings.check,
+        build.check,
         tiny(eval__mode="sliding", eval__window=100, eval__stride=101),
     )
     assert "config.eval.stride = 101" in text
@@ -131,7 +131,7 @@ def test_sliding_windows_must_touch():
 )
 def test_consensus_kind_must_fit_the_method(name, kind, remedy):
     config = tiny(method__name=name, method__consensus_kind=kind)
-    text = message(ConfigError, settings.check, config)
+    text = message(ConfigError, build.check, config)
     assert f"config.method.consensus_kind = {kind!r}" in text
     assert remedy in text
 
@@ -142,56 +142,56 @@ def test_consensus_kind_must_fit_the_method(name, kind, remedy):
 )
 def test_consensus_kind_by_method(name, kind, consensus):
     config = tiny(method__name=name, method__consensus_kind=kind)
-    assert settings.build_method(config).consensus == consensus
+    assert build.build_method(config).consensus == consensus
 
 
 def test_two_classes_have_no_consensus_but_other_methods():
     config = tiny(data__num_classes=2, data__class_names=())
-    text = message(ConfigError, settings.check, config)
+    text = message(ConfigError, build.check, config)
     assert "config.data.num_classes = 2" in text
     assert "config.method.name=unimatch" in text
     config.method.name = "unimatch"
-    settings.check(config)
+    build.check(config)
 
 
 @pytest.mark.parametrize(("top_n", "fits"), [(2, False), (3, True), (7, True), (8, False)])
 def test_players_must_fit_the_seven_classes(top_n, fits):
     config = tiny(method__top_n=top_n)
     if fits:
-        settings.check(config)
+        build.check(config)
     else:
-        text = message(ConfigError, settings.check, config)
+        text = message(ConfigError, build.check, config)
         assert f"config.method.top_n = {top_n} must be from 3 to 7" in text
 
 
 def test_semi_supervised_needs_unlabelled_images_and_supervised_does_not():
     config = tiny(data__unlabeled="")
-    text = message(ConfigError, settings.check, config)
+    text = message(ConfigError, build.check, config)
     assert "config.method.name = 'rcc'" in text
     assert "config.data.unlabeled" in text
     assert "config.method.name=supervised" in text
     for source in ("folder", "tfds"):  # Unlabelled is then what else there is.
-        settings.check(tiny(data__unlabeled="", data__source=source, data__train="train.txt"))
-    settings.check(tiny(data__unlabeled="", data__source="tfds"))
+        build.check(tiny(data__unlabeled="", data__source=source, data__train="train.txt"))
+    build.check(tiny(data__unlabeled="", data__source="tfds"))
     config.method.name = "supervised"
-    settings.check(config)
+    build.check(config)
 
 
 def test_number_of_steps_wins_over_epochs():
     config = tiny(train__num_steps=0, train__num_epochs=3, train__batch_size=2)
-    partition = settings.open_partition(config)
-    assert settings.num_steps(config, partition) == (12, 4)
+    partition = build.open_partition(config)
+    assert build.num_steps(config, partition) == (12, 4)
     config.train.num_steps = 5
-    assert settings.num_steps(config, partition) == (5, 4)
+    assert build.num_steps(config, partition) == (5, 4)
     config.train.num_steps = config.train.num_epochs = 0
-    text = message(ConfigError, settings.check, config)
+    text = message(ConfigError, build.check, config)
     assert "config.train.num_steps = 0 and config.train.num_epochs = 0" in text
 
 
 def test_an_epoch_of_supervised_training_counts_the_labelled_images():
     config = tiny(method__name="supervised", train__batch_size=2, train__num_steps=0)
     config.train.num_epochs = 3
-    assert settings.num_steps(config, settings.open_partition(config)) == (6, 2)
+    assert build.num_steps(config, build.open_partition(config)) == (6, 2)
 
 
 @pytest.mark.parametrize(
@@ -230,14 +230,14 @@ def test_partial_weights_need_leave_for_what_they_lack(shared_data):
         common.get_config(),
         {"model.pretrained": str(path), "model.stem": "v1", "model.decoder_channels": 16},
     )
-    text = message(ConfigError, settings.check_pretrained, config)
+    text = message(ConfigError, build.check_pretrained, config)
     assert "config.model.pretrained" in text
     assert "layer4" in text
     assert "allow_missing" in text
     config.model.allow_missing = "layer4"
-    settings.check_pretrained(config)
+    build.check_pretrained(config)
     config.model.stem = "deep"
-    assert "stem" in message(ConfigError, settings.check_pretrained, config)
+    assert "stem" in message(ConfigError, build.check_pretrained, config)
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def folder_config(root, **fields):
 
 
 def test_lists_with_blank_lines_and_crlf_are_read(folder):
-    partition = settings.open_partition(folder_config(folder))
+    partition = build.open_partition(folder_config(folder))
     parts = partition.labeled, partition.unlabeled, partition.val
     assert [list(part.ids) for part in parts] == [["a.jpg", "b.jpg"], ["d.jpg"], ["c.jpg"]]
 

@@ -9,7 +9,7 @@ import xml.etree.ElementTree
 import pytest
 
 from benchmarks import study, study_tables
-from rcc_jax import sweep
+from rcc_jax.commands import sweep
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import tables
 from tests.commands import finish, start

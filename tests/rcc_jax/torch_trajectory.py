@@ -92,7 +92,7 @@ def torch_trajectory() -> list[dict]:
     import torch
     from torch.nn import functional
 
-    from rcc_jax.torch_network import DeepLabV3Plus as TorchNetwork
+    from rcc_jax.commands.exported.torch_network import DeepLabV3Plus as TorchNetwork
 
     network = TorchNetwork(NUM_CLASSES, **NETWORK).double()
     state = {name: torch.from_numpy(value) for name, value in initial_state().items()}

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="optional: PyTorch is not installed"
     [("resnet18", "v1", 16), ("resnet18", "deep", 8), ("resnet50", "deep", 16)],
 )
 def test_strict_load_and_logits(make_model, images, tmp_path, backbone, stem, output_stride):
-    from rcc_jax.torch_network import DeepLabV3Plus
+    from rcc_jax.commands.exported.torch_network import DeepLabV3Plus
 
     model = make_model(backbone=backbone, stem=stem, output_stride=output_stride)
     save_torch(model, tmp_path / "weights.safetensors")

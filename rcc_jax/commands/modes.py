@@ -6,14 +6,14 @@ import sys
 from typing import NoReturn
 
 from input_pipeline.errors import DataError, WorkerError
-from rcc_jax import command_line as cli
+from rcc_jax.commands import flags as cli
 from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import folder as workdir
 
 
 def _sweep() -> None:
-    from rcc_jax import sweep  # without JAX, which would hold the devices of the runs
+    from rcc_jax.commands import sweep  # without JAX, which would hold the devices of the runs
 
     runs = sweep.plan(cli.CONFIG.value.runs, cli.run_folder(), cli.SHARD.value)
     sweep.check_overrides(cli.SET.value)
@@ -63,12 +63,12 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
 
 
 def _check() -> None:
-    from rcc_jax import data_check  # without JAX
+    from rcc_jax.commands import check  # without JAX
 
     try:
         faults = []
         _fill(may_guess=True, faults=faults)
-        works = data_check.check(cli.CONFIG.value, cli.run_folder(), faults)
+        works = check.check(cli.CONFIG.value, cli.run_folder(), faults)
     except KeyboardInterrupt:
         cli.fail("interrupted; nothing was written.", exit_code=130)
     if not works:
@@ -114,7 +114,7 @@ def _train_or_evaluate() -> None:
     if cli.MODE.value == "train" and _finished():
         return
     # Here and not above: worker processes import this file too, and need none of it.
-    from rcc_jax import evaluation_run
+    from rcc_jax.commands import evaluate
     from rcc_jax.training import loop, nonfinite
     from rcc_jax.training.run import set_up_jax
     from rcc_jax.workdir import checkpoints
@@ -126,7 +126,7 @@ def _train_or_evaluate() -> None:
         if cli.MODE.value == "train":
             loop.train(cli.CONFIG.value, cli.run_folder())
         else:
-            evaluation_run.evaluate(
+            evaluate.evaluate(
                 cli.CONFIG.value,
                 cli.run_folder(),
                 checkpoint=cli.CHECKPOINT.value,
@@ -141,12 +141,12 @@ def _train_or_evaluate() -> None:
 def _predict() -> None:
     if not cli.INPUT.value or not cli.OUTPUT.value:
         cli.fail("--mode=predict needs --input=FILE|FOLDER|GLOB and --output=DIR.")
-    from rcc_jax import prediction_run
+    from rcc_jax.commands import predict
     from rcc_jax.training.run import set_up_jax
 
     _fill()
     set_up_jax(cli.CONFIG.value)
-    outcome = prediction_run.predict(
+    outcome = predict.predict(
         cli.CONFIG.value,
         cli.run_folder(),
         images=cli.INPUT.value,
@@ -166,12 +166,12 @@ def _predict() -> None:
 
 
 def _consensus() -> None:
-    from rcc_jax import consensus_run
+    from rcc_jax.commands import explain
     from rcc_jax.training.run import set_up_jax
 
     _fill()
     set_up_jax(cli.CONFIG.value)
-    _, failed = consensus_run.explain(
+    _, failed = explain.explain(
         cli.CONFIG.value,
         cli.run_folder(),
         checkpoint=cli.CHECKPOINT.value,
@@ -186,7 +186,7 @@ def _consensus() -> None:
 def _export() -> None:
     if not cli.OUTPUT.value:
         cli.fail("--mode=export needs --output=DIR.")
-    from rcc_jax import export
+    from rcc_jax.commands import export
     from rcc_jax.training.run import set_up_jax
 
     _fill()

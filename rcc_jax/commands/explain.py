@@ -14,12 +14,12 @@ import numpy as np
 import input_pipeline
 from input_pipeline import photos as photo_files
 from input_pipeline.photometric import strong_view
-from rcc_jax import settings
+from rcc_jax import build
 from rcc_jax.consensus.checks import MAX_PLAYERS
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.consensus_map import ConsensusMap
-from rcc_jax.inference import Segmenter
 from rcc_jax.reporting import heat_map, sheets
+from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.folder import write_atomically
 from rcc_jax.workdir.metrics import Progress
@@ -122,7 +122,7 @@ def _photo_batches(config, images: str, failed: dict) -> tuple[int, Iterator[Bat
 
 
 def _validation_batches(config, workdir_path: str) -> tuple[int, Iterator[Batch]]:
-    source = settings.open_partition(config, workdir_path).val
+    source = build.open_partition(config, workdir_path).val
 
     def batches():
         for batch in input_pipeline.evaluation_batches(

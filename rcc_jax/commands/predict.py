@@ -16,12 +16,12 @@ from input_pipeline import photos as photo_files
 from input_pipeline.errors import DataError
 from input_pipeline.orientation import as_stored
 from input_pipeline.photos import Photo, PhotoBatch
-from rcc_jax import prediction_files
+from rcc_jax.commands import prediction_files
+from rcc_jax.commands.prediction_record import BatchPlan, PredictionRecord, assign
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
-from rcc_jax.inference import Segmenter
-from rcc_jax.prediction_record import BatchPlan, PredictionRecord, assign
 from rcc_jax.reporting import sheets
+from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.metrics import Progress
 

@@ -7,8 +7,9 @@ import traceback
 from absl import app, flags, logging
 
 from input_pipeline.errors import DataError
-from rcc_jax import command_line as cli
-from rcc_jax import modes, shipped
+from rcc_jax import shipped
+from rcc_jax.commands import flags as cli
+from rcc_jax.commands import modes
 from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
 

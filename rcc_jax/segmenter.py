@@ -11,7 +11,7 @@ from input_pipeline import near_names, orientation
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import names_of_classes
 from input_pipeline.photos import Photo
-from rcc_jax import settings, shipped
+from rcc_jax import build, shipped
 from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import palettes
@@ -40,7 +40,7 @@ class Segmenter:
         Raises:
           ConfigError: if there is no such checkpoint, or it is of another network.
         """
-        settings.check(config)
+        build.check(config)
         if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
             raise ConfigError(
                 "config.model.dtype = 'float64': call jax.config.update('jax_enable_x64', True) "

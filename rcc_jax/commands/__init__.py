@@ -1,0 +1,1 @@
+"""What `main.py --mode=X` does: one file per mode."""

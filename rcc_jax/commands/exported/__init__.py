@@ -1,0 +1,1 @@
+"""Files that an export copies beside the weights; nothing here imports them."""
