@@ -118,7 +118,7 @@ def draw(folder: pathlib.Path, methods: list[str], seed: int) -> pathlib.Path:
     for method in methods:
         images, labels, predicted = predictions(folder / run_name(method, seed), method)
         columns.append(predicted)
-    from input_pipeline import scenes
+    from input_pipeline.sources import scenes
 
     names = scenes.CLASS_NAMES
     colors = sheets.palette(len(names))

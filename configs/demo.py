@@ -11,7 +11,7 @@ of the two usual baselines.
 """
 
 from configs import common
-from input_pipeline import scenes
+from input_pipeline.sources import scenes
 
 
 def get_config(arguments=None):

@@ -8,10 +8,10 @@ import numpy as np
 
 from input_pipeline import near_names
 from input_pipeline.errors import DataError
-from input_pipeline.labels import IGNORE
 from input_pipeline.partitions import Partition
-from input_pipeline.sources import FolderSource, SceneSource, Source
-from input_pipeline.string_table import StringIndex
+from input_pipeline.sources.base import FolderSource, SceneSource, Source
+from input_pipeline.sources.labels import IGNORE
+from input_pipeline.sources.string_table import StringIndex
 
 # Up to this many files the existence of every one is checked, beyond it that of the sample.
 CHECK_ALL_BELOW = 20_000

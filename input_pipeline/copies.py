@@ -4,8 +4,8 @@ import numpy as np
 
 from input_pipeline.findings import COPY, LEAK, OVERLAP, PARTS, TWICE, Inspection
 from input_pipeline.partitions import Partition
-from input_pipeline.sources import Source
-from input_pipeline.string_table import StringIndex
+from input_pipeline.sources.base import Source
+from input_pipeline.sources.string_table import StringIndex
 
 
 def compare_names(partition: Partition, found: Inspection) -> None:

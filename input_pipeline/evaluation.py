@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from input_pipeline.labels import IGNORE
 from input_pipeline.padded_shapes import Size, covering
-from input_pipeline.sources import Source
+from input_pipeline.sources.base import Source
+from input_pipeline.sources.labels import IGNORE
 
 # Images that wait for others of their size; beyond it the size that waited longest goes out.
 MAX_WAITING = 256

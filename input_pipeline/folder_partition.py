@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from input_pipeline import findings, lists, near_names, paired_folders
 from input_pipeline.errors import DataError
-from input_pipeline.labels import LabelReader
-from input_pipeline.sources import FolderSource
+from input_pipeline.sources.base import FolderSource
+from input_pipeline.sources.labels import LabelReader
 
 # VOC's own list of the training images that have a mask drawn by hand.
 VOC_FINE_LIST = "ImageSets/Segmentation/train.txt"

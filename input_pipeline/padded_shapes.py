@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from input_pipeline.errors import DataError
-from input_pipeline.sources import Source
+from input_pipeline.sources.base import Source
 
 Size = tuple[int, int]
 # More sizes are rounded up first, to bound the time and memory of comparing all pairs.

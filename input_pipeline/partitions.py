@@ -3,10 +3,11 @@
 import dataclasses
 import re
 
-from input_pipeline import findings, folder_partition, scenes
+from input_pipeline import findings, folder_partition
 from input_pipeline.errors import DataError
-from input_pipeline.labels import LabelReader
-from input_pipeline.sources import SceneSource, Source
+from input_pipeline.sources import scenes
+from input_pipeline.sources.base import SceneSource, Source
+from input_pipeline.sources.labels import LabelReader
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from input_pipeline import images, lists, near_names
+from input_pipeline import lists, near_names
 from input_pipeline.errors import DataError
 from input_pipeline.evaluation import decode_ahead
-from input_pipeline.orientation import read_header, upright
 from input_pipeline.padded_shapes import Size, covering
+from input_pipeline.sources import images
+from input_pipeline.sources.orientation import read_header, upright
 
 # A batch of more pixels gains no speed, and its probabilities may not fit into memory.
 MAX_BATCH_PIXELS = 4 * 2**20

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from input_pipeline.labels import IGNORE
+from input_pipeline.sources.labels import IGNORE
 
 VOC_VOID = 0xE0E0C0
 # A side of 16 k + 1 pixels keeps corners on the grid of the features; what networks were

@@ -6,10 +6,10 @@ import numpy as np
 
 from input_pipeline import findings, lists
 from input_pipeline.errors import DataError
-from input_pipeline.labels import LabelReader
-from input_pipeline.record_dataset import RecordDataset
-from input_pipeline.record_source import RecordSource
-from input_pipeline.sources import Source
+from input_pipeline.sources.base import Source
+from input_pipeline.sources.labels import LabelReader
+from input_pipeline.sources.record_dataset import RecordDataset
+from input_pipeline.sources.record_source import RecordSource
 
 MAX_BAD_LINES = 20  # That a message names.
 _TRAIN, _VAL = ("train",), ("validation", "val")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from input_pipeline.errors import DataError
-from input_pipeline.sources import Source
+from input_pipeline.sources.base import Source
 
 # Name of the rows that tell which entries of a batch were replaced: by index, -1 = not replaced.
 REPLACED = "replaced"

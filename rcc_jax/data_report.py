@@ -14,8 +14,8 @@ from input_pipeline.findings import (
     Inspection,
     Part,
 )
-from input_pipeline.labels import IGNORE
 from input_pipeline.proposals import Proposal
+from input_pipeline.sources.labels import IGNORE
 
 ADVICE = {
     MISSING: "Paths in a list are relative to data.root: correct data.root or the list (a blank "

@@ -7,10 +7,11 @@ import jax
 import ml_collections
 import numpy as np
 
-from input_pipeline import near_names, orientation
+from input_pipeline import near_names
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import names_of_classes
 from input_pipeline.photos import Photo
+from input_pipeline.sources import orientation
 from rcc_jax import build, shipped
 from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError

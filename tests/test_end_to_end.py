@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks import faults
 from configs import recorded
-from input_pipeline import scenes
+from input_pipeline.sources import scenes
 from rcc_jax.reporting import prediction_sheet, report_pictures
 from rcc_jax.reporting import sheets as visualization
 from rcc_jax.workdir import checkpoint_paths, checksums

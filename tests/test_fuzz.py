@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from input_pipeline import lists
 from input_pipeline.errors import DataError
-from input_pipeline.images import decode_image
-from input_pipeline.labels import LabelReader
 from input_pipeline.prepare import archives, masks, pascal
+from input_pipeline.sources.images import decode_image
+from input_pipeline.sources.labels import LabelReader
 from rcc_jax.models import state_dict_files
 
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "150"))

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from input_pipeline import scenes
+from input_pipeline.sources import scenes
 from tests.commands import REPOSITORY, finish, start
 from tests.runs import metrics
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 
 from input_pipeline.errors import DataError
-from input_pipeline.images import open_image
 from input_pipeline.prepare import archives, locate, records, storage
 from input_pipeline.prepare.masks import MaskFolder
+from input_pipeline.sources.images import open_image
 
 # TFDS has a `cityscapes` of its own, with other features.
 NAME = "cityscapes_fine"

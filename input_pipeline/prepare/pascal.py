@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from input_pipeline.errors import DataError
-from input_pipeline.images import open_image
 from input_pipeline.prepare import archives, locate, mat_files, records, storage
 from input_pipeline.prepare.masks import MaskFolder
+from input_pipeline.sources.images import open_image
 
 NUM_CLASSES, IGNORE = 21, 255
 NUM_FINE, NUM_TRAIN, NUM_VAL = 1464, 10582, 1449

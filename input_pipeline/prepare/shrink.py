@@ -5,8 +5,8 @@ import shutil
 
 import PIL.Image
 
-from input_pipeline import images
 from input_pipeline.errors import DataError
+from input_pipeline.sources import images
 
 _LISTS = (".txt", ".json")
 

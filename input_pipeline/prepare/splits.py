@@ -80,7 +80,7 @@ def _read(data: str) -> tuple[list[tuple[str, str]], list[str] | None, str]:
         path = lists.resolve_list(data, root=os.curdir, field="--data")
         return list(zip(*lists.read_pairs(path, field="--data"), strict=True)), None, path
     # Here and not above: TFDS takes a second to import, and a list needs none of it.
-    from input_pipeline.record_dataset import RecordDataset
+    from input_pipeline.sources.record_dataset import RecordDataset
 
     dataset = RecordDataset(data, field="--data")
     rows = dataset.read_keys("train")

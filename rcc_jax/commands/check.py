@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from input_pipeline import findings, folder_partition, inspection, partitions, proposals
 from input_pipeline.findings import Inspection
-from input_pipeline.labels import IGNORE
 from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
+from input_pipeline.sources.labels import IGNORE
 from rcc_jax import data_report
 from rcc_jax.config import checks, guess, presets
 from rcc_jax.errors import ConfigError

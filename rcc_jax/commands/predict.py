@@ -14,8 +14,8 @@ import numpy as np
 
 from input_pipeline import photos as photo_files
 from input_pipeline.errors import DataError
-from input_pipeline.orientation import as_stored
 from input_pipeline.photos import Photo, PhotoBatch
+from input_pipeline.sources.orientation import as_stored
 from rcc_jax.commands import prediction_files
 from rcc_jax.commands.prediction_record import BatchPlan, PredictionRecord, assign
 from rcc_jax.distributed.interruption import Interrupted, Interruption

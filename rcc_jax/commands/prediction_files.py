@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from input_pipeline.orientation import EXIF_ORIENTATION
+from input_pipeline.sources.orientation import EXIF_ORIENTATION
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.folder import write_atomically
 

@@ -13,10 +13,10 @@ from tqdm import tqdm
 from input_pipeline import folder_partition, inspection, near_names, partitions, proposals
 from input_pipeline.errors import DataError
 from input_pipeline.findings import Inspection
-from input_pipeline.labels import IGNORE
 from input_pipeline.paired_folders import images_beside
 from input_pipeline.partitions import Partition
 from input_pipeline.proposals import Proposal
+from input_pipeline.sources.labels import IGNORE
 from rcc_jax import data_report
 from rcc_jax.config import presets
 from rcc_jax.errors import ConfigError

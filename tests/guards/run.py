@@ -14,7 +14,7 @@ import ml_collections
 from PIL import Image
 
 from configs import folder
-from input_pipeline import scenes
+from input_pipeline.sources import scenes
 from tests import commands
 from tests.runs import metrics
 

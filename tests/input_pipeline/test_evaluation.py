@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from input_pipeline import DataError, evaluation, evaluation_batches
-from input_pipeline.string_table import StringTable
+from input_pipeline.sources.string_table import StringTable
 
 
 class Sizes:

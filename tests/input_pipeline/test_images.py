@@ -6,8 +6,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from input_pipeline import images
 from input_pipeline.errors import DataError
+from input_pipeline.sources import images
 
 
 @pytest.fixture

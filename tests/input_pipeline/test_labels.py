@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from input_pipeline.errors import DataError
-from input_pipeline.labels import LabelReader
+from input_pipeline.sources.labels import LabelReader
 
 MASK = np.array([[0, 1, 2, 255], [2, 1, 0, 0]], np.uint8)
 

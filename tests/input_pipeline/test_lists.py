@@ -5,9 +5,10 @@ import pickle
 import numpy as np
 import pytest
 
-from input_pipeline import lists, string_table
+from input_pipeline import lists
 from input_pipeline.errors import DataError
-from input_pipeline.string_table import StringIndex, StringTable
+from input_pipeline.sources import string_table
+from input_pipeline.sources.string_table import StringIndex, StringTable
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import PIL.Image
 import PIL.ImageOps
 import pytest
 
-from input_pipeline import images
 from input_pipeline.errors import DataError
-from input_pipeline.orientation import EXIF_ORIENTATION, as_stored
 from input_pipeline.photos import MAX_BATCH_PIXELS, Photo, find_photos, open_photos, photo_batches
+from input_pipeline.sources import images
+from input_pipeline.sources.orientation import EXIF_ORIENTATION, as_stored
 
 
 def save(path, height, width, orientation=None):

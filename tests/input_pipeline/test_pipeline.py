@@ -12,7 +12,7 @@ import pytest
 
 import input_pipeline
 from input_pipeline import DataError, Partition, WorkerError, train_stream
-from input_pipeline.string_table import StringTable
+from input_pipeline.sources.string_table import StringTable
 
 SETTINGS = {
     "seed": 3,

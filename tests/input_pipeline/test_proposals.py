@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from input_pipeline import proposals
-from input_pipeline.labels import LabelReader, stored_mask
+from input_pipeline.sources.labels import LabelReader, stored_mask
 
 VOC = [0x000000, 0x800000, 0x008000, 0x808000]
 

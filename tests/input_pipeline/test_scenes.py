@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from input_pipeline import scenes
+from input_pipeline.sources import scenes
 
 
 @pytest.fixture(scope="module")

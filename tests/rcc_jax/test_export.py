@@ -13,7 +13,7 @@ from flax import nnx
 
 import rcc_jax
 from configs import recorded
-from input_pipeline import scenes
+from input_pipeline.sources import scenes
 from rcc_jax import build
 from rcc_jax.commands.export import export
 from rcc_jax.errors import ConfigError

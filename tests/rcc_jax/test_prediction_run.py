@@ -9,10 +9,10 @@ import pytest
 
 import rcc_jax
 from configs import recorded
-from input_pipeline import scenes
 from input_pipeline.errors import DataError
-from input_pipeline.images import read_image
-from input_pipeline.orientation import EXIF_ORIENTATION
+from input_pipeline.sources import scenes
+from input_pipeline.sources.images import read_image
+from input_pipeline.sources.orientation import EXIF_ORIENTATION
 from rcc_jax.commands.explain import explain
 from rcc_jax.commands.predict import predict
 from rcc_jax.distributed.interruption import Interrupted, Interruption

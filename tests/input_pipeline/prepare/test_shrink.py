@@ -4,8 +4,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from input_pipeline import images, labels
 from input_pipeline.prepare.__main__ import main
+from input_pipeline.sources import images, labels
 
 
 def test_masks_keep_their_ids_and_photographs_are_averaged(tmp_path):

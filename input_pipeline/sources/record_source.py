@@ -3,11 +3,11 @@
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
 
-from input_pipeline import images
 from input_pipeline.errors import DataError
-from input_pipeline.labels import LabelReader
-from input_pipeline.record_dataset import RecordDataset, first_line
-from input_pipeline.string_table import StringTable
+from input_pipeline.sources import images
+from input_pipeline.sources.labels import LabelReader
+from input_pipeline.sources.record_dataset import RecordDataset, first_line
+from input_pipeline.sources.string_table import StringTable
 
 
 class RecordSource:

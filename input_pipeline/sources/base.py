@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from input_pipeline import images, scenes
 from input_pipeline.errors import DataError
-from input_pipeline.labels import LabelReader
-from input_pipeline.orientation import read_header
-from input_pipeline.string_table import StringTable
+from input_pipeline.sources import images, scenes
+from input_pipeline.sources.labels import LabelReader
+from input_pipeline.sources.orientation import read_header
+from input_pipeline.sources.string_table import StringTable
 
 
 class Source(Protocol):

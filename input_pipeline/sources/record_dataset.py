@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
-from input_pipeline import images
 from input_pipeline.errors import DataError
-from input_pipeline.string_table import StringIndex, StringTable
+from input_pipeline.sources import images
+from input_pipeline.sources.string_table import StringIndex, StringTable
 
 _INFO = "dataset_info.json"
 # The language of TFDS: 'train', 'train[:100]', 'train[:10%]+test'.

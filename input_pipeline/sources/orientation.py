@@ -3,8 +3,8 @@
 import numpy as np
 import PIL.Image
 
-from input_pipeline import images
 from input_pipeline.errors import DataError
+from input_pipeline.sources import images
 
 EXIF_ORIENTATION = 0x0112
 # What shows a stored image upright, by EXIF value: whether rows and columns change places, then

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from input_pipeline import images
 from input_pipeline.errors import DataError
+from input_pipeline.sources import images
 
 IGNORE = 255
 # Pillow spreads grey masks of 2 and 4 bits over 0-255; these factors take that back.

@@ -1,0 +1,1 @@
+"""Where images and masks come from: folders, records, drawn scenes."""
