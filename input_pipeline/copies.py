@@ -3,7 +3,7 @@
 import numpy as np
 
 from input_pipeline.findings import COPY, LEAK, OVERLAP, PARTS, TWICE, Inspection
-from input_pipeline.partitions import Partition
+from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.base import Source
 from input_pipeline.sources.string_table import StringIndex
 

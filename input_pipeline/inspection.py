@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from input_pipeline import checks, copies, findings
+from input_pipeline import copies, findings
 from input_pipeline.errors import DataError
 from input_pipeline.evaluation import decode_ahead
 from input_pipeline.findings import PARTS, Inspection, Part
-from input_pipeline.partitions import Partition
+from input_pipeline.partitions import checks
+from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources import labels
 from input_pipeline.sources.base import FolderSource, Source
 

@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from input_pipeline.errors import DataError, WorkerError
-from input_pipeline.partitions import Partition
+from input_pipeline.partitions.partition import Partition
 from input_pipeline.skipping import SkippingSource, SkippingViews, take_replaced
 from input_pipeline.views import LabeledViews, UnlabeledViews
 

@@ -19,8 +19,8 @@ import scipy.io
 import scipy.sparse
 from hypothesis import strategies as st
 
-from input_pipeline import lists
 from input_pipeline.errors import DataError
+from input_pipeline.partitions import lists
 from input_pipeline.prepare import archives, masks, pascal
 from input_pipeline.sources.images import decode_image
 from input_pipeline.sources.labels import LabelReader

@@ -4,8 +4,8 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 
-from input_pipeline import lists
 from input_pipeline.errors import DataError
+from input_pipeline.partitions import lists
 from input_pipeline.prepare import storage
 
 

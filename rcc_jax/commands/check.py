@@ -10,9 +10,11 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
-from input_pipeline import findings, folder_partition, inspection, partitions, proposals
+from input_pipeline import findings, inspection, proposals
 from input_pipeline.findings import Inspection
-from input_pipeline.partitions import Partition
+from input_pipeline.partitions import folders
+from input_pipeline.partitions import partition as partitions
+from input_pipeline.partitions.partition import Partition
 from input_pipeline.proposals import Proposal
 from input_pipeline.sources.labels import IGNORE
 from rcc_jax import data_report
@@ -177,7 +179,7 @@ def _more_validation(config: ml_collections.ConfigDict, found: Inspection) -> Pr
         missing = np.flatnonzero((labeled.images > 0) & (val.images == 0)).tolist()
         names = dict(enumerate(fields.class_names or map(str, range(fields.num_classes))))
         absent = [names[number] for number in missing if number in names]
-    is_share = fields.source == "folder" and folder_partition.is_share(
+    is_share = fields.source == "folder" and folders.is_share(
         os.path.expanduser(fields.root), fields.val
     )
     return proposals.validation(

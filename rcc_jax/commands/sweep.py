@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from input_pipeline import folder_partition
 from input_pipeline.errors import DataError
+from input_pipeline.partitions import folders
 from rcc_jax import shipped
 from rcc_jax.config import fields as config_fields
 from rcc_jax.distributed.interruption import Interrupted, Interruption
@@ -101,7 +101,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
         value = config_fields.read_override(override)
         if override.startswith("data.root=") and value:
             try:
-                folder_partition.find_root(value)
+                folders.find_root(value)
             except DataError as error:
                 raise DataError(f"--set={override}: {error}") from None
 

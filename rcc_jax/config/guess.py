@@ -10,11 +10,13 @@ from typing import Any
 import ml_collections
 from tqdm import tqdm
 
-from input_pipeline import folder_partition, inspection, near_names, partitions, proposals
+from input_pipeline import inspection, near_names, proposals
 from input_pipeline.errors import DataError
 from input_pipeline.findings import Inspection
-from input_pipeline.paired_folders import images_beside
-from input_pipeline.partitions import Partition
+from input_pipeline.partitions import folders as folder_partition
+from input_pipeline.partitions import partition as partitions
+from input_pipeline.partitions.paired_folders import images_beside
+from input_pipeline.partitions.partition import Partition
 from input_pipeline.proposals import Proposal
 from input_pipeline.sources.labels import IGNORE
 from rcc_jax import data_report

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from input_pipeline.partitions import Partition
+from input_pipeline.partitions.partition import Partition
 from input_pipeline.views import LabeledViews, UnlabeledViews, draw_geometry, valid_mask
 from rcc_jax.reporting import sheets
 from rcc_jax.reporting.sheets import SIDE, fit

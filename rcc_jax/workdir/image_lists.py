@@ -8,7 +8,8 @@ import os
 import pathlib
 import shutil
 
-from input_pipeline import Partition, lists
+from input_pipeline import Partition
+from input_pipeline.partitions import lists
 
 FOLDER = "lists"
 _PARTS = ("labeled", "unlabeled", "val")

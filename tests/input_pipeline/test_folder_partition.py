@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from input_pipeline import DataError, check_partition, lists, partitions
+from input_pipeline import DataError, check_partition
+from input_pipeline.partitions import lists
+from input_pipeline.partitions import partition as partitions
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from input_pipeline import lists
 from input_pipeline.errors import DataError
+from input_pipeline.partitions import lists
 from input_pipeline.sources import string_table
 from input_pipeline.sources.string_table import StringIndex, StringTable
 

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Callable, Collection
 
-from input_pipeline import lists, near_names
+from input_pipeline import near_names
 from input_pipeline.errors import DataError
+from input_pipeline.partitions import lists
 
 # What the folder of the images is called that lies beside a folder of masks.
 IMAGES = "images"

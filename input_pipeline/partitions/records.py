@@ -4,8 +4,9 @@ import posixpath
 
 import numpy as np
 
-from input_pipeline import findings, lists
+from input_pipeline import findings
 from input_pipeline.errors import DataError
+from input_pipeline.partitions import lists
 from input_pipeline.sources.base import Source
 from input_pipeline.sources.labels import LabelReader
 from input_pipeline.sources.record_dataset import RecordDataset

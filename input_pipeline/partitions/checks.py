@@ -8,7 +8,7 @@ import numpy as np
 
 from input_pipeline import near_names
 from input_pipeline.errors import DataError
-from input_pipeline.partitions import Partition
+from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.base import FolderSource, SceneSource, Source
 from input_pipeline.sources.labels import IGNORE
 from input_pipeline.sources.string_table import StringIndex

@@ -3,8 +3,9 @@
 import dataclasses
 import re
 
-from input_pipeline import findings, folder_partition
+from input_pipeline import findings
 from input_pipeline.errors import DataError
+from input_pipeline.partitions import folders
 from input_pipeline.sources import scenes
 from input_pipeline.sources.base import SceneSource, Source
 from input_pipeline.sources.labels import LabelReader
@@ -90,13 +91,13 @@ def open_partition(
     kinds, by_lists = None, True
     if source == "folder":
         reader = LabelReader(num_classes, label_map, colormap)
-        parts, kinds, by_lists = folder_partition.open_files(root, fields, reader, note)
+        parts, kinds, by_lists = folders.open_files(root, fields, reader, note)
     elif source == "tfds":
         # Here and not above: TFDS takes a second to import.
-        from input_pipeline import record_partition
+        from input_pipeline.partitions import records
 
         reader = LabelReader(num_classes, label_map, colormap)
-        parts, kinds = record_partition.open_records(
+        parts, kinds = records.open_records(
             root,
             fields,
             reader,

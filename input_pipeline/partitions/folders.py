@@ -5,8 +5,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from input_pipeline import findings, lists, near_names, paired_folders
+from input_pipeline import findings, near_names
 from input_pipeline.errors import DataError
+from input_pipeline.partitions import lists, paired_folders
 from input_pipeline.sources.base import FolderSource
 from input_pipeline.sources.labels import LabelReader
 
