@@ -30,7 +30,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "input_pipeline")]
 import pillow_views  # noqa: E402
 
 import input_pipeline  # noqa: E402
-from input_pipeline import photometric, views  # noqa: E402
+from input_pipeline.batches import photometric, views  # noqa: E402
 from input_pipeline.sources import images  # noqa: E402
 
 HEIGHT, WIDTH, JPEG_QUALITY = 375, 500, 95

@@ -1,11 +1,11 @@
 """Images and masks to training and evaluation batches, as numpy; nothing here needs JAX."""
 
+from input_pipeline.batches.evaluation import evaluation_batches
+from input_pipeline.batches.padded_shapes import choose_shapes, count_sizes
+from input_pipeline.batches.training import train_stream
 from input_pipeline.errors import DataError, WorkerError
-from input_pipeline.evaluation import evaluation_batches
-from input_pipeline.padded_shapes import choose_shapes, count_sizes
 from input_pipeline.partitions.checks import check_partition
 from input_pipeline.partitions.partition import Partition, num_steps_per_epoch, open_partition
-from input_pipeline.pipeline import train_stream
 
 __all__ = [
     "DataError",

@@ -8,9 +8,9 @@ import ml_collections
 import numpy as np
 
 from input_pipeline import near_names
+from input_pipeline.batches.photos import Photo
 from input_pipeline.errors import DataError
 from input_pipeline.partitions.partition import names_of_classes
-from input_pipeline.photos import Photo
 from input_pipeline.sources import orientation
 from rcc_jax import build, shipped
 from rcc_jax.distributed import meshes

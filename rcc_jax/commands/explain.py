@@ -12,8 +12,8 @@ import ml_collections
 import numpy as np
 
 import input_pipeline
-from input_pipeline import photos as photo_files
-from input_pipeline.photometric import strong_view
+from input_pipeline.batches import photos as photo_files
+from input_pipeline.batches.photometric import strong_view
 from rcc_jax import build
 from rcc_jax.consensus.checks import MAX_PLAYERS
 from rcc_jax.errors import ConfigError

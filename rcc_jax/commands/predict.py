@@ -12,9 +12,9 @@ import jax
 import ml_collections
 import numpy as np
 
-from input_pipeline import photos as photo_files
+from input_pipeline.batches import photos as photo_files
+from input_pipeline.batches.photos import Photo, PhotoBatch
 from input_pipeline.errors import DataError
-from input_pipeline.photos import Photo, PhotoBatch
 from input_pipeline.sources.orientation import as_stored
 from rcc_jax.commands import prediction_files
 from rcc_jax.commands.prediction_record import BatchPlan, PredictionRecord, assign

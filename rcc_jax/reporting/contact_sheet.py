@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
+from input_pipeline.batches.views import LabeledViews, UnlabeledViews, draw_geometry, valid_mask
 from input_pipeline.partitions.partition import Partition
-from input_pipeline.views import LabeledViews, UnlabeledViews, draw_geometry, valid_mask
 from rcc_jax.reporting import sheets
 from rcc_jax.reporting.sheets import SIDE, fit
 

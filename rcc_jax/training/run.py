@@ -17,7 +17,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 import input_pipeline
-from input_pipeline.pipeline import BatchStream
+from input_pipeline.batches.training import BatchStream
 from rcc_jax import build, methods
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation.evaluator import Evaluator

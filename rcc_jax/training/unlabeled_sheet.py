@@ -5,8 +5,8 @@ import functools
 import cv2
 import numpy as np
 
-from input_pipeline.skipping import SkippingSource
-from input_pipeline.views import UnlabeledViews
+from input_pipeline.batches.skipping import SkippingSource
+from input_pipeline.batches.views import UnlabeledViews
 from rcc_jax import build
 from rcc_jax.distributed import meshes
 from rcc_jax.evaluation.evaluator import Evaluator

@@ -107,7 +107,7 @@ def blur(image: PIL.Image.Image, sigma: float) -> PIL.Image.Image:
 def unlabeled_views(
     image: PIL.Image.Image, rng: np.random.Generator, crop_size: int
 ) -> dict[str, np.ndarray]:
-    """The views of an unlabelled image, named as those of `input_pipeline.views`."""
+    """The views of an unlabelled image, named as those of `input_pipeline.batches.views`."""
     weak, padding, boxes = weak_view(image, rng, crop_size)
     views = {"weak": np.asarray(weak), "valid": np.asarray(padding) == 0, "boxes": boxes}
     for name in ("strong1", "strong2"):

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from input_pipeline import DataError, evaluation, evaluation_batches
+from input_pipeline import DataError, evaluation_batches
+from input_pipeline.batches import evaluation
 from input_pipeline.sources.string_table import StringTable
 
 

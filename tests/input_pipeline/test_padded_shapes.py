@@ -6,8 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from input_pipeline import DataError, choose_shapes, count_sizes, evaluation_batches, padded_shapes
-from input_pipeline.padded_shapes import covering
+from input_pipeline import DataError, choose_shapes, count_sizes, evaluation_batches
+from input_pipeline.batches import padded_shapes
+from input_pipeline.batches.padded_shapes import covering
 from input_pipeline.sources.base import SceneSource
 from input_pipeline.sources.orientation import EXIF_ORIENTATION
 from tests.input_pipeline.test_evaluation import Sizes

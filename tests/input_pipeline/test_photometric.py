@@ -7,7 +7,7 @@ import PIL.ImageEnhance
 import PIL.ImageFilter
 import pytest
 
-from input_pipeline import photometric
+from input_pipeline.batches import photometric
 
 
 @pytest.fixture(scope="module")

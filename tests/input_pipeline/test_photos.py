@@ -5,8 +5,14 @@ import PIL.Image
 import PIL.ImageOps
 import pytest
 
+from input_pipeline.batches.photos import (
+    MAX_BATCH_PIXELS,
+    Photo,
+    find_photos,
+    open_photos,
+    photo_batches,
+)
 from input_pipeline.errors import DataError
-from input_pipeline.photos import MAX_BATCH_PIXELS, Photo, find_photos, open_photos, photo_batches
 from input_pipeline.sources import images
 from input_pipeline.sources.orientation import EXIF_ORIENTATION, as_stored
 

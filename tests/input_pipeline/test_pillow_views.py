@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from input_pipeline import photometric, views
+from input_pipeline.batches import photometric, views
 
 SAMPLES, CROP = 100, 161  # Of each sample a weak view and two strong ones.
 # Mean distance of a view from the reference's of the same draws, relative to the mean of the

@@ -10,7 +10,7 @@ import pytest
 
 import input_pipeline
 from input_pipeline import DataError, train_stream
-from input_pipeline.skipping import REPLACED, SkippingSource
+from input_pipeline.batches.skipping import REPLACED, SkippingSource
 
 SETTINGS = {
     "seed": 3,

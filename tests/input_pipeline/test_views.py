@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from input_pipeline import views
+from input_pipeline.batches import views
 
 
 def test_scale_is_uniform_and_keeps_the_aspect():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from configs import folder
 from input_pipeline import DataError
-from input_pipeline.views import LabeledViews, UnlabeledViews
+from input_pipeline.batches.views import LabeledViews, UnlabeledViews
 from rcc_jax import build
 from rcc_jax.commands import check
 from rcc_jax.config import guess

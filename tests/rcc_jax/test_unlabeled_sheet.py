@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from configs import demo, folder
+from input_pipeline.batches.views import UnlabeledViews
 from input_pipeline.errors import DataError
-from input_pipeline.views import UnlabeledViews
 from rcc_jax.reporting import heat_map
 from rcc_jax.reporting.sheets import cut_sheet, fit, palette
 from rcc_jax.training.method_view import rank_agreement

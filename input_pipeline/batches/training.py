@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from absl import flags
 
+from input_pipeline.batches.skipping import SkippingSource, SkippingViews, take_replaced
+from input_pipeline.batches.views import LabeledViews, UnlabeledViews
 from input_pipeline.errors import DataError, WorkerError
 from input_pipeline.partitions.partition import Partition
-from input_pipeline.skipping import SkippingSource, SkippingViews, take_replaced
-from input_pipeline.views import LabeledViews, UnlabeledViews
 
 # Position in SeedSequence([seed, stream]): unrelated draws for each, also among nearby seeds.
 LABELED_STREAM, UNLABELED_STREAM, PARTNER_STREAM = 0, 1, 2

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from input_pipeline.photometric import strong_view
+from input_pipeline.batches.photometric import strong_view
 from input_pipeline.sources.labels import IGNORE
 
 SCALE = (0.5, 2.0)  # Of the long side.

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from input_pipeline import near_names
+from input_pipeline.batches.evaluation import decode_ahead
+from input_pipeline.batches.padded_shapes import Size, covering
 from input_pipeline.errors import DataError
-from input_pipeline.evaluation import decode_ahead
-from input_pipeline.padded_shapes import Size, covering
 from input_pipeline.partitions import lists
 from input_pipeline.sources import images
 from input_pipeline.sources.orientation import read_header, upright

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from input_pipeline.padded_shapes import Size, covering
+from input_pipeline.batches.padded_shapes import Size, covering
 from input_pipeline.sources.base import Source
 from input_pipeline.sources.labels import IGNORE
 

@@ -1,0 +1,1 @@
+"""Views of images, joined into training and evaluation batches."""
