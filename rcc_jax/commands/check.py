@@ -10,14 +10,15 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
-from input_pipeline import findings, inspection, proposals
+from input_pipeline import findings
 from input_pipeline.findings import Inspection
+from input_pipeline.inspection import inspect, proposals
+from input_pipeline.inspection import text as data_report
+from input_pipeline.inspection.proposals import Proposal
 from input_pipeline.partitions import folders
 from input_pipeline.partitions import partition as partitions
 from input_pipeline.partitions.partition import Partition
-from input_pipeline.proposals import Proposal
 from input_pipeline.sources.labels import IGNORE
-from rcc_jax import data_report
 from rcc_jax.config import checks, guess, presets
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import contact_sheet, palettes, sheets
@@ -52,7 +53,7 @@ def check(
         with tqdm(
             desc="reading", total=total, unit="image", disable=None, leave=False, dynamic_ncols=True
         ) as bar:
-            inspection.inspect_partition(
+            inspect.inspect_partition(
                 partition,
                 as_colors=bool(config.data.colormap),
                 num_threads=max(config.data.num_threads, os.cpu_count() or 1),

@@ -10,16 +10,17 @@ from typing import Any
 import ml_collections
 from tqdm import tqdm
 
-from input_pipeline import inspection, near_names, proposals
+from input_pipeline import near_names
 from input_pipeline.errors import DataError
 from input_pipeline.findings import Inspection
+from input_pipeline.inspection import inspect, proposals
+from input_pipeline.inspection import text as data_report
+from input_pipeline.inspection.proposals import Proposal
 from input_pipeline.partitions import folders as folder_partition
 from input_pipeline.partitions import partition as partitions
 from input_pipeline.partitions.paired_folders import images_beside
 from input_pipeline.partitions.partition import Partition
-from input_pipeline.proposals import Proposal
 from input_pipeline.sources.labels import IGNORE
-from rcc_jax import data_report
 from rcc_jax.config import presets
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import sheets
@@ -196,7 +197,7 @@ def _survey(
     with tqdm(
         desc="reading", total=total, unit="mask", disable=None, leave=False, dynamic_ncols=True
     ) as bar:
-        return inspection.survey_masks(
+        return inspect.survey_masks(
             parts or [partition.labeled],
             num_threads=max(num_threads, os.cpu_count() or 1),
             at_most=None if need_values else _MANY_SIZES,

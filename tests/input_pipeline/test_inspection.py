@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from input_pipeline import findings, open_partition
-from input_pipeline.inspection import inspect_partition
+from input_pipeline.inspection.inspect import inspect_partition
 
 
 def inspect(partition, **changes):

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from input_pipeline import proposals
+from input_pipeline.inspection import proposals
 from input_pipeline.sources.labels import LabelReader, stored_mask
 
 VOC = [0x000000, 0x800000, 0x008000, 0x808000]

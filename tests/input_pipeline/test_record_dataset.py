@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 import input_pipeline
 from input_pipeline import DataError, findings
-from input_pipeline.inspection import inspect_partition
+from input_pipeline.inspection.inspect import inspect_partition
 
 
 def png(pixels) -> bytes:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from input_pipeline import copies, findings
+from input_pipeline import findings
 from input_pipeline.batches.evaluation import decode_ahead
 from input_pipeline.errors import DataError
 from input_pipeline.findings import PARTS, Inspection, Part
+from input_pipeline.inspection import copies
 from input_pipeline.partitions import checks
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources import labels

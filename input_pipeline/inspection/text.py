@@ -14,7 +14,7 @@ from input_pipeline.findings import (
     Inspection,
     Part,
 )
-from input_pipeline.proposals import Proposal
+from input_pipeline.inspection.proposals import Proposal
 from input_pipeline.sources.labels import IGNORE
 
 ADVICE = {

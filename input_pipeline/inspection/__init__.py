@@ -1,0 +1,1 @@
+"""Reads all data and says what is wrong with them, for `--mode=check`."""
