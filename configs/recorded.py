@@ -4,7 +4,7 @@
     python main.py --mode=eval --config=configs/recorded.py:DIR --config.eval.mode=sliding
 
 The first line is short for the second: without --config, --mode=eval, predict, consensus and export
-read DIR/config.json. Beside what a training may change (rcc_jax/workdir/folder.py) they take other names:
+read DIR/config.json. Beside what a training may change they take other names:
 --config.data.class_names=water,sand,coral, for that command alone.
 """
 

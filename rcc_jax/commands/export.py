@@ -21,10 +21,10 @@ from rcc_jax.workdir.folder import write_atomically
 
 PROGRAM, WEIGHTS, RECORD = "model.stablehlo", "weights.safetensors", "model.json"
 # Copied beside them, by name. The second needs PyTorch, so it cannot be imported here.
-_PACKAGE = pathlib.Path(__file__).parent
+_FOLDER = pathlib.Path(__file__).with_name("exported")
 SCRIPTS = {
-    "load.py": _PACKAGE / "load_exported.py",
-    "torch_network.py": _PACKAGE / "torch_network.py",
+    "load.py": _FOLDER / "load.py",
+    "torch_network.py": _FOLDER / "torch_network.py",
 }
 # The platforms that the program is lowered for; none of them has to be there.
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -13,7 +13,7 @@ from configs import folder
 from input_pipeline import DataError
 from input_pipeline.batches.views import LabeledViews, UnlabeledViews
 from rcc_jax import build
-from rcc_jax.commands import check
+from rcc_jax.commands import check as command
 from rcc_jax.config import guess
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import contact_sheet
@@ -63,7 +63,7 @@ def proposed(report, kind=None):
 
 
 def check(config, root, *, ok):
-    assert check.check(config, root / "out") is ok
+    assert command.check(config, root / "out") is ok
     report = json.loads((root / "out/check.json").read_text())
     assert report["ok"] is ok
     return report
@@ -202,7 +202,7 @@ def check_guessed(root, **fields):
     """The report, where all is left to the data as in the first command of docs/own_data.md."""
     faults = []
     config = guessed(root, fields, note=faults.append)
-    assert check.check(config, root / "out", faults) is False
+    assert command.check(config, root / "out", faults) is False
     report = json.loads((root / "out/check.json").read_text())
     counts = {kind: sum(group["counts"].values()) for kind, group in report["errors"].items()}
     # A training stops at the start with one of these.
@@ -374,7 +374,7 @@ def test_folder_that_cannot_be_written(data):
     masks(data, 0, 1, 2, 3)
     (data / "out").write_text("")
     with pytest.raises(ConfigError, match=r"--workdir=.*out: cannot write there"):
-        check.check(config_of(data), data / "out")
+        command.check(config_of(data), data / "out")
 
 
 def test_command_without_jax(data, tmp_path):

@@ -186,7 +186,8 @@ def test_progress_without_a_terminal_is_one_line_a_log():
 
 
 def test_progress_without_a_terminal_leaves_tqdm_alone():
-    script = "import sys, rcc_jax.workdir.metrics as w; w.Progress(1, 0); assert 'tqdm' not in sys.modules"
+    use = "import sys, rcc_jax.workdir.metrics as w; w.Progress(1, 0)"
+    script = f"{use}; assert 'tqdm' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE)
 
 
