@@ -24,8 +24,8 @@ import time
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from tests import runs  # noqa: E402
-from tests.commands import finish, start  # noqa: E402
+from tests.support import runs  # noqa: E402
+from tests.support.commands import finish, start  # noqa: E402
 
 # Bytes that a file may have on the disk that is full.
 FULL = 3000

@@ -3,7 +3,7 @@
     python benchmarks/input_speed.py
 
 On one core, in turns: from the bytes of a JPEG of 500x375 to a weak and two strong views, by
-`input_pipeline` and by `tests/input_pipeline/pillow_views.py`, with equal draws. A turn is every
+`input_pipeline` and by `tests/support/pillow_views.py`, with equal draws. A turn is every
 image once. Also in turns, image by image: our views, and views that shrink by OpenCV's INTER_AREA,
 which is faster and less smooth. Then batches of 8 labelled, 8 unlabelled and 8 partner images from
 the whole stream, made by --threads of one process or by --workers, processes of one thread. Images

@@ -20,8 +20,8 @@ import numpy as np
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from tests import runs  # noqa: E402
-from tests.commands import start  # noqa: E402
+from tests.support import runs  # noqa: E402
+from tests.support.commands import start  # noqa: E402
 
 WARM_UP = 1 / 3
 QUANTITIES = {

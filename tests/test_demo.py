@@ -11,9 +11,9 @@ import pytest
 
 from benchmarks import followed_runs
 from rcc_jax.workdir.metrics import Progress
-from tests.commands import ENVIRONMENT, REPOSITORY, finish
-from tests.rcc_jax.test_writers import Terminal
-from tests.runs import wait_until
+from tests.rcc_jax.workdir.test_metrics import Terminal
+from tests.support.commands import ENVIRONMENT, REPOSITORY, finish
+from tests.support.runs import wait_until
 
 
 def test_time_and_a_failed_run_are_said(tmp_path):

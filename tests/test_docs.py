@@ -6,7 +6,7 @@ import importlib
 import jax.numpy as jnp
 import pytest
 
-from tests.commands import REPOSITORY
+from tests.support.commands import REPOSITORY
 
 
 @pytest.mark.parametrize("page", ["method.md", "library.md", "extending.md"])

@@ -21,8 +21,8 @@ from input_pipeline.sources import scenes
 from rcc_jax.reporting import prediction_sheet, report_pictures
 from rcc_jax.reporting import sheets as visualization
 from rcc_jax.workdir import checkpoint_paths, checksums
-from tests.commands import finish, start
-from tests.runs import (
+from tests.support.commands import finish, start
+from tests.support.runs import (
     STEPS,
     different,
     events,

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.commands import finish, free_port, start
+from tests.support.commands import finish, free_port, start
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.commands import REPOSITORY, finish, start
+from tests.support.commands import REPOSITORY, finish, start
 
 
 def run(*flags, folder=REPOSITORY):

@@ -12,8 +12,8 @@ from configs import common
 from rcc_jax.config import checks
 from rcc_jax.workdir import revisions
 from rcc_jax.workdir.folder import flatten
-from tests.commands import REPOSITORY, finish, start
-from tests.runs import STEPS, metrics, saved_steps
+from tests.support.commands import REPOSITORY, finish, start
+from tests.support.runs import STEPS, metrics, saved_steps
 
 GOLDEN = REPOSITORY / "tests" / "golden"
 NAMES = ("supervised", "unimatch", "rcc_ema")

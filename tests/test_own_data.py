@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from input_pipeline.sources import scenes
-from tests.commands import REPOSITORY, finish, start
-from tests.runs import metrics
+from tests.support.commands import REPOSITORY, finish, start
+from tests.support.runs import metrics
 
 # A network and a training of no use, to see the commands work in seconds.
 TINY = [

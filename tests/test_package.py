@@ -12,7 +12,7 @@ import zipfile
 import pytest
 import setuptools
 
-from tests.commands import ENVIRONMENT, REPOSITORY, finish, free_port
+from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 
 PACKAGES = ("rcc_jax", "input_pipeline", "configs")
 FOLDERS = (*PACKAGES, "benchmarks", "docs", "launch", "tests")
@@ -77,7 +77,12 @@ def test_source_archive_holds_what_the_makefile_needs(built):
     root = {path.name for path in source.glob("*.*") if path.is_file()} | {"LICENSE", "Makefile"}
     # MANIFEST.in itself is in it; of the root nothing is left out.
     assert names - generated == files(source, FOLDERS, "*") | root
-    assert {"main.py", "tests/commands.py", "docs/demo.png", "requirements-dev.txt"} <= names
+    assert {
+        "main.py",
+        "tests/support/commands.py",
+        "docs/demo.png",
+        "requirements-dev.txt",
+    } <= names
 
 
 @pytest.fixture(scope="module")

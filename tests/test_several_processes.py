@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from tests.commands import ENVIRONMENT, REPOSITORY, finish, free_port
-from tests.runs import metrics, reached, saved_steps
+from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
+from tests.support.runs import metrics, reached, saved_steps
 
 STEPS = 120
 # main.py, but a process that shows no sign of life counts as dead sooner.

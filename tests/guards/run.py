@@ -15,8 +15,8 @@ from PIL import Image
 
 from configs import folder
 from input_pipeline.sources import scenes
-from tests import commands
-from tests.runs import metrics
+from tests.support import commands
+from tests.support.runs import metrics
 
 # Compiled as a user's run is, unlike the other tests: these steps are many.
 ENVIRONMENT = {**commands.ENVIRONMENT, "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}

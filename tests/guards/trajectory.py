@@ -18,7 +18,7 @@ from flax import nnx
 
 from rcc_jax.training import train_state, train_step
 from rcc_jax.training.train_state import Weights
-from tests.rcc_jax.test_train_step import Setup, make_batch, make_method
+from tests.rcc_jax.training.test_train_step import Setup, make_batch, make_method
 
 RECORD = pathlib.Path(__file__).with_name("trajectory.json")
 METHODS = {

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from rcc_jax import shipped
-from tests.commands import REPOSITORY
+from tests.support.commands import REPOSITORY
 
 
 def test_the_packages_import_no_configuration():

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from input_pipeline.prepare import __main__ as command
-from tests.commands import finish, start
+from tests.support.commands import finish, start
 
 TINY = (
     "model.pretrained=", "model.backbone=resnet18", "model.width=8", "model.decoder_channels=16",

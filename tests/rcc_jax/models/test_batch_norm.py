@@ -9,7 +9,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from rcc_jax.models.layers import BatchNorm
 from rcc_jax.training import train_step
-from tests.rcc_jax.test_train_step import Setup, make_batch, make_mesh, make_method, small
+from tests.rcc_jax.training.test_train_step import (
+    Setup,
+    make_batch,
+    make_mesh,
+    make_method,
+    small,
+)
 
 FEATURES = 3
 

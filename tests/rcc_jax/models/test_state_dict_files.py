@@ -8,7 +8,7 @@ import safetensors
 
 from rcc_jax.models import state_dict_files
 from rcc_jax.models.pretrained import load_torch, save_torch
-from tests.rcc_jax.models.weight_files import assert_same, error_of, saved_state, values
+from tests.support.weight_files import assert_same, error_of, saved_state, values
 
 HAS_TORCH = True
 try:

@@ -16,7 +16,7 @@ from rcc_jax.reporting.sheets import cut_sheet, fit, palette
 from rcc_jax.training.method_view import rank_agreement
 from rcc_jax.training.run import Run
 from rcc_jax.training.unlabeled_sheet import UnlabeledSheet
-from tests.rcc_jax.untrained import filled
+from tests.support.untrained import filled
 
 TINY = {
     "model.width": 4,

@@ -21,7 +21,7 @@ from rcc_jax.reporting import (
     report_pictures,
     sheets,
 )
-from tests.commands import finish, start
+from tests.support.commands import finish, start
 
 HOSTILE = '<script>alert("1")</script>&\'"'
 CLASSES = ("road", HOSTILE, "tree")

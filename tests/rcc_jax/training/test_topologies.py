@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rcc_jax.workdir.checkpoints import Checkpoints
-from tests.commands import ENVIRONMENT, REPOSITORY, finish, free_port
-from tests.rcc_jax import topology
-from tests.rcc_jax.test_train_step import Setup
+from tests.rcc_jax.training.test_train_step import Setup
+from tests.support import topology
+from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 
 
 def in_processes(count, start, other, output):
@@ -21,7 +21,7 @@ def in_processes(count, start, other, output):
     started = [
         subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.rcc_jax.topology"),
+                *(sys.executable, "-m", "tests.support.topology"),
                 *(f"localhost:{port},{index}/{count}", start, other, output),
             ],
             cwd=REPOSITORY,

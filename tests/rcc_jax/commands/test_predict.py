@@ -18,8 +18,8 @@ from rcc_jax.commands.predict import predict
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.folder import Workdir
-from tests.commands import finish, start
-from tests.rcc_jax.untrained import write_run
+from tests.support.commands import finish, start
+from tests.support.untrained import write_run
 
 KINDS = "labels,overlays,confidence,probabilities"
 

@@ -22,8 +22,8 @@ from rcc_jax.models.resnet import ARCHITECTURES, BasicBlock
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import Weights
 from rcc_jax.training.train_step import Network
+from tests.input_pipeline.batches.test_evaluation import Sizes
 from tests.input_pipeline.conftest import Folder
-from tests.input_pipeline.test_evaluation import Sizes
 from tests.rcc_jax.models.conftest import drawn
 from tests.rcc_jax.models.test_deeplabv3plus import jit
 from tests.rcc_jax.models.test_extent import plain

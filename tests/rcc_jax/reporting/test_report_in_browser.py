@@ -4,8 +4,8 @@ import pytest
 
 from rcc_jax.config import presets
 from rcc_jax.reporting import report
-from tests.rcc_jax import browser
-from tests.rcc_jax.test_report import write_run
+from tests.rcc_jax.reporting.test_report import write_run
+from tests.support import browser
 
 pytestmark = pytest.mark.skipif(not browser.CHROMIUM, reason="there is no Chromium here")
 BROKEN = "[...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).length"

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
     **os.environ,
     "JAX_PLATFORMS": "cpu",

@@ -18,9 +18,9 @@ from rcc_jax import build
 from rcc_jax.commands.export import export
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import DeepLabV3Plus, pretrained
-from tests.commands import ENVIRONMENT, finish, start
-from tests.rcc_jax.models.weight_files import values
-from tests.rcc_jax.untrained import write_run
+from tests.support.commands import ENVIRONMENT, finish, start
+from tests.support.untrained import write_run
+from tests.support.weight_files import values
 
 # What the loader may not need; then the command, and another batch and size through the function.
 ELSEWHERE = """

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from rcc_jax.distributed.interruption import Interrupted, Interruption
-from tests.commands import REPOSITORY
+from tests.support.commands import REPOSITORY
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

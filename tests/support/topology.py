@@ -1,6 +1,6 @@
 """What every process of `test_topologies.py` does: train, save, go on from a checkpoint, evaluate.
 
-python -m tests.rcc_jax.topology COORDINATOR,INDEX/COUNT START OTHER OUTPUT
+python -m tests.support.topology COORDINATOR,INDEX/COUNT START OTHER OUTPUT
 """
 
 import pathlib
@@ -16,7 +16,7 @@ from rcc_jax.commands.evaluate import evaluate_confusion
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.workdir.checkpoints import Checkpoints
-from tests.rcc_jax.test_train_step import NUM_CLASSES, Setup, make_batch, make_method
+from tests.rcc_jax.training.test_train_step import NUM_CLASSES, Setup, make_batch, make_method
 
 STEPS, MIDDLE = 20, 10
 METHOD = make_method("unimatch", ema_decay=0.9)

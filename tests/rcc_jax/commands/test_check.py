@@ -17,7 +17,7 @@ from rcc_jax.commands import check as command
 from rcc_jax.config import guess
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import contact_sheet
-from tests.commands import REPOSITORY
+from tests.support.commands import REPOSITORY
 
 SIDE = contact_sheet.SIDE
 

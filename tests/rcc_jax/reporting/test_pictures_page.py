@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rcc_jax.reporting import pictures_page, sheets
-from tests.rcc_jax import browser
-from tests.rcc_jax.test_report import HOSTILE, Page
+from tests.rcc_jax.reporting.test_report import HOSTILE, Page
+from tests.support import browser
 
 BROKEN = "[...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).length"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rcc_jax.workdir.metrics import MetricWriter, Progress
-from tests.runs import events
+from tests.support.runs import events
 
 
 def write_steps(path, first, last, *, tensorboard=False):

@@ -8,7 +8,7 @@ import pytest
 
 from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
-from tests.commands import ENVIRONMENT, REPOSITORY, finish, free_port
+from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 
 EIGHT = "0,1,2,3,4,5,6,7"
 

@@ -12,7 +12,7 @@ from benchmarks import study, study_tables
 from rcc_jax.commands import sweep
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import tables
-from tests.commands import finish, start
+from tests.support.commands import finish, start
 
 CELLS = [f"configs/demo.py:method={name},seed={seed}" for name in ("cc", "rcc") for seed in (0, 1)]
 TINY = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.commands import REPOSITORY, finish, start
+from tests.support.commands import REPOSITORY, finish, start
 
 FOLDER = "from configs import folder\ndef get_config(arguments=None):\n"
 

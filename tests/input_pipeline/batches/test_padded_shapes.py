@@ -11,7 +11,7 @@ from input_pipeline.batches import padded_shapes
 from input_pipeline.batches.padded_shapes import covering
 from input_pipeline.sources.base import SceneSource
 from input_pipeline.sources.orientation import EXIF_ORIENTATION
-from tests.input_pipeline.test_evaluation import Sizes
+from tests.input_pipeline.batches.test_evaluation import Sizes
 
 
 def padded_pixels(counts, shapes):
