@@ -171,8 +171,8 @@ class Campaign:
     """Counts what faults did to runs.
 
     Args:
-        folder: where the runs go.
-        seed: of the random moments.
+        folder: Where the runs go.
+        seed: Of the random moments.
     """
 
     def __init__(self, folder: pathlib.Path, seed: int):

@@ -40,7 +40,7 @@ def keep(folder: pathlib.Path, results: pathlib.Path) -> int:
     """Writes a file for each finished run in or below a folder; returns their number.
 
     Raises:
-      ConfigError: for a folder without a finished run, or a damaged file.
+        ConfigError: For a folder without a finished run, or a damaged file.
     """
     tables.gather(folder, report=print)
     records = [record for record in run_record.find([folder], report=print) if record.finished]
@@ -89,8 +89,8 @@ def draw(kept: Sequence[tuple[dict, tables.Result]], score: str) -> str:
     """A picture of mIoU by number of labels; methods of one partition alone have no line.
 
     Args:
-      kept: from `read`.
-      score: 'last' or 'test'.
+        kept: From `read`.
+        score: 'last' or 'test'.
     """
     points: dict[str, dict[int, list[float]]] = collections.defaultdict(dict)
     for each, result in kept:
@@ -154,7 +154,7 @@ def insert(document: str, name: str, text: str) -> str:
     """The document with the text between the marks of this name.
 
     Raises:
-      ConfigError: for a document without them.
+        ConfigError: For a document without them.
     """
     start, end = f"<!-- {name}: made by benchmarks/study.py -->", f"<!-- {name}: end -->"
     whole = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)

@@ -208,14 +208,14 @@ def parse_arguments(text: str | None, **defaults) -> dict:
     """The part of `--config=FILE:ARGUMENTS` behind the colon.
 
     Args:
-      text: `VALUE,key=value,...`; a value without a key belongs to the first default.
-      **defaults: what is known, with the value where it is not given; a number takes a number.
+        text: `VALUE,key=value,...`; a value without a key belongs to the first default.
+        **defaults: What is known, with the value where it is not given; a number takes a number.
 
     Returns:
-      One value per name in `defaults`, of the type of its default.
+        One value per name in `defaults`, of the type of its default.
 
     Raises:
-      ConfigError: for an unknown key, a value of another type, or steps below 1.
+        ConfigError: For an unknown key, a value of another type, or steps below 1.
     """
     found = dict(defaults)
     for position, item in enumerate(filter(None, (text or "").split(","))):
@@ -283,11 +283,11 @@ def with_seeds(cells: Sequence[str], seeds: int) -> tuple[str, ...]:
     """Runs for `sweep`: every cell with the seeds 0, 1, ..., seed by seed.
 
     Args:
-      cells: `configs/FILE.py:ARGUMENTS` without a seed.
-      seeds: number of seeds.
+        cells: `configs/FILE.py:ARGUMENTS` without a seed.
+        seeds: Number of seeds.
 
     Raises:
-      ConfigError: for no seed.
+        ConfigError: For no seed.
     """
     if seeds < 1:
         raise ConfigError(f"--config argument seeds={seeds} must be at least 1.")

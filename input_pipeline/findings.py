@@ -42,12 +42,12 @@ class Part:
     """What one part holds.
 
     Attributes:
-        name: the setting that lists it.
-        usable: which entries can be read, bool [N].
-        digests: a number for the pixels of each image, uint64 [N]; 0 = unreadable.
-        sizes: images by (width, height).
-        pixels, images: pixels, and masks that have any, by class id, int64 [256].
-        num_masks: masks that were read.
+        name: The setting that lists it.
+        usable: Which entries can be read, bool [N].
+        digests: A number for the pixels of each image, uint64 [N]; 0 = unreadable.
+        sizes: Images by (width, height).
+        pixels, images: Pixels, and masks that have any, by class id, int64 [256].
+        num_masks: Masks that were read.
     """
 
     name: str
@@ -65,9 +65,9 @@ class Inspection:
 
     Attributes:
         parts: 'labeled', 'val' and 'unlabeled'.
-        errors, warnings: groups of faults by kind.
-        values: pixels of masks that could not be used by stored index, int64 [256].
-        colors: the same by colour 0xrrggbb, of the commonest MAX_COLORS.
+        errors, warnings: Groups of faults by kind.
+        values: Pixels of masks that could not be used by stored index, int64 [256].
+        colors: The same by colour 0xrrggbb, of the commonest MAX_COLORS.
     """
 
     parts: dict[str, Part] = dataclasses.field(default_factory=dict)

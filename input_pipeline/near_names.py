@@ -12,8 +12,8 @@ def hint(path: str, root: str = "") -> str:
     """' Did you mean ...?' where a file or folder has a similar name, '' where none has.
 
     Args:
-        path: what is not there, or a glob, absolute or relative to root.
-        root: a folder; '' = the working directory. A relative path gets a relative answer.
+        path: What is not there, or a glob, absolute or relative to root.
+        root: A folder; '' = the working directory. A relative path gets a relative answer.
     """
     path = os.path.expanduser(path)
     start = os.sep if os.path.isabs(path) else os.path.abspath(root)

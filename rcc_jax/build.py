@@ -19,7 +19,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     """Refuses values that cannot work, each with the field, the value and what to do.
 
     Raises:
-      ConfigError: with every fault, one a line.
+        ConfigError: With every fault, one a line.
     """
     checks.check(config)
 
@@ -28,7 +28,7 @@ def build_method(config: ml_collections.ConfigDict) -> methods.Method:
     """The method that `config.method` describes.
 
     Raises:
-      ConfigError: where the players do not fit the classes.
+        ConfigError: Where the players do not fit the classes.
     """
     fields = config.method
     presets.check_classes(config)
@@ -73,7 +73,7 @@ def load_pretrained(
     """Puts the weights of `config.model.pretrained` into the network, if there are any.
 
     Raises:
-      ConfigError: for a file that is missing, damaged or of another network.
+        ConfigError: For a file that is missing, damaged or of another network.
     """
     path = config.model.pretrained
     if not path:
@@ -104,9 +104,9 @@ def open_partition(
     """The images and masks that `config.data` describes, checked as far as a start allows.
 
     Args:
-      config: the configuration.
-      workdir: folder of the run, whose own lists come before the settings; None = no run.
-      images: what takes the place of the validation images; '' = nothing.
+        config: The configuration.
+        workdir: Folder of the run, whose own lists come before the settings; None = no run.
+        images: What takes the place of the validation images; '' = nothing.
     """
     fields = config.data
     parts = {name: fields[name] for name in ("labeled", "unlabeled", "val", "train")}

@@ -10,11 +10,11 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Softmax cross-entropy of every pixel, 0 where the label is 255.
 
     Args:
-      logits: [..., K] logits.
-      labels: [...] integer class ids 0..K-1, 255 = ignored.
+        logits: [..., K] logits.
+        labels: [...] integer class ids 0..K-1, 255 = ignored.
 
     Returns:
-      [...] losses in nats, at least float32.
+        [...] losses in nats, at least float32.
 
     >>> print(cross_entropy(jnp.zeros((2, 2)), jnp.array([1, 255])).round(3))
     [0.693 0.   ]
@@ -33,10 +33,10 @@ def pseudo_labels(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Argmax classes and their softmax confidence (eq. 2).
 
     Args:
-      logits: [..., K] logits of the teacher.
+        logits: [..., K] logits of the teacher.
 
     Returns:
-      [...] int32 classes and [...] confidences in (0, 1], at least float32.
+        [...] int32 classes and [...] confidences in (0, 1], at least float32.
 
     >>> classes, confidence = pseudo_labels(jnp.log(jnp.array([[0.2, 0.8], [0.5, 0.5]])))
     >>> classes.tolist(), [f"{value:.2f}" for value in confidence]
@@ -75,13 +75,13 @@ def ohem_mask(
     than `min_kept` labelled pixels, or with `min_kept` = 0, all of them are kept.
 
     Args:
-      logits: [..., K] logits.
-      labels: [...] class ids, 255 = ignored.
-      threshold: probability up to which a pixel is hard.
-      min_kept: number of pixels of the batch that are kept at least; 0 = all, as in UniMatch.
+        logits: [..., K] logits.
+        labels: [...] class ids, 255 = ignored.
+        threshold: Probability up to which a pixel is hard.
+        min_kept: Number of pixels of the batch that are kept at least; 0 = all, as in UniMatch.
 
     Returns:
-      [...] bool.
+        [...] bool.
 
     >>> logits = jnp.log(jnp.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]))
     >>> ohem_mask(logits, jnp.array([0, 0, 255]), threshold=0.7, min_kept=1).tolist()

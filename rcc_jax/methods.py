@@ -22,19 +22,19 @@ class Method:
     """A training method as plain numbers.
 
     Attributes:
-      strong_views: strong views of an unlabelled image: 0 (supervised only), 1 or 2.
-      feature_perturbation: whether the decoder also sees channel-dropped features.
-      consensus: the added term: 'none', 'l2', 'ce', 'kl' (CC) or 'rank' (RCC).
-      consensus_weight: lambda of eq. 12.
-      top_n: number of players N.
-      temperature: tau of the soft ranks.
-      consensus_input: what the players bring into the game: 'logits' or 'probabilities'.
-      consensus_pixels: pixels of the strong views that the term counts: all 'valid' ones, or the
-        'confident' ones among them, by whose number it is not divided either.
-      confidence_threshold: gamma of eq. 2, in [0, 1].
-      labeled_loss: 'ce' or 'ohem'.
-      ohem_threshold, ohem_min_kept: see `losses.ohem_mask`; min_kept is per labelled image.
-      ema_decay: decay of an EMA teacher; 0 = teacher and student share weights.
+        strong_views: Strong views of an unlabelled image: 0 (supervised only), 1 or 2.
+        feature_perturbation: Whether the decoder also sees channel-dropped features.
+        consensus: The added term: 'none', 'l2', 'ce', 'kl' (CC) or 'rank' (RCC).
+        consensus_weight: lambda of eq. 12.
+        top_n: Number of players N.
+        temperature: tau of the soft ranks.
+        consensus_input: What the players bring into the game: 'logits' or 'probabilities'.
+        consensus_pixels: Pixels of the strong views that the term counts: all 'valid' ones, or the
+            'confident' ones among them, by whose number it is not divided either.
+        confidence_threshold: Gamma of eq. 2, in [0, 1].
+        labeled_loss: 'ce' or 'ohem'.
+        ohem_threshold, ohem_min_kept: See `losses.ohem_mask`; min_kept is per labelled image.
+        ema_decay: Decay of an EMA teacher; 0 = teacher and student share weights.
     """
 
     strong_views: int
@@ -62,11 +62,11 @@ class Logits:
     """Logits [B, H, W, K] of one step; those of the teacher carry no gradient.
 
     Attributes:
-      labeled: student, labelled images.
-      strong: student, one array per strong view, CutMix-ed.
-      perturbed: student, weak view with dropped feature channels, or None.
-      weak: teacher, weak view; None without unlabelled images, like `partner`.
-      partner: teacher, weak view of the CutMix partner.
+        labeled: Student, labelled images.
+        strong: Student, one array per strong view, CutMix-ed.
+        perturbed: Student, weak view with dropped feature channels, or None.
+        weak: Teacher, weak view; None without unlabelled images, like `partner`.
+        partner: Teacher, weak view of the CutMix partner.
     """
 
     labeled: jax.Array
@@ -81,9 +81,9 @@ class Targets:
     """Labels and masks of one step, without padding and partner mixed in yet.
 
     Attributes:
-      labels: [B, H, W] class ids of the labelled images, 255 = ignored.
-      valid, partner_valid: bool [B, H, W], False on padding; None without unlabelled images.
-      pasted: one bool [B, H, W] per strong view: where the partner was pasted.
+        labels: [B, H, W] class ids of the labelled images, 255 = ignored.
+        valid, partner_valid: bool [B, H, W], False on padding; None without unlabelled images.
+        pasted: One bool [B, H, W] per strong view: where the partner was pasted.
     """
 
     labels: jax.Array
@@ -170,16 +170,16 @@ def loss_terms(
     adds lambda * (its mean over the strong views) inside the bracket.
 
     Args:
-      method: the method.
-      logits: logits of the batch, or of one part of it.
-      targets: labels and masks of the same images.
-      denominators: `count_pixels` of the WHOLE batch.
-      parts: number of parts that the batch is split into; the terms of the parts add up.
+        method: The method.
+        logits: Logits of the batch, or of one part of it.
+        targets: Labels and masks of the same images.
+        denominators: `count_pixels` of the WHOLE batch.
+        parts: Number of parts that the batch is split into; the terms of the parts add up.
 
     Returns:
-      Scalar loss, and scalars by name: 'loss_labeled', 'loss_strong1', 'loss_strong2',
-      'loss_perturbed', 'loss_consensus' as far as the method has them, and 'kept_ratio', the share
-      of valid weak-view pixels that reach the confidence threshold.
+        Scalar loss, and scalars by name: 'loss_labeled', 'loss_strong1', 'loss_strong2',
+        'loss_perturbed', 'loss_consensus' as far as the method has them, and 'kept_ratio', the
+        share of valid weak-view pixels that reach the confidence threshold.
     """
     terms = {
         "loss_labeled": _labeled_loss(

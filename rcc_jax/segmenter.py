@@ -25,21 +25,21 @@ class Segmenter:
     """Labels images with a trained network.
 
     Attributes:
-      class_names: K names in id order.
-      palette: colour of each class, uint8 [256, 3].
-      checkpoint: folder of the step that the weights are of, as an absolute path.
-      network: 'averaged teacher' where the run had one, else 'student'.
+        class_names: K names in id order.
+        palette: Colour of each class, uint8 [256, 3].
+        checkpoint: Folder of the step that the weights are of, as an absolute path.
+        network: 'averaged teacher' where the run had one, else 'student'.
     """
 
     def __init__(self, config: ml_collections.ConfigDict, checkpoint: str | os.PathLike):
         """Reads the weights; compiles nothing yet.
 
         Args:
-          config: the configuration of the run.
-          checkpoint: path of a checkpoint, or of a run's folder for its latest one.
+            config: The configuration of the run.
+            checkpoint: Path of a checkpoint, or of a run's folder for its latest one.
 
         Raises:
-          ConfigError: if there is no such checkpoint, or it is of another network.
+            ConfigError: If there is no such checkpoint, or it is of another network.
         """
         build.check(config)
         if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
@@ -70,12 +70,12 @@ class Segmenter:
         """The network of a run.
 
         Args:
-          workdir: folder of the run.
-          checkpoint: 'latest', 'best' or a path.
-          **evaluation: changes to `config.eval`, such as `mode='sliding'` or `flip=True`.
+            workdir: Folder of the run.
+            checkpoint: 'latest', 'best' or a path.
+            **evaluation: Changes to `config.eval`, such as `mode='sliding'` or `flip=True`.
 
         Raises:
-          ConfigError: if the folder holds no run, or has no such checkpoint.
+            ConfigError: If the folder holds no run, or has no such checkpoint.
 
         >>> labels = Segmenter.from_workdir("runs/demo")("photo.jpg")  # doctest: +SKIP
         """
@@ -90,14 +90,14 @@ class Segmenter:
         """Labels an image.
 
         Args:
-          image: uint8 [H, W, 3], RGB; or a file, which is turned as EXIF says for the network.
+            image: uint8 [H, W, 3], RGB; or a file, which is turned as EXIF says for the network.
 
         Returns:
-          uint8 [H, W], ids of `class_names`; of a file as its pixels are stored.
+            uint8 [H, W], ids of `class_names`; of a file as its pixels are stored.
 
         Raises:
-          DataError: for a file that is not there or cannot be read.
-          TypeError, ValueError: for anything else, or an array of another type or shape.
+            DataError: For a file that is not there or cannot be read.
+            TypeError, ValueError: For anything else, or an array of another type or shape.
         """
         return self._describe(image)["labels"]
 

@@ -37,8 +37,8 @@ def paste(mask: jax.Array, partner: jax.Array, own: jax.Array) -> jax.Array:
     """CutMix: the partner's pixels where the mask holds, one's own elsewhere.
 
     Args:
-      mask: bool [B, H, W].
-      partner, own: [B, H, W] or [B, H, W, C].
+        mask: bool [B, H, W].
+        partner, own: [B, H, W] or [B, H, W, C].
 
     >>> paste(jnp.array([[[True, False]]]), jnp.ones((1, 1, 2)), jnp.zeros((1, 1, 2))).tolist()
     [[[1.0, 0.0]]]

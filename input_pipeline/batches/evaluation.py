@@ -29,11 +29,11 @@ def evaluation_batches(
     with black pixels of label 255 around it.
 
     Args:
-        source: images with labels.
+        source: Images with labels.
         batch_size: B, rows of every batch.
-        num_threads: threads that decode ahead.
+        num_threads: Threads that decode ahead.
         shard: (index, count): the images index, index + count, .. alone.
-        shapes: heights and widths of batches, from `choose_shapes`; none = each image's own.
+        shapes: Heights and widths of batches, from `choose_shapes`; none = each image's own.
 
     Yields:
         {'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W], 'index': int32 [B]}, index = the
@@ -41,7 +41,7 @@ def evaluation_batches(
         and width of each image, which for padding are 1.
 
     Raises:
-        DataError: a file that cannot be used.
+        DataError: A file that cannot be used.
     """
     if batch_size < 1 or num_threads < 1:
         raise ValueError(

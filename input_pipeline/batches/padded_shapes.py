@@ -20,12 +20,12 @@ def count_sizes(
     """How many images of each (height, width) there are; reads headers alone.
 
     Args:
-        source: the images.
-        num_threads: threads that read.
+        source: The images.
+        num_threads: Threads that read.
         shard: (index, count): the images index, index + count, .. alone.
 
     Raises:
-        DataError: an image that cannot be read.
+        DataError: An image that cannot be read.
     """
     indices = range(shard[0], len(source), shard[1])
     with concurrent.futures.ThreadPoolExecutor(num_threads, "headers") as executor:
@@ -40,8 +40,8 @@ def choose_shapes(counts: Mapping[Size, int], max_shapes: int) -> tuple[Size, ..
     `max_shapes` are left. The result depends on the counts alone.
 
     Args:
-        counts: number of images by (height, width) in pixels.
-        max_shapes: number of shapes; 0 = no limit.
+        counts: Number of images by (height, width) in pixels.
+        max_shapes: Number of shapes; 0 = no limit.
 
     Returns:
         So many (height, width), sorted, smallest area first; none where there are no more sizes
@@ -97,12 +97,12 @@ def covering(shapes: Iterable[Size], size: Size, path: str) -> Size:
     """The shape of the smallest area that an image fits into.
 
     Args:
-        shapes: from `choose_shapes`.
-        size: height and width of the image.
-        path: names it in the message.
+        shapes: From `choose_shapes`.
+        size: Height and width of the image.
+        path: Names it in the message.
 
     Raises:
-        DataError: none of them is large enough.
+        DataError: None of them is large enough.
     """
     for shape in sorted(shapes, key=_area_first):
         if shape[0] >= size[0] and shape[1] >= size[1]:

@@ -19,7 +19,7 @@ def strong_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3], RGB.
-        rng: the draws.
+        rng: The draws.
 
     Returns:
         uint8 [H, W, 3].

@@ -32,9 +32,9 @@ class Photo:
     """An image file that `find_photos` has looked at.
 
     Attributes:
-        path: the file.
-        name: its path below the input, without the suffix.
-        height, width: upright, in pixels.
+        path: The file.
+        name: Its path below the input, without the suffix.
+        height, width: Upright, in pixels.
         orientation: EXIF's, 1 to 8.
     """
 
@@ -49,7 +49,7 @@ class Photo:
         """Reads the header.
 
         Raises:
-            DataError: not a readable image.
+            DataError: Not a readable image.
         """
         height, width, orientation = read_header(path)
         if orientation >= 5:  # A quarter turn.
@@ -65,7 +65,7 @@ class Photo:
         """The image upright, uint8 [H, W, 3].
 
         Raises:
-            DataError: an unreadable image.
+            DataError: An unreadable image.
         """
         image = upright(images.read_image(self.path), self.orientation)
         if image.shape[:2] != self.size:
@@ -80,16 +80,16 @@ def find_photos(pattern: str, *, field: str, leave_out: str = "") -> tuple[str, 
     """Finds images by name, without opening them.
 
     Args:
-        pattern: a file, a folder (with its subfolders) or a glob.
-        field: the setting that holds it, for messages.
-        leave_out: a folder whose files do not count.
+        pattern: A file, a folder (with its subfolders) or a glob.
+        field: The setting that holds it, for messages.
+        leave_out: A folder whose files do not count.
 
     Returns:
         The folder that the pattern starts from, absolute; and the path of each image by its name,
         which is its path below that folder without the suffix.
 
     Raises:
-        DataError: no image there, or two of one name.
+        DataError: No image there, or two of one name.
     """
     start, paths = _expand(os.path.abspath(os.path.expanduser(pattern)))
     kept = [path for path in paths if not leave_out or not _is_below(path, leave_out)]
@@ -134,9 +134,9 @@ def open_photos(found: dict[str, str], *, num_threads: int, report: Report) -> l
     """Reads the headers.
 
     Args:
-        found: paths by name.
-        num_threads: threads that read.
-        report: takes the path and the fault of each image that cannot be used.
+        found: Paths by name.
+        num_threads: Threads that read.
+        report: Takes the path and the fault of each image that cannot be used.
 
     Returns:
         The others, sorted by size and name.
@@ -169,10 +169,10 @@ class PhotoBatch:
     """Images of one size, or padded to one.
 
     Attributes:
-        photos: the files.
+        photos: The files.
         images: uint8 [B, H, W, 3], upright; B is at least the number of photos, and rows beyond
             it are black, as is what lies to the right of and below an image that is smaller.
-        sizes: height and width of each row, int32 [B, 2]; None where none is padded.
+        sizes: Height and width of each row, int32 [B, 2]; None where none is padded.
     """
 
     photos: tuple[Photo, ...]
@@ -186,9 +186,9 @@ def rows_by_shape(
     """Rows of the batches of each shape that there is an image for.
 
     Args:
-        photos: the images.
-        batch_size: the most rows; large images are fewer.
-        shapes: what images are padded to, from `choose_shapes`; none = each keeps its size.
+        photos: The images.
+        batch_size: The most rows; large images are fewer.
+        shapes: What images are padded to, from `choose_shapes`; none = each keeps its size.
     """
     counts: dict[Size, int] = {}
     for photo in photos:
@@ -216,12 +216,12 @@ def photo_batches(
     """Decodes images in batches; all batches of a size have as many rows.
 
     Args:
-        photos: sorted by size.
-        batch_size: the most rows; large images are fewer.
-        num_threads: threads that decode ahead.
-        report: takes the path and the fault of each image that cannot be read.
-        shapes: what images are padded to, from `choose_shapes`; none = each keeps its size.
-        rows: rows of the batches of each shape, at most `batch_size`; None = `rows_by_shape`.
+        photos: Sorted by size.
+        batch_size: The most rows; large images are fewer.
+        num_threads: Threads that decode ahead.
+        report: Takes the path and the fault of each image that cannot be read.
+        shapes: What images are padded to, from `choose_shapes`; none = each keeps its size.
+        rows: Rows of the batches of each shape, at most `batch_size`; None = `rows_by_shape`.
     """
 
     def shape_of(photo: Photo) -> Size:

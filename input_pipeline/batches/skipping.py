@@ -20,8 +20,8 @@ class SkippingSource:
     """A source whose unusable entries are replaced by the next one of its list that can be used.
 
     Args:
-        source: the entries.
-        max_bad: how many of them in a row may be unusable.
+        source: The entries.
+        max_bad: How many of them in a row may be unusable.
     """
 
     def __init__(self, source: Source, max_bad: int):
@@ -63,7 +63,7 @@ def take_replaced(batch: dict[str, dict]) -> tuple[dict[str, dict], list[tuple[s
     """Separates a batch from the word on what was replaced in it.
 
     Args:
-        batch: rows by part and name.
+        batch: Rows by part and name.
 
     Returns:
         The batch without the rows 'replaced', and part and index of each unusable entry.

@@ -34,13 +34,13 @@ class BatchStream(Iterator):
     """Batches in order; `close()` ends the threads and worker processes behind it.
 
     Attributes:
-        replaced: part and index in its source of the entries that could not be used and that
+        replaced: Part and index in its source of the entries that could not be used and that
             others stand for in the last batch; the partner's part is 'unlabeled', whose source it
             shares.
 
     Args:
-        iterator: gives the batches and has close(); None = no batch.
-        copy: whether the batches lie in memory shared with a worker process, which is freed by
+        iterator: Gives the batches and has close(); None = no batch.
+        copy: Whether the batches lie in memory shared with a worker process, which is freed by
             copying them out.
     """
 
@@ -109,28 +109,28 @@ def train_stream(
     of 255 and valid = False on padding, and boxes as in `views.draw_box`.
 
     Args:
-        partition: the data.
-        seed: not negative; the three streams draw, and unless the partner is the same image
+        partition: The data.
+        seed: Not negative; the three streams draw, and unless the partner is the same image
             shuffle, independently.
         crop_size: S, pixels.
-        labeled_batch_size: rows of the global labelled batch.
-        unlabeled_batch_size: rows of the global unlabelled and partner batches.
+        labeled_batch_size: Rows of the global labelled batch.
+        unlabeled_batch_size: Rows of the global unlabelled and partner batches.
         strong_views: 2; 1 leaves out 'strong2' and its box; 0 leaves 'labeled' alone.
         cutmix_partner: 'other': the partner of a row is another image of an order of its own;
             'same': other views of the same image.
-        start_step: number of batches to skip, at no cost.
-        num_steps: number of batches of the whole run.
-        num_threads: threads that decode and augment, in each process that does.
-        num_workers: worker processes; 0 = threads of this process.
+        start_step: Number of batches to skip, at no cost.
+        num_steps: Number of batches of the whole run.
+        num_threads: Threads that decode and augment, in each process that does.
+        num_workers: Worker processes; 0 = threads of this process.
         shard: (index, count): this training process gets the index-th of count equal runs of
             rows of the global batches.
         max_bad: None = a file that cannot be used is an error; a number = the next one of its
             list takes its place, unless more than so many in a row cannot be used.
 
     Raises:
-        ValueError: an argument out of range.
-        DataError: no unlabelled image; while iterating: a file that cannot be used.
-        WorkerError: while iterating: a worker process died.
+        ValueError: An argument out of range.
+        DataError: No unlabelled image; while iterating: a file that cannot be used.
+        WorkerError: While iterating: a worker process died.
     """
     _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps)
     if cutmix_partner not in CUTMIX_PARTNERS:

@@ -34,10 +34,10 @@ def draw_geometry(rng: np.random.Generator, height: int, width: int, crop_size: 
     """Draws the geometry of a weak view.
 
     Args:
-        rng: the draws.
-        height: of the image, pixels.
-        width: of the image, pixels.
-        crop_size: side of the crop; a smaller resized image is padded at the right and bottom.
+        rng: The draws.
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+        crop_size: Side of the crop; a smaller resized image is padded at the right and bottom.
     """
     scale, y, x = rng.uniform(*SCALE), rng.random(), rng.random()
     longest = max(height, width)
@@ -155,9 +155,9 @@ class UnlabeledViews:
     """Turns {'image'} into weak, strong1, .., valid and, for the receiver of CutMix, boxes.
 
     Attributes:
-        crop_size: side of the views, pixels.
-        strong_views: how many strong views are made of the weak one.
-        boxes: whether to draw a box for each of them.
+        crop_size: Side of the views, pixels.
+        strong_views: How many strong views are made of the weak one.
+        boxes: Whether to draw a box for each of them.
     """
 
     crop_size: int

@@ -34,12 +34,12 @@ def inspect_partition(
     Decoding leaves the GIL to others, so threads are as fast as processes and start at once.
 
     Args:
-        partition: what `open_partition` gave.
-        as_colors: whether masks are read with a colormap.
-        num_threads: threads that decode.
-        required: parts that must have an image.
-        progress: called after each image.
-        found: what is known already, to add to.
+        partition: What `open_partition` gave.
+        as_colors: Whether masks are read with a colormap.
+        num_threads: Threads that decode.
+        required: Parts that must have an image.
+        progress: Called after each image.
+        found: What is known already, to add to.
     """
     found = Inspection() if found is None else found
     for part in PARTS:
@@ -70,16 +70,16 @@ def survey_masks(
     """Looks into masks of which nothing is known; those that cannot be read are passed over.
 
     Args:
-        sources: labelled ones.
-        num_threads: threads that decode.
-        at_most: number of masks, spread evenly over the first of the sources; None = all of all.
-        progress: called after each mask.
+        sources: Labelled ones.
+        num_threads: Threads that decode.
+        at_most: Number of masks, spread evenly over the first of the sources; None = all of all.
+        progress: Called after each mask.
 
     Returns:
         `values` and `colors` of all masks; and the masks by (width, height).
 
     Raises:
-        DataError: no mask can be read; the fault of the first one.
+        DataError: No mask can be read; the fault of the first one.
     """
     found, sizes = Inspection(), collections.Counter()
     for source in sources if at_most is None else sources[:1]:

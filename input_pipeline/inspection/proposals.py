@@ -31,9 +31,9 @@ def for_values(counts: np.ndarray, num_classes: int, label_map: str = "") -> lis
     """Ways to read masks of indices.
 
     Args:
-        counts: pixels by stored value over all masks, int64 [256].
+        counts: Pixels by stored value over all masks, int64 [256].
         num_classes: K as it is set.
-        label_map: the map as it is set; what it lacks is then ignored.
+        label_map: The map as it is set; what it lacks is then ignored.
 
     Returns:
         The likeliest first; one without fields where no setting helps.
@@ -76,10 +76,10 @@ def for_colors(
     """Ways to read masks of colours.
 
     Args:
-        counts: pixels by colour 0xrrggbb over all masks.
+        counts: Pixels by colour 0xrrggbb over all masks.
         num_classes: K as it is set.
-        voc: the colours of PASCAL VOC's classes, in id order.
-        colormap: the colours as they are set; what is not listed is then ignored.
+        voc: The colours of PASCAL VOC's classes, in id order.
+        colormap: The colours as they are set; what is not listed is then ignored.
 
     Returns:
         The likeliest first.
@@ -116,9 +116,9 @@ def classes(counts: np.ndarray, colors: Mapping[int, int], voc: Sequence[int]) -
     """How masks are read of which nothing is known, None where that is not clear.
 
     Args:
-        counts: pixels by stored value over all masks of indices, int64 [256].
-        colors: pixels by colour 0xrrggbb over all masks of colours.
-        voc: the colours of PASCAL VOC's classes, in id order.
+        counts: Pixels by stored value over all masks of indices, int64 [256].
+        colors: Pixels by colour 0xrrggbb over all masks of colours.
+        voc: The colours of PASCAL VOC's classes, in id order.
     """
     used = np.flatnonzero(counts).tolist()
     if bool(used) == bool(colors) or len(colors) > MAX_CLASSES:
@@ -156,9 +156,9 @@ def crop_size(
     """Another crop, where the one given is far from the images.
 
     Args:
-        sizes: images by (width, height).
-        given: side of the crop as it is set, pixels; 0 = not set.
-        largest: the largest one to propose.
+        sizes: Images by (width, height).
+        given: Side of the crop as it is set, pixels; 0 = not set.
+        largest: The largest one to propose.
     """
     if not sizes:
         return None
@@ -177,7 +177,7 @@ def num_classes(counts: np.ndarray, given: int) -> Proposal | None:
     """The classes that masks hold, where the last ones that are set occur nowhere.
 
     Args:
-        counts: pixels by id over all masks that were read, int64 [256].
+        counts: Pixels by id over all masks that were read, int64 [256].
         given: K as it is set.
     """
     used = np.flatnonzero(counts[:IGNORE])
@@ -193,8 +193,8 @@ def validation(
     """More validation images, where those there are tell little.
 
     Args:
-        num_labeled, num_val: images of the two parts.
-        absent: names of the classes that the labelled masks hold and those of the validation lack.
+        num_labeled, num_val: Images of the two parts.
+        absent: Names of the classes that the labelled masks hold and those of the validation lack.
         share: data.val where it is a share of the labelled images, else None.
     """
     few = num_val < FEW_IMAGES

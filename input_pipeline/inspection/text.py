@@ -33,9 +33,9 @@ def as_text(found: Inspection, class_names: Sequence[str], proposed: Proposals) 
     """The report for people.
 
     Args:
-      found: what was found.
-      class_names: K names; none where no part could be opened, or the masks do not tell them.
-      proposed: kinds of faults and settings that mend them.
+        found: What was found.
+        class_names: K names; none where no part could be opened, or the masks do not tell them.
+        proposed: Kinds of faults and settings that mend them.
     """
     lines = [_part_line(part, report) for part, report in found.parts.items()]
     if class_names and any(part.num_masks for part in found.parts.values()):

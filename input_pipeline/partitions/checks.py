@@ -26,14 +26,14 @@ def check_partition(partition: Partition, *, sample: int = 200, max_bad: int | N
     of their image.
 
     Args:
-        partition: what `open_partition` gave.
-        sample: number of masks to decode with their images, and of unlabelled images.
+        partition: What `open_partition` gave.
+        sample: Number of masks to decode with their images, and of unlabelled images.
         max_bad: None = every fault is an error; a number = so many files for training may be
             unusable. Files that are not there, and validation images, stay errors: a score over
             fewer images would compare with nothing.
 
     Raises:
-        DataError: the first fault found: the list, the entry and what to do.
+        DataError: The first fault found: the list, the entry and what to do.
     """
     names, num_classes = partition.class_names, partition.num_classes
     if len(names) != num_classes:
@@ -74,7 +74,7 @@ def check_files(source: FolderSource, sample: int = 200, *, may_be_empty: bool =
     """Refuses files that are not there, or empty; of many unlabelled ones looks at a sample.
 
     Raises:
-        DataError: the first such file, and what to do.
+        DataError: The first such file, and what to do.
     """
     labeled = len(source) > 0 and source.label_path(0) is not None
     check_all = labeled and len(source) < CHECK_ALL_BELOW
@@ -138,12 +138,12 @@ def check_use_of_ids(used: np.ndarray, checked: int, name: str) -> None:
     """Refuses masks that teach nothing: 255 alone, or 0 and 255.
 
     Args:
-        used: which ids the masks hold, bool [256].
-        checked: number of masks.
-        name: the setting that lists them.
+        used: Which ids the masks hold, bool [256].
+        checked: Number of masks.
+        name: The setting that lists them.
 
     Raises:
-        DataError: with the setting that would read them.
+        DataError: With the setting that would read them.
     """
     used_ids = np.flatnonzero(used).tolist()
     if used_ids == [IGNORE]:

@@ -28,17 +28,17 @@ def open_files(
     """Opens the labelled, unlabelled and validation part.
 
     Args:
-        root: folder that paths are relative to.
+        root: Folder that paths are relative to.
         fields: 'labeled', 'unlabeled', 'val' and 'train', as `partitions.open_partition` has them.
-        reader: reads the masks.
-        note: takes the faults of single entries, which are then left out; None = they are raised.
+        reader: Reads the masks.
+        note: Takes the faults of single entries, which are then left out; None = they are raised.
 
     Returns:
         The source of each part; how many labelled masks are 'fine' and 'coarse' (None where the
         data do not say); whether lists name every image.
 
     Raises:
-        DataError: a list, folder or setting that cannot be used.
+        DataError: A list, folder or setting that cannot be used.
     """
     root = find_root(root)
     pairs = {"labeled": _open_pairs(root, "labeled", fields, note)}
@@ -67,7 +67,7 @@ def find_root(root: str) -> str:
     """The absolute path of data.root.
 
     Raises:
-        DataError: no such folder.
+        DataError: No such folder.
     """
     full = os.path.abspath(os.path.expanduser(root))
     if not os.path.isdir(full):

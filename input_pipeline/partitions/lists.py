@@ -16,15 +16,15 @@ def read_pairs(
     """Reads a list with one `image label` pair a line.
 
     Args:
-        path: the list file.
-        field: the setting that named it, for messages.
-        note: takes a message for each line that is not a pair, which is then passed over.
+        path: The list file.
+        field: The setting that named it, for messages.
+        note: Takes a message for each line that is not a pair, which is then passed over.
 
     Returns:
         The image paths and the label paths, as written.
 
     Raises:
-        DataError: unreadable or empty list; without `note`, or where no line is left, a line
+        DataError: Unreadable or empty list; without `note`, or where no line is left, a line
             that is not a pair.
     """
     images, labels, bad = [], [], []
@@ -50,15 +50,15 @@ def read_images(
     """Reads a list with an image path a line; a second column is ignored, whatever it names.
 
     Args:
-        path: the list file.
-        field: the setting that named it, for messages.
-        note: takes a message for each line of more columns, which is then passed over.
+        path: The list file.
+        field: The setting that named it, for messages.
+        note: Takes a message for each line of more columns, which is then passed over.
 
     Yields:
         The image paths, as written.
 
     Raises:
-        DataError: unreadable or empty list; without `note`, or where no line is left, a line
+        DataError: Unreadable or empty list; without `note`, or where no line is left, a line
             of more than two columns.
     """
     bad, empty = [], True
@@ -111,11 +111,11 @@ def write_list(path: str | os.PathLike, *columns: Iterable[str]) -> None:
     """Writes a list of images, or of images and labels, for the readers above.
 
     Args:
-        path: the list file.
-        *columns: the image paths; the label paths.
+        path: The list file.
+        *columns: The image paths; the label paths.
 
     Raises:
-        DataError: a path that no list can hold.
+        DataError: A path that no list can hold.
     """
     with open(path, "w", encoding="utf-8") as file:
         for entry in zip(*columns, strict=True):
@@ -135,15 +135,15 @@ def find_images(pattern: str, *, root: str, field: str) -> list[str]:
     """Lists the images of a folder (with its subfolders) or of a glob, sorted by path.
 
     Args:
-        pattern: a folder or a glob (`**` = any depth), absolute or relative to root.
-        root: the root folder of the data.
-        field: the setting that holds the pattern, for messages.
+        pattern: A folder or a glob (`**` = any depth), absolute or relative to root.
+        root: The root folder of the data.
+        field: The setting that holds the pattern, for messages.
 
     Returns:
         The paths of the image files; hidden files are left out.
 
     Raises:
-        DataError: no image there.
+        DataError: No image there.
     """
     full = os.path.join(root, os.path.expanduser(pattern))
     if os.path.isdir(full):
@@ -163,7 +163,7 @@ def resolve_list(name: str, *, root: str, field: str) -> str:
     """Finds a list file: absolute, else relative to root, else to the working directory.
 
     Raises:
-        DataError: no such file.
+        DataError: No such file.
     """
     name = os.path.expanduser(name)
     candidates = dict.fromkeys((os.path.join(root, name), os.path.abspath(name)))

@@ -17,17 +17,17 @@ def pair(
     """Images and masks of two folders with equal names, whatever their suffixes.
 
     Args:
-        root: folder that paths are relative to.
+        root: Folder that paths are relative to.
         part: 'labeled' or 'val'.
-        text: the folder of the masks, as data.labeled or data.val has it.
+        text: The folder of the masks, as data.labeled or data.val has it.
         train: data.train, which may be the folder of the images.
-        note: takes a message for each file that is left out for its name; None = it is raised.
+        note: Takes a message for each file that is left out for its name; None = it is raised.
 
     Returns:
         The paths of the images, and of their masks.
 
     Raises:
-        DataError: folders that cannot be paired; without `note`, or where no mask is left, a mask
+        DataError: Folders that cannot be paired; without `note`, or where no mask is left, a mask
             without an image.
     """
     field = f"data.{part}"

@@ -60,7 +60,7 @@ def open_partition(
     Args:
         source: 'folder' (image files), 'tfds' (a TFDS dataset in ArrayRecord) or 'scenes' (drawn
             on the fly).
-        root: folder that the paths in the lists are relative to, or of the dataset; unused by
+        root: Folder that the paths in the lists are relative to, or of the dataset; unused by
             'scenes'.
         labeled: list file of `image label` lines, absolute or relative to root or to the working
             directory; or a folder of masks, each of the name of its image (the suffix may
@@ -68,24 +68,24 @@ def open_partition(
             'tfds' the first column is a key of the dataset, and a slice such as 'train[:100]' may
             stand for a list; for 'scenes' a range START:STOP of scene numbers; None leaves the
             part empty, to open others where it cannot be.
-        unlabeled: such a list, where the second column may be missing and is ignored; or folders,
+        unlabeled: Such a list, where the second column may be missing and is ignored; or folders,
             globs and lists with commas between them, of which images of the other two parts, and
             their masks, are left out; or '' for all images of `train` that are not in the other
             two parts; or None for no image at all.
-        val: like labeled (images beside the masks come before `train`), or a share such as '0.2'
+        val: Like labeled (images beside the masks come before `train`), or a share such as '0.2'
             of the labelled images; for 'tfds' '' is the split 'validation' or 'val'.
         num_classes: K.
-        train: all training images, in any of the ways of unlabeled; for 'tfds' '' is the split
+        train: All training images, in any of the ways of unlabeled; for 'tfds' '' is the split
             'train', for 'folder' '' is none.
         class_names: K names in id order; empty = the numbers, or the names of the scenes.
-        label_map: see `labels.LabelReader`.
-        colormap: see `labels.LabelReader`.
-        image_feature: name of the image feature, for 'tfds'.
-        label_feature: name of the mask feature, for 'tfds'.
-        note: takes the faults of single entries, which are then left out; None = they are raised.
+        label_map: See `labels.LabelReader`.
+        colormap: See `labels.LabelReader`.
+        image_feature: Name of the image feature, for 'tfds'.
+        label_feature: Name of the mask feature, for 'tfds'.
+        note: Takes the faults of single entries, which are then left out; None = they are raised.
 
     Raises:
-        DataError: a list, folder or setting that cannot be used.
+        DataError: A list, folder or setting that cannot be used.
     """
     fields = {"labeled": labeled, "unlabeled": unlabeled, "val": val, "train": train}
     kinds, by_lists = None, True
@@ -135,8 +135,8 @@ def open_what_can_be(
     """Opens a partition without the parts and entries that are faulty.
 
     Args:
-        note: takes each fault once.
-        labeled, unlabeled, val, others: as for `open_partition`.
+        note: Takes each fault once.
+        labeled, unlabeled, val, others: As for `open_partition`.
 
     Returns:
         What can be opened; None where that is nothing.
@@ -178,9 +178,9 @@ def num_steps_per_epoch(
     """Number of full batches in one pass over the data, at least 1.
 
     Args:
-        partition: the data.
-        labeled_batch_size: rows of a global labelled batch.
-        unlabeled_batch_size: rows of a global unlabelled batch; 0 = supervised training, whose
+        partition: The data.
+        labeled_batch_size: Rows of a global labelled batch.
+        unlabeled_batch_size: Rows of a global unlabelled batch; 0 = supervised training, whose
             epoch is a pass over the labelled images.
     """
     if unlabeled_batch_size:

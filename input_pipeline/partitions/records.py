@@ -28,19 +28,19 @@ def open_records(
     """Opens the labelled, unlabelled and validation part.
 
     Args:
-        root: see `RecordDataset`.
+        root: See `RecordDataset`.
         fields: 'labeled', 'unlabeled', 'val' and 'train', as `partitions.open_partition` has them.
-        reader: reads the masks.
-        image_feature: name of the feature that holds the images.
-        label_feature: name of the feature that holds the masks.
-        note: takes the faults of single entries, which are then left out; None = they are raised.
+        reader: Reads the masks.
+        image_feature: Name of the feature that holds the images.
+        label_feature: Name of the feature that holds the masks.
+        note: Takes the faults of single entries, which are then left out; None = they are raised.
 
     Returns:
         The source of each part, and how many labelled masks are 'fine' and 'coarse' (None where
         the dataset does not say).
 
     Raises:
-        DataError: a dataset, list, slice or feature that cannot be used.
+        DataError: A dataset, list, slice or feature that cannot be used.
     """
     dataset = RecordDataset(root)
     dataset.check_feature(image_feature, field="data.image_feature")

@@ -19,12 +19,12 @@ class Wanted:
     """An archive to look for.
 
     Attributes:
-        title: what it is, for messages.
-        file: the official file name.
-        pattern: glob of file names that may be it.
-        root: folder inside, which the names that `Archive` gives are relative to.
-        folders: where the unpacked root may lie below the folder that was given.
-        contents: a file or folder that the unpacked root has.
+        title: What it is, for messages.
+        file: The official file name.
+        pattern: Glob of file names that may be it.
+        root: Folder inside, which the names that `Archive` gives are relative to.
+        folders: Where the unpacked root may lie below the folder that was given.
+        contents: A file or folder that the unpacked root has.
     """
 
     title: str
@@ -41,8 +41,8 @@ class Archive(abc.ABC):
     Every method raises DataError where the archive is cut off, damaged or another one.
 
     Args:
-        path: the archive, or the unpacked root.
-        wanted: what it should be.
+        path: The archive, or the unpacked root.
+        wanted: What it should be.
     """
 
     def __init__(self, path: str, wanted: Wanted):
@@ -149,8 +149,8 @@ class _Indexed(Archive):
     """An archive that knows where each file lies.
 
     Args:
-        path: the archive.
-        wanted: what it should be.
+        path: The archive.
+        wanted: What it should be.
     """
 
     def __init__(self, path: str, wanted: Wanted):

@@ -14,11 +14,11 @@ def find(sources: Sequence[str], wanted: Wanted) -> Archive:
     """Finds an archive, packed or unpacked.
 
     Args:
-        sources: folders to look in (not in their subfolders), or the files themselves.
-        wanted: what to look for.
+        sources: Folders to look in (not in their subfolders), or the files themselves.
+        wanted: What to look for.
 
     Raises:
-        DataError: not there, cut off, or another archive.
+        DataError: Not there, cut off, or another archive.
     """
     packed = []
     for source in (os.path.expanduser(source) for source in sources):

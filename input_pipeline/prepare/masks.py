@@ -24,8 +24,8 @@ class MaskFolder:
     """A work folder of converted masks that outlives an interruption.
 
     Args:
-        path: the folder; made if absent.
-        origin: says which archives the masks come from; a folder of others is emptied.
+        path: The folder; made if absent.
+        origin: Says which archives the masks come from; a folder of others is emptied.
     """
 
     def __init__(self, path: str, origin: str):
@@ -46,7 +46,7 @@ class MaskFolder:
         """The file of a mask.
 
         Raises:
-            DataError: a name, from an archive, that is not one of a file: it could lead elsewhere.
+            DataError: A name, from an archive, that is not one of a file: it could lead elsewhere.
         """
         if not _PLAIN_NAME.fullmatch(name):
             raise DataError(
@@ -71,14 +71,14 @@ class MaskFolder:
         """Decodes masks and stores them as 'L' PNG.
 
         Args:
-            masks: name and stored bytes of each; read in this thread, one after another.
-            decode: gives the ids of a mask, uint8 [H, W]; called from several threads.
-            total: how many there are, for the progress bar; None = unknown.
-            title: says what is going on, for the progress bar.
-            num_threads: threads that decode and encode.
+            masks: Name and stored bytes of each; read in this thread, one after another.
+            decode: Gives the ids of a mask, uint8 [H, W]; called from several threads.
+            total: How many there are, for the progress bar; None = unknown.
+            title: Says what is going on, for the progress bar.
+            num_threads: Threads that decode and encode.
 
         Raises:
-            DataError: a mask that cannot be decoded, or a full disk.
+            DataError: A mask that cannot be decoded, or a full disk.
         """
         pending: collections.deque = collections.deque()
         bar = tqdm.tqdm(total=total, desc=title, unit="mask", disable=None)

@@ -90,15 +90,15 @@ def read_field(data: bytes, variable: str, field: str) -> np.ndarray:
     """Reads an 8-bit matrix in a field of a 1x1 struct.
 
     Args:
-      data: the bytes of a file of version 5 in little-endian order, compressed or not.
-      variable: name of the struct.
-      field: name of its field.
+        data: The bytes of a file of version 5 in little-endian order, compressed or not.
+        variable: Name of the struct.
+        field: Name of its field.
 
     Returns:
-      uint8 array of the field's shape.
+        uint8 array of the field's shape.
 
     Raises:
-      ValueError: the bytes are no such file or hold no such matrix.
+        ValueError: The bytes are no such file or hold no such matrix.
     """
     if data[126:_HEADER] != b"IM":
         raise ValueError("not a little-endian MATLAB file of version 5")

@@ -58,17 +58,17 @@ def prepare(
     """Makes the dataset `<data_dir>/pascal/1.0.0`, or goes on with it.
 
     Args:
-        sources: where the two archives, or their unpacked folders, are.
-        data_dir: folder of datasets.
-        allow_counts: take archives with other numbers of images than the official ones.
-        num_threads: threads that convert masks.
-        report: takes a line of text about what is done.
+        sources: Where the two archives, or their unpacked folders, are.
+        data_dir: Folder of datasets.
+        allow_counts: Take archives with other numbers of images than the official ones.
+        num_threads: Threads that convert masks.
+        report: Takes a line of text about what is done.
 
     Returns:
         The folder of the dataset.
 
     Raises:
-        DataError: an archive that is missing, cut off or another one, or a full disk.
+        DataError: An archive that is missing, cut off or another one, or a full disk.
     """
     folder = os.path.join(data_dir, "pascal")
     final = os.path.join(folder, records.VERSION)

@@ -25,9 +25,9 @@ class Entry:
     """An image and its mask.
 
     Attributes:
-        key: what a list calls the image: its path in the usual folders.
-        label: what a list calls the mask.
-        mask: name of the mask in the work folder.
+        key: What a list calls the image: its path in the usual folders.
+        label: What a list calls the mask.
+        mask: Name of the mask in the work folder.
         kind: 'fine' or 'coarse': how carefully the mask was drawn.
     """
 
@@ -67,16 +67,16 @@ def write_dataset(
     everything is in it.
 
     Args:
-        folder: the dataset, ending in its version.
-        name: of the dataset.
-        description: of the dataset.
+        folder: The dataset, ending in its version.
+        name: Of the dataset.
+        description: Of the dataset.
         encoding: 'jpeg' or 'png', of the images.
-        splits: the examples of each split, in the order of the records.
-        read_image: gives the file of an image.
-        masks: the converted masks.
+        splits: The examples of each split, in the order of the records.
+        read_image: Gives the file of an image.
+        masks: The converted masks.
 
     Raises:
-        DataError: an image and a mask of different sizes, or a full disk.
+        DataError: An image and a mask of different sizes, or a full disk.
     """
     partial = f"{folder}.partial"
     shutil.rmtree(partial, ignore_errors=True)

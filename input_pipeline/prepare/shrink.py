@@ -18,12 +18,12 @@ def prepare(source: str, output: str, *, factor: int) -> None:
     one. All others are photographs, which are averaged.
 
     Args:
-        source: the folder.
-        output: the copy, with the same names; made if absent, and not inside `source`.
-        factor: at least 2.
+        source: The folder.
+        output: The copy, with the same names; made if absent, and not inside `source`.
+        factor: At least 2.
 
     Raises:
-        DataError: a folder or file that cannot be used.
+        DataError: A folder or file that cannot be used.
     """
     start, end = pathlib.Path(source).resolve(), pathlib.Path(output).resolve()
     if not start.is_dir():

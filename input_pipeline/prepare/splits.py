@@ -17,9 +17,9 @@ def draw(keys: Sequence[str], count: int, seed: int) -> list[int]:
     one.
 
     Args:
-        keys: the images.
-        count: how many to draw, at most all of them.
-        seed: another seed draws others.
+        keys: The images.
+        count: How many to draw, at most all of them.
+        seed: Another seed draws others.
 
     Returns:
         Their indices, ascending.
@@ -40,15 +40,15 @@ def prepare(
     """Writes `labeled.txt` and `unlabeled.txt` into a folder, as `image label` lines.
 
     Args:
-        data: a prepared dataset, or a list of `image label` lines of all training images.
-        output: the folder; made if absent.
-        count: number of labelled images.
-        seed: of the draw.
+        data: A prepared dataset, or a list of `image label` lines of all training images.
+        output: The folder; made if absent.
+        count: Number of labelled images.
+        seed: Of the draw.
         kind: 'fine' or 'coarse' draws among such masks alone, 'any' among all.
-        report: takes a line of text about what is done.
+        report: Takes a line of text about what is done.
 
     Raises:
-        DataError: data that cannot be read, fewer images than that, or other lists in the way.
+        DataError: Data that cannot be read, fewer images than that, or other lists in the way.
     """
     pairs, kinds, path = _read(data)
     if kind != "any" and kinds is None:

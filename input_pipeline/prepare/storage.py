@@ -16,8 +16,8 @@ def write_whole(path: str, content: bytes) -> None:
     """Writes a file that, whenever the process dies, is under its name whole or not at all.
 
     Args:
-        path: the file; its folder exists.
-        content: its bytes.
+        path: The file; its folder exists.
+        content: Its bytes.
     """
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.tmp")
@@ -61,7 +61,7 @@ def held(folder: str) -> Iterator[None]:
     """Makes a folder and keeps other preparations out of it; the hold ends with the process.
 
     Raises:
-        DataError: held by another process, or not writable.
+        DataError: Held by another process, or not writable.
     """
     try:
         os.makedirs(folder, exist_ok=True)

@@ -35,11 +35,11 @@ class FolderSource:
     """Image files, and their masks, below a root folder.
 
     Args:
-        root: what the paths are relative to.
-        image_paths: an image file each.
-        label_paths: the mask of each image; None = unlabelled.
-        reader: reads the masks.
-        name: the setting that lists the files, for messages.
+        root: What the paths are relative to.
+        image_paths: An image file each.
+        label_paths: The mask of each image; None = unlabelled.
+        reader: Reads the masks.
+        name: The setting that lists the files, for messages.
     """
 
     def __init__(
@@ -115,9 +115,9 @@ class SceneSource:
     """Drawn scenes; scene i is a pure function of its number.
 
     Args:
-        start, stop: the range of scene numbers, stop excluded.
-        labeled: whether the masks are given out too.
-        name: the setting that holds the range, for messages.
+        start, stop: The range of scene numbers, stop excluded.
+        labeled: Whether the masks are given out too.
+        name: The setting that holds the range, for messages.
     """
 
     def __init__(self, start: int, stop: int, *, labeled: bool, name: str = ""):

@@ -24,7 +24,7 @@ def read_bytes(path: str) -> bytes:
     """Returns the bytes of a file that must exist and hold some.
 
     Raises:
-        DataError: missing, unreadable or empty file.
+        DataError: Missing, unreadable or empty file.
     """
     try:
         with open(path, "rb") as file:
@@ -45,12 +45,12 @@ def open_image(data: bytes, path: str) -> PIL.Image.Image:
     """Opens an image or a mask with Pillow, which reads the header alone.
 
     Args:
-        data: the bytes of the file.
-        path: names it in messages.
+        data: The bytes of the file.
+        path: Names it in messages.
 
     Raises:
-        DataError: more pixels than MAX_PIXELS.
-        Exception: whatever Pillow raises for what is no image.
+        DataError: More pixels than MAX_PIXELS.
+        Exception: Whatever Pillow raises for what is no image.
     """
     try:
         image = PIL.Image.open(io.BytesIO(data), formats=FORMATS)
@@ -72,13 +72,13 @@ def read_image(path: str) -> np.ndarray:
     A rotation noted in EXIF is not carried out, since masks are stored as the sensor saw them.
 
     Args:
-        path: the file.
+        path: The file.
 
     Returns:
         uint8 [H, W, 3].
 
     Raises:
-        DataError: missing, truncated or otherwise unreadable image.
+        DataError: Missing, truncated or otherwise unreadable image.
     """
     return decode_image(read_bytes(path), path)
 
@@ -87,7 +87,7 @@ def decode_size(data: bytes, path: str) -> tuple[int, int]:
     """Height and width of the image in the bytes of a file; `path` names it in messages.
 
     Raises:
-        DataError: no readable header.
+        DataError: No readable header.
     """
     with _naming(path), open_image(data, path) as image:
         return image.height, image.width

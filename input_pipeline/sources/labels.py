@@ -27,9 +27,9 @@ def stored_mask(data: bytes, path: str, *, as_colors: bool = False) -> StoredMas
     """Looks into a mask that the settings do not fit; None where it cannot be read as either.
 
     Args:
-        data: the bytes of the file.
-        path: names it in messages.
-        as_colors: whether palette and grey masks are read as colours too.
+        data: The bytes of the file.
+        path: Names it in messages.
+        as_colors: Whether palette and grey masks are read as colours too.
     """
     try:
         with images.open_image(data, path) as mask:
@@ -54,7 +54,7 @@ class LabelReader:
         colormap: '' or '#rrggbb:ID,...,*:ID'; masks are then read as colours.
 
     Raises:
-        DataError: a map that cannot be read.
+        DataError: A map that cannot be read.
     """
 
     def __init__(self, num_classes: int, label_map: str = "", colormap: str = ""):
@@ -76,13 +76,13 @@ class LabelReader:
         """Reads one mask.
 
         Args:
-            path: the file.
+            path: The file.
 
         Returns:
             uint8 [H, W], ids below num_classes or 255.
 
         Raises:
-            DataError: unreadable, of an unfit format, or with an id that is not allowed.
+            DataError: Unreadable, of an unfit format, or with an id that is not allowed.
         """
         return self.decode(images.read_bytes(path), path)
 

@@ -25,13 +25,13 @@ def read_header(path: str) -> tuple[int, int, int]:
     """Height and width as stored, and the EXIF orientation, without decoding the pixels.
 
     Args:
-        path: an image file.
+        path: An image file.
 
     Returns:
         Height and width in pixels; the orientation, 1 to 8, where 1 is upright.
 
     Raises:
-        DataError: not an image, or not a readable one.
+        DataError: Not an image, or not a readable one.
     """
     try:
         with PIL.Image.open(path, formats=images.FORMATS) as image:
@@ -58,7 +58,7 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
 
     Args:
         array: [H, W, ...].
-        orientation: from `read_header`.
+        orientation: From `read_header`.
 
     Returns:
         [H, W, ...], or [W, H, ...] for a quarter turn.

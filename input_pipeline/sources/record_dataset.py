@@ -25,19 +25,19 @@ class RecordDataset:
     `splits` holds i.
 
     Attributes:
-        folder: where `dataset_info.json` is.
-        splits: the range of places of each split.
-        ids: the name of every image: its key where files `keys-SPLIT.txt` lie beside the data,
+        folder: Where `dataset_info.json` is.
+        splits: The range of places of each split.
+        ids: The name of every image: its key where files `keys-SPLIT.txt` lie beside the data,
             else 'SPLIT:NUMBER'.
-        has_keys: whether there are such files.
+        has_keys: Whether there are such files.
         kinds: 'fine' or 'coarse' for every image, str [N]; None without files of keys.
 
     Args:
-        root: the folder of the dataset, or the one above, which holds a single version.
-        field: the setting that named it, for messages.
+        root: The folder of the dataset, or the one above, which holds a single version.
+        field: The setting that named it, for messages.
 
     Raises:
-        DataError: no such dataset, one in another format, or files that do not fit together.
+        DataError: No such dataset, one in another format, or files that do not fit together.
     """
 
     def __init__(self, root: str, *, field: str = "data.root"):
@@ -91,7 +91,7 @@ class RecordDataset:
         """The places of a slice such as 'train' or 'train[:100]', int64 [n].
 
         Raises:
-            DataError: a split that is not there, or a slice that TFDS does not understand.
+            DataError: A split that is not there, or a slice that TFDS does not understand.
         """
         chosen, faults = [], []
         for part in text.split("+"):
@@ -124,7 +124,7 @@ class RecordDataset:
         """Refuses a feature that is absent or no image.
 
         Raises:
-            DataError: which features there are.
+            DataError: Which features there are.
         """
         feature = self._info.features
         for part in name.split("/"):

@@ -14,12 +14,12 @@ class RecordSource:
     """Images of a dataset, with or without their masks; decoded here, not by TFDS.
 
     Args:
-        dataset: where the records are.
-        places: the places of the images in it, int64 [n].
-        image_feature: name of the image feature.
-        label_feature: name of the mask feature; '' = unlabelled.
-        reader: reads the masks.
-        name: the setting that chose the images, for messages.
+        dataset: Where the records are.
+        places: The places of the images in it, int64 [n].
+        image_feature: Name of the image feature.
+        label_feature: Name of the mask feature; '' = unlabelled.
+        reader: Reads the masks.
+        name: The setting that chose the images, for messages.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ def draw_scene(number: int) -> tuple[np.ndarray, np.ndarray]:
     """Draws a scene, a pure function of its number.
 
     Args:
-        number: not negative.
+        number: Not negative.
 
     Returns:
         The image, uint8 [SIZE, SIZE, 3], and the label, uint8 [SIZE, SIZE] with ids of

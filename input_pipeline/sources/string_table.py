@@ -14,7 +14,7 @@ class StringTable(Sequence):
     is pickled to a worker process as two objects.
 
     Args:
-        strings: the strings, in order.
+        strings: The strings, in order.
     """
 
     def __init__(self, strings: Iterable[str] = ()):
@@ -54,7 +54,7 @@ class StringIndex:
     """Finds strings among a million by their hashes, at 16 bytes a string.
 
     Args:
-        strings: what is searched; kept.
+        strings: What is searched; kept.
     """
 
     def __init__(self, strings: Sequence[str]):

@@ -33,15 +33,15 @@ def check(
     """Reads all data, prints what was found and writes it into a folder.
 
     Args:
-      config: the configuration.
-      folder: where `check.json` and the contact sheet `check.png` go; made where it is absent.
-      faults: why fields that were left to the data could not be guessed, which are still unset.
+        config: The configuration.
+        folder: Where `check.json` and the contact sheet `check.png` go; made where it is absent.
+        faults: Why fields that were left to the data could not be guessed, which are still unset.
 
     Returns:
-      Whether a training could work.
+        Whether a training could work.
 
     Raises:
-      ConfigError: a folder that cannot be written to.
+        ConfigError: A folder that cannot be written to.
     """
     folder = pathlib.Path(folder)
     found = Inspection()

@@ -36,17 +36,17 @@ def evaluate(
     a list test.txt), so that a run may be evaluated while it goes on.
 
     Args:
-      config: the configuration of the run, but for `checkpoint_paths.MAY_DIFFER`.
-      workdir_path: folder of the run.
-      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
-      images: what takes the place of `data.val`, and is written like it; '' = nothing.
+        config: The configuration of the run, but for `checkpoint_paths.MAY_DIFFER`.
+        workdir_path: Folder of the run.
+        checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+        images: What takes the place of `data.val`, and is written like it; '' = nothing.
 
     Returns:
-      Scores by network: 'student' and, where there is one, 'ema'.
+        Scores by network: 'student' and, where there is one, 'ema'.
 
     Raises:
-      ConfigError, DataError: for input that cannot work.
-      Interrupted: after SIGTERM or SIGINT; it says which scores are complete and where they are.
+        ConfigError, DataError: For input that cannot work.
+        Interrupted: After SIGTERM or SIGINT; it says which scores are complete and where they are.
     """
     with Interruption(_NOTICE if processes.is_first() else "") as interruption:
         run = Run.build(config, workdir_path, images=images)
@@ -131,9 +131,9 @@ def evaluate_confusion(run: Run, weights, should_stop=lambda: False) -> np.ndarr
     Each process counts a share of the images, without the others; then the counts are added up.
 
     Args:
-      run: the run.
-      weights: weights of the network.
-      should_stop: asked between batches; once true in any process, the result is None in all.
+        run: The run.
+        weights: Weights of the network.
+        should_stop: Asked between batches; once true in any process, the result is None in all.
     """
     shard = processes.index(), processes.count()
     own = run.evaluator.confusion(weights, _batches(run, shard), should_stop=should_stop)

@@ -48,18 +48,18 @@ def explain(
     strong views of training; where the run has no averaged teacher both have the same weights.
 
     Args:
-      config: the configuration of the run; its `method.top_n` classes play, of whatever method.
-      workdir_path: folder of the run.
-      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
-      images: a file, a folder or a glob; '' = the validation images of the run.
-      output: folder of the results; '' = consensus_STEP in the workdir.
-      pair: 'CLASS,CLASS' to draw maps of; '' = none.
+        config: The configuration of the run; its `method.top_n` classes play, of whatever method.
+        workdir_path: Folder of the run.
+        checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+        images: A file, a folder or a glob; '' = the validation images of the run.
+        output: Folder of the results; '' = consensus_STEP in the workdir.
+        pair: 'CLASS,CLASS' to draw maps of; '' = none.
 
     Returns:
-      The sums, and the number of images that could not be read.
+        The sums, and the number of images that could not be read.
 
     Raises:
-      ConfigError, DataError: for input that cannot work.
+        ConfigError, DataError: For input that cannot work.
     """
     path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
     if not output and not checkpoint_paths.is_name(checkpoint):

@@ -43,18 +43,18 @@ def export(
     The network sees every image once and whole, whatever `config.eval` says.
 
     Args:
-      config: the configuration of the run.
-      workdir_path: folder of the run.
-      output: folder of the results: new, empty, or of an earlier export, which is replaced.
-      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
-      report: takes a line of text.
+        config: The configuration of the run.
+        workdir_path: Folder of the run.
+        output: Folder of the results: new, empty, or of an earlier export, which is replaced.
+        checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+        report: Takes a line of text.
 
     Returns:
-      The folder, with `model.stablehlo`, `weights.safetensors`, the scripts `load.py` and
-      `torch_network.py` and, last of all, `model.json`.
+        The folder, with `model.stablehlo`, `weights.safetensors`, the scripts `load.py` and
+        `torch_network.py` and, last of all, `model.json`.
 
     Raises:
-      ConfigError: for a checkpoint or a folder that cannot be used.
+        ConfigError: For a checkpoint or a folder that cannot be used.
     """
     folder = pathlib.Path(output).absolute()
     _check_folder(folder)
@@ -86,11 +86,11 @@ def serialize(predict: Callable[[jax.Array], jax.Array]) -> bytearray:
     """A network as the bytes of a StableHLO program for any batch and image size.
 
     Args:
-      predict: from uint8 images [B, H, W, 3] to logits [B, H, W, K]; its weights become constants
-        of the program.
+        predict: From uint8 images [B, H, W, 3] to logits [B, H, W, K]; its weights become constants
+            of the program.
 
     Returns:
-      What `jax.export.deserialize` takes; the logits are float32.
+        What `jax.export.deserialize` takes; the logits are float32.
     """
     batch, height, width = jax.export.symbolic_shape("batch, height, width")
     images = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)

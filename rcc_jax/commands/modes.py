@@ -29,9 +29,9 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
     """Sets what the configuration leaves to the data.
 
     Args:
-      may_guess: whether the data may be read for that.
-      faults: takes why masks do not tell their classes, for a check, which names the faults of all
-        other settings itself; None = either is raised.
+        may_guess: Whether the data may be read for that.
+        faults: Takes why masks do not tell their classes, for a check, which names the faults of
+            all other settings itself; None = either is raised.
     """
     from rcc_jax.config import checks, guess  # without JAX
 

@@ -35,9 +35,9 @@ class Outcome:
     """What became of the images.
 
     Attributes:
-      written: images that were predicted now.
-      kept: images whose files were there.
-      failed: fault by path.
+        written: Images that were predicted now.
+        kept: Images whose files were there.
+        failed: Fault by path.
     """
 
     written: int
@@ -58,20 +58,20 @@ def predict(
     """Labels images and writes what is asked for into a folder; goes on where it was stopped.
 
     Args:
-      config: the configuration of the run; `eval.*` says how images are evaluated.
-      workdir_path: folder of the run.
-      images: a file, a folder (with its subfolders) or a glob.
-      output: folder of the results, new or of the same predictions.
-      checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
-      save: kinds of files, comma-separated; see `prediction_files`.
-      overwrite: write anew what is there.
+        config: The configuration of the run; `eval.*` says how images are evaluated.
+        workdir_path: Folder of the run.
+        images: A file, a folder (with its subfolders) or a glob.
+        output: Folder of the results, new or of the same predictions.
+        checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
+        save: Kinds of files, comma-separated; see `prediction_files`.
+        overwrite: Write anew what is there.
 
     Returns:
-      The outcome; images that cannot be read are reported and passed over.
+        The outcome; images that cannot be read are reported and passed over.
 
     Raises:
-      ConfigError, DataError: for input that cannot work.
-      Interrupted: after SIGTERM or SIGINT; whole images are done.
+        ConfigError, DataError: For input that cannot work.
+        Interrupted: After SIGTERM or SIGINT; whole images are done.
     """
     kinds, folder = prediction_files.parse_kinds(save), pathlib.Path(output).absolute()
     start, found = photo_files.find_photos(images, field="--input", leave_out=str(folder))

@@ -18,7 +18,7 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     """The kinds of `--save=KIND,KIND`, in the order of `SUFFIXES`.
 
     Raises:
-        ConfigError: for an unknown kind, or none.
+        ConfigError: For an unknown kind, or none.
     """
     wanted = {kind.strip() for kind in text.split(",") if kind.strip()}
     if not wanted or wanted - SUFFIXES.keys():
@@ -44,8 +44,8 @@ def write(
     """Writes one file, whole or not at all.
 
     Args:
-        path: the file; its folder is made.
-        kind: one of `SUFFIXES`.
+        path: The file; its folder is made.
+        kind: One of `SUFFIXES`.
         image: uint8 [H, W, 3] as stored.
         prediction: 'labels' [H, W], 'confidence' [H, W] and perhaps 'probabilities' [H, W, K],
             as `Evaluator.describe` gives them, for the image as stored.

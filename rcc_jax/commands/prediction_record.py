@@ -23,8 +23,8 @@ class BatchPlan:
     """Shapes of batches; how a pixel is rounded may depend on them.
 
     Attributes:
-      padded: whether images are padded to the shapes; else the shapes are their sizes.
-      rows: number of rows by (height, width).
+        padded: Whether images are padded to the shapes; else the shapes are their sizes.
+        rows: Number of rows by (height, width).
     """
 
     padded: bool
@@ -81,9 +81,9 @@ class PredictionRecord:
     """How the predictions in a folder are made.
 
     Attributes:
-      folder: the folder.
-      options: what may not change from one start to the next.
-      plans: batches of the first start, then those of images that were added since.
+        folder: The folder.
+        options: What may not change from one start to the next.
+        plans: Batches of the first start, then those of images that were added since.
     """
 
     folder: pathlib.Path

@@ -26,8 +26,8 @@ class SweepRun:
     """One run of a sweep.
 
     Attributes:
-      config: configuration file and arguments, as --config takes them.
-      workdir: its folder.
+        config: Configuration file and arguments, as --config takes them.
+        workdir: Its folder.
     """
 
     config: str
@@ -48,7 +48,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     """'INDEX/COUNT' as two numbers, 0 <= INDEX < COUNT.
 
     Raises:
-      ConfigError: for anything else.
+        ConfigError: For anything else.
     """
     index, _, count = text.partition("/")
     if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
@@ -62,12 +62,12 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
     """The runs of a shard, every COUNT-th of the list.
 
     Args:
-      configs: configurations and arguments, as --config takes them.
-      folder: holds one workdir a run.
-      shard: 'INDEX/COUNT'.
+        configs: Configurations and arguments, as --config takes them.
+        folder: Holds one workdir a run.
+        shard: 'INDEX/COUNT'.
 
     Raises:
-      ConfigError: for a shard that is none, or two runs with one name.
+        ConfigError: For a shard that is none, or two runs with one name.
     """
     index, count = parse_shard(shard)
     runs = []
@@ -91,11 +91,11 @@ def check_overrides(overrides: Sequence[str]) -> None:
     """Refuses what would stop every run, before the first one.
 
     Args:
-      overrides: 'field=value' for every run.
+        overrides: 'field=value' for every run.
 
     Raises:
-      ConfigError: for an unknown field, or a value of another type.
-      DataError: for a data.root that is not there.
+        ConfigError: For an unknown field, or a value of another type.
+        DataError: For a data.root that is not there.
     """
     for override in overrides:
         value = config_fields.read_override(override)
@@ -117,17 +117,17 @@ def run_all(
     A signal goes on to the run, which saves; the same command goes on from there.
 
     Args:
-      runs: from `plan`.
-      overrides: 'field=value' for every run.
-      report: takes a line of text.
-      images: a list on which the last checkpoint of each run is scored once, besides the validation
-        images; '' = none.
+        runs: From `plan`.
+        overrides: 'field=value' for every run.
+        report: Takes a line of text.
+        images: A list on which the last checkpoint of each run is scored once, besides the
+            validation images; '' = none.
 
     Returns:
-      The runs that failed, in training or in that.
+        The runs that failed, in training or in that.
 
     Raises:
-      Interrupted: after SIGTERM or SIGINT.
+        Interrupted: After SIGTERM or SIGINT.
     """
     failed = []
     for number, run in enumerate(runs, start=1):

@@ -67,11 +67,11 @@ def check(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> N
     """Refuses values that cannot work, each with the field, the value and what to do.
 
     Args:
-      config: the configuration.
-      left: fields that are left to the data and have no value yet.
+        config: The configuration.
+        left: Fields that are left to the data and have no value yet.
 
     Raises:
-      ConfigError: with every fault, one a line.
+        ConfigError: With every fault, one a line.
     """
     found = list(faults(config, left=left))
     if found:
@@ -95,7 +95,7 @@ def check_start(config: ml_collections.ConfigDict) -> None:
     """Refuses a file of weights that is not there; of a run that is to start, not to go on.
 
     Raises:
-      ConfigError: naming the file.
+        ConfigError: Naming the file.
     """
     path = config.model.pretrained
     if path and not os.path.exists(path):

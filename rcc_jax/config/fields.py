@@ -54,9 +54,9 @@ def unknown(flag: str, field: str, prefix: str = "--config.") -> str | None:
     """A message on a field that no configuration has, None where there is one of this name.
 
     Args:
-      flag: how it was typed, for the message.
-      field: its dotted name.
-      prefix: what stands before a field that is proposed.
+        flag: How it was typed, for the message.
+        field: Its dotted name.
+        prefix: What stands before a field that is proposed.
     """
     if field in known():
         return None
@@ -78,7 +78,7 @@ def read_override(override: str) -> object:
     """The value of FIELD=VALUE as a run would read it from --config.FIELD=VALUE.
 
     Raises:
-      ConfigError: for an unknown field, or a value of another type.
+        ConfigError: For an unknown field, or a value of another type.
     """
     field = override.partition("=")[0]
     if (message := unknown(f"--set={field}", field, "--set=")) is not None:

@@ -16,8 +16,8 @@ def fault(given: str, error: Exception) -> str:
     """A message on what reading a configuration file has raised.
 
     Args:
-      given: FILE[:ARGUMENTS], as --config was given.
-      error: what was raised.
+        given: FILE[:ARGUMENTS], as --config was given.
+        error: What was raised.
     """
     path = shipped.find(given).partition(":")[0]
     if isinstance(error, OSError) and not os.path.exists(path):
@@ -62,11 +62,11 @@ def check_fields(config: object, given: str) -> None:
     A field that is misspelt in a file would otherwise be a new one that nothing reads.
 
     Args:
-      config: what get_config has returned.
-      given: the option that named the file, for messages.
+        config: What get_config has returned.
+        given: The option that named the file, for messages.
 
     Raises:
-      ConfigError: naming the first field.
+        ConfigError: Naming the first field.
     """
     if not isinstance(config, ml_collections.ConfigDict):
         raise ConfigError(

@@ -56,15 +56,15 @@ def fill(
     goes on with what it began with. Else every labelled and validation mask is read.
 
     Args:
-      config: the configuration; changed in place.
-      workdir: folder of the run.
-      may_guess: whether to look at the data; else the folder must hold a run.
-      report: takes a line of text for each guess.
-      note: takes what keeps masks from telling their classes, which then stay unset; what else is
-        wrong with the data is left to who opens them. None = all of that is raised.
+        config: The configuration; changed in place.
+        workdir: Folder of the run.
+        may_guess: Whether to look at the data; else the folder must hold a run.
+        report: Takes a line of text for each guess.
+        note: Takes what keeps masks from telling their classes, which then stay unset; what else is
+            wrong with the data is left to who opens them. None = all of that is raised.
 
     Raises:
-      ConfigError, DataError: what cannot be guessed, or data that cannot be used.
+        ConfigError, DataError: What cannot be guessed, or data that cannot be used.
     """
     left = unset(config)
     if not left:

@@ -22,8 +22,8 @@ def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> 
     """Every reason why a known method cannot train on such data, as messages.
 
     Args:
-      config: the configuration.
-      left: fields that are left to the data and have no value yet.
+        config: The configuration.
+        left: Fields that are left to the data and have no value yet.
     """
     name = config.method.name
     if name not in PRESETS:
@@ -43,7 +43,7 @@ def consensus_kind(config: ml_collections.ConfigDict) -> str:
     """The kind of the consensus term, 'none' where the method has none.
 
     Raises:
-      ConfigError: a kind that does not go with the method.
+        ConfigError: A kind that does not go with the method.
     """
     for fault in _faults_of_kind(config):
         raise ConfigError(fault)
@@ -54,8 +54,8 @@ def check_classes(config: ml_collections.ConfigDict) -> None:
     """Refuses players that do not fit the classes.
 
     Raises:
-      ConfigError: a kind that does not go with the method, too few classes for a consensus, or a
-        number of players out of range; every fault, one a line.
+        ConfigError: A kind that does not go with the method, too few classes for a consensus, or a
+            number of players out of range; every fault, one a line.
     """
     found = list(_faults_of_classes(config))
     if found:

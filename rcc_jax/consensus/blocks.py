@@ -35,9 +35,9 @@ def strict_losses(teacher: jax.Array, student: jax.Array, kind: str) -> jax.Arra
     """Difference of the consensus itself (RCC, eq. 8 and table 5): [N, ...] twice to [...].
 
     Args:
-      teacher: players.
-      student: players.
-      kind: 'l2', 'ce' or 'kl'.
+        teacher: players.
+        student: players.
+        kind: 'l2', 'ce' or 'kl'.
     """
     teacher, student = _consensus(teacher), _consensus(student)
     if kind == "l2":
@@ -59,15 +59,15 @@ def in_blocks(
     """Evaluates a loss of single pixels block by block, with the derivative for the student alone.
 
     Args:
-      loss: from players [N, B, P] of teacher and student to [B, P]; pixels independent of each
-        other.
-      teacher: [N, B, P]; the derivative is 0.
-      student: [N, B, P]; first-order reverse-mode derivatives.
-      block: pixels of a block; by default what suits the platform. Blocks are cut along P, so that
-        the images B may be spread over devices.
+        loss: From players [N, B, P] of teacher and student to [B, P]; pixels independent of each
+            other.
+        teacher: [N, B, P]; the derivative is 0.
+        student: [N, B, P]; first-order reverse-mode derivatives.
+        block: Pixels of a block; by default what suits the platform. Blocks are cut along P, so
+            that the images B may be spread over devices.
 
     Returns:
-      [B, P].
+        [B, P].
     """
     if block is not None:
         return _in_blocks(loss, block, teacher, student)

@@ -23,10 +23,10 @@ def entropies(players: jax.Array) -> jax.Array:
     and the result stays finite for logits of +-1e4.
 
     Args:
-      players: [N, ...] floating-point logits.
+        players: [N, ...] floating-point logits.
 
     Returns:
-      [2**N - 1, ...] entropies in nats; bit i of (index + 1) tells whether player i is in.
+        [2**N - 1, ...] entropies in nats; bit i of (index + 1) tells whether player i is in.
     """
     zero = jnp.zeros_like(players[:1])
     entropy, log_sum = zero, players[:1]
@@ -76,11 +76,11 @@ def interactions(entropy: jax.Array, product: Callable = multiply) -> jax.Array:
     """Pairwise Banzhaf interactions of the players (RCC, eq. 7).
 
     Args:
-      entropy: [2**N - 1, ...] values of the non-empty coalitions, from `entropies`.
-      product: of `matrix_product`.
+        entropy: [2**N - 1, ...] values of the non-empty coalitions, from `entropies`.
+        product: Of `matrix_product`.
 
     Returns:
-      [N (N - 1) / 2, ...], pairs in the order of `itertools.combinations(range(N), 2)`.
+        [N (N - 1) / 2, ...], pairs in the order of `itertools.combinations(range(N), 2)`.
     """
     return product(_interaction_matrix(len(entropy).bit_length()), entropy)
 

@@ -31,14 +31,14 @@ def subset_entropies(logits: jax.Array) -> jax.Array:
     """Entropy of the softmax restricted to every subset of the players (eq. 6).
 
     Args:
-      logits: [..., N] logits of the N players, 2 <= N <= 8.
+        logits: [..., N] logits of the N players, 2 <= N <= 8.
 
     Returns:
-      [..., 2**N] entropies in nats, at least float32; bit i of the last index tells whether
-      player i is in the subset. The empty set and the single players have entropy 0.
+        [..., 2**N] entropies in nats, at least float32; bit i of the last index tells whether
+        player i is in the subset. The empty set and the single players have entropy 0.
 
     Raises:
-      ValueError: for integer logits, or N outside 2..8.
+        ValueError: For integer logits, or N outside 2..8.
 
     >>> print(subset_entropies(jnp.zeros(2)).round(3))
     [0.    0.    0.    0.693]
@@ -53,14 +53,14 @@ def class_consensus(logits: jax.Array) -> jax.Array:
     """Consensus J(u, v) of every pair of players: their Banzhaf interaction (eq. 4, 5, 7).
 
     Args:
-      logits: [..., N] logits of the players, 2 <= N <= 8.
+        logits: [..., N] logits of the players, 2 <= N <= 8.
 
     Returns:
-      [..., N * (N - 1) / 2] consensus in nats, pairs in the order of
-      `itertools.combinations(range(N), 2)`.
+        [..., N * (N - 1) / 2] consensus in nats, pairs in the order of
+        `itertools.combinations(range(N), 2)`.
 
     Raises:
-      ValueError: for integer logits, or N outside 2..8.
+        ValueError: For integer logits, or N outside 2..8.
 
     >>> [f"{value:.4f}" for value in class_consensus(jnp.zeros(3))]
     ['0.2027', '0.2027', '0.2027']
@@ -73,14 +73,14 @@ def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
     """Sigmoid-relaxed descending ranks: 1 + the soft number of larger values (eq. 11).
 
     Args:
-      values: [..., M] values to rank.
-      temperature: tau > 0 in the unit of the values; towards 0 the ranks become hard.
+        values: [..., M] values to rank.
+        temperature: tau > 0 in the unit of the values; towards 0 the ranks become hard.
 
     Returns:
-      [..., M] ranks between 1 and M that sum to M (M + 1) / 2.
+        [..., M] ranks between 1 and M that sum to M (M + 1) / 2.
 
     Raises:
-      ValueError: for integer values or a temperature that is not above 0.
+        ValueError: For integer values or a temperature that is not above 0.
 
     >>> soft_ranks(jnp.array([3.0, 1.0, 2.0]), temperature=0.01).tolist()
     [1.0, 3.0, 2.0]
@@ -96,15 +96,15 @@ def rank_loss(
     """Relative difference of two soft rankings, summed over the ranked values (eq. 9).
 
     Args:
-      teacher_values: [..., M] consensus of the teacher; its gradient is not stopped here.
-      student_values: [..., M] consensus of the student.
-      temperature: tau of `soft_ranks`, the same for both.
+        teacher_values: [..., M] consensus of the teacher; its gradient is not stopped here.
+        student_values: [..., M] consensus of the student.
+        temperature: tau of `soft_ranks`, the same for both.
 
     Returns:
-      [...] losses, 0 where both rank alike and always below M.
+        [...] losses, 0 where both rank alike and always below M.
 
     Raises:
-      ValueError: for mismatched shapes, integer values or a temperature that is not above 0.
+        ValueError: For mismatched shapes, integer values or a temperature that is not above 0.
 
     >>> opposite = rank_loss(jnp.array([3.0, 1.0, 2.0]), jnp.array([1.0, 3.0, 2.0]), 0.01)
     >>> f"{opposite:.4f}"
@@ -127,17 +127,17 @@ def top_class_consensus(
     """Consensus of teacher and student over the teacher's top classes, as the losses compare it.
 
     Args:
-      teacher_logits: [..., K] logits that choose the players; no gradient flows into them.
-      student_logits: [..., K] logits.
-      top_n: number of players N; 2 <= N <= min(8, K).
+        teacher_logits: [..., K] logits that choose the players; no gradient flows into them.
+        student_logits: [..., K] logits.
+        top_n: Number of players N; 2 <= N <= min(8, K).
 
     Returns:
-      The players, ids [..., N] from the likeliest on; the consensus of the teacher and that of the
-      student, each [..., N * (N - 1) / 2], pairs in the order of
-      `itertools.combinations(range(N), 2)`.
+        The players, ids [..., N] from the likeliest on; the consensus of the teacher and that of
+        the student, each [..., N * (N - 1) / 2], pairs in the order of
+        `itertools.combinations(range(N), 2)`.
 
     Raises:
-      ValueError: for integer logits, mismatched shapes or a top_n out of range.
+        ValueError: For integer logits, mismatched shapes or a top_n out of range.
 
     >>> weak, strong = jnp.array([0.0, 3.0, 1.0, 2.0]), jnp.zeros(4)
     >>> players, _, student = top_class_consensus(weak, strong, top_n=3)
@@ -219,18 +219,18 @@ def rcc_loss(
     """Relaxed class-consensus consistency of a strong view with its weak view (eq. 9-11).
 
     Args:
-      teacher_logits: [..., K] logits of the weak view; no gradient flows into them.
-      student_logits: [..., K] logits of the strong view.
-      top_n: number of players N, the teacher's top classes; 2 <= N <= min(8, K). At N = 2 there
-        is one pair only and the loss is 0.
-      temperature: tau of the relaxed ranks, above 0.
-      where: [...] bool, pixels that count; all if None.
+        teacher_logits: [..., K] logits of the weak view; no gradient flows into them.
+        student_logits: [..., K] logits of the strong view.
+        top_n: Number of players N, the teacher's top classes; 2 <= N <= min(8, K). At N = 2 there
+            is one pair only and the loss is 0.
+        temperature: tau of the relaxed ranks, above 0.
+        where: [...] bool, pixels that count; all if None.
 
     Returns:
-      Scalar mean over the pixels that count, 0 where there are none.
+        Scalar mean over the pixels that count, 0 where there are none.
 
     Raises:
-      ValueError: for integer logits, mismatched shapes, a top_n or temperature out of range.
+        ValueError: For integer logits, mismatched shapes, a top_n or temperature out of range.
 
     >>> weak, strong = jnp.array([[3.0, 1.0, 0.0]]), jnp.array([[0.0, 1.0, 3.0]])
     >>> bool(rcc_loss(weak, strong, top_n=3) > 0.01)
@@ -253,18 +253,18 @@ def cc_loss(
     """Strict class-consensus consistency (eq. 8; the alternatives of Table 5).
 
     Args:
-      teacher_logits: [..., K] logits of the weak view; no gradient flows into them.
-      student_logits: [..., K] logits of the strong view.
-      top_n: number of players N, 2 <= N <= min(8, K).
-      kind: 'l2' for the squared distance summed over the pairs; 'ce' and 'kl' compare the
-        softmax over the pairs (their gradients agree).
-      where: [...] bool, pixels that count; all if None.
+        teacher_logits: [..., K] logits of the weak view; no gradient flows into them.
+        student_logits: [..., K] logits of the strong view.
+        top_n: Number of players N, 2 <= N <= min(8, K).
+        kind: 'l2' for the squared distance summed over the pairs; 'ce' and 'kl' compare the
+            softmax over the pairs (their gradients agree).
+        where: [...] bool, pixels that count; all if None.
 
     Returns:
-      Scalar mean over the pixels that count, 0 where there are none.
+        Scalar mean over the pixels that count, 0 where there are none.
 
     Raises:
-      ValueError: for integer logits, mismatched shapes, an unknown kind or a top_n out of range.
+        ValueError: For integer logits, mismatched shapes, an unknown kind or a top_n out of range.
 
     >>> weak, strong = jnp.array([[3.0, 1.0, 0.0]]), jnp.array([[0.0, 1.0, 3.0]])
     >>> bool(cc_loss(weak, strong, top_n=3) > 0.01)

@@ -24,7 +24,7 @@ class Interruption:
     A second SIGINT raises KeyboardInterrupt at once, for a user who does not want to wait.
 
     Args:
-      notice: what a line on stderr says at once of the first signal; '' = no line.
+        notice: What a line on stderr says at once of the first signal; '' = no line.
     """
 
     def __init__(self, notice: str = ""):

@@ -19,11 +19,11 @@ class PairMap:
     """Where in an image a pair of classes is played, and with which consensus.
 
     Attributes:
-      name: the image.
-      image: uint8 [H, W, 3].
-      labels: the teacher's, uint8 [H, W].
-      teacher, student: J of the pair, float32 [H, W]; nan where it is not among the players.
-      pixels: number of pixels where it is.
+        name: The image.
+        image: uint8 [H, W, 3].
+        labels: The teacher's, uint8 [H, W].
+        teacher, student: J of the pair, float32 [H, W]; nan where it is not among the players.
+        pixels: Number of pixels where it is.
     """
 
     name: str
@@ -38,10 +38,10 @@ class ConsensusMap:
     """Sums of the consensus over pixels, by pair of classes.
 
     Attributes:
-      class_names: K names.
-      top_n: number of players N.
-      pair: the two classes that maps are kept of, or None.
-      num_images, num_pixels: what was added so far.
+        class_names: K names.
+        top_n: Number of players N.
+        pair: The two classes that maps are kept of, or None.
+        num_images, num_pixels: What was added so far.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class ConsensusMap:
         """Starts empty.
 
         Args:
-          class_names: K names.
-          top_n: N, from 2 to 8 and at most K.
-          pair: two classes to keep maps of.
-          num_maps: how many maps: of the images with the most pixels of the pair.
+            class_names: K names.
+            top_n: N, from 2 to 8 and at most K.
+            pair: Two classes to keep maps of.
+            num_maps: How many maps: of the images with the most pixels of the pair.
         """
         self.class_names, self.top_n = tuple(class_names), top_n
         self.num_images = self.num_pixels = 0
@@ -80,10 +80,10 @@ class ConsensusMap:
         """Adds images.
 
         Args:
-          names: of the images; rows beyond them are padding and do not count.
-          images: uint8 [B, H, W, 3].
-          teacher_logits: [rows, H, W, K], logits or log-probabilities, which are the same game.
-          student_logits: the same of a view whose pixels lie at the same places.
+            names: Of the images; rows beyond them are padding and do not count.
+            images: uint8 [B, H, W, 3].
+            teacher_logits: [rows, H, W, K], logits or log-probabilities, which are the same game.
+            student_logits: The same of a view whose pixels lie at the same places.
         """
         found = _consensus(teacher_logits, student_logits, top_n=self.top_n)
         classes, teacher, student = (np.asarray(part)[: len(names)] for part in found)
@@ -131,7 +131,7 @@ class ConsensusMap:
         """Mean J(u, v) over those pixels, [K, K]; nan where there are none.
 
         Args:
-          network: 'teacher' or 'student'.
+            network: 'teacher' or 'student'.
         """
         counts, sums = self.counts(), self._square(self._sums[network])
         return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
@@ -144,8 +144,8 @@ class ConsensusMap:
         """Pairs of classes with the highest mean of the teacher, highest first.
 
         Args:
-          limit: the most pairs.
-          least_share: share of all pixels that a pair must be played in.
+            limit: The most pairs.
+            least_share: Share of all pixels that a pair must be played in.
         """
         mean, counts = self.mean("teacher"), self.counts()
         pairs = [

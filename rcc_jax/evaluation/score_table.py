@@ -18,16 +18,16 @@ def score_table(
     """Several classes a line, in columns that are read downwards.
 
     Args:
-      results: of the networks, by '' (student) and '_ema' (averaged teacher); the last one is what
-        counts.
-      previous: line of the evaluation before in metrics.jsonl, with 'step', 'iou' and 'iou_ema';
-        None where there is none.
-      width: characters of a line; longer names of classes may take more.
+        results: Of the networks, by '' (student) and '_ema' (averaged teacher); the last one is
+            what counts.
+        previous: Line of the evaluation before in metrics.jsonl, with 'step', 'iou' and 'iou_ema';
+            None where there is none.
+        width: Characters of a line; longer names of classes may take more.
 
     Returns:
-      IoU in percent of each network, and how much that of the last one has changed in points.
-      Classes without a pixel in the ground truth have a star, and '-' where they are not predicted
-      either and do not count.
+        IoU in percent of each network, and how much that of the last one has changed in points.
+        Classes without a pixel in the ground truth have a star, and '-' where they are not
+        predicted either and do not count.
     """
     suffix, counts = list(results.items())[-1]
     before = (previous or {}).get(f"iou{suffix}", {})

@@ -23,13 +23,13 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     benchmarks/conv_forms.py measures the gain.
 
     Args:
-      x: features, [B, H, W, in].
-      kernel: [k, k, in, out] of the type of `x`, k odd.
-      stride: step of the kernel in pixels.
-      dilation: distance of neighbouring kernel taps in pixels.
+        x: Features, [B, H, W, in].
+        kernel: [k, k, in, out] of the type of `x`, k odd.
+        stride: Step of the kernel in pixels.
+        dilation: Distance of neighbouring kernel taps in pixels.
 
     Returns:
-      Features [B, ceil(H / stride), ceil(W / stride), out].
+        Features [B, ceil(H / stride), ceil(W / stride), out].
 
     >>> convolve(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
     [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]

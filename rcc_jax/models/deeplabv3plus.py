@@ -18,14 +18,14 @@ class ASPP(nnx.Module):
     """Atrous spatial pyramid pooling: 1x1, three dilated 3x3, global mean, then a 1x1 over all.
 
     Args:
-      in_features: channels of the input.
-      out_features: channels of each branch and of the result.
-      rates: the three dilations in pixels.
-      frozen: batch normalisation uses its running statistics in training, too.
-      dtype: type of the computation.
+        in_features: Channels of the input.
+        out_features: Channels of each branch and of the result.
+        rates: The three dilations in pixels.
+        frozen: Batch normalisation uses its running statistics in training, too.
+        dtype: Type of the computation.
 
     References:
-      Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017.
+        Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017.
     """
 
     def __init__(
@@ -59,26 +59,26 @@ class DeepLabV3Plus(nnx.Module):
     Its state is `nnx.Param` and `nnx.BatchStat`, nothing else.
 
     Args:
-      num_classes: number K of classes, at least 1.
-      backbone: 'resnet18', 'resnet34', 'resnet50' or 'resnet101'.
-      stem: 'deep' (three 3x3 convolutions, UniMatch's weights) or 'v1' (one 7x7, torchvision's).
-      output_stride: 16 or 8: size of the input over that of the last stage.
-      width: base width of the ResNet; 64 is the standard network.
-      decoder_channels: width of ASPP and decoder; the low-level features get 3/16 of it.
-      aspp_rates: the three dilations of ASPP in pixels.
-      dtype: type of the computation: float32, bfloat16, or float64 (which needs jax_enable_x64).
-        Parameters, statistics and logits are at least float32.
-      remat: recomputes each residual block in the backward pass: less memory, more time.
-      freeze_bn: batch normalisation uses its running statistics in training, too.
-      rngs: source of the initial values.
+        num_classes: Number K of classes, at least 1.
+        backbone: 'resnet18', 'resnet34', 'resnet50' or 'resnet101'.
+        stem: 'deep' (three 3x3 convolutions, UniMatch's weights) or 'v1' (one 7x7, torchvision's).
+        output_stride: 16 or 8: size of the input over that of the last stage.
+        width: Base width of the ResNet; 64 is the standard network.
+        decoder_channels: Width of ASPP and decoder; the low-level features get 3/16 of it.
+        aspp_rates: The three dilations of ASPP in pixels.
+        dtype: Type of the computation: float32, bfloat16, or float64 (which needs jax_enable_x64).
+            Parameters, statistics and logits are at least float32.
+        remat: Recomputes each residual block in the backward pass: less memory, more time.
+        freeze_bn: Batch normalisation uses its running statistics in training, too.
+        rngs: Source of the initial values.
 
     Raises:
-      ValueError: an argument that is none of the above.
+        ValueError: An argument that is none of the above.
 
     References:
-      Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
-      Segmentation", ECCV 2018; the decoder without separable convolutions as in Yang et al.,
-      "Revisiting Weak-to-Strong Consistency in Semi-Supervised Semantic Segmentation", CVPR 2023.
+        Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
+        Segmentation", ECCV 2018; the decoder without separable convolutions as in Yang et al.,
+        "Revisiting Weak-to-Strong Consistency in Semi-Supervised Semantic Segmentation", CVPR 2023.
     """
 
     def __init__(
@@ -141,25 +141,25 @@ class DeepLabV3Plus(nnx.Module):
         """Logits of every pixel.
 
         Args:
-          images: images normalised by mean and standard deviation, [B, H, W, 3].
-          train: batch normalisation by the batch (whose running statistics move) or by the
-            running statistics.
-          perturb_rngs: if given, half of the channels of the low- and of the high-level features
-            are dropped, in a copy. Clean and dropped features of all rows are one decoder batch,
-            so its batch normalisation sees both. Uses the stream 'dropout'.
-          sizes: height and width of each image, int [B, 2], where it fills only the upper left
-            corner of its row of the batch; for evaluation without `perturb_rngs`.
+            images: Images normalised by mean and standard deviation, [B, H, W, 3].
+            train: Batch normalisation by the batch (whose running statistics move) or by the
+                running statistics.
+            perturb_rngs: If given, half of the channels of the low- and of the high-level features
+                are dropped, in a copy. Clean and dropped features of all rows are one decoder
+                batch, so its batch normalisation sees both. Uses the stream 'dropout'.
+            sizes: Height and width of each image, int [B, 2], where it fills only the upper left
+                corner of its row of the batch; for evaluation without `perturb_rngs`.
 
         Returns:
-          Logits [B, H, W, K], at least float32; with `perturb_rngs` a pair of such arrays, of the
-          clean and of the dropped features. With `sizes` those of an image equal those without
-          padding, up to rounding; those outside of it mean nothing.
+            Logits [B, H, W, K], at least float32; with `perturb_rngs` a pair of such arrays, of the
+            clean and of the dropped features. With `sizes` those of an image equal those without
+            padding, up to rounding; those outside of it mean nothing.
 
         Raises:
-          ValueError: sizes in training.
+            ValueError: Sizes in training.
 
         References:
-          Yang et al., CVPR 2023, section 3.2 (feature perturbation).
+            Yang et al., CVPR 2023, section 3.2 (feature perturbation).
         """
         batch, height, width, _ = images.shape
         extent = WHOLE if sizes is None else Extent(sizes, (height, width))

@@ -20,8 +20,8 @@ class Extent:
     With no sizes an image fills all of its batch, and nothing is added to the program.
 
     Args:
-      sizes: height and width of each image in pixels, int [B, 2], at least 1; may be traced.
-      padded: height and width of the batch, at least as large as any of `sizes`.
+        sizes: Height and width of each image in pixels, int [B, 2], at least 1; may be traced.
+        padded: Height and width of the batch, at least as large as any of `sizes`.
     """
 
     def __init__(self, sizes: jax.Array | None = None, padded: tuple[int, int] = (0, 0)):

@@ -15,7 +15,7 @@ def draw_he_normal(modules: Iterable[nnx.Module], key: jax.Array) -> None:
     """Fills the kernels of all convolutions in `modules`, in place: normal, variance 2 / fan out.
 
     References:
-      He et al., "Delving Deep into Rectifiers", ICCV 2015, equation 14.
+        He et al., "Delving Deep into Rectifiers", ICCV 2015, equation 14.
     """
     _draw(modules, key, jax.random.normal, lambda conv: math.sqrt(2 / _fan(conv, 3)))
 

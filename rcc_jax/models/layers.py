@@ -22,13 +22,13 @@ class Conv(nnx.Module):
     Kernel and bias are zeros until `initialization` draws them.
 
     Args:
-      in_features: channels of the input.
-      out_features: channels of the output.
-      kernel: side of the square kernel, odd.
-      stride: step of the kernel in pixels.
-      dilation: distance of neighbouring kernel taps in pixels.
-      bias: adds a learned bias.
-      dtype: type of the computation and of the result.
+        in_features: Channels of the input.
+        out_features: Channels of the output.
+        kernel: Side of the square kernel, odd.
+        stride: Step of the kernel in pixels.
+        dilation: Distance of neighbouring kernel taps in pixels.
+        bias: Adds a learned bias.
+        dtype: Type of the computation and of the result.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class BatchNorm(nnx.Module):
     Over a batch sharded across devices n and the statistics are those of all of it.
 
     Args:
-      features: number of channels.
-      frozen: uses the running statistics while training, too, and leaves them as they are.
-      dtype: type of the result.
+        features: Number of channels.
+        frozen: Uses the running statistics while training, too, and leaves them as they are.
+        dtype: Type of the result.
 
     References:
-      Ioffe and Szegedy, "Batch Normalization", ICML 2015.
+        Ioffe and Szegedy, "Batch Normalization", ICML 2015.
     """
 
     def __init__(self, features: int, *, frozen: bool, dtype: Any):
@@ -143,15 +143,15 @@ def dropout_channels(x: jax.Array, key: jax.Array, rate: float = 0.5) -> jax.Arr
     """Drops whole channels of single examples and scales the others up (PyTorch's Dropout2d).
 
     Args:
-      x: features, [B, H, W, C].
-      key: random key; each of the B * C channels is kept or dropped by its own draw.
-      rate: probability that a channel is dropped.
+        x: Features, [B, H, W, C].
+        key: Random key; each of the B * C channels is kept or dropped by its own draw.
+        rate: Probability that a channel is dropped.
 
     Returns:
-      Array like `x`, its kept channels divided by 1 - rate.
+        Array like `x`, its kept channels divided by 1 - rate.
 
     References:
-      Tompson et al., "Efficient Object Localization Using Convolutional Networks", CVPR 2015.
+        Tompson et al., "Efficient Object Localization Using Convolutional Networks", CVPR 2015.
     """
     keep = jax.random.bernoulli(key, 1 - rate, (x.shape[0], 1, 1, x.shape[3]))
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))

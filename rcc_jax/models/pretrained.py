@@ -24,14 +24,14 @@ class Summary:
     """What `load_torch` did.
 
     Attributes:
-      path: the file.
-      format: 'npz', 'safetensors' or 'torch'.
-      sha256: hash of the file, in hexadecimal.
-      stem: 'v1' or 'deep'.
-      covers: 'backbone' or 'network'.
-      loaded: number of tensors taken from the file.
-      missing: names in the model, not in the file, that were allowed to be missing.
-      unused: names in the file, not in the model, that were allowed to be unused.
+        path: The file.
+        format: 'npz', 'safetensors' or 'torch'.
+        sha256: Hash of the file, in hexadecimal.
+        stem: 'v1' or 'deep'.
+        covers: 'backbone' or 'network'.
+        loaded: Number of tensors taken from the file.
+        missing: Names in the model, not in the file, that were allowed to be missing.
+        unused: Names in the file, not in the model, that were allowed to be unused.
     """
 
     path: str
@@ -63,21 +63,21 @@ def load_torch(
     bare backbone leaves the decoder as it is. After an error the model is unchanged.
 
     Args:
-      model: network to change.
-      path: .npz, .safetensors, or .pth / .pt (which needs PyTorch; nothing else is unpickled).
-      allow_missing: names or leading parts of names, such as 'layer4', that the file may lack.
-      allow_unused: names or leading parts that the file may have in excess. A name that both
-        lists allow may also have another shape, and then stays as it is in the model: so
-        'classifier' in both starts a network with other classes.
+        model: Network to change.
+        path: .npz, .safetensors, or .pth / .pt (which needs PyTorch; nothing else is unpickled).
+        allow_missing: Names or leading parts of names, such as 'layer4', that the file may lack.
+        allow_unused: Names or leading parts that the file may have in excess. A name that both
+            lists allow may also have another shape, and then stays as it is in the model: so
+            'classifier' in both starts a network with other classes.
 
     Returns:
-      What was loaded, missing and unused.
+        What was loaded, missing and unused.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ImportError: a .pth or .pt file, and PyTorch is not installed.
-      ValueError: a damaged file; names that are missing, in excess or of another shape; values
-        that are not finite; an allow_missing that fits nothing in the model.
+        FileNotFoundError: There is no such file.
+        ImportError: A .pth or .pt file, and PyTorch is not installed.
+        ValueError: A damaged file; names that are missing, in excess or of another shape; values
+            that are not finite; an allow_missing that fits nothing in the model.
     """
     state = state_dict_files.read(path)
     shapes = {name: value.shape for name, value in state.items()}
@@ -104,13 +104,13 @@ def save_torch(model: DeepLabV3Plus, path: str | os.PathLike[str]) -> None:
     """Writes a model as a state dict with UniMatch's names, which PyTorch code loads strictly.
 
     Args:
-      model: network to save.
-      path: .npz, .safetensors, or .pth / .pt (which needs PyTorch); appears whole or not at all.
+        model: Network to save.
+        path: .npz, .safetensors, or .pth / .pt (which needs PyTorch); appears whole or not at all.
 
     Raises:
-      ImportError: a .pth or .pt file, and PyTorch is not installed.
-      OSError: the folder is missing or cannot be written.
-      ValueError: another suffix.
+        ImportError: A .pth or .pt file, and PyTorch is not installed.
+        OSError: The folder is missing or cannot be written.
+        ValueError: Another suffix.
     """
     state = {}
     for name, variable in torch_names.named_variables(model).items():
@@ -125,14 +125,14 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
     """Checks that a file fits a network that we can build, down to every name and shape.
 
     Args:
-      path: file as for `load_torch`.
-      backbone: name that the file is expected to be; by default whatever it is.
+        path: File as for `load_torch`.
+        backbone: Name that the file is expected to be; by default whatever it is.
 
     Returns:
-      Lines for a person: hash, stem, what the file covers, and settings that fit.
+        Lines for a person: hash, stem, what the file covers, and settings that fit.
 
     Raises:
-      FileNotFoundError, ImportError, ValueError: as `load_torch`.
+        FileNotFoundError, ImportError, ValueError: As `load_torch`.
     """
     state = state_dict_files.read(path)
     shapes = {name: value.shape for name, value in state.items()}

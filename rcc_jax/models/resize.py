@@ -15,15 +15,15 @@ def interpolation_matrix(
     Computed from the sizes with jnp, so that either may be a symbolic dimension of `jax.export`.
 
     Args:
-      in_size: number of input samples, at least 1.
-      out_size: number of output samples, at least 1.
-      dtype: floating type of the weights.
-      shape: rows and columns of the matrix where there are more than samples; then the sizes may
-        be traced, too.
+        in_size: Number of input samples, at least 1.
+        out_size: Number of output samples, at least 1.
+        dtype: Floating type of the weights.
+        shape: Rows and columns of the matrix where there are more than samples; then the sizes may
+            be traced, too.
 
     Returns:
-      Matrix [out_size, in_size] whose rows sum to 1, with at most two entries in each; zeros in
-      what `shape` has beyond that.
+        Matrix [out_size, in_size] whose rows sum to 1, with at most two entries in each; zeros in
+        what `shape` has beyond that.
 
     >>> interpolation_matrix(2, 3).tolist()
     [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
@@ -54,11 +54,11 @@ def resize_bilinear(images: jax.Array, size: tuple[Any, Any]) -> jax.Array:
     spoils its whole row and column, since the weights of all others are 0, not absent.
 
     Args:
-      images: floating array, [B, H, W, C].
-      size: (height, width) of the result in pixels; either may be symbolic.
+        images: Floating array, [B, H, W, C].
+        size: (height, width) of the result in pixels; either may be symbolic.
 
     Returns:
-      Array [B, height, width, C] of the type of `images`, computed in at least float32.
+        Array [B, height, width, C] of the type of `images`, computed in at least float32.
 
     >>> resize_bilinear(jnp.array([[[[0.0], [1.0]]]]), (1, 3)).ravel().tolist()
     [0.0, 0.5, 1.0]
@@ -73,12 +73,12 @@ def resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Arra
     """Multiplies the two middle axes by matrices.
 
     Args:
-      images: floating array, [B, H, W, C].
-      rows, columns: weights [height, H] and [width, W], or ones for each image, [B, height, H] and
-        [B, width, W].
+        images: Floating array, [B, H, W, C].
+        rows, columns: Weights [height, H] and [width, W], or ones for each image, [B, height, H]
+            and [B, width, W].
 
     Returns:
-      Array [B, height, width, C] of the type of `images`, computed in that of the matrices.
+        Array [B, height, width, C] of the type of `images`, computed in that of the matrices.
     """
     each = "b" if rows.ndim == 3 else ""
     # Accelerators multiply float32 with 8 or 11 bits unless told to keep them all; logits that are

@@ -112,21 +112,21 @@ class ResNet(nnx.Module):
     """Residual network that returns the features of all four stages.
 
     Args:
-      name: one of `BACKBONES`.
-      stem: 'v1' (one 7x7 convolution) or 'deep' (three 3x3 ones, the last twice as wide).
-      output_stride: 16 (stage 4 dilated instead of strided) or 8 (stages 3 and 4).
-      width: channels of the first stage's inner convolutions; 64 is the standard network.
-      dtype: type of the computation.
-      remat: recomputes the inside of each residual block in the backward pass to save memory.
-      freeze_bn: batch normalisation uses its running statistics in training, too.
-      rngs: source of the initial values.
+        name: One of `BACKBONES`.
+        stem: 'v1' (one 7x7 convolution) or 'deep' (three 3x3 ones, the last twice as wide).
+        output_stride: 16 (stage 4 dilated instead of strided) or 8 (stages 3 and 4).
+        width: Channels of the first stage's inner convolutions; 64 is the standard network.
+        dtype: Type of the computation.
+        remat: Recomputes the inside of each residual block in the backward pass to save memory.
+        freeze_bn: Batch normalisation uses its running statistics in training, too.
+        rngs: Source of the initial values.
 
     Raises:
-      ValueError: name, stem or output stride is none of the above.
+        ValueError: Name, stem or output stride is none of the above.
 
     References:
-      He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; the dilation follows
-      Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017.
+        He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; the dilation follows
+        Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017.
     """
 
     def __init__(

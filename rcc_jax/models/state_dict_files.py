@@ -22,15 +22,15 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     A wrapper `{'model': ...}` or `{'state_dict': ...}` and the prefix `module.` are taken off.
 
     Args:
-      path: file whose suffix is one of `FORMATS`.
+        path: File whose suffix is one of `FORMATS`.
 
     Returns:
-      Arrays by name, in the order of the file.
+        Arrays by name, in the order of the file.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ImportError: a .pth or .pt file, and PyTorch is not installed.
-      ValueError: another suffix, a damaged file, or one that holds anything but tensors.
+        FileNotFoundError: There is no such file.
+        ImportError: A .pth or .pt file, and PyTorch is not installed.
+        ValueError: Another suffix, a damaged file, or one that holds anything but tensors.
     """
     path = pathlib.Path(path)
     kind = file_format(path)
@@ -49,9 +49,9 @@ def write(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> None
     """Writes a state dict in the format of the suffix, all of it or nothing.
 
     Raises:
-      ImportError: a .pth or .pt file, and PyTorch is not installed.
-      OSError: the folder is missing or cannot be written.
-      ValueError: another suffix.
+        ImportError: A .pth or .pt file, and PyTorch is not installed.
+        OSError: The folder is missing or cannot be written.
+        ValueError: Another suffix.
     """
     path = pathlib.Path(path)
     kind = file_format(path)

@@ -20,18 +20,18 @@ def match(
     """Finds the variable for every name of a state dict, or says what does not fit.
 
     Args:
-      model: network to load into; one without arrays (`nnx.eval_shape`) will do.
-      path: the file, for messages.
-      shapes: shape in PyTorch of every tensor of the file, by name.
-      allow_missing: names or leading parts of names that the file may lack.
-      allow_unused: names or leading parts that the file may have in excess.
+        model: Network to load into; one without arrays (`nnx.eval_shape`) will do.
+        path: The file, for messages.
+        shapes: Shape in PyTorch of every tensor of the file, by name.
+        allow_missing: Names or leading parts of names that the file may lack.
+        allow_unused: Names or leading parts that the file may have in excess.
 
     Returns:
-      The model's variables by the file's names; the missing names; the unused names.
+        The model's variables by the file's names; the missing names; the unused names.
 
     Raises:
-      ValueError: names are missing, in excess or of another shape, or an allow_missing fits
-        nothing in the model.
+        ValueError: Names are missing, in excess or of another shape, or an allow_missing fits
+            nothing in the model.
     """
     variables = torch_names.named_variables(model)
     _check_allowed(allow_missing, allow_unused, variables)

@@ -47,10 +47,10 @@ def named_variables(model: DeepLabV3Plus) -> dict[str, nnx.Variable]:
     """All parameters and statistics of a model under UniMatch's names, backbone first.
 
     Args:
-      model: the network; one without arrays (`nnx.eval_shape`) will do.
+        model: The network; one without arrays (`nnx.eval_shape`) will do.
 
     Returns:
-      The model's own variables (assigning to one changes the model) by PyTorch's name.
+        The model's own variables (assigning to one changes the model) by PyTorch's name.
     """
     special = {BACKBONE + k: BACKBONE + v for k, v in _STEM[model.backbone.stem_name].items()}
     special |= _DECODER
@@ -94,12 +94,12 @@ class Contents:
     """What a state dict seems to hold; None where it cannot be told.
 
     Attributes:
-      backbone: 'resnet50' and the like, or what else the blocks look like.
-      stem: 'v1', 'deep', or what else the first convolutions look like.
-      width: base width of the ResNet, 64 in the standard one.
-      stages: those of 'layer1' to 'layer4' that are there.
-      decoder_channels: width of the decoder; None in a bare backbone.
-      num_classes: number of classes of the classifier; None in a bare backbone.
+        backbone: 'resnet50' and the like, or what else the blocks look like.
+        stem: 'v1', 'deep', or what else the first convolutions look like.
+        width: Base width of the ResNet, 64 in the standard one.
+        stages: Those of 'layer1' to 'layer4' that are there.
+        decoder_channels: Width of the decoder; None in a bare backbone.
+        num_classes: Number of classes of the classifier; None in a bare backbone.
     """
 
     backbone: str | None

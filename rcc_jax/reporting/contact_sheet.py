@@ -31,14 +31,14 @@ def draw(
     is black in training, is white.
 
     Args:
-        partition: the data.
-        usable: for 'labeled' and 'unlabeled' which entries can be read, bool [N].
-        crop_size: side of the views, pixels.
+        partition: The data.
+        usable: For 'labeled' and 'unlabeled' which entries can be read, bool [N].
+        crop_size: Side of the views, pixels.
         strong_views: 0 leaves the unlabelled images out, 1 or 2.
         cutmix_partner: 'other' or 'same', as for `input_pipeline.train_stream`.
-        seed: of the draws.
-        palette: colours of the ids, uint8 [256, 3].
-        rows: number of rows, fewer where there are fewer images.
+        seed: Of the draws.
+        palette: Colours of the ids, uint8 [256, 3].
+        rows: Number of rows, fewer where there are fewer images.
 
     Returns:
         The sheet, uint8 [H, W, 3]; None where no image can be read.

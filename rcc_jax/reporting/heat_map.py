@@ -17,8 +17,8 @@ def colors_of(values: np.ndarray, low: float, high: float, *, signed: bool = Fal
 
     Args:
         values: [...]; what is not finite becomes white.
-        low, high: the ends of the scale; beyond them the colours stay.
-        signed: blue below 0 and red above, instead of dark to bright.
+        low, high: The ends of the scale; beyond them the colours stay.
+        signed: Blue below 0 and red above, instead of dark to bright.
 
     Returns:
         uint8 [..., 3].
@@ -63,7 +63,7 @@ def heat_map(
     Args:
         values: [K, K]; cells that are nan stay empty.
         names: K names.
-        low, high, signed: see `colors_of`.
+        low, high, signed: See `colors_of`.
 
     Returns:
         uint8 [H, W, 3].

@@ -66,9 +66,9 @@ def page(title: str, body: str, images: str = "data:") -> str:
     """A whole document; the policy forbids it all else than its own style and some images.
 
     Args:
-      title: plain text.
-      body: ready markup.
-      images: where they may come from; by default out of the document itself.
+        title: Plain text.
+        body: Ready markup.
+        images: Where they may come from; by default out of the document itself.
     """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -91,11 +91,11 @@ def table(
     """A table that scrolls by itself, with the keyboard too.
 
     Args:
-      caption: what it shows.
-      heads: one a column.
-      rows: cells; the first heads its row.
-      best: of each row the column to mark.
-      text: whether cells are texts instead of numbers.
+        caption: What it shows.
+        heads: One a column.
+        rows: Cells; the first heads its row.
+        best: Of each row the column to mark.
+        text: Whether cells are texts instead of numbers.
     """
     name = html.escape(caption)
     parts = [f'<div class="wide" role="region" tabindex="0" aria-label="{name}"><table>']

@@ -21,9 +21,9 @@ class Series:
     """A line.
 
     Attributes:
-      name: what it shows, for the tooltip of its points.
-      kind: lines of one kind have one colour and one dash.
-      points: (x, y); a missing y breaks the line.
+        name: What it shows, for the tooltip of its points.
+        kind: Lines of one kind have one colour and one dash.
+        points: (x, y); a missing y breaks the line.
     """
 
     name: str
@@ -35,12 +35,12 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str = "step") -
     """Draws lines over a common pair of axes.
 
     Args:
-      title: read out in place of the picture.
-      series: the lines; all without a number give an empty text.
-      x_label: under the horizontal axis.
+        title: Read out in place of the picture.
+        series: The lines; all without a number give an empty text.
+        x_label: Under the horizontal axis.
 
     Returns:
-      An SVG element; colours are the style classes c0 to c7.
+        An SVG element; colours are the style classes c0 to c7.
     """
     series = [dataclasses.replace(each, points=_thinned(each.points)) for each in series]
     known = [(x, y) for each in series for x, y in each.points if _is_number(y)]
@@ -78,10 +78,10 @@ def picture(title: str, series: Sequence[Series], names: Sequence[str], *, x_lab
     """A chart as a file of its own, with its title, a legend and a white background.
 
     Args:
-      title: above the chart.
-      series: the lines; all without a number give an empty text.
-      names: of the kinds 0, 1, ... of lines.
-      x_label: under the horizontal axis.
+        title: Above the chart.
+        series: The lines; all without a number give an empty text.
+        names: Of the kinds 0, 1, ... of lines.
+        x_label: Under the horizontal axis.
     """
     chart = line_chart(title, series, x_label=x_label)
     if not chart:

@@ -33,10 +33,11 @@ def of_data(data: Mapping[str, Any]) -> np.ndarray:
     """The colours of a data set.
 
     Args:
-      data: `config.data`; its 'name' decides, 'source' and 'colormap' too, and 'num_classes' is K.
+        data: `config.data`; its 'name' decides, 'source' and 'colormap' too, and 'num_classes' is
+            K.
 
     Returns:
-      uint8 [256, 3]; ids from K on are grey, 255, which is ignored, is white.
+        uint8 [256, 3]; ids from K on are grey, 255, which is ignored, is white.
     """
     num_classes, name = data["num_classes"], data["name"]
     if name.startswith(_LIKE_VOC) or data["source"] == "scenes":

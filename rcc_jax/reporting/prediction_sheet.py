@@ -17,8 +17,8 @@ class Pictures:
     """What a sheet holds, cut apart.
 
     Attributes:
-      rows: image, truth and prediction of each validation image, uint8 [H, W, 3].
-      colors: of the classes, uint8 [K, 3].
+        rows: Image, truth and prediction of each validation image, uint8 [H, W, 3].
+        colors: Of the classes, uint8 [K, 3].
     """
 
     rows: list[list[np.ndarray]]
@@ -37,14 +37,14 @@ def draw(
     """Draws a row an image.
 
     Args:
-      images: uint8 [H, W, 3] each.
-      truths, predictions: ids, uint8 [H, W].
-      confidences: probability of the prediction, float [H, W].
-      class_names: K names.
-      palette: colours of the ids, uint8 [256, 3].
+        images: uint8 [H, W, 3] each.
+        truths, predictions: Ids, uint8 [H, W].
+        confidences: Probability of the prediction, float [H, W].
+        class_names: K names.
+        palette: Colours of the ids, uint8 [256, 3].
 
     Returns:
-      uint8 [H, W, 3].
+        uint8 [H, W, 3].
     """
     rows = [
         [
@@ -64,9 +64,9 @@ def cut(sheet: np.ndarray, num_rows: int, class_names: Sequence[str]) -> Picture
     """What a sheet was made of; None where its images are of several sizes.
 
     Args:
-      sheet: uint8 [H, W, 3].
-      num_rows: number of images.
-      class_names: K names.
+        sheet: uint8 [H, W, 3].
+        num_rows: Number of images.
+        class_names: K names.
     """
     for titles, more in ((TITLES, tuple(_more_entries())), (_OLD_TITLES, ())):
         names = (*class_names, *more)

@@ -26,15 +26,15 @@ def write(
     """Writes the page.
 
     Args:
-      folders: workdirs, or folders of them; runs need not have finished.
-      output: the file.
-      report: takes a line of text about a run that is left out.
+        folders: Workdirs, or folders of them; runs need not have finished.
+        output: The file.
+        report: Takes a line of text about a run that is left out.
 
     Returns:
-      The number of runs on the page.
+        The number of runs on the page.
 
     Raises:
-      ConfigError: for folders without a run, damaged files, or a file that cannot be written.
+        ConfigError: For folders without a run, damaged files, or a file that cannot be written.
     """
     runs = sorted(find(folders, report), key=lambda run: method_order(run.cell.split(";")[0]))
     text = build(runs)

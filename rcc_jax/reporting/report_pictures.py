@@ -32,9 +32,9 @@ class Found:
     """The predictions of several runs.
 
     Attributes:
-      examples: images that sheets could be cut apart into.
-      whole: sheets of runs that could not, such as those of images of several sizes.
-      colors: of the classes in the examples, uint8 [K, 3]; None without one.
+        examples: Images that sheets could be cut apart into.
+        whole: Sheets of runs that could not, such as those of images of several sizes.
+        colors: Of the classes in the examples, uint8 [K, 3]; None without one.
     """
 
     examples: list[Example]
@@ -46,11 +46,11 @@ def find_examples(runs: Sequence[RunRecord], class_names: Sequence[str]) -> Foun
     """Cuts the sheets of runs apart and joins what shows the same image.
 
     Args:
-      runs: the runs; those without a sheet are left out.
-      class_names: names in the legends of the sheets.
+        runs: The runs; those without a sheet are left out.
+        class_names: Names in the legends of the sheets.
 
     Raises:
-      ConfigError: for a picture that cannot be read.
+        ConfigError: For a picture that cannot be read.
     """
     found: dict[bytes, Example] = {}
     whole, colors = [], None
@@ -76,7 +76,7 @@ def open_picture(path: pathlib.Path) -> np.ndarray:
     """A picture as uint8 [H, W, 3].
 
     Raises:
-      ConfigError: one that cannot be read.
+        ConfigError: One that cannot be read.
     """
     try:
         with Image.open(path) as file:

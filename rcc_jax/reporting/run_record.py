@@ -18,17 +18,17 @@ class RunRecord:
     """One run.
 
     Attributes:
-      workdir: its folder.
-      config: the configuration of its first start, nested.
-      logs: lines of metrics.jsonl about training, by 'step'.
-      evaluations: lines of metrics.jsonl with 'miou', by 'step'.
-      timing: lines of timing.jsonl.
-      counts: number of images a part.
-      finished: whether it has a result.
-      environment: one entry a start with other versions; empty where none was recorded.
-      later: evaluations with other settings, from `evaluation_<step>.json`.
-      picture: its latest sheet of predictions.
-      unlabeled: its latest sheet of unlabelled images.
+        workdir: Its folder.
+        config: The configuration of its first start, nested.
+        logs: Lines of metrics.jsonl about training, by 'step'.
+        evaluations: Lines of metrics.jsonl with 'miou', by 'step'.
+        timing: Lines of timing.jsonl.
+        counts: Number of images a part.
+        finished: Whether it has a result.
+        environment: One entry a start with other versions; empty where none was recorded.
+        later: Evaluations with other settings, from `evaluation_<step>.json`.
+        picture: Its latest sheet of predictions.
+        unlabeled: Its latest sheet of unlabelled images.
     """
 
     workdir: pathlib.Path
@@ -101,11 +101,11 @@ def find(folders: Sequence[str | os.PathLike], report: Callable[[str], None]) ->
     """Reads every run in or below some folders.
 
     Args:
-      folders: workdirs, or folders of them.
-      report: takes a line of text about a run that is left out.
+        folders: Workdirs, or folders of them.
+        report: Takes a line of text about a run that is left out.
 
     Raises:
-      ConfigError: for a folder without a run, or a damaged file.
+        ConfigError: For a folder without a run, or a damaged file.
     """
     found: dict[pathlib.Path, RunRecord] = {}
     for folder in folders:
@@ -127,7 +127,7 @@ def read(workdir: pathlib.Path) -> RunRecord:
     """Reads the folder of one run.
 
     Raises:
-      ConfigError: for a damaged file.
+        ConfigError: For a damaged file.
     """
     lines = _lines(workdir / "metrics.jsonl")
     record = RunRecord(

@@ -44,14 +44,14 @@ class Result:
     """What a finished run says.
 
     Attributes:
-      data: name of the data set.
-      partition: name of the partition.
-      backbone: name of the backbone.
-      method: what was trained, with what differs from the method's defaults.
-      seed: the seed.
-      last, best: mIoU in percent of the last and of the best evaluation.
-      test: mIoU of the last checkpoint on a list test.txt, None where it was not scored there.
-      protocol: how `last` and `best` were measured.
+        data: Name of the data set.
+        partition: Name of the partition.
+        backbone: Name of the backbone.
+        method: What was trained, with what differs from the method's defaults.
+        seed: The seed.
+        last, best: mIoU in percent of the last and of the best evaluation.
+        test: mIoU of the last checkpoint on a list test.txt, None where it was not scored there.
+        protocol: How `last` and `best` were measured.
     """
 
     data: str
@@ -69,11 +69,11 @@ def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Res
     """Reads every finished run in or below a folder.
 
     Args:
-      folder: a workdir, or a folder of them.
-      report: takes a line of text about a run that is left out.
+        folder: A workdir, or a folder of them.
+        report: Takes a line of text about a run that is left out.
 
     Raises:
-      ConfigError: for a folder without a finished run, or two runs of one cell and seed.
+        ConfigError: For a folder without a finished run, or two runs of one cell and seed.
     """
     found = []
     for path in sorted(pathlib.Path(folder).glob("**/config.json")):
@@ -98,7 +98,7 @@ def distinct(found: Iterable[tuple[Result, pathlib.Path]]) -> list[Result]:
     """The results, each with the path that it is from.
 
     Raises:
-      ConfigError: for two of one cell and seed, which a table would take the mean of.
+        ConfigError: For two of one cell and seed, which a table would take the mean of.
     """
     paths: dict[tuple, pathlib.Path] = {}
     results = []
@@ -119,7 +119,7 @@ def read_result(workdir: pathlib.Path) -> Result:
     """The result of one finished run.
 
     Raises:
-      ConfigError: for a damaged file.
+        ConfigError: For a damaged file.
     """
     try:
         config = json.loads((workdir / "config.json").read_text())

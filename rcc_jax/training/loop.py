@@ -38,16 +38,16 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     """Trains, or goes on with what the workdir holds.
 
     Args:
-      config: the configuration, as `configs/common.py` describes it.
-      workdir_path: folder of the run; made if absent.
+        config: The configuration, as `configs/common.py` describes it.
+        workdir_path: Folder of the run; made if absent.
 
     Returns:
-      mIoU of the last evaluation, in percent (of the EMA teacher where there is one).
+        mIoU of the last evaluation, in percent (of the EMA teacher where there is one).
 
     Raises:
-      ConfigError, DataError: for input that cannot work.
-      finite.NonFiniteError: when the training diverges.
-      Interrupted: after SIGTERM or SIGINT, with everything saved.
+        ConfigError, DataError: For input that cannot work.
+        finite.NonFiniteError: When the training diverges.
+        Interrupted: After SIGTERM or SIGINT, with everything saved.
     """
     run = Run.build(config, workdir_path)
     meshes.check_batch_size(

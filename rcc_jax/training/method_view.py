@@ -21,11 +21,11 @@ class MethodView:
     """One value a pixel, of a batch of views.
 
     Attributes:
-      labels, student_labels: classes that teacher (weak view) and student (strong view) find
-        likeliest, uint8 [B, H, W].
-      confidence: the teacher's probability of its class, float32 [B, H, W].
-      kept: where the pseudo label counts (eq. 2), bool [B, H, W]; nowhere on padding.
-      agreement: see `rank_agreement`, float32 [B, H, W]; None for two classes.
+        labels, student_labels: Classes that teacher (weak view) and student (strong view) find
+            likeliest, uint8 [B, H, W].
+        confidence: The teacher's probability of its class, float32 [B, H, W].
+        kept: Where the pseudo label counts (eq. 2), bool [B, H, W]; nowhere on padding.
+        agreement: See `rank_agreement`, float32 [B, H, W]; None for two classes.
     """
 
     labels: np.ndarray
@@ -48,15 +48,15 @@ def rank_agreement(
     at tau = 1 it is above 0.8 for random logits, and near 1 where a network hardly orders anything.
 
     Args:
-      teacher_logits: [..., K] of the weak view, logits or log-probabilities.
-      student_logits: [..., K] of a strong view.
-      top_n: number of players N, from 3 to 8 and at most K.
+        teacher_logits: [..., K] of the weak view, logits or log-probabilities.
+        student_logits: [..., K] of a strong view.
+        top_n: Number of players N, from 3 to 8 and at most K.
 
     Returns:
-      float32 [...] from 0 to 1.
+        float32 [...] from 0 to 1.
 
     Raises:
-      ValueError: for a top_n out of range, or as `top_class_consensus`.
+        ValueError: For a top_n out of range, or as `top_class_consensus`.
 
     >>> weak, strong = jnp.array([[3.0, 1.0, 0.0]]), jnp.array([[0.0, 1.0, 3.0]])
     >>> rank_agreement(weak, weak, top_n=3).tolist()
@@ -91,13 +91,13 @@ def method_view(
     """Looks at logits as the losses do.
 
     Args:
-      teacher_logits: [rows, H, W, K] of weak views, logits or log-probabilities; on devices, with
-        rows of padding behind the others.
-      student_logits: the same of strong views whose pixels lie at the same places.
-      valid: bool [B, H, W], False on the padding of a crop.
-      threshold: confidence gamma.
-      top_n: number of players N of the agreement; fewer where there are fewer classes, or more
-        than can play.
+        teacher_logits: [rows, H, W, K] of weak views, logits or log-probabilities; on devices, with
+            rows of padding behind the others.
+        student_logits: The same of strong views whose pixels lie at the same places.
+        valid: bool [B, H, W], False on the padding of a crop.
+        threshold: Confidence gamma.
+        top_n: Number of players N of the agreement; fewer where there are fewer classes, or more
+            than can play.
     """
     players = min(top_n, teacher_logits.shape[-1], MAX_PLAYERS)
     # A single pair has nothing to be compared with.

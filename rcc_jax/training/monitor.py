@@ -28,10 +28,10 @@ class EvaluationReport:
         """Reads and compiles nothing yet.
 
         Args:
-          run: the run.
-          pictures_path: folder of the pictures; made with the first one.
-          writer: what TensorBoard gets the pictures from.
-          progress: where to print.
+            run: The run.
+            pictures_path: Folder of the pictures; made with the first one.
+            writer: What TensorBoard gets the pictures from.
+            progress: Where to print.
         """
         self._run, self._pictures_path = run, pictures_path
         self._writer, self._progress = writer, progress
@@ -43,14 +43,14 @@ class EvaluationReport:
         """Shows an evaluation that the writer has already.
 
         Args:
-          state: of the training after the step.
-          step: number of finished steps.
-          results: by '' (student) and '_ema' (averaged teacher).
-          best: the highest mIoU of this protocol so far, percent; None where no class ever had a
-            pixel.
+            state: Of the training after the step.
+            step: Number of finished steps.
+            results: By '' (student) and '_ema' (averaged teacher).
+            best: The highest mIoU of this protocol so far, percent; None where no class ever had a
+                pixel.
 
         Raises:
-          DataError: an image that cannot be used.
+            DataError: An image that cannot be used.
         """
         width = shutil.get_terminal_size((_LINE, 0)).columns
         protocol = protocols.name(self._run.config.eval)

@@ -21,12 +21,12 @@ def require_finite(state: TrainState, workdir: pathlib.Path, saved_step: int | N
     """Raises if a step has ended the training.
 
     Args:
-      state: the state, which has not changed since.
-      workdir: folder of the run.
-      saved_step: the last good checkpoint, None where there is none.
+        state: The state, which has not changed since.
+        workdir: Folder of the run.
+        saved_step: The last good checkpoint, None where there is none.
 
     Raises:
-      NonFiniteError: if the loss or a gradient of a step was not finite.
+        NonFiniteError: If the loss or a gradient of a step was not finite.
     """
     bad_step = int(state.bad_step)
     if not bad_step:
@@ -45,7 +45,7 @@ def require_finite_weights(state: TrainState, workdir: pathlib.Path) -> None:
     """Raises if a weight is not finite though all losses were.
 
     Raises:
-      NonFiniteError: if so.
+        NonFiniteError: If so.
     """
     if not bool(_all_finite(state.weights)):
         raise NonFiniteError(

@@ -27,13 +27,14 @@ def sgd(
     """SGD in PyTorch's order: decay is added to the gradient before the momentum.
 
     Args:
-      schedule: learning rate of the backbone by step.
-      head_multiplier: factor on the learning rate of everything outside 'backbone'.
-      momentum: decay of the momentum buffer.
-      weight_decay: applied to all parameters, BatchNorm and biases too.
+        schedule: Learning rate of the backbone by step.
+        head_multiplier: Factor on the learning rate of everything outside 'backbone'.
+        momentum: Decay of the momentum buffer.
+        weight_decay: Applied to all parameters, BatchNorm and biases too.
 
     Returns:
-      A transformation over a dict of parameters whose top-level keys name the parts of the network.
+        A transformation over a dict of parameters whose top-level keys name the parts of the
+        network.
     """
     return optax.chain(
         optax.add_decayed_weights(weight_decay),

@@ -39,14 +39,14 @@ class Run:
     """What does not change while a run goes on.
 
     Attributes:
-      config: the checked configuration.
-      partition: images and masks.
-      mesh: all devices on the axis 'data'.
-      method: the training method.
-      network: the network as pure functions.
-      optimizer, schedule: the optimizer and its learning rate.
-      num_steps, epoch_steps: length of the run and of an epoch.
-      evaluator: the jitted evaluation.
+        config: The checked configuration.
+        partition: Images and masks.
+        mesh: All devices on the axis 'data'.
+        method: The training method.
+        network: The network as pure functions.
+        optimizer, schedule: The optimizer and its learning rate.
+        num_steps, epoch_steps: Length of the run and of an epoch.
+        evaluator: The jitted evaluation.
     """
 
     config: ml_collections.ConfigDict
@@ -71,12 +71,12 @@ class Run:
         """Checks configuration and data and builds the rest; compiles nothing yet.
 
         Args:
-          config: the configuration.
-          workdir: folder of the run, which may have lists of its own.
-          images: what takes the place of `data.val`; '' = nothing.
+            config: The configuration.
+            workdir: Folder of the run, which may have lists of its own.
+            images: What takes the place of `data.val`; '' = nothing.
 
         Raises:
-          ConfigError, DataError: for what cannot work, before anything is written.
+            ConfigError, DataError: For what cannot work, before anything is written.
         """
         build.check(config)
         mesh = meshes.make_mesh()
@@ -108,7 +108,7 @@ class Run:
         """Finds out whether all processes were given the same command and see the same data.
 
         Raises:
-          ConfigError: in all of them, if not.
+            ConfigError: In all of them, if not.
         """
         if processes.count() == 1:
             return
@@ -130,7 +130,7 @@ class Run:
         Each process reads the headers of its share of the images, once; all have to ask.
 
         Raises:
-          DataError: an image that cannot be read.
+            DataError: An image that cannot be read.
         """
         fields = self.config.eval
         if fields.mode != "whole" or not fields.max_shapes:
@@ -164,7 +164,7 @@ class Run:
         """The state before the first step: random weights, then the pretrained ones.
 
         Args:
-          report: takes a line of text about what was loaded.
+            report: Takes a line of text about what was loaded.
         """
         sharding = meshes.replicated(self.mesh)
         key = jax.random.key(self.config.seed)
@@ -191,7 +191,7 @@ class Run:
         """Finds out, at little cost, whether `initial_state` will find the pretrained weights.
 
         Raises:
-          ConfigError: if not.
+            ConfigError: If not.
         """
         pretrained = self.config.model.pretrained
         if start_weights.is_run(pretrained):

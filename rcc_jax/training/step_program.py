@@ -13,12 +13,12 @@ def compile_step(step: Callable, state: PyTree, batch: PyTree) -> tuple[Callable
     """Compiles a jitted step, or finds it in the compilation cache.
 
     Args:
-      step: from state and batch to the next state and scalars, jitted.
-      state: of the shapes and on the devices of every later one.
-      batch: likewise.
+        step: From state and batch to the next state and scalars, jitted.
+        state: Of the shapes and on the devices of every later one.
+        batch: likewise.
 
     Returns:
-      The compiled step, and a line for people on seconds and memory.
+        The compiled step, and a line for people on seconds and memory.
     """
     start = time.monotonic()
     compiled = step.lower(state, batch).compile()

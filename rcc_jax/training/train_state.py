@@ -21,16 +21,16 @@ class TrainState:
     """State of training after `step` steps.
 
     Attributes:
-      step: int32 scalar, number of finished steps.
-      weights: the student.
-      ema: the averaged teacher, or None where teacher and student share weights.
-      opt_state: state of the optimizer.
-      rng: typed key; the key of a step is `fold_in(rng, step)`.
-      bad_step: int32 scalar, the step (from 1) whose loss or gradient was not finite and that ended
-        the training, else 0; from then on nothing changes any more.
-      bad_terms: the loss terms of the latest step that was not finite.
-      skipped: int32 scalar, number of steps that were not finite and changed nothing.
-      skipped_in_row: int32 scalar, how many of them came one after another up to now.
+        step: int32 scalar, number of finished steps.
+        weights: The student.
+        ema: The averaged teacher, or None where teacher and student share weights.
+        opt_state: State of the optimizer.
+        rng: Typed key; the key of a step is `fold_in(rng, step)`.
+        bad_step: int32 scalar, the step (from 1) whose loss or gradient was not finite and that
+            ended the training, else 0; from then on nothing changes any more.
+        bad_terms: The loss terms of the latest step that was not finite.
+        skipped: int32 scalar, number of steps that were not finite and changed nothing.
+        skipped_in_row: int32 scalar, how many of them came one after another up to now.
     """
 
     step: jax.Array
@@ -55,11 +55,11 @@ def create(
     """State before the first step; the EMA teacher starts as a copy of the student.
 
     Args:
-      weights: initial weights.
-      optimizer: the optimizer.
-      rng: typed key of `jax.random.key`.
-      ema: whether there is an EMA teacher.
-      term_names: names of the scalars that are watched for non-finite values.
+        weights: Initial weights.
+        optimizer: The optimizer.
+        rng: Typed key of `jax.random.key`.
+        ema: Whether there is an EMA teacher.
+        term_names: Names of the scalars that are watched for non-finite values.
     """
     return TrainState(
         step=jnp.zeros((), jnp.int32),

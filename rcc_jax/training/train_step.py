@@ -53,7 +53,7 @@ class Network:
         CutMix-ed strong views; BatchNorm statistics move in this order.
 
         Returns:
-          The student's `Logits`, with its own weak logits, and the moved statistics.
+            The student's `Logits`, with its own weak logits, and the moved statistics.
         """
         model = nnx.merge(self.graphdef, weights.params, weights.stats)
         labeled = views.normalize(batch["labeled"]["image"], self.dtype)
@@ -244,22 +244,22 @@ def make_train_step(
     """The jitted step `(state, batch) -> (state, scalars)`; the state is donated.
 
     Args:
-      network: the split network.
-      method: what is summed.
-      optimizer: the optimizer.
-      schedule: learning rate, only to be reported.
-      mesh: mesh with the axis 'data', over which the rows of the batch are spread.
-      accumulation: number of parts that the batch is worked through in. Equal to one part only
-        where BatchNorm is frozen and the labelled loss is 'ce': otherwise batch statistics and the
-        choice of hard pixels are those of each part.
-      max_skipped: number of steps in a row that may have a non-finite loss or gradient; they
-        change nothing. The next one ends the training: the state stays as it was before it, and
-        names it in `bad_step`.
+        network: The split network.
+        method: What is summed.
+        optimizer: The optimizer.
+        schedule: Learning rate, only to be reported.
+        mesh: Mesh with the axis 'data', over which the rows of the batch are spread.
+        accumulation: Number of parts that the batch is worked through in. Equal to one part only
+            where BatchNorm is frozen and the labelled loss is 'ce': otherwise batch statistics and
+            the choice of hard pixels are those of each part.
+        max_skipped: Number of steps in a row that may have a non-finite loss or gradient; they
+            change nothing. The next one ends the training: the state stays as it was before it, and
+            names it in `bad_step`.
 
     Returns:
-      The step. Batches are those of the input pipeline. Scalars: 'loss', 'loss_*', 'kept_ratio',
-      'learning_rate', 'gradient_norm' and, where steps may be skipped, 'skipped_steps', their
-      number so far; all are global, whatever the number of devices.
+        The step. Batches are those of the input pipeline. Scalars: 'loss', 'loss_*', 'kept_ratio',
+        'learning_rate', 'gradient_norm' and, where steps may be skipped, 'skipped_steps', their
+        number so far; all are global, whatever the number of devices.
     """
 
     def train_step(state: TrainState, batch: Batch):

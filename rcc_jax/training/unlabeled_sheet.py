@@ -45,13 +45,13 @@ class UnlabeledSheet:
         where training steps have those of the batch.
 
         Args:
-          state: of the training.
+            state: Of the training.
 
         Returns:
-          The sheet; None where the method has no unlabelled images or `eval.pictures` is 0.
+            The sheet; None where the method has no unlabelled images or `eval.pictures` is 0.
 
         Raises:
-          DataError: an image that cannot be used.
+            DataError: An image that cannot be used.
         """
         if self._views is None:
             return None

@@ -30,16 +30,16 @@ def find_named(
     """The checkpoint that a user names.
 
     Args:
-      config: a configuration; that of the workdir, but for `MAY_DIFFER`.
-      workdir: folder of the run.
-      checkpoint: 'latest', 'best' (of the last evaluation's protocol), 'best:PROTOCOL', or the
-        path of a checkpoint or of another workdir.
+        config: A configuration; that of the workdir, but for `MAY_DIFFER`.
+        workdir: Folder of the run.
+        checkpoint: 'latest', 'best' (of the last evaluation's protocol), 'best:PROTOCOL', or the
+            path of a checkpoint or of another workdir.
 
     Returns:
-      Its path.
+        Its path.
 
     Raises:
-      ConfigError: if the run has none, or another configuration.
+        ConfigError: If the run has none, or another configuration.
     """
     if not is_name(checkpoint):
         if not pathlib.Path(checkpoint).is_dir():

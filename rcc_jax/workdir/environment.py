@@ -43,8 +43,8 @@ def record(path: pathlib.Path, step: int) -> None:
     """Notes in a JSON list what a run goes on with, unless that is what its last entry says.
 
     Args:
-      path: the file.
-      step: the last step that is done.
+        path: The file.
+        step: The last step that is done.
     """
     try:
         entries = json.loads(path.read_text())

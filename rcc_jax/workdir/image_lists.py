@@ -28,7 +28,7 @@ def record(partition: Partition, workdir: str | os.PathLike) -> None:
     """Writes the lists of a run, unless it has them or its settings name every image.
 
     Raises:
-      DataError: a file name that no list can hold.
+        DataError: A file name that no list can hold.
     """
     folder = pathlib.Path(workdir) / FOLDER
     if partition.by_lists or folder.exists():

@@ -28,16 +28,16 @@ def read(
     """Reads weights: of the EMA teacher where the run had one, else of the student.
 
     Args:
-      path: a run's folder, its folder of checkpoints (of either the latest step), or one step.
-      abstract: shapes, types and sharding of the weights.
-      student: read those of the student in any case.
-      field: the setting that named the path, for messages.
+        path: A run's folder, its folder of checkpoints (of either the latest step), or one step.
+        abstract: Shapes, types and sharding of the weights.
+        student: Read those of the student in any case.
+        field: The setting that named the path, for messages.
 
     Returns:
-      The weights, and a line of text about what was read.
+        The weights, and a line of text about what was read.
 
     Raises:
-      ConfigError: if there is no checkpoint, or one of another network.
+        ConfigError: If there is no checkpoint, or one of another network.
     """
     state_path = _state_path(path, field)
     # Not through a Checkpointer, which warns of a file that only whole steps have.

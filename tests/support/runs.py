@@ -31,10 +31,10 @@ def tiny_run(cache: pathlib.Path, workdir: pathlib.Path, *flags: str, **changed)
     """The arguments of main.py for a run of STEPS steps.
 
     Args:
-        cache: folder of compiled programs, which runs may share.
-        workdir: folder of the run.
-        *flags: further arguments.
-        **changed: fields of the configuration, with __ for the dot.
+        cache: Folder of compiled programs, which runs may share.
+        workdir: Folder of the run.
+        *flags: Further arguments.
+        **changed: Fields of the configuration, with __ for the dot.
     """
     changed = {name.replace("__", "."): value for name, value in changed.items()}
     fields = {**FIELDS, "train.compilation_cache": cache, **changed}

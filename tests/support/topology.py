@@ -88,11 +88,11 @@ def work(setup, start, other, output, devices=None):
     """All of it.
 
     Args:
-        setup: network and step on a mesh, in float64.
-        start: folder with a checkpoint of step 0 (and one named 32, in float32 for `OHEM`).
-        other: folder with a checkpoint of step MIDDLE, written by another topology.
-        output: folder for an own one.
-        devices: set where the mesh is not all devices of this process.
+        setup: Network and step on a mesh, in float64.
+        start: Folder with a checkpoint of step 0 (and one named 32, in float32 for `OHEM`).
+        other: Folder with a checkpoint of step MIDDLE, written by another topology.
+        output: Folder for an own one.
+        devices: Set where the mesh is not all devices of this process.
 
     Returns:
         Arrays by name.
