@@ -12,8 +12,7 @@ import functools
 import numpy as np
 import steps
 
-from rcc_jax import methods
-from rcc_jax.config import presets
+from rcc_jax.methods import METHODS
 from rcc_jax.models import conv, layers
 
 
@@ -28,7 +27,7 @@ def main() -> None:
     arguments = steps.parse(parser)
     print(steps.setting(arguments), flush=True)
     setup = steps.Setup(arguments.backbone, arguments.width, arguments.crop, arguments.batch)
-    build = functools.partial(steps.Step, setup, methods.Method(**presets.PRESETS["unimatch"]))
+    build = functools.partial(steps.Step, setup, METHODS["unimatch"]())
     ours = build()
     layers.convolve = plain
     theirs = build()

@@ -26,11 +26,10 @@ from flax import nnx
 
 # `environment` has put the repository on the path.
 from input_pipeline import choose_shapes, count_sizes, evaluation_batches
-from rcc_jax import views
 from rcc_jax.distributed import meshes
 from rcc_jax.evaluation.evaluator import Evaluator, scores
 from rcc_jax.models import BACKBONES
-from rcc_jax.training.train_state import Weights
+from rcc_jax.models.network import Weights, normalize
 
 SIZES = {
     "small": {"backbone": "resnet18", "width": 8, "longest": 100, "images": 240, "turns": 5},
@@ -148,7 +147,7 @@ def calibrated(setup: steps.Setup, source: DrawnImages, crop: int) -> Weights:
     @jax.jit
     def step(weights, images):
         model = nnx.merge(setup.network.graphdef, weights.params, weights.stats)
-        logits = model(views.normalize(images), train=True)
+        logits = model(normalize(images), train=True)
         # No class is ahead of the others everywhere.
         bias = weights.params["classifier"]["bias"] - logits.mean(axis=(0, 1, 2))
         params = {**weights.params, "classifier": {**weights.params["classifier"], "bias": bias}}

@@ -28,9 +28,10 @@ sys.path.insert(0, str(REPOSITORY))
 import environment  # noqa: E402
 
 from configs import recorded  # noqa: E402
-from rcc_jax import methods  # noqa: E402
 from rcc_jax.distributed import meshes  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
+from rcc_jax.methods import METHODS, Method  # noqa: E402
+from rcc_jax.methods.base import Clock  # noqa: E402
 from rcc_jax.training import train_step  # noqa: E402
 from rcc_jax.training.run import Run, set_up_jax  # noqa: E402
 
@@ -39,38 +40,43 @@ WEIGHT = 0.2  # lambda
 NO_PIXEL = 2.0
 
 
-def variants(top_n: int) -> dict[str, dict]:
-    """Changes to UniMatch by name; each adds a consensus."""
-    rank = {"consensus": "rank", "top_n": top_n}
-    found = {f"rank, tau {tau:g}": {**rank, "temperature": tau} for tau in (3, 1, 0.3, 0.1, 0.03)}
-    found["rank, tau 1, probabilities"] = {**rank, "consensus_input": "probabilities"}
-    found["rank, tau 1, confident pixels"] = {**rank, "consensus_pixels": "confident"}
+def variants(top_n: int) -> dict[str, Method]:
+    """Methods that add a consensus to UniMatch, by name."""
+    shared = {"top_n": top_n, "consensus_weight": WEIGHT}
+    rcc = functools.partial(METHODS["rcc"], **shared)
+    found = {f"rank, tau {tau:g}": rcc(temperature=tau) for tau in (3.0, 1.0, 0.3, 0.1, 0.03)}
+    found["rank, tau 1, probabilities"] = rcc(consensus_input="probabilities")
+    found["rank, tau 1, confident pixels"] = rcc(consensus_pixels="confident")
     for kind in ("l2", "kl"):
-        found[f"CC, {kind}"] = {"consensus": kind, "top_n": top_n}
+        found[f"CC, {kind}"] = METHODS["cc"](**shared, consensus_kind=kind)
     return found
 
 
 def open_run(workdir: pathlib.Path, seed: int) -> Run:
-    """The run with UniMatch's views and its own latest weights to start from."""
+    """The run with RCC's views and its own latest weights to start from."""
     config = recorded.get_config(workdir)
-    method = config.method
-    method.strong_views, method.feature_perturbation, method.consensus = 2, True, "none"
-    method.ema_decay, config.seed = 0.0, seed
+    config.method.name, config.method.ema_decay, config.seed = "rcc", 0.0, seed
     config.model.pretrained = str(workdir)
     set_up_jax(config)
     return Run.build(config)
 
 
-def gradient_of(run: Run, method: methods.Method):
+def gradient_of(run: Run, method: Method):
     """A jitted function from state and batch to the gradient of the method's step, and terms."""
 
     @jax.jit
     def gradient(state, batch):
-        targets = train_step._targets(method, batch)
-        _, terms, found, _ = train_step.loss_and_gradients(
-            run.network, method, state, batch, methods.count_pixels(targets), state.rng, 1
+        found, _ = train_step.gradients_of(
+            run.network,
+            method,
+            state,
+            batch,
+            counts=method.counts(batch),
+            parts=1,
+            clock=Clock(state.step, run.epoch_steps, run.num_steps),
+            key=state.rng,
         )
-        return found, terms
+        return found.params, found.terms
 
     return gradient
 
@@ -81,12 +87,15 @@ def dot(first, second) -> float:
 
 def measure(run: Run, batches: int) -> dict[str, dict[str, list[float]]]:
     """Norms, and cosines with the gradient of UniMatch's step, by term: one value a batch."""
-    unimatch = dataclasses.replace(run.method, consensus_weight=WEIGHT)
+    unimatch = METHODS["unimatch"](confidence_threshold=run.method.confidence_threshold)
     labeled_only = gradient_of(run, dataclasses.replace(unimatch, confidence_threshold=NO_PIXEL))
     whole = gradient_of(run, unimatch)
     added = {
-        name: gradient_of(run, dataclasses.replace(unimatch, **changes))
-        for name, changes in variants(run.method.top_n).items()
+        name: gradient_of(
+            run,
+            dataclasses.replace(method, confidence_threshold=unimatch.confidence_threshold),
+        )
+        for name, method in variants(run.method.top_n).items()
     }
     state = run.initial_state(print)
     found = {}

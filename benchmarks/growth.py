@@ -19,8 +19,7 @@ import tempfile
 import numpy as np
 import steps
 
-from rcc_jax import methods
-from rcc_jax.config import presets
+from rcc_jax.methods import METHODS
 
 NETWORK = {"backbone": "resnet18", "width": 16}
 BATCHES, CROPS, DEVICES = (1, 2, 4, 8), (65, 129, 193, 257), (1, 2, 4, 8)
@@ -29,7 +28,7 @@ BATCH, CROP, SPLIT_BATCH = 2, 129, 8
 
 def measure(sizes: list[tuple[int, int]], turns: int) -> list[dict]:
     """Median seconds and memory of steps of (batch, crop), which take turns."""
-    method = methods.Method(**presets.PRESETS["rcc"])
+    method = METHODS["rcc"]()
     made = []
     for batch, crop in sizes:
         made.append(steps.Step(steps.Setup(**NETWORK, crop=crop, batch=batch), method))

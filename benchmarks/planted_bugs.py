@@ -18,7 +18,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import types
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
@@ -27,10 +26,10 @@ sys.path.insert(0, str(REPOSITORY))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from rcc_jax import methods, views  # noqa: E402
 from rcc_jax.config import guess  # noqa: E402
 from rcc_jax.consensus import blocks  # noqa: E402
-from rcc_jax.training import loop, train_step  # noqa: E402
+from rcc_jax.methods import cutmix, passes  # noqa: E402
+from rcc_jax.training import loop  # noqa: E402
 from rcc_jax.workdir import environment  # noqa: E402
 from tests.guards import run, trajectory  # noqa: E402
 
@@ -38,17 +37,17 @@ SHIFT = 4  # Pixels.
 
 
 def keep_own(mask, partner, own):
-    """`views.paste` that pastes nothing."""
+    """`cutmix` that pastes nothing."""
     return own
 
 
 def change_labels(change):
-    """`train_step._targets` whose labels are changed."""
-    original = train_step._targets
+    """`passes.targets` whose labels are changed."""
+    original = passes.targets
 
-    def targets(method, batch):
+    def targets(batch, strong_views):
         labeled = {**batch["labeled"], "label": change(batch["labeled"]["label"])}
-        return original(method, {**batch, "labeled": labeled})
+        return original({**batch, "labeled": labeled}, strong_views)
 
     return targets
 
@@ -58,24 +57,20 @@ def next_class(labels):
     return jnp.where(labels == 255, labels, (labels + 1) % 4)
 
 
-def only(name: str, function):
-    """A stand-in for the module `views` in one of its users."""
-    return types.SimpleNamespace(**{**vars(views), name: function})
-
-
 # What is put in place of what: (module, attribute, replacement).
 BUGS = {
     "none": [],
-    "CutMix never pastes": [(views, "paste", keep_own)],
-    "CutMix pastes images, not their pseudo labels": [(methods, "views", only("paste", keep_own))],
+    # Images are pasted by the name that `passes` has imported, labels by that of the module.
+    "CutMix never pastes": [(passes, "cutmix", keep_own), (cutmix, "cutmix", keep_own)],
+    "CutMix pastes images, not their pseudo labels": [(cutmix, "cutmix", keep_own)],
     # Blocks stop it a second time.
     "the teacher's gradient is not stopped": [
         (jax.lax, "stop_gradient", lambda x: x),
         (blocks, "in_blocks", lambda loss, teacher, student: loss(teacher, student)),
     ],
-    "labels are one class too high": [(train_step, "_targets", change_labels(next_class))],
+    "labels are one class too high": [(passes, "targets", change_labels(next_class))],
     f"labels lie {SHIFT} pixels too far right": [
-        (train_step, "_targets", change_labels(lambda x: jnp.roll(x, SHIFT, axis=2)))
+        (passes, "targets", change_labels(lambda x: jnp.roll(x, SHIFT, axis=2)))
     ],
 }
 

@@ -20,9 +20,8 @@ import jax
 import numpy as np
 import steps
 
-from rcc_jax import methods
-from rcc_jax.config import presets
 from rcc_jax.errors import ConfigError
+from rcc_jax.methods import METHODS
 
 DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 
@@ -30,10 +29,10 @@ DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 def measure(arguments: argparse.Namespace) -> list[dict]:
     """One record for each number of players."""
     setup = steps.Setup(arguments.backbone, arguments.width, arguments.crop, arguments.batch)
-    unimatch = steps.Step(setup, methods.Method(**presets.PRESETS["unimatch"]))
+    unimatch = steps.Step(setup, METHODS["unimatch"]())
     records = []
     for top_n in arguments.top_n:
-        rcc = steps.Step(setup, methods.Method(**presets.PRESETS["rcc"], top_n=top_n))
+        rcc = steps.Step(setup, METHODS["rcc"](top_n=top_n))
         without, with_term = steps.alternate(unimatch, rcc, arguments.pairs)
         ratio, low, high = steps.median_interval(with_term / without)
         records.append(

@@ -11,23 +11,24 @@ import jax
 import numpy as np
 from flax import nnx
 
-from rcc_jax import methods
-
 # `environment` has put the repository on the path.
 from rcc_jax.distributed import meshes
+from rcc_jax.methods import Method
+from rcc_jax.methods.base import Batch
 from rcc_jax.models import BACKBONES, DeepLabV3Plus
+from rcc_jax.models.network import Network, Weights
 from rcc_jax.training import optimizer, train_state, train_step
-from rcc_jax.training.train_state import Weights
 
 NUM_CLASSES = 21
 WARM_UP_STEPS = 2
+NUM_STEPS = 10_000  # Of the schedule.
 SIZES = {
     "small": {"backbone": "resnet18", "width": 16, "crop": 65, "batch": 2, "pairs": 20},
     "full": {"backbone": "resnet50", "width": 64, "crop": 161, "batch": 2, "pairs": 20},
 }
 
 
-def synthetic_batch(rows: int, crop: int, seed: int = 0) -> train_step.Batch:
+def synthetic_batch(rows: int, crop: int, seed: int = 0) -> Batch:
     """A batch of the input pipeline's shapes and types, of noise, with every kind of mask."""
     rng = np.random.default_rng(seed)
 
@@ -49,10 +50,16 @@ def synthetic_batch(rows: int, crop: int, seed: int = 0) -> train_step.Batch:
 class Step:
     """A compiled training step with the state that it moves on; `terms` are those of the first."""
 
-    def __init__(self, setup: "Setup", method: methods.Method):
+    def __init__(self, setup: "Setup", method: Method):
         self.state, self.batch = setup.state(method), setup.batch
         step = train_step.make_train_step(
-            setup.network, method, setup.optimizer, setup.schedule, setup.mesh
+            setup.network,
+            method,
+            setup.optimizer,
+            setup.schedule,
+            setup.mesh,
+            num_steps=NUM_STEPS,
+            steps_per_epoch=NUM_STEPS,
         )
         start = time.perf_counter()
         self.compiled = step.lower(self.state, self.batch).compile()
@@ -92,19 +99,18 @@ class Setup:
             )
 
         def initial_weights(key):
-            _, params, stats = nnx.split(build(key), nnx.Param, nnx.BatchStat)
-            return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
+            return Weights.of(build(key))
 
         self.mesh = meshes.make_mesh()
         meshes.check_batch_size(batch, 1, self.mesh.size, "--batch")
         key = jax.random.key(0)
-        self.network = train_step.Network(nnx.graphdef(nnx.eval_shape(lambda: build(key))))
+        self.network = Network(nnx.graphdef(nnx.eval_shape(lambda: build(key))))
         self.weights = jax.device_get(jax.jit(initial_weights)(key))
         self.batch = meshes.place_batch(self.mesh, synthetic_batch(batch, crop))
-        self.schedule = optimizer.poly_schedule(0.001, 10_000)
+        self.schedule = optimizer.poly_schedule(0.001, NUM_STEPS)
         self.optimizer = optimizer.sgd(self.schedule, head_multiplier=10.0)
 
-    def state(self, method: methods.Method) -> train_state.TrainState:
+    def state(self, method: Method) -> train_state.TrainState:
         """A state of its own for every step, since a step donates it."""
         state = train_state.create(
             self.weights,

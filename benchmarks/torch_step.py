@@ -23,9 +23,10 @@ from flax import nnx
 from safetensors.numpy import load_file
 from torch.nn import functional
 
-from rcc_jax import methods, views
 from rcc_jax.commands.exported.torch_network import DeepLabV3Plus
-from rcc_jax.config import presets
+from rcc_jax.methods import METHODS
+from rcc_jax.methods.cutmix import box_masks, cutmix
+from rcc_jax.models.network import normalize
 from rcc_jax.models.pretrained import save_torch
 
 # An untrained network would keep no pixel at 0.95, and the terms could not be compared.
@@ -82,15 +83,15 @@ class TorchStep:
         """Normalised images [B, 3, H, W], labels and masks [B, H, W] on the device."""
 
         def image(pixels):
-            pixels = np.array(views.normalize(pixels)).transpose(0, 3, 1, 2)
+            pixels = np.array(normalize(pixels)).transpose(0, 3, 1, 2)
             tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
             return tensor.contiguous(memory_format=torch.channels_last)
 
         labeled, own, partner = (batch[name] for name in ("labeled", "unlabeled", "partner"))
         height, width = own["valid"].shape[1:]
-        pasted = [views.box_masks(own["boxes"][:, i], height, width) for i in range(2)]
+        pasted = [box_masks(own["boxes"][:, i], height, width) for i in range(2)]
         mixed = [
-            np.asarray(views.paste(mask, partner[name], own[name]))
+            np.asarray(cutmix(mask, partner[name], own[name]))
             for mask, name in zip(pasted, ("strong1", "strong2"), strict=True)
         ]
         loaded = {
@@ -164,8 +165,7 @@ def main() -> None:
     arguments = steps.parse(parser)
     print({**steps.setting(arguments), "torch": torch.__version__}, flush=True)
     setup = steps.Setup(arguments.backbone, arguments.width, arguments.crop, arguments.batch)
-    preset = {**presets.PRESETS["unimatch"], "confidence_threshold": THRESHOLD}
-    method = methods.Method(**preset)
+    method = METHODS["unimatch"](confidence_threshold=THRESHOLD)
     ours, theirs = steps.Step(setup, method), TorchStep(setup, arguments)
     for name in theirs.terms:
         print(f"{name}: {ours.terms[name]:.6f}, PyTorch {theirs.terms[name]:.6f}")

@@ -34,11 +34,7 @@ def cell(arguments: str | None, labels: int, part: str):
     config.data.num_classes = len(CLASS_NAMES)
     config.data.class_names = CLASS_NAMES
     config.data.crop_size = 801
-    config.method.confidence_threshold = 0.0
-    config.method.labeled_loss = "ohem"
-    if chosen["method"] == "supervised":
-        # Twice as many labelled images: UniMatch leaves the number per GPU as it is.
-        config.method.ohem_min_kept = 50_000
+    common.use_recipe(config)
     config.optimizer.learning_rate = 0.005
     config.optimizer.head_multiplier = 1.0
     config.train.num_epochs = 240

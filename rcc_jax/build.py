@@ -1,5 +1,6 @@
 """From a configuration to plain objects: checked values, the method, the network, the data."""
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 
@@ -8,9 +9,9 @@ import ml_collections
 from flax import nnx
 
 import input_pipeline
-from rcc_jax import methods
-from rcc_jax.config import checks, presets
+from rcc_jax.config import checks, method_group
 from rcc_jax.errors import ConfigError
+from rcc_jax.methods import Method
 from rcc_jax.models import DeepLabV3Plus, pretrained
 from rcc_jax.workdir import image_lists
 
@@ -24,32 +25,24 @@ def check(config: ml_collections.ConfigDict) -> None:
     checks.check(config)
 
 
-def build_method(config: ml_collections.ConfigDict) -> methods.Method:
+def build_method(config: ml_collections.ConfigDict) -> Method:
     """The method that `config.method` describes.
 
     Raises:
-        ConfigError: Where the players do not fit the classes.
+        ConfigError: Where its fields do not fit the classes.
     """
-    fields = config.method
-    presets.check_classes(config)
-    return methods.Method(
-        strong_views=presets.PRESETS[fields.name]["strong_views"],
-        feature_perturbation=presets.PRESETS[fields.name]["feature_perturbation"],
-        consensus=presets.consensus_kind(config),
-        consensus_weight=fields.consensus_weight,
-        top_n=fields.top_n,
-        temperature=fields.temperature,
-        consensus_input=fields.consensus_input,
-        consensus_pixels=fields.consensus_pixels,
-        confidence_threshold=fields.confidence_threshold,
-        labeled_loss=fields.labeled_loss,
-        ohem_threshold=fields.ohem_threshold,
-        ohem_min_kept=fields.ohem_min_kept,
-        ema_decay=fields.ema_decay,
-    )
+    built = method_group.build(config)
+    for message in built.faults(config.data.num_classes):
+        raise ConfigError(message)
+    return built
 
 
-def build_model(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> DeepLabV3Plus:
+def build_model(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> nnx.Module:
+    """What is trained: the network, with what the method adds to it, from random weights."""
+    return build_method(config).network(functools.partial(_network, config), rngs)
+
+
+def _network(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> DeepLabV3Plus:
     """The network that `config.model` describes, with random weights."""
     fields = config.model
     return DeepLabV3Plus(
@@ -68,7 +61,7 @@ def build_model(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> DeepLabV3P
 
 
 def load_pretrained(
-    config: ml_collections.ConfigDict, model: DeepLabV3Plus, report: Callable[[str], None]
+    config: ml_collections.ConfigDict, model: nnx.Module, report: Callable[[str], None]
 ) -> None:
     """Puts the weights of `config.model.pretrained` into the network, if there are any.
 
@@ -83,10 +76,17 @@ def load_pretrained(
         for names in (config.model.allow_missing, config.model.allow_unused)
     )
     try:
-        summary = pretrained.load_torch(model, path, allow_missing=missing, allow_unused=unused)
+        summary = pretrained.load_torch(
+            main_network(model), path, allow_missing=missing, allow_unused=unused
+        )
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(f"config.model.pretrained = {path!r}: {error}") from error
     report(f"pretrained weights: {summary}")
+
+
+def main_network(model: nnx.Module) -> nnx.Module:
+    """The network that predicts: the member `main` where a method has added to it."""
+    return getattr(model, "main", model)
 
 
 def check_pretrained(config: ml_collections.ConfigDict) -> None:
@@ -113,7 +113,7 @@ def open_partition(
     if workdir is not None:
         parts |= image_lists.recorded(workdir)
     parts["val"] = images or parts["val"]
-    if not build_method(config).strong_views:
+    if not build_method(config).views:
         parts["unlabeled"] = None
     try:
         partition = _open_and_check(config, parts)
@@ -156,10 +156,10 @@ def max_bad(config: ml_collections.ConfigDict) -> int | None:
 
 def num_steps(config: ml_collections.ConfigDict, partition) -> tuple[int, int]:
     """Number of training steps, and of steps in an epoch."""
-    method, batch_size = build_method(config), config.train.batch_size
+    built, batch_size = build_method(config), config.train.batch_size
     epoch = input_pipeline.num_steps_per_epoch(
         partition,
-        labeled_batch_size=batch_size * method.labeled_per_unlabeled,
-        unlabeled_batch_size=batch_size if method.strong_views else 0,
+        labeled_batch_size=batch_size * built.labeled_per_unlabeled,
+        unlabeled_batch_size=batch_size if built.views else 0,
     )
     return config.train.num_steps or config.train.num_epochs * epoch, epoch

@@ -15,9 +15,9 @@ from input_pipeline.sources import orientation
 from rcc_jax import build, shipped
 from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
+from rcc_jax.models.network import Weights
 from rcc_jax.reporting import palettes
 from rcc_jax.training.run import abstract_weights, build_evaluator, build_network
-from rcc_jax.training.train_state import Weights
 from rcc_jax.workdir import checkpoint_paths, start_weights
 
 

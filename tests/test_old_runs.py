@@ -10,8 +10,8 @@ from PIL import Image
 
 from configs import common
 from rcc_jax.config import checks
+from rcc_jax.config.recorded import flatten
 from rcc_jax.workdir import revisions
-from rcc_jax.workdir.folder import flatten
 from tests.support.commands import REPOSITORY, finish, start
 from tests.support.runs import STEPS, metrics, saved_steps
 

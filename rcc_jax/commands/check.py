@@ -19,7 +19,7 @@ from input_pipeline.partitions import folders
 from input_pipeline.partitions import partition as partitions
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.labels import IGNORE
-from rcc_jax.config import checks, guess, presets
+from rcc_jax.config import checks, guess, method_group, schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import contact_sheet, palettes, sheets
 from rcc_jax.workdir.folder import write_atomically
@@ -103,7 +103,7 @@ def _can_draw(config: ml_collections.ConfigDict) -> bool:
 def _open(config: ml_collections.ConfigDict, found: Inspection) -> Partition | None:
     """All that can be opened; the faults of the rest are noted."""
     fields = config.data
-    if fields.source not in checks.CHOICES["data.source"]:
+    if fields.source not in schema.fields()["data.source"].choices:
         return None
     names = ("source", "root", "train", "label_map", "colormap", "image_feature", "label_feature")
     shared = {name: fields[name] for name in names}
@@ -121,11 +121,11 @@ def _open(config: ml_collections.ConfigDict, found: Inspection) -> Partition | N
 
 def _lists(config: ml_collections.ConfigDict) -> dict[str, str | None]:
     """The setting of each part, None for unlabelled images that the method does not use."""
-    strong_views = presets.PRESETS.get(config.method.name, {}).get("strong_views", 2)
+    has_unlabeled = method_group.uses_unlabeled(config.method.name)
     return {
         "labeled": config.data.labeled,
         "val": config.data.val,
-        "unlabeled": config.data.unlabeled if strong_views else None,
+        "unlabeled": config.data.unlabeled if has_unlabeled else None,
     }
 
 
@@ -190,9 +190,9 @@ def _more_validation(config: ml_collections.ConfigDict, found: Inspection) -> Pr
 
 def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Proposal:
     """Adds what a consensus of so many classes needs: fewer players, or a method without it."""
-    consensus = presets.PRESETS.get(config.method.name, {}).get("consensus")
+    players = method_group.values(config).get("top_n")
     num_classes = proposal.fields.get("data.num_classes", config.data.num_classes)
-    if not consensus or num_classes >= config.method.top_n:
+    if players is None or num_classes >= players:
         return proposal
     if num_classes >= 3:
         fields = {**proposal.fields, "method.top_n": num_classes}
@@ -203,12 +203,11 @@ def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Propos
 def _draw(partition: Partition, found: Inspection, config, path: pathlib.Path) -> bool:
     if not _can_draw(config):
         return False
-    preset = presets.PRESETS.get(config.method.name, {})
     picture = contact_sheet.draw(
         partition,
         {part: found.parts[part].usable for part in findings.PARTS},
         crop_size=config.data.crop_size,
-        strong_views=preset.get("strong_views", 2),
+        strong_views=method_group.strong_views(config.method.name),
         cutmix_partner=config.data.cutmix_partner,
         seed=config.seed,
         palette=palettes.of_data(config.data),

@@ -52,7 +52,8 @@ def evaluate(
         run = Run.build(config, workdir_path, images=images)
         run.check_same_everywhere()
         path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
-        state, step = checkpoint_paths.restore_path(path, run.abstract_state())
+        saved, step = checkpoint_paths.restore_path(path, run.abstract_state().saved())
+        state = TrainState(**saved)
         title = f"step {step}{f', {images}' if images else ''}"
         results, missing = _score(run, state, title, interruption)
         record = None

@@ -15,6 +15,7 @@ import input_pipeline
 from input_pipeline.batches import photos as photo_files
 from input_pipeline.batches.photometric import strong_view
 from rcc_jax import build
+from rcc_jax.config import schema
 from rcc_jax.consensus.checks import MAX_PLAYERS
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.consensus_map import ConsensusMap
@@ -67,7 +68,7 @@ def explain(
     segmenter = Segmenter(config, path)
     found = ConsensusMap(
         segmenter.class_names,
-        top_n=min(config.method.top_n, len(segmenter.class_names), MAX_PLAYERS),
+        top_n=min(config.method.top_n or schema.PLAYERS, len(segmenter.class_names), MAX_PLAYERS),
         pair=_parse_pair(pair, segmenter.class_names) if pair else None,
         num_maps=config.eval.pictures,
     )

@@ -5,8 +5,12 @@ import pathlib
 import sys
 from typing import NoReturn
 
+from absl import flags
+from ml_collections import config_flags
+
 from input_pipeline.errors import DataError, WorkerError
 from rcc_jax.commands import flags as cli
+from rcc_jax.config import method_group
 from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import folder as workdir
@@ -33,7 +37,7 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
         faults: Takes why masks do not tell their classes, for a check, which names the faults of
             all other settings itself; None = either is raised.
     """
-    from rcc_jax.config import checks, guess  # without JAX
+    from rcc_jax.config import checks, guess, recorded  # without JAX
 
     def report(line: str) -> None:
         if processes.is_first():
@@ -46,7 +50,7 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
         wrong = list(checks.faults(config, left=guess.unset(config)))
         if wrong and faults is None:
             raise ConfigError("\n".join(wrong))
-        if workdir.recorded_fields(folder) is None:
+        if recorded.recorded_fields(folder) is None:
             try:
                 checks.check_start(config)
             except ConfigError as error:
@@ -55,11 +59,13 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
                 # Data can be looked at before the weights are there.
                 report(f"note: the training will not start: {error}")
     note = None if faults is None else faults.append
+    given = config_flags.get_override_values(flags.FLAGS["config"])
     try:
         guess.fill(config, folder, may_guess=may_guess, report=report, note=note)
     except (ConfigError, DataError) as error:
         # There are no data that could be checked; the settings can.
         raise type(error)("\n".join((*wrong, str(error)))) from None
+    method_group.check_given(config, given)
 
 
 def _check() -> None:
@@ -105,7 +111,7 @@ def _finished() -> bool:
     if not os.path.exists(os.path.join(folder, workdir.RESULT)):
         return False
     _fill()
-    workdir.Workdir.open(folder, cli.CONFIG.value.to_dict(), read_only=True)
+    workdir.Workdir.open(folder, method_group.resolved(cli.CONFIG.value), read_only=True)
     print(f"{folder}: finished before", flush=True)
     return True
 

@@ -21,10 +21,10 @@ from input_pipeline.partitions import partition as partitions
 from input_pipeline.partitions.paired_folders import images_beside
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.labels import IGNORE
-from rcc_jax.config import presets
+from rcc_jax.config import schema
+from rcc_jax.config.recorded import recorded_fields
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import sheets
-from rcc_jax.workdir.folder import recorded_fields
 
 # Where parts are looked for below data.root, the first one that is there.
 LABELED, VAL = ("labeled.txt", "masks", "train/masks"), ("val.txt", "val/masks")
@@ -34,8 +34,6 @@ SHARE = "0.2"
 LARGEST_CROP = 513
 # Masks whose size is looked at where their values are known.
 _MANY_SIZES = 200
-# Of the consensus, as in the paper.
-_PLAYERS = 4
 _MAPS = ("data.label_map", "data.colormap")
 _OF_MASKS = ("data.num_classes", "data.crop_size")
 
@@ -101,7 +99,7 @@ def unset(config: ml_collections.ConfigDict) -> list[str]:
         "data.num_classes": of_a_folder and data.num_classes == 0,
         "data.crop_size": of_a_folder and data.crop_size == 0,
         "method.name": method.name == "auto",
-        "method.top_n": method.top_n == 0,
+        "method.top_n": method.top_n == 0 and "top_n" in schema.method_fields(method.name),
     }
     as_they_are = left["data.num_classes"] and not data.label_map and not data.colormap
     left |= dict.fromkeys(_MAPS, as_they_are)
@@ -247,9 +245,13 @@ def _method(config: ml_collections.ConfigDict) -> Iterator[Guess]:
     if "method.name" in left:
         name = "rcc" if num_classes >= 3 else "unimatch"
         yield {"method.name": name}, f"{num_classes} classes; rcc compares pairs of three or more"
-    if "method.top_n" in left:
-        players = min(_PLAYERS, max(3, num_classes))
-        if num_classes >= 3 and presets.PRESETS.get(config.method.name, {}).get("consensus"):
-            yield {"method.top_n": players}, f"{num_classes} classes"
-        else:  # Of no use to the method, or refused soon: nothing to tell.
-            config.method.top_n = players
+    if "method.top_n" not in left:
+        return
+    if "top_n" not in schema.method_fields(config.method.name):
+        config.method.top_n = None
+        return
+    players = min(schema.PLAYERS, max(3, num_classes))
+    if num_classes >= 3:
+        yield {"method.top_n": players}, f"{num_classes} classes"
+    else:  # Too few classes for this method, which is refused soon: nothing to tell.
+        config.method.top_n = players

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from rcc_jax.workdir.folder import recorded_fields
+from rcc_jax.config.recorded import recorded_fields
 
 
 def name(fields: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from flax import nnx
 
 from rcc_jax.models.extent import WHOLE, Extent
 from rcc_jax.models.initialization import draw_uniform
-from rcc_jax.models.layers import Conv, ConvBN, dropout_channels
+from rcc_jax.models.layers import Conv, ConvBN
 from rcc_jax.models.resnet import ResNet
 
 
@@ -131,71 +131,57 @@ class DeepLabV3Plus(nnx.Module):
         draw_uniform([self.head, self.reduce, *self.fuse, self.classifier], rngs.params())
 
     def __call__(
-        self,
-        images: jax.Array,
-        *,
-        train: bool,
-        perturb_rngs: nnx.Rngs | None = None,
-        sizes: jax.Array | None = None,
-    ) -> jax.Array | tuple[jax.Array, jax.Array]:
+        self, images: jax.Array, *, train: bool, sizes: jax.Array | None = None
+    ) -> jax.Array:
         """Logits of every pixel.
 
         Args:
             images: Images normalised by mean and standard deviation, [B, H, W, 3].
             train: Batch normalisation by the batch (whose running statistics move) or by the
                 running statistics.
-            perturb_rngs: If given, half of the channels of the low- and of the high-level features
-                are dropped, in a copy. Clean and dropped features of all rows are one decoder
-                batch, so its batch normalisation sees both. Uses the stream 'dropout'.
             sizes: Height and width of each image, int [B, 2], where it fills only the upper left
-                corner of its row of the batch; for evaluation without `perturb_rngs`.
+                corner of its row of the batch; for evaluation.
 
         Returns:
-            Logits [B, H, W, K], at least float32; with `perturb_rngs` a pair of such arrays, of the
-            clean and of the dropped features. With `sizes` those of an image equal those without
-            padding, up to rounding; those outside of it mean nothing.
+            Logits [B, H, W, K], at least float32. With `sizes` those of an image equal those
+            without padding, up to rounding; those outside of it mean nothing.
 
         Raises:
             ValueError: Sizes in training.
-
-        References:
-            Yang et al., CVPR 2023, section 3.2 (feature perturbation).
         """
-        batch, height, width, _ = images.shape
-        extent = WHOLE if sizes is None else Extent(sizes, (height, width))
-        if sizes is not None and (train or perturb_rngs is not None):
+        size = images.shape[1:3]
+        extent = WHOLE if sizes is None else Extent(sizes, size)
+        if sizes is not None and train:
             raise ValueError("sizes are for evaluation: statistics of a batch would count padding")
+        features = self.encode(images, train=train, extent=extent)
+        return self.decode(features, size, train=train, extent=extent)
+
+    def encode(
+        self, images: jax.Array, *, train: bool, extent: Extent = WHOLE
+    ) -> tuple[jax.Array, jax.Array]:
+        """Features of the first and of the last stage: [B, h, w, C], at a quarter of the size and
+        at the output stride.
+        """
         x = extent.clear(images.astype(self.dtype))
         low, _, _, high = self.backbone(x, train=train, extent=extent)
-        if perturb_rngs is not None:
-            low = _with_dropped(low, perturb_rngs.dropout())
-            high = _with_dropped(high, perturb_rngs.dropout())
-        logits = self._decode(low, high, train=train, extent=extent)
-        logits = extent.resize(logits, (height, width))
-        if perturb_rngs is None:
-            return logits
-        pairs = logits.reshape(batch, 2, height, width, self.num_classes)
-        return pairs[:, 0], pairs[:, 1]
+        return low, high
 
-    def _decode(
-        self, low: jax.Array, high: jax.Array, *, train: bool, extent: Extent = WHOLE
+    def decode(
+        self,
+        features: tuple[jax.Array, jax.Array],
+        size: tuple[int, int],
+        *,
+        train: bool,
+        extent: Extent = WHOLE,
     ) -> jax.Array:
+        """Logits [B, H, W, K] of features, at least float32, at a size (H, W) in pixels."""
+        low, high = features
         mode = {"train": train, "extent": extent}
         high = extent.resize(self.head(high, **mode), low.shape[1:3])
         x = jnp.concatenate([self.reduce(low, **mode), high], axis=-1)
         for conv_bn in self.fuse:
             x = conv_bn(x, **mode)
-        return self.classifier(x)
-
-
-def _with_dropped(features: jax.Array, key: jax.Array) -> jax.Array:
-    """Each row followed by its copy with dropped channels: [B, ...] -> [2B, ...].
-
-    Alternating rows leave a batch that is sharded over devices where it is; appending the copies
-    at the end would move half of it.
-    """
-    pairs = jnp.stack([features, dropout_channels(features, key)], axis=1)
-    return pairs.reshape(-1, *features.shape[1:])
+        return extent.resize(self.classifier(x), size)
 
 
 def _checked_dtype(dtype: Any) -> Any:

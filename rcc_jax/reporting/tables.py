@@ -12,31 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import near_names
-from rcc_jax.config import presets, protocols
+from rcc_jax.config import method_group, protocols, schema
 from rcc_jax.errors import ConfigError
+from rcc_jax.methods import METHODS
+from rcc_jax.options import Option
 from rcc_jax.reporting import published
 from rcc_jax.workdir.folder import RESULT, evaluation_name, write_atomically
-
-_METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
-# Fields of `config.method` that a name tells: the default in configs/common.py, which is also that
-# of runs from before the field, and how another value is written.
-_OF_CONSENSUS = {
-    "top_n": (4, "N = {}"),
-    "consensus_weight": (0.2, "lambda = {:g}"),
-    "temperature": (1.0, "tau = {:g}"),
-    "consensus_input": ("logits", "{}"),
-    "consensus_pixels": ("valid", "{} pixels"),
-}
-_OF_PSEUDO_LABELS = {"confidence_threshold": (0.95, "gamma = {:g}")}
-_OF_OHEM = {
-    "ohem_threshold": (0.7, "OHEM from {:g}"),
-    "ohem_min_kept": (100_000, "OHEM of {} pixels"),
-}
-_OF_ANY = {"labeled_loss": ("ce", "{}"), "ema_decay": (0.0, "EMA {:g}")}
-# Defaults on a data set of which the paper has numbers; other methods are compared under them.
-_RECIPES = {"cityscapes": {"confidence_threshold": 0.0, "labeled_loss": "ohem"}}
-# Twice the labelled images, with the same number of pixels on each GPU.
-_SUPERVISED = {"ohem_min_kept": 50_000}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,36 +157,41 @@ def partition_name(config: Mapping[str, Any]) -> str:
 
 
 def method_name(config: Mapping[str, Any]) -> str:
-    """The method with each field that it uses and that is not its default: 'rcc, N = 5', 'cc, kl'.
+    """The method with each field that is not its default: 'rcc, N = 5', 'cc, kl'.
+
+    Defaults are those of the method, on some data sets those of the recipe that all methods are
+    compared under.
 
     Args:
         config: The configuration of a run, nested.
     """
-    method = config["method"]
-    name, kind = method["name"], method["consensus_kind"]
-    # A method that is not known here may use every field.
-    preset = presets.PRESETS.get(name, {"strong_views": 1, "consensus": ""})
+    recorded = config["method"]
+    name = recorded["name"]
     parts = [name]
     if name == "supervised" and config["train"]["num_steps"]:
         parts.append("same steps")
-    if kind not in ("", preset.get("consensus", "none")):
-        parts.append(kind)
-    fields = {
-        **(_OF_CONSENSUS if "consensus" in preset else {}),
-        **(_OF_PSEUDO_LABELS if preset["strong_views"] else {}),
-        **_OF_ANY,
-        **(_OF_OHEM if method["labeled_loss"] == "ohem" else {}),
-    }
-    recipe = _RECIPES.get(data_name(config), {})
-    if recipe and name == "supervised":
-        recipe = {**recipe, **_SUPERVISED}
-    for field, (default, text) in fields.items():
-        value = method.get(field, default)
-        if value != recipe.get(field, default):
-            parts.append(text.format(value))
-    if config["data"].get("cutmix_partner", "other") == "same" and preset["strong_views"]:
+    recipe = method_group.recipe(data_name(config), name)
+    uses_ohem = recorded.get("labeled_loss") == "ohem"
+    for field, declared in schema.method_fields(name).items():
+        value = recorded.get(field)
+        # A run from before the field, or with an empty one, has the default.
+        is_default = value in (None, "", recipe.get(field, declared.default))
+        if not is_default and (uses_ohem or not field.startswith("ohem_")):
+            parts.append(_setting(field, declared, value))
+    if config["data"].get("cutmix_partner", "other") == "same" and method_group.uses_unlabeled(
+        name
+    ):
         parts.append("CutMix of the same image")
     return ", ".join(parts)
+
+
+def _setting(field: str, declared: Option, value: Any) -> str:
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    if declared.choices:
+        return f"{shown} pixels" if field == "consensus_pixels" else shown
+    if declared.symbol == "EMA":
+        return f"EMA {shown}"
+    return f"{declared.symbol or field} = {shown}"
 
 
 def _by_cell(results: Iterable[Result]) -> dict[tuple, dict[tuple[str, str], list[Result]]]:
@@ -287,8 +273,8 @@ def in_order(partitions: Iterable[str]) -> list[str]:
 
 def method_order(method: str) -> tuple:
     """Sorts methods from the plainest to the newest."""
-    name = method.split(",")[0]
-    return (_METHODS.index(name) if name in _METHODS else len(_METHODS), method)
+    name, order = method.split(",")[0], list(METHODS)
+    return (order.index(name) if name in METHODS else len(order), method)
 
 
 def as_csv(results: Sequence[Result]) -> str:

@@ -10,7 +10,8 @@ import ml_collections
 
 from rcc_jax import build
 from rcc_jax.commands.evaluate import evaluate_confusion
-from rcc_jax.config import protocols
+from rcc_jax.config import method_group, protocols
+from rcc_jax.config.recorded import flatten
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.distributed.stop_vote import StopVote
@@ -26,7 +27,7 @@ from rcc_jax.workdir import environment, image_lists, revisions
 from rcc_jax.workdir.bad_files import BadFiles
 from rcc_jax.workdir.best_scores import BestScores
 from rcc_jax.workdir.checkpoints import Checkpoints
-from rcc_jax.workdir.folder import Workdir, flatten, write_atomically
+from rcc_jax.workdir.folder import Workdir, write_atomically
 from rcc_jax.workdir.metrics import MetricWriter, Progress
 
 # Steps that may be queued on the devices; each holds a batch in their memory.
@@ -61,7 +62,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     run.check_same_everywhere()
     with (
         Interruption(_NOTICE if processes.is_first() else "") as interruption,
-        _open_workdir(workdir_path, config.to_dict()) as workdir,
+        _open_workdir(workdir_path, method_group.resolved(config)) as workdir,
         Checkpoints(
             workdir.checkpoints_path,
             keep=config.checkpoint.keep,
@@ -155,7 +156,7 @@ class _Loop:
                 line = revisions.warning(
                     revisions.recorded(self.workdir.path),
                     self.workdir.added,
-                    flatten(self.run.config.to_dict()),
+                    flatten(method_group.resolved(self.run.config)),
                 )
                 if line is not None:
                     message(line)
@@ -164,7 +165,7 @@ class _Loop:
             )
         if self.checkpoints.latest_step is None:
             return self.run.initial_state(message)
-        state = self.checkpoints.restore(self.run.abstract_state())
+        state = TrainState(**self.checkpoints.restore(self.run.abstract_state().saved()))
         message(f"going on after step {int(state.step)} of {self.workdir.path}")
         if line := self.scores.change(self.protocol):
             message(line)
@@ -269,7 +270,7 @@ class _Loop:
         nonfinite.require_finite_weights(state, self.workdir.path)
         # Before the checkpoint: who goes on from it does not meet the files before it again.
         self._report_bad_files()
-        self.checkpoints.save(step, state, metric=score, protocol=self.scores.last_protocol)
+        self.checkpoints.save(step, state.saved(), metric=score, protocol=self.scores.last_protocol)
 
     def _evaluate_and_save(self, state: TrainState, step: int) -> None:
         self._require_finite(state)

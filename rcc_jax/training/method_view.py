@@ -10,7 +10,7 @@ import numpy as np
 
 from rcc_jax.consensus import top_class_consensus
 from rcc_jax.consensus.checks import MAX_PLAYERS
-from rcc_jax.losses import pseudo_labels
+from rcc_jax.methods.losses import pseudo_labels
 
 # Values of J that are nearer are one to float32, in which they err by some 2e-7.
 _TIE = 1e-6

@@ -1,4 +1,4 @@
-"""Ends a run whose numbers are no longer finite, and keeps its state to look at."""
+"""Steps whose numbers are not finite: which are skipped, which end the run, and what is kept."""
 
 import math
 import pathlib
@@ -15,6 +15,44 @@ FOLDER = "nonfinite"
 
 class NonFiniteError(Exception):
     """A loss, gradient or weight became infinite or NaN. The message names step and terms."""
+
+
+def keep_or_skip(
+    old: TrainState, new: TrainState, scalars: dict[str, jax.Array], max_skipped: int
+) -> TrainState:
+    """The state after a step: the new one, or the old one where a watched scalar is not finite.
+
+    Such a step changes nothing but the counts. After `max_skipped` of them in a row the next one
+    ends the training: the state stays as it was before that step, whatever follows.
+    """
+    finite = jnp.stack([jnp.isfinite(scalars[name]) for name in old.bad_terms]).all()
+    ended = old.bad_step > 0
+    ends = ~ended & ~finite & (old.skipped_in_row >= max_skipped)
+    frozen, noted = ended | ends, ~ended & ~finite
+
+    def choose(new_leaf, old_leaf):
+        # Numbers of steps go on: a learning rate belongs to its step.
+        counts = jnp.issubdtype(new_leaf.dtype, jnp.integer)
+        return jnp.where(frozen if counts else frozen | ~finite, old_leaf, new_leaf)
+
+    moving = ("step", "weights", "ema", "opt_state")
+    return old.replace(
+        **{name: jax.tree.map(choose, getattr(new, name), getattr(old, name)) for name in moving},
+        memory=jax.tree.map(
+            lambda new_leaf, old_leaf: jnp.where(frozen | ~finite, old_leaf, new_leaf),
+            new.memory,
+            old.memory,
+        ),
+        bad_step=jnp.where(ends, new.step, old.bad_step),
+        bad_terms={
+            name: jnp.where(noted, scalars[name].astype(jnp.float32), before)
+            for name, before in old.bad_terms.items()
+        },
+        skipped=old.skipped + (noted & ~ends),
+        skipped_in_row=jnp.where(
+            frozen, old.skipped_in_row, jnp.where(finite, 0, old.skipped_in_row + 1)
+        ),
+    )
 
 
 def require_finite(state: TrainState, workdir: pathlib.Path, saved_step: int | None) -> None:
@@ -63,7 +101,7 @@ def bad_terms(state: TrainState) -> str:
 
 def _keep(state: TrainState, workdir: pathlib.Path) -> pathlib.Path:
     with Checkpoints(workdir / FOLDER, keep=3) as checkpoints:
-        checkpoints.save(int(state.step), state, wait=True)
+        checkpoints.save(int(state.step), state.saved(), wait=True)
     return workdir / FOLDER / str(int(state.step))
 
 

@@ -10,11 +10,12 @@ def poly_schedule(learning_rate: float, num_steps: int, power: float = 0.9) -> o
 
 
 def _outside_backbone(params):
-    """True for the leaves that are not below the top-level key 'backbone'."""
-    return {
-        name: jax.tree.map(lambda _, head=name != "backbone": head, subtree)
-        for name, subtree in params.items()
-    }
+    """True for the leaves whose path has no key 'backbone', at whatever depth."""
+
+    def is_outside(path, _):
+        return all(getattr(key, "key", None) != "backbone" for key in path)
+
+    return jax.tree_util.tree_map_with_path(is_outside, params)
 
 
 def sgd(

@@ -18,20 +18,15 @@ from jax.sharding import Mesh
 
 import input_pipeline
 from input_pipeline.batches.training import BatchStream
-from rcc_jax import build, methods
+from rcc_jax import build
+from rcc_jax.config import method_group, recorded, schema
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation.evaluator import Evaluator
+from rcc_jax.methods import Method
+from rcc_jax.models.network import Network, Weights
 from rcc_jax.training import optimizer, train_state, train_step
-from rcc_jax.training.train_state import TrainState, Weights
+from rcc_jax.training.train_state import TrainState
 from rcc_jax.workdir import start_weights
-
-# Fields that may differ between the processes of a run.
-_OF_A_PROCESS = (
-    "config.data.root",
-    "config.data.num_threads",
-    "config.data.num_workers",
-    "config.train.compilation_cache",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +47,8 @@ class Run:
     config: ml_collections.ConfigDict
     partition: input_pipeline.Partition
     mesh: Mesh
-    method: methods.Method
-    network: train_step.Network
+    method: Method
+    network: Network
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     num_steps: int
@@ -112,11 +107,9 @@ class Run:
         """
         if processes.count() == 1:
             return
-        fields = {}
-        for group, value in json.loads(self.config.to_json()).items():
-            named = value if isinstance(value, dict) else {"": value}
-            fields.update({f"config.{group}.{name}".rstrip("."): x for name, x in named.items()})
-        own = {name: value for name, value in fields.items() if name not in _OF_A_PROCESS}
+        fields = recorded.flatten(json.loads(json.dumps(method_group.resolved(self.config))))
+        different = schema.matching(lambda option: option.per_process)
+        own = {f"config.{name}": value for name, value in fields.items() if name not in different}
         images = {f"{part} images": name for part, name in self.partition.digests().items()}
         processes.check_same(
             {**own, **self.partition.counts(), **images},
@@ -150,8 +143,12 @@ class Run:
             weights,
             self.optimizer,
             rng,
-            ema=self.method.ema_decay > 0,
+            ema=bool(self.method.teachers),
             term_names=train_step.watched_terms(self.method),
+            # A key that no step draws from: those of steps are folds of `rng` by the step.
+            memory=self.method.memory(
+                weights, self.config.data.num_classes, jax.random.fold_in(rng, self.num_steps)
+            ),
         )
 
     def abstract_state(self) -> TrainState:
@@ -182,10 +179,9 @@ class Run:
         weights = jax.jit(lambda key: _random_weights(self.config, key))(key)
         if not pretrained:
             return weights
-        model = nnx.merge(self.network.graphdef, weights.params, weights.stats)
+        model = self.network.module(weights)
         build.load_pretrained(self.config, model, report)
-        _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-        return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
+        return Weights.of(model)
 
     def check_start(self) -> None:
         """Finds out, at little cost, whether `initial_state` will find the pretrained weights.
@@ -207,6 +203,8 @@ class Run:
             self.optimizer,
             self.schedule,
             self.mesh,
+            num_steps=self.num_steps,
+            steps_per_epoch=self.epoch_steps,
             accumulation=self.config.train.accumulation,
             max_skipped=build.max_skipped(self.config),
         )
@@ -241,15 +239,13 @@ class Run:
         return step == self.num_steps or (every > 0 and step > 0 and step % every == 0)
 
 
-def build_network(config: ml_collections.ConfigDict) -> train_step.Network:
+def build_network(config: ml_collections.ConfigDict) -> Network:
     """The network that the configuration describes, as pure functions."""
     abstract = nnx.eval_shape(lambda: build.build_model(config, nnx.Rngs(0)))
-    return train_step.Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
+    return Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
 
 
-def build_evaluator(
-    config: ml_collections.ConfigDict, network: train_step.Network, mesh: Mesh
-) -> Evaluator:
+def build_evaluator(config: ml_collections.ConfigDict, network: Network, mesh: Mesh) -> Evaluator:
     """The jitted evaluation that `config.eval` describes."""
     return Evaluator(
         network.predict,
@@ -270,10 +266,7 @@ def abstract_weights(config: ml_collections.ConfigDict, mesh: Mesh) -> Weights:
 
 
 def _random_weights(config: ml_collections.ConfigDict, key: jax.Array) -> Weights:
-    model = build.build_model(config, nnx.Rngs(key))
-    # Raises if the network hides any other state.
-    _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-    return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
+    return Weights.of(build.build_model(config, nnx.Rngs(key)))
 
 
 def _abstract(create: Callable[[jax.Array], Any], mesh: Mesh) -> Any:

@@ -1,5 +1,6 @@
 """Everything that changes during training, as one pytree."""
 
+import dataclasses
 from typing import Any
 
 import flax
@@ -7,13 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-
-@flax.struct.dataclass
-class Weights:
-    """Parameters and BatchNorm running statistics of one network, as plain nested dicts."""
-
-    params: dict[str, Any]
-    stats: dict[str, Any]
+from rcc_jax.models.network import Weights
 
 
 @flax.struct.dataclass
@@ -23,7 +18,7 @@ class TrainState:
     Attributes:
         step: int32 scalar, number of finished steps.
         weights: The student.
-        ema: The averaged teacher, or None where teacher and student share weights.
+        ema: The EMA teacher, or None where teacher and student share weights.
         opt_state: State of the optimizer.
         rng: Typed key; the key of a step is `fold_in(rng, step)`.
         bad_step: int32 scalar, the step (from 1) whose loss or gradient was not finite and that
@@ -31,6 +26,7 @@ class TrainState:
         bad_terms: The loss terms of the latest step that was not finite.
         skipped: int32 scalar, number of steps that were not finite and changed nothing.
         skipped_in_row: int32 scalar, how many of them came one after another up to now.
+        memory: What the method keeps without a gradient; None for most methods.
     """
 
     step: jax.Array
@@ -42,6 +38,17 @@ class TrainState:
     bad_terms: dict[str, jax.Array]
     skipped: jax.Array
     skipped_in_row: jax.Array
+    memory: Any = None
+
+    def saved(self) -> dict[str, Any]:
+        """The fields as a checkpoint has them.
+
+        Without a memory there is no such entry, so checkpoints from before the field restore.
+        """
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        if self.memory is None:
+            del fields["memory"]
+        return fields
 
 
 def create(
@@ -51,6 +58,7 @@ def create(
     *,
     ema: bool,
     term_names: tuple[str, ...],
+    memory: Any = None,
 ) -> TrainState:
     """State before the first step; the EMA teacher starts as a copy of the student.
 
@@ -60,6 +68,7 @@ def create(
         rng: Typed key of `jax.random.key`.
         ema: Whether there is an EMA teacher.
         term_names: Names of the scalars that are watched for non-finite values.
+        memory: The initial memory of the method.
     """
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -72,4 +81,5 @@ def create(
         bad_terms={name: jnp.zeros((), jnp.float32) for name in term_names},
         skipped=jnp.zeros((), jnp.int32),
         skipped_in_row=jnp.zeros((), jnp.int32),
+        memory=memory,
     )

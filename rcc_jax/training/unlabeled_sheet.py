@@ -8,6 +8,7 @@ import numpy as np
 from input_pipeline.batches.skipping import SkippingSource
 from input_pipeline.batches.views import UnlabeledViews
 from rcc_jax import build
+from rcc_jax.config import schema
 from rcc_jax.distributed import meshes
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.reporting import heat_map, palettes, sheets
@@ -62,8 +63,8 @@ class UnlabeledSheet:
             self._evaluator.log_probabilities(teacher, views["weak"]),
             self._evaluator.log_probabilities(state.weights, views["strong1"]),
             views["valid"],
-            threshold=method.confidence_threshold,
-            top_n=method.top_n,
+            threshold=getattr(method, "confidence_threshold", 0.0),
+            top_n=getattr(method, "top_n", schema.PLAYERS),
         )
         return self._sheet(views, seen, averaged=state.ema is not None)
 
@@ -87,7 +88,7 @@ class UnlabeledSheet:
 
     def _sheet(self, views, seen: MethodView, *, averaged: bool) -> np.ndarray:
         partition, valid = self._run.partition, views["valid"]
-        threshold = self._run.method.confidence_threshold
+        threshold = getattr(self._run.method, "confidence_threshold", 0.0)
         colors = palettes.of_data(self._run.config.data)
         teacher, student = (
             sheets.colorize(labels, colors) for labels in (seen.labels, seen.student_labels)

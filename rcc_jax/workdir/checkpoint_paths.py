@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from input_pipeline import near_names
-from rcc_jax.config import protocols
+from rcc_jax.config import method_group, protocols
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.best_scores import BEST_OF
 from rcc_jax.workdir.checkpoints import Checkpoints
@@ -52,7 +52,7 @@ def find_named(
         return checkpoint
     folder = Workdir.open(
         workdir,
-        config.to_dict(),
+        method_group.resolved(config),
         may_change=MAY_DIFFER,
         read_only=True,
         way_out="Give --workdir without --config and these fields: the run knows its own.",

@@ -10,26 +10,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rcc_jax import shipped
+from rcc_jax.config import schema
+from rcc_jax.config.recorded import flatten, nest, recorded_fields, values_before
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.best_scores import BestScores
 
 # File of a finished run in its folder.
 RESULT = "result.json"
 # Fields that cannot change what a run computes.
-MAY_CHANGE = (
-    "data.root",
-    "data.num_threads",
-    "data.num_workers",
-    "data.on_error",
-    "data.max_bad",
-    "train.compilation_cache",
-    "train.log_every",
-    "train.on_nonfinite",
-    "train.max_nonfinite",
-    "eval.*",
-    "checkpoint.*",
-)
+MAY_CHANGE = schema.matching(lambda option: option.may_change)
 
 
 def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:
@@ -251,11 +240,7 @@ def _record_or_compare(
         return {}
     # Through JSON, so that a tuple equals the list that was recorded of it.
     given = flatten(json.loads(text))
-    added = {
-        field: value
-        for field, value in shipped.load("common").WHERE_ABSENT.items()
-        if field in given and field not in recorded
-    }
+    added = {field: x for field, x in values_before(recorded).items() if field in given}
     recorded |= added
     absent = "(absent)"
     changed = [
@@ -285,7 +270,7 @@ def _record_or_compare(
         )
     if added and write:
         # From now on they are recorded, whatever a later version takes for absent ones.
-        text = json.dumps(_nest(recorded), indent=2, sort_keys=True) + "\n"
+        text = json.dumps(nest(recorded), indent=2, sort_keys=True) + "\n"
         write_atomically(path, text)
     return added
 
@@ -299,47 +284,6 @@ def _going_on(folder: pathlib.Path, changed: Sequence[str]) -> str:
         "\nThe learning rate of a step depends on their number, so a run cannot become longer. To "
         f"train on from its weights give another --workdir and\n  {flag}"
     )
-
-
-def recorded_fields(path: str | os.PathLike) -> dict[str, Any] | None:
-    """The configuration of the run in a folder by dotted field, None where there is no run.
-
-    Raises:
-        ConfigError: If it cannot be read.
-    """
-    file = pathlib.Path(path) / "config.json"
-    if not os.path.exists(file):
-        return None
-    try:
-        return flatten(json.loads(file.read_text()))
-    except (ValueError, AttributeError):
-        raise ConfigError(
-            f"{file}: not a JSON object, so nothing tells which run this folder holds; use another "
-            "--workdir"
-        ) from None
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted name; an empty group is a value."""
-    flat = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
-    nested: dict[str, Any] = {}
-    for field, value in flat.items():
-        *groups, name = field.split(".")
-        inner = nested
-        for group in groups:
-            inner = inner.setdefault(group, {})
-        inner[name] = value
-    return nested
 
 
 def _flag(field: str, value: Any) -> str:

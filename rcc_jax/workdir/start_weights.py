@@ -7,7 +7,7 @@ import pathlib
 import orbax.checkpoint as ocp
 
 from rcc_jax.errors import ConfigError
-from rcc_jax.training.train_state import Weights
+from rcc_jax.models.network import Weights
 from rcc_jax.workdir import checksums
 from rcc_jax.workdir.checkpoint_paths import find_checkpoint
 from rcc_jax.workdir.checkpoints import first_line

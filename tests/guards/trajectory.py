@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from rcc_jax.models.network import Weights
 from rcc_jax.training import train_state, train_step
-from rcc_jax.training.train_state import Weights
-from tests.rcc_jax.training.test_train_step import Setup, make_batch, make_method
+from tests.support.steps import Setup, make_batch, make_method
 
 RECORD = pathlib.Path(__file__).with_name("trajectory.json")
 METHODS = {
@@ -43,7 +43,7 @@ def trajectory(name: str, steps: int = STEPS) -> dict[str, list[float]]:
         _weights(setup),
         setup.optimizer,
         jax.random.key(1, impl="threefry2x32"),
-        ema=method.ema_decay > 0,
+        ema=bool(method.teachers),
         term_names=train_step.watched_terms(method),
     )
     found: dict[str, list[float]] = {}

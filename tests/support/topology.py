@@ -16,7 +16,7 @@ from rcc_jax.commands.evaluate import evaluate_confusion
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.workdir.checkpoints import Checkpoints
-from tests.rcc_jax.training.test_train_step import NUM_CLASSES, Setup, make_batch, make_method
+from tests.support.steps import NUM_CLASSES, Setup, make_batch, make_method
 
 STEPS, MIDDLE = 20, 10
 METHOD = make_method("unimatch", ema_decay=0.9)

@@ -16,7 +16,7 @@ from flax import nnx
 
 from rcc_jax.models import DeepLabV3Plus
 from rcc_jax.models.torch_names import named_variables, torch_shape
-from tests.rcc_jax.training.test_train_step import NUM_CLASSES, make_batch, make_method
+from tests.support.steps import NUM_CLASSES, make_batch, make_method
 
 RECORD = pathlib.Path(__file__).with_suffix(".json")
 METHOD = make_method("supervised")
@@ -29,7 +29,7 @@ NETWORK = {
     "aspp_rates": (1, 2, 3),
 }
 STEPS, ROWS, SIZE = 3, 2, 33
-# Of `tests.rcc_jax.training.test_train_step.Setup`.
+# Of `tests.support.steps.Setup`.
 LEARNING_RATE, HEAD_MULTIPLIER, SCHEDULED_STEPS = 0.05, 2.0, 20
 # The branch with the fewest values a channel: one an image.
 POOLED = "head.b4.gap.2"

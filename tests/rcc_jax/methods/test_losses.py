@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rcc_jax import losses
+from rcc_jax.methods import losses
 
 
 def random_problem(seed=0, shape=(2, 5, 6), num_classes=7):

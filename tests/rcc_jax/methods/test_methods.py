@@ -7,10 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rcc_jax import consensus, methods, views
+from rcc_jax import consensus
+from rcc_jax.methods import METHODS
+from rcc_jax.methods.cutmix import box_masks, cutmix
+from rcc_jax.methods.passes import Logits, Targets, count_pixels
+from rcc_jax.models.network import normalize
+from rcc_jax.options import options
 
-UNIMATCH = methods.Method(strong_views=2, feature_perturbation=True)
-RCC = dataclasses.replace(UNIMATCH, consensus="rank")
+UNIMATCH, RCC = METHODS["unimatch"](), METHODS["rcc"]()
 
 
 def channels_last(array):
@@ -26,14 +30,14 @@ def oracle_problem(oracle, strong_views):
     def take(name):
         return oracle[f"pascal/in/{name}"]
 
-    logits = methods.Logits(
+    logits = Logits(
         labeled=channels_last(take("logits_x")),
         strong=tuple(channels_last(take(f"logits_u_s{i + 1}")) for i in range(strong_views)),
         perturbed=channels_last(take("logits_u_w_fp")),
         weak=channels_last(take("logits_u_w")),
         partner=channels_last(take("logits_u_w_mix")),
     )
-    targets = methods.Targets(
+    targets = Targets(
         labels=take("mask_x").astype(np.int32),
         valid=take("ignore_mask") != 255,
         partner_valid=take("ignore_mask_mix") != 255,
@@ -43,7 +47,7 @@ def oracle_problem(oracle, strong_views):
 
 
 def total(method, logits, targets):
-    return methods.loss_terms(method, logits, targets, methods.count_pixels(targets))
+    return method.sum_terms(logits, targets, count_pixels(targets))
 
 
 def test_unimatch_equals_the_oracle(oracle):
@@ -75,7 +79,7 @@ def test_unimatch_equals_the_oracle(oracle):
 
 
 def test_fixmatch_equals_the_oracle(oracle):
-    method = methods.Method(strong_views=1, feature_perturbation=False)
+    method = METHODS["fixmatch"]()
     loss, terms = total(method, *oracle_problem(oracle, 1))
     assert set(terms) == {"loss_labeled", "loss_strong1", "kept_ratio"}
     for name, value in {
@@ -98,17 +102,18 @@ def random_problem(seed=0, rows=4, size=9, num_classes=5):
     valid, partner_valid = np.ones((2, rows, size, size), bool)
     valid[:, :, 7:], partner_valid[:, 6:] = False, False
     boxes = np.array([[1, 2, 6, 8], [0, 0, 0, 0], [0, 0, 9, 9], [3, 3, 9, 9]], np.int32)
-    pasted = (views.box_masks(boxes, size, size), views.box_masks(boxes[::-1], size, size))
+    pasted = (box_masks(boxes, size, size), box_masks(boxes[::-1], size, size))
     return (
-        methods.Logits(logits(), (logits(), logits()), logits(), logits(), logits()),
-        methods.Targets(jnp.asarray(labels, jnp.int32), valid, partner_valid, pasted),
+        Logits(logits(), (logits(), logits()), logits(), logits(), logits()),
+        Targets(jnp.asarray(labels, jnp.int32), valid, partner_valid, pasted),
     )
 
 
 @pytest.mark.parametrize("kind", ["l2", "ce", "kl", "rank"])
 def test_consensus_adds_one_weighted_term_on_mixed_teachers(kind):
     logits, targets = random_problem()
-    method = dataclasses.replace(RCC, consensus=kind, consensus_weight=0.3, top_n=3)
+    name = "rcc" if kind == "rank" else "cc"
+    method = METHODS[name](consensus_kind=kind, consensus_weight=0.3, top_n=3)
     loss, terms = total(method, logits, targets)
     plain, _ = total(UNIMATCH, logits, targets)
     expected = []
@@ -148,14 +153,11 @@ def test_consensus_of_probabilities_and_of_confident_pixels():
 @pytest.mark.parametrize("method", [UNIMATCH, RCC], ids=["unimatch", "rcc"])
 def test_parts_of_a_batch_add_up_to_the_whole(method):
     logits, targets = random_problem()
-    denominators = methods.count_pixels(targets)
-    whole = methods.loss_terms(method, logits, targets, denominators)
+    counts = count_pixels(targets)
+    whole = method.sum_terms(logits, targets, counts)
     parts = [
-        methods.loss_terms(
-            method,
-            *jax.tree.map(lambda x, rows=rows: x[rows], (logits, targets)),
-            denominators,
-            parts=2,
+        method.sum_terms(
+            *jax.tree.map(lambda x, rows=rows: x[rows], (logits, targets)), counts, parts=2
         )
         for rows in (np.s_[:1], np.s_[1:])
     ]
@@ -171,7 +173,7 @@ def test_nothing_labelled_nothing_valid_is_zero_and_finite():
         valid=np.zeros_like(targets.valid),
         partner_valid=np.zeros_like(targets.valid),
     )
-    for labeled_loss in methods.LABELED_LOSSES:
+    for labeled_loss in options(METHODS["rcc"])["labeled_loss"].choices:
         method = dataclasses.replace(RCC, labeled_loss=labeled_loss)
         (loss, _), gradient = jax.value_and_grad(
             lambda x, m=method: total(m, x, targets), has_aux=True
@@ -182,33 +184,28 @@ def test_nothing_labelled_nothing_valid_is_zero_and_finite():
 
 def test_hard_example_mining_scales_with_the_images():
     logits, targets = random_problem()
-    method = methods.Method(
-        strong_views=0,
-        feature_perturbation=False,
-        labeled_loss="ohem",
-        ohem_threshold=0.0,
-        ohem_min_kept=10,
-    )
-    _, terms = total(method, logits, methods.Targets(labels=targets.labels))
+    method = METHODS["supervised"](labeled_loss="ohem", ohem_threshold=0.0, ohem_min_kept=10)
+    wanted = Targets(labels=targets.labels)
+    found = method.labeled_term(logits.labeled, wanted.labels, count_pixels(wanted), 1)
     log_p = jax.nn.log_softmax(logits.labeled)
     labels = np.asarray(targets.labels)
     losses = -np.take_along_axis(log_p, np.where(labels == 255, 0, labels)[..., None], -1)[..., 0]
     hardest = np.sort(losses[labels != 255])[-40:]
-    np.testing.assert_allclose(terms["loss_labeled"], hardest.mean(), rtol=1e-5)
+    np.testing.assert_allclose(found, hardest.mean(), rtol=1e-5)
 
 
 def test_boxes_become_masks_and_paste():
     boxes = np.array([[0, 1, 2, 3], [0, 0, 0, 0]], np.int32)
-    mask = np.asarray(views.box_masks(boxes, 3, 4))
+    mask = np.asarray(box_masks(boxes, 3, 4))
     expected = np.zeros((2, 3, 4), bool)
     expected[0, 0:2, 1:3] = True
     np.testing.assert_array_equal(mask, expected)
     own, partner = np.zeros((2, 3, 4, 3), np.uint8), np.full((2, 3, 4, 3), 7, np.uint8)
-    pasted = np.asarray(views.paste(mask, partner, own))
+    pasted = np.asarray(cutmix(mask, partner, own))
     np.testing.assert_array_equal(pasted, np.where(expected[..., None], partner, own))
 
 
 def test_normalisation_is_imagenets():
     images = np.array([[[0, 128, 255]]], np.uint8)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    np.testing.assert_allclose(views.normalize(images), (images / 255 - mean) / std, atol=1e-6)
+    np.testing.assert_allclose(normalize(images), (images / 255 - mean) / std, atol=1e-6)

@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from rcc_jax.models.layers import BatchNorm
 from rcc_jax.training import train_step
-from tests.rcc_jax.training.test_train_step import (
+from tests.support.steps import (
     Setup,
     make_batch,
     make_mesh,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rcc_jax.workdir.checkpoints import Checkpoints
-from tests.rcc_jax.training.test_train_step import Setup
 from tests.support import topology
 from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
+from tests.support.steps import Setup
 
 
 def in_processes(count, start, other, output):

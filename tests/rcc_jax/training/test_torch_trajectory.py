@@ -12,8 +12,8 @@ from flax import nnx
 from rcc_jax.models.torch_names import from_torch_layout, named_variables, to_torch_layout
 from rcc_jax.training import train_state, train_step
 from rcc_jax.training.train_state import Weights
-from tests.rcc_jax.training.test_train_step import Setup
 from tests.support import torch_trajectory
+from tests.support.steps import Setup
 
 
 def initial_weights(setup: Setup) -> Weights:

@@ -1,7 +1,6 @@
 """One training step of a small network: methods, devices, accumulation, EMA, the watch."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,140 +8,13 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from jax.sharding import AxisType, Mesh
 
-from rcc_jax import methods
-from rcc_jax.config import presets
-from rcc_jax.models import DeepLabV3Plus
-from rcc_jax.models.layers import BatchNorm, dropout_channels
-from rcc_jax.training import optimizer, train_state, train_step
-from rcc_jax.training.train_state import Weights
-
-NUM_CLASSES, SIZE = 5, 33
-
-
-def make_mesh(count):
-    return Mesh(np.array(jax.devices()[:count]), ("data",), axis_types=(AxisType.Auto,))
-
-
-def make_batch(method, rows=8, seed=0, size=SIZE):
-    rng = np.random.default_rng(seed)
-
-    def image(count):
-        return rng.integers(0, 256, (count, size, size, 3)).astype(np.uint8)
-
-    labeled = image(rows * method.labeled_per_unlabeled)
-    labels = labeled[..., 0] // (256 // NUM_CLASSES + 1)
-    labels[:, :3] = 255
-    batch = {"labeled": {"image": labeled, "label": labels}}
-    if method.strong_views:
-        names = ["weak", *(f"strong{i + 1}" for i in range(method.strong_views))]
-        for stream in ("unlabeled", "partner"):
-            valid = np.ones((rows, size, size), bool)
-            valid[:, rng.integers(2 * size // 3 - 2, size) :] = False
-            batch[stream] = {"valid": valid, **{name: image(rows) for name in names}}
-        corners = np.sort(rng.integers(0, size, (rows, method.strong_views, 2, 2)), axis=2)
-        batch["unlabeled"]["boxes"] = corners.reshape(rows, method.strong_views, 4).astype(np.int32)
-    return batch
-
-
-def make_method(name="rcc", **changes):
-    changes = {"confidence_threshold": 0.3, "ohem_min_kept": 300, **changes}
-    return methods.Method(**presets.PRESETS[name], **changes)
-
-
-class SmallNetwork(nnx.Module):
-    """Two convolutions with BatchNorm between, called like the real network."""
-
-    def __init__(self, dtype, freeze_bn, rngs):
-        types = {"dtype": dtype, "param_dtype": dtype, "rngs": rngs}
-        self.backbone = nnx.Conv(3, 12, (3, 3), use_bias=False, **types)
-        self.norm = BatchNorm(12, frozen=freeze_bn, dtype=dtype)
-        self.classifier = nnx.Conv(12, NUM_CLASSES, (3, 3), **types)
-
-    def __call__(self, images, *, train, perturb_rngs=None):
-        features = nnx.relu(self.norm(self.backbone(images), train=train))
-        if perturb_rngs is None:
-            return self.classifier(features)
-        dropped = dropout_channels(features, perturb_rngs.dropout())
-        return train_step.separate(self.classifier(train_step.interleave(features, dropped)))
-
-
-@functools.cache
-def initial_weights(build):
-    """Parameters and statistics as numpy; one call is slow, so a test makes few."""
-
-    def create(key):
-        _, params, stats = nnx.split(build(key), nnx.Param, nnx.BatchStat)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
-
-    create = jax.jit(create) if build is deeplab else create
-    return jax.device_get(create(jax.random.key(1)))
-
-
-def small(key, *, dtype, freeze_bn=False):
-    return SmallNetwork(dtype, freeze_bn, nnx.Rngs(key))
-
-
-class FragileNetwork(SmallNetwork):
-    """Its logits are NaN where a batch is all white."""
-
-    def __call__(self, images, *, train, perturb_rngs=None):
-        logits = super().__call__(images, train=train, perturb_rngs=perturb_rngs)
-        return logits + jnp.where(images.min() > 2, jnp.nan, 0)
-
-
-def fragile(key):
-    return FragileNetwork(jnp.float32, False, nnx.Rngs(key))
-
-
-class Setup:
-    """A network with everything that a step needs."""
-
-    def __init__(
-        self,
-        method,
-        devices=1,
-        dtype=jnp.float32,
-        accumulation=1,
-        max_skipped=0,
-        build=None,
-        num_steps=20,
-        **network,
-    ):
-        self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
-        self.schedule = optimizer.poly_schedule(0.05, num_steps)
-        self.optimizer = optimizer.sgd(self.schedule, head_multiplier=2.0)
-        self.build = build or functools.partial(small, dtype=dtype, **network)
-        self.network = train_step.Network(
-            nnx.graphdef(nnx.eval_shape(lambda: self.build(jax.random.key(0)))), dtype
-        )
-        self.step = train_step.make_train_step(
-            self.network,
-            method,
-            self.optimizer,
-            self.schedule,
-            self.mesh,
-            accumulation=accumulation,
-            max_skipped=max_skipped,
-        )
-
-    def state(self):
-        params, stats = initial_weights(self.build)
-        return train_state.create(
-            Weights(*jax.tree.map(jnp.asarray, (params, stats))),
-            self.optimizer,
-            jax.random.key(1),
-            ema=self.method.ema_decay > 0,
-            term_names=train_step.watched_terms(self.method),
-        )
-
-    def run(self, steps):
-        state, log = self.state(), []
-        for step in range(steps):
-            state, scalars = self.step(state, make_batch(self.method, seed=step))
-            log.append(jax.device_get(scalars))
-        return jax.device_get(dataclasses.replace(state, rng=jax.random.key_data(state.rng))), log
+from rcc_jax.methods import cutmix
+from rcc_jax.methods.fixmatch import FixMatch
+from rcc_jax.methods.rcc import RCC
+from rcc_jax.models.network import normalize
+from rcc_jax.training import optimizer
+from tests.support.steps import SIZE, Setup, deeplab, fragile, make_batch, make_method
 
 
 def relative_distance(actual, expected):
@@ -172,18 +44,6 @@ def test_eight_devices_train_like_one_in_float64(name, changes):
             assert relative_distance(getattr(eight, part), getattr(one, part)) < 1e-9
 
 
-def deeplab(key):
-    return DeepLabV3Plus(
-        NUM_CLASSES,
-        "resnet18",
-        "v1",
-        width=8,
-        decoder_channels=16,
-        aspp_rates=(1, 2, 3),
-        rngs=nnx.Rngs(key),
-    )
-
-
 def test_eight_devices_start_like_one_in_float32():
     """The real network; its first step, since BatchNorm amplifies rounding from there on."""
     one, one_log = Setup(make_method(), 1, build=deeplab).run(1)
@@ -210,10 +70,17 @@ def test_every_method_moves_the_weights_and_learns_the_batch(name):
     assert int(state.bad_step) == 0
 
 
+class WithoutDropout(RCC):
+    """Dropped channels are drawn per part, so the third stream sees all of them."""
+
+    def passes(self, nets, batch, key):
+        logits = FixMatch.passes(self, nets, batch, key)
+        return dataclasses.replace(logits, perturbed=logits.weak)
+
+
 def test_accumulation_equals_one_part_where_batch_norm_is_frozen():
     with jax.enable_x64(True):
-        # Dropped channels are drawn per part, so the perturbed stream is left out.
-        method = dataclasses.replace(make_method(), feature_perturbation=False)
+        method = WithoutDropout(confidence_threshold=0.3)
         whole, whole_log = Setup(method, 2, jnp.float64, freeze_bn=True).run(2)
         parts, parts_log = Setup(method, 2, jnp.float64, accumulation=4, freeze_bn=True).run(2)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), parts_log, whole_log)
@@ -242,15 +109,11 @@ def test_statistics_move_in_the_weak_and_then_the_strong_pass():
     setup = Setup(make_method("fixmatch"))
     state, batch = setup.state(), make_batch(setup.method)
     model = nnx.merge(setup.network.graphdef, state.weights.params, state.weights.stats)
-    images = train_step.views.normalize(
-        np.concatenate([batch["labeled"]["image"], batch["unlabeled"]["weak"]])
-    )
-    masks = train_step.views.box_masks(batch["unlabeled"]["boxes"][:, 0], SIZE, SIZE)
-    mixed = train_step.views.paste(
-        masks, batch["partner"]["strong1"], batch["unlabeled"]["strong1"]
-    )
+    images = normalize(np.concatenate([batch["labeled"]["image"], batch["unlabeled"]["weak"]]))
+    masks = cutmix.box_masks(batch["unlabeled"]["boxes"][:, 0], SIZE, SIZE)
+    mixed = cutmix.cutmix(masks, batch["partner"]["strong1"], batch["unlabeled"]["strong1"])
     model(images, train=True)
-    model(train_step.views.normalize(mixed), train=True)
+    model(normalize(mixed), train=True)
     expected = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
     state, _ = setup.step(state, batch)
     assert relative_distance(state.weights.stats, expected) < 1e-5

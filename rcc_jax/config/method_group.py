@@ -1,0 +1,143 @@
+"""The group `method` of a configuration: which fields the chosen method has, and their values."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import ml_collections
+
+from rcc_jax.config import schema
+from rcc_jax.errors import ConfigError
+from rcc_jax.methods import METHODS, Method
+
+# Values of a data set's recipe, under which its methods are compared.
+_RECIPES = {"cityscapes": {"confidence_threshold": 0.0, "labeled_loss": "ohem"}}
+# Supervised training takes twice as many labelled images a step; UniMatch leaves the number of
+# pixels per GPU as it is.
+_SUPERVISED = {"cityscapes": {"ohem_min_kept": 50_000}}
+
+
+def recipe(data: str, name: str) -> Mapping[str, Any]:
+    """Fields of a method that a data set's recipe sets, by the names of both."""
+    alone = _SUPERVISED.get(data, {}) if name == "supervised" else {}
+    return {**_RECIPES.get(data, {}), **alone}
+
+
+def strong_views(name: str) -> int:
+    """How many strong views of an unlabelled image a method draws; as many as any if unknown."""
+    if name not in METHODS:
+        return 2
+    views = METHODS[name].views
+    return views.strong if views else 0
+
+
+def uses_unlabeled(name: str) -> bool:
+    """Whether a method trains on unlabelled images; True for one that is not known."""
+    return strong_views(name) > 0
+
+
+def method_class(config: ml_collections.ConfigDict) -> type[Method]:
+    """The class of `config.method.name`.
+
+    Raises:
+        ConfigError: For an unknown name.
+    """
+    name = config.method.name
+    if name not in METHODS:
+        raise ConfigError(
+            f"config.method.name = {name!r} is not known; use one of {', '.join(METHODS)}."
+        )
+    return METHODS[name]
+
+
+def build(config: ml_collections.ConfigDict) -> Method:
+    """The method that a configuration describes; its fields are not checked.
+
+    Raises:
+        ConfigError: For an unknown name.
+    """
+    return method_class(config)(**values(config))
+
+
+def values(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The fields of the chosen method: as set, else its defaults. Others are left out."""
+    given = config.method
+    return {
+        name: each.default if given.get(name) is None else given[name]
+        for name, each in schema.method_fields(given.name).items()
+    }
+
+
+def resolved(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The configuration as nested plain values, with the fields of the chosen method alone."""
+    found = config.to_dict()
+    found["method"] = {"name": config.method.name, **values(config)}
+    return found
+
+
+def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Iterator[str]:
+    """Every reason why the method cannot work with such fields, classes or lists, as messages.
+
+    Args:
+        config: The configuration.
+        left: Dotted fields that are left to the data and have no value yet.
+    """
+    if config.method.name == schema.AUTO and "method.name" in left:
+        return
+    try:
+        chosen = method_class(config)
+    except ConfigError as error:
+        yield str(error)
+        return
+    bad = [
+        message
+        for name, each in schema.method_fields(chosen.name).items()
+        if f"method.{name}" not in left
+        and (message := each.fault(f"method.{name}", values(config)[name])) is not None
+    ]
+    yield from bad
+    if not bad and config.data.num_classes and not {"data.num_classes", "method.top_n"} & set(left):
+        yield from build(config).faults(config.data.num_classes)
+    # A TFDS dataset has a training split, whose other images are the unlabelled ones.
+    unlabeled = config.data.unlabeled or config.data.train or config.data.source == "tfds"
+    if chosen.views and not unlabeled and "data.unlabeled" not in left:
+        yield (
+            f"config.method.name = {chosen.name!r} needs unlabelled images; set "
+            "config.data.unlabeled to a list, a folder or a glob (or config.data.train to a list "
+            "of all training images), or train with config.method.name=supervised."
+        )
+    if config.train.accumulation > 1 and not chosen.accumulates:
+        yield (
+            f"config.train.accumulation = {config.train.accumulation}: {chosen.name} needs whole "
+            "batches; use 1."
+        )
+
+
+def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> None:
+    """Refuses fields on the command line that the chosen method lacks.
+
+    A field that a configuration file sets for all methods is ignored instead.
+
+    Args:
+        config: The configuration.
+        given: Dotted fields that were set on the command line.
+
+    Raises:
+        ConfigError: Naming the first field and the methods that have it.
+    """
+    chosen = config.method.name
+    own = schema.method_fields(chosen)
+    for field in given:
+        group, _, name = field.partition(".")
+        if group != "method" or name in ("name", *own):
+            continue
+        having = [each for each in METHODS if name in schema.method_fields(each)]
+        raise ConfigError(
+            f"--config.{field}={config.method[name]}: method {chosen!r} has no such field; it "
+            f"belongs to {', '.join(having)}."
+        )
+
+
+def set_fields(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None:
+    """Sets those fields that the chosen method has, for files that serve several methods."""
+    own = schema.method_fields(config.method.name)
+    config.method.update({name: value for name, value in fields.items() if name in own})

@@ -1,0 +1,116 @@
+"""The configuration that a run was started with, read from its config.json; no JAX."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from input_pipeline import near_names
+from rcc_jax.config import schema
+from rcc_jax.errors import ConfigError
+
+FILE = "config.json"
+
+
+def recorded_fields(workdir: str | os.PathLike) -> dict[str, Any] | None:
+    """The configuration of the run in a folder by dotted field; None where there is no run.
+
+    Fields that the run's method lacks had no effect on it and are left out. Runs were recorded
+    with all of them before the methods had fields of their own.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
+    file = pathlib.Path(workdir) / FILE
+    if not os.path.exists(file):
+        return None
+    try:
+        fields = flatten(json.loads(file.read_text()))
+    except (ValueError, AttributeError):
+        raise ConfigError(
+            f"{file}: not a JSON object, so nothing tells which run this folder holds; use another "
+            "--workdir"
+        ) from None
+    own = schema.method_fields(fields.get("method.name", schema.AUTO))
+    for field in [x for x in fields if x.startswith("method.") and x != "method.name"]:
+        name = field.removeprefix("method.")
+        if name not in own:
+            del fields[field]
+        elif name == "consensus_kind" and fields[field] == "":
+            fields[field] = own[name].default  # Empty was the method's own kind.
+    return fields
+
+
+def values_before(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What fields stand for that a run was recorded without.
+
+    Args:
+        fields: `recorded_fields` of the run.
+
+    Returns:
+        Values by dotted field that reproduce the run, for fields that came later.
+    """
+    declared = schema.fields()
+    own = schema.method_fields(fields.get("method.name", schema.AUTO))
+    declared |= {f"method.{name}": each for name, each in own.items()}
+    return {
+        field: list(each.before) if isinstance(each.before, tuple) else each.before
+        for field, each in declared.items()
+        if each.came_later and field not in fields
+    }
+
+
+def read(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
+    """The configuration of a run, with the fields of this version.
+
+    Raises:
+        ConfigError: If the folder holds no run, or one whose configuration has other fields.
+    """
+    path = pathlib.Path(workdir) / FILE
+    try:
+        fields = recorded_fields(workdir)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    if fields is None:
+        raise ConfigError(
+            f"{path}: no such file; is {workdir} the folder of a run?{near_names.hint(workdir)}"
+        )
+    config = schema.defaults().lock()
+    try:
+        config.update_from_flattened_dict({**values_before(fields), **_with_tuples(fields)})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        # Without the list of all fields that follows in a KeyError.
+        reason = str(error).strip("\"'").partition(" Other fields")[0]
+        raise ConfigError(f"{path}: not a configuration of this version: {reason}") from None
+    return config.unlock()
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted name; an empty group is a value."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def nest(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    nested: dict[str, Any] = {}
+    for field, value in fields.items():
+        *groups, name = field.split(".")
+        group = nested
+        for each in groups:
+            group = group.setdefault(each, {})
+        group[name] = value
+    return nested
+
+
+def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has lists where a configuration has tuples."""
+    return {field: tuple(x) if isinstance(x, list) else x for field, x in fields.items()}

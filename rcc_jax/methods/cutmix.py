@@ -1,0 +1,36 @@
+"""CutMix on the device: boxes to masks, and pasting (Yun et al., ICCV 2019)."""
+
+import jax
+import jax.numpy as jnp
+
+
+def box_masks(boxes: jax.Array, height: int, width: int) -> jax.Array:
+    """Boxes as masks.
+
+    Args:
+        boxes: [B, 4] integers y0, x0, y1, x1 in pixels; the ends are excluded.
+        height, width: Size of the masks in pixels.
+
+    Returns:
+        bool [B, height, width], True inside.
+
+    >>> box_masks(jnp.array([[0, 1, 2, 3]]), 2, 3).astype(int).tolist()
+    [[[0, 1, 1], [0, 1, 1]]]
+    """
+    y0, x0, y1, x1 = (boxes[:, i, None] for i in range(4))
+    rows, columns = jnp.arange(height)[None], jnp.arange(width)[None]
+    inside_y, inside_x = (rows >= y0) & (rows < y1), (columns >= x0) & (columns < x1)
+    return inside_y[:, :, None] & inside_x[:, None, :]
+
+
+def cutmix(mask: jax.Array, partner: jax.Array, own: jax.Array) -> jax.Array:
+    """The partner's pixels where the mask is True, the own ones elsewhere.
+
+    Args:
+        mask: bool [B, H, W].
+        partner, own: [B, H, W] or [B, H, W, C].
+
+    >>> cutmix(jnp.array([[[True, False]]]), jnp.ones((1, 1, 2)), jnp.zeros((1, 1, 2))).tolist()
+    [[[1.0, 0.0]]]
+    """
+    return jnp.where(mask if own.ndim == 3 else mask[..., None], partner, own)

@@ -1,0 +1,123 @@
+"""What goes through the network in one step, and what its logits are compared with."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from rcc_jax.methods import losses
+from rcc_jax.methods.base import Batch, Student
+from rcc_jax.methods.cutmix import box_masks, cutmix
+
+
+def interleave(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Two batches [B, ...] as one [2 B, ...] whose rows alternate.
+
+    With the rows spread over devices every device pairs its own rows, so unlike a concatenation
+    this moves nothing between devices.
+    """
+    return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
+
+
+def separate(joined: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The inverse of `interleave`."""
+    pairs = joined.reshape(-1, 2, *joined.shape[1:])
+    return pairs[:, 0], pairs[:, 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Logits:
+    """Logits [B, H, W, K] of one step; those of the teacher carry no gradient.
+
+    Attributes:
+        labeled: Student, labelled images.
+        strong: Student, one array per strong view, after CutMix.
+        perturbed: Student, weak view with dropped feature channels, or None.
+        weak: Teacher, weak view; None without unlabelled images, like `partner`.
+        partner: Teacher, weak view of the CutMix partner.
+    """
+
+    labeled: jax.Array
+    strong: tuple[jax.Array, ...] = ()
+    perturbed: jax.Array | None = None
+    weak: jax.Array | None = None
+    partner: jax.Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """Labels and masks of one step, before CutMix.
+
+    Attributes:
+        labels: [B, H, W] class ids of the labelled images, 255 = ignored.
+        valid, partner_valid: bool [B, H, W], False on padding; None without unlabelled images.
+        pasted: One bool [B, H, W] per strong view: where the partner was pasted.
+    """
+
+    labels: jax.Array
+    valid: jax.Array | None = None
+    partner_valid: jax.Array | None = None
+    pasted: tuple[jax.Array, ...] = ()
+
+    @property
+    def strong_valid(self) -> tuple[jax.Array, ...]:
+        """Validity of each strong view, CutMix-ed like its image."""
+        return tuple(cutmix(mask, self.partner_valid, self.valid) for mask in self.pasted)
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Numbers of pixels by which sums of losses are divided, over the whole global batch.
+
+    They are known before the passes, so a batch may be split, and the parts add up to exactly the
+    loss of the whole. Each is at least 1, so that an empty term is 0.
+    """
+
+    labeled: jax.Array
+    weak: jax.Array | None = None
+    strong: tuple[jax.Array, ...] = ()
+
+
+for _pytree in (Logits, Targets, Counts):
+    jax.tree_util.register_dataclass(_pytree)
+
+
+def targets(batch: Batch, strong_views: int) -> Targets:
+    """The labels and masks of a batch."""
+    labels = batch["labeled"]["label"].astype(jnp.int32)
+    if not strong_views:
+        return Targets(labels=labels)
+    boxes = batch["unlabeled"]["boxes"]
+    height, width = batch["unlabeled"]["valid"].shape[1:]
+    return Targets(
+        labels=labels,
+        valid=batch["unlabeled"]["valid"],
+        partner_valid=batch["partner"]["valid"],
+        pasted=tuple(box_masks(boxes[:, i], height, width) for i in range(strong_views)),
+    )
+
+
+def count_pixels(wanted: Targets) -> Counts:
+    """The denominators of a whole batch."""
+
+    def count(mask):
+        return jnp.maximum(jnp.sum(mask), 1).astype(float)
+
+    return Counts(
+        labeled=count(wanted.labels != losses.IGNORED),
+        weak=None if wanted.valid is None else count(wanted.valid),
+        strong=tuple(count(valid) for valid in wanted.strong_valid),
+    )
+
+
+def strong_logits(student: Student, batch: Batch, strong_views: int) -> tuple[jax.Array, ...]:
+    """The student's logits of the strong views after CutMix; one pass for all of them."""
+    unlabeled, partner = batch["unlabeled"], batch["partner"]
+    pasted = targets(batch, strong_views).pasted
+    mixed = [
+        cutmix(mask, partner[f"strong{i + 1}"], unlabeled[f"strong{i + 1}"])
+        for i, mask in enumerate(pasted)
+    ]
+    if len(mixed) == 1:
+        return (student(mixed[0]),)
+    return separate(student(interleave(*mixed)))

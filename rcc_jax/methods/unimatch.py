@@ -1,0 +1,71 @@
+"""UniMatch: FixMatch with two strong views and a third stream of perturbed features."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+from rcc_jax.methods.base import Networks, Views
+from rcc_jax.methods.fixmatch import FixMatch
+from rcc_jax.methods.lazy import jax, layers, losses, passes
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from rcc_jax.methods.passes import Logits
+
+
+@dataclasses.dataclass(frozen=True)
+class UniMatch(FixMatch):
+    """(L_x + L_s1 / 4 + L_s2 / 4 + L_fp / 2) / 2.
+
+    L_fp is the cross-entropy of the weak view whose features were dropped by channel, against the
+    pseudo labels of the same view.
+    """
+
+    name: ClassVar[str] = "unimatch"
+    summary: ClassVar[str] = "FixMatch with two strong views and dropped feature channels"
+    reference: ClassVar[str] = "Yang et al., CVPR 2023, arXiv 2208.09910"
+    views: ClassVar[Views] = Views(strong=2)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        return (*super().terms, "loss_perturbed")
+
+    def passes(self, nets: Networks, batch, key: Array) -> Logits:
+        x, u = batch["labeled"]["image"], batch["unlabeled"]["weak"]
+        features = nets.student.encode(passes.interleave(x, u))
+        # Clean and dropped features are one batch of the decoder, so its BatchNorm sees both.
+        both = jax.tree.map(passes.interleave, features, drop_channels(features, key))
+        clean, dropped = passes.separate(nets.student.decode(both, x.shape[1:3]))
+        labeled, weak = passes.separate(clean)
+        _, perturbed = passes.separate(dropped)
+        return self.with_teacher(nets, batch, labeled=labeled, weak=weak, perturbed=perturbed)
+
+    def unlabeled_term(self, logits, targets, counts, terms: dict[str, Array]) -> Array:
+        strong = super().unlabeled_term(logits, targets, counts, terms)
+        label, confidence = losses.pseudo_labels(jax.lax.stop_gradient(logits.weak))
+        kept = (confidence >= self.confidence_threshold) & targets.valid
+        loss = losses.masked_sum(losses.cross_entropy(logits.perturbed, label), kept)
+        terms["loss_perturbed"] = loss / counts.weak
+        return (strong + terms["loss_perturbed"]) / 2
+
+
+def drop_channels(features, key: Array):
+    """Features with half of the channels dropped, drawn for each image and each feature map.
+
+    Args:
+        features: Pytree of arrays [B, ..., C].
+        key: For the draws.
+
+    Returns:
+        The same tree; the channels that stay are doubled (PyTorch's Dropout2d).
+
+    Reference:
+        Yang et al., CVPR 2023, section 3.2 (feature perturbation).
+    """
+    leaves, tree = jax.tree.flatten(features)
+    keys = [jax.random.fold_in(key, i) for i in range(len(leaves))]
+    return tree.unflatten(
+        [layers.dropout_channels(leaf, each) for leaf, each in zip(leaves, keys, strict=True)]
+    )

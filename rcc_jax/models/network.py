@@ -1,0 +1,97 @@
+"""A network as pure functions of its weights, and what happens to images before it."""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
+IMAGENET_STD = np.array([0.229, 0.224, 0.225])
+
+
+@flax.struct.dataclass
+class Weights:
+    """Parameters and BatchNorm running statistics of one network, as plain nested dicts."""
+
+    params: dict[str, Any]
+    stats: dict[str, Any]
+
+    @classmethod
+    def of(cls, module: nnx.Module) -> "Weights":
+        """The weights of a module; raises ValueError if it hides any other state."""
+        _, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+        return cls(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
+
+
+def normalize(images: jax.Array, dtype: Any = jnp.float32) -> jax.Array:
+    """Images to zero mean and unit variance by ImageNet's statistics.
+
+    Args:
+        images: uint8 RGB [..., 3].
+        dtype: Type of the result; the arithmetic is at least float32.
+
+    >>> [f"{value:.2f}" for value in normalize(jnp.array([0, 255, 255], jnp.uint8))]
+    ['-2.12', '2.43', '2.64']
+    """
+    wide = jnp.promote_types(dtype, jnp.float32)
+    scale = jnp.asarray(1 / (255 * IMAGENET_STD), wide)
+    offset = jnp.asarray(IMAGENET_MEAN / IMAGENET_STD, wide)
+    shape = (1,) * (images.ndim - 1) + (3,)
+    return (images.astype(wide) * scale.reshape(shape) - offset.reshape(shape)).astype(dtype)
+
+
+class Student:
+    """A network in training mode. Its BatchNorm statistics move with every call, in that order."""
+
+    def __init__(self, module: nnx.Module, dtype: Any):
+        self.module = module
+        self._dtype = dtype
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits [B, H, W, K] of uint8 images [B, H, W, 3]."""
+        return self.module(normalize(images, self._dtype), train=True)
+
+    def encode(self, images: jax.Array) -> Any:
+        """Features of uint8 images [B, H, W, 3]: a pytree of arrays [B, ..., C]."""
+        return self.module.encode(normalize(images, self._dtype), train=True)
+
+    def decode(self, features: Any, size: tuple[int, int]) -> jax.Array:
+        """Logits [B, H, W, K] of features, at a size (H, W) in pixels."""
+        return self.module.decode(features, size, train=True)
+
+    def stats(self) -> dict[str, Any]:
+        """The statistics as the calls have left them."""
+        return nnx.to_pure_dict(nnx.state(self.module, nnx.BatchStat))
+
+
+class Network:
+    """A split NNX network as pure functions of its weights and uint8 images [B, H, W, 3]."""
+
+    def __init__(self, graphdef: nnx.GraphDef, dtype: Any = jnp.float32):
+        self.graphdef = graphdef
+        self.dtype = dtype
+
+    def module(self, weights: Weights) -> nnx.Module:
+        """The network with these weights."""
+        return nnx.merge(self.graphdef, weights.params, weights.stats)
+
+    def student(self, weights: Weights) -> Student:
+        """The network in training mode."""
+        return Student(self.module(weights), self.dtype)
+
+    def predict(
+        self, weights: Weights, images: jax.Array, sizes: jax.Array | None = None
+    ) -> jax.Array:
+        """Logits [B, H, W, K] in evaluation mode.
+
+        Args:
+            weights: Weights of the network.
+            images: uint8 [B, H, W, 3].
+            sizes: Height and width of each image in a padded batch, int [B, 2].
+        """
+        # A network that knows no padding works as long as there is none.
+        padding = {} if sizes is None else {"sizes": sizes}
+        return self.module(weights)(normalize(images, self.dtype), train=False, **padding)

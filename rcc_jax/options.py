@@ -1,0 +1,101 @@
+"""How a field of a configuration or of a method is declared: default, bounds and meaning, once."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_UNSET = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What a field may be and what it means.
+
+    Attributes:
+        default: Its value where nothing else is said.
+        doc: One or two sentences for the user.
+        choices: The allowed values; empty where any value within the bounds is.
+        at_least, above, at_most, below: Bounds of a number; None is no bound.
+        short: Its name as an argument of a configuration file: `--config=FILE:short=value`.
+        symbol: Its name in tables: 'N', 'lambda'; empty for the name of the field.
+        may_change: Whether a run may resume with another value: one that does not change what the
+            training computes.
+        per_process: Whether the processes of one run may have different values.
+        before: The value that reproduces a run that was recorded before the field existed.
+    """
+
+    default: Any
+    doc: str
+    choices: tuple = ()
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    short: str = ""
+    symbol: str = ""
+    may_change: bool = False
+    per_process: bool = False
+    before: Any = _UNSET
+
+    @property
+    def came_later(self) -> bool:
+        """Whether there are runs that were recorded before the field existed."""
+        return self.before is not _UNSET
+
+    def fault(self, field: str, value: Any) -> str | None:
+        """Why a value cannot be used, as a message that names the field; None if it can.
+
+        >>> Option(1.0, "Temperature.", above=0).fault("method.temperature", -1)
+        'config.method.temperature = -1 must be above 0.'
+        """
+        said = f"config.{field} = {value!r}"
+        if self.choices:
+            allowed = ", ".join(map(str, self.choices))
+            known = value in self.choices
+            return None if known else f"{said} is not known; use one of {allowed}."
+        if self._is_within(value):
+            return None
+        return f"{said} must be {self._bounds()}."
+
+    def _is_within(self, value: Any) -> bool:
+        if all(bound is None for bound in (self.at_least, self.above, self.at_most, self.below)):
+            return True
+        return (
+            math.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def _bounds(self) -> str:
+        if self.above is not None:
+            return f"above {self.above}"
+        if self.at_most is not None:
+            return f"from {self.at_least} to {self.at_most}"
+        if self.below is not None:
+            return f"from {self.at_least} to below {self.below}"
+        return f"at least {self.at_least}"
+
+
+def option(default: Any, doc: str, **more: Any) -> Any:
+    """A field of a dataclass with its `Option`.
+
+    Args:
+        default: The default.
+        doc: What the field means.
+        **more: Other attributes of `Option`.
+    """
+    return dataclasses.field(
+        default=default, metadata={"option": Option(default, doc, **more)}, kw_only=True
+    )
+
+
+def options(declared: type) -> Mapping[str, Option]:
+    """The options of a dataclass by the name of the field, in the order of the class."""
+    return {
+        field.name: field.metadata["option"]
+        for field in dataclasses.fields(declared)
+        if "option" in field.metadata
+    }
