@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import common
-from rcc_jax.config import checks
-from rcc_jax.config.recorded import flatten
+from rcc_jax.config import checks, method_group, recorded
+from rcc_jax.config.recorded import flatten, recorded_fields, values_before
 from rcc_jax.workdir import revisions
 from tests.support.commands import REPOSITORY, finish, start
 from tests.support.runs import STEPS, metrics, saved_steps
@@ -27,7 +26,7 @@ def unpack(name, folder):
 
 def resume(workdir, exit_code=0):
     """The command that the run was started with, as this version writes it."""
-    old = flatten(json.loads((workdir / "config.json").read_text()))
+    old = recorded_fields(workdir)
     fields = [
         f"--config.{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in old.items()
@@ -93,13 +92,17 @@ def test_run_of_a_newer_revision_is_refused(tmp_path):
     assert errors.startswith(f"error: --workdir={workdir}: this run was last trained by a newer")
 
 
-def test_every_field_that_an_old_run_lacks_says_what_it_did():
-    recorded = set()
-    for name in NAMES:
-        with tarfile.open(GOLDEN / f"{name}.tar.xz") as archive:
-            recorded |= set(flatten(json.load(archive.extractfile(f"{name}/config.json"))))
-    fields = flatten(common.get_config().to_dict())
-    assert fields.keys() - recorded <= common.WHERE_ABSENT.keys() <= fields.keys()
-    config = common.get_config()
-    config.update_from_flattened_dict(common.WHERE_ABSENT)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_field_that_an_old_run_lacks_says_what_it_did(name, tmp_path):
+    workdir = unpack(name, tmp_path)
+    config = recorded.read(workdir)
     checks.check(config)
+    old, now = recorded_fields(workdir), flatten(method_group.resolved(config))
+    assert now.keys() - old.keys() == values_before(old).keys()
+
+
+def test_fields_that_had_no_effect_are_left_out(tmp_path):
+    old = json.loads((unpack("supervised", tmp_path) / "config.json").read_text())["method"]
+    found = recorded.read(tmp_path / "supervised").method
+    assert old["confidence_threshold"] == 0.16
+    assert found.confidence_threshold is None

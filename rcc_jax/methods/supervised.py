@@ -26,12 +26,17 @@ class Supervised(Method):
         choices=("ce", "ohem"),
     )  # fmt: skip
     ohem_threshold: float = option(
-        0.7, "Probability of the true class up to which a pixel is hard.", at_least=0, at_most=1
+        0.7,
+        "Probability of the true class up to which a pixel is hard.",
+        at_least=0,
+        at_most=1,
+        symbol="OHEM threshold",
     )
     ohem_min_kept: int = option(
         100_000,
         "Least number of pixels kept per labelled image; 0 = all of them.",
         at_least=0,
+        symbol="OHEM pixels",
     )
 
     @property

@@ -22,7 +22,7 @@ def load(name, arguments=None):
     config = importlib.import_module(f"configs.{name}").get_config(arguments)
     if name == "folder":  # What is left to the data.
         config.data.unlabeled = "images"
-        config.data.num_classes, config.data.crop_size, config.method.top_n = 5, 321, 4
+        config.data.num_classes, config.data.crop_size, config.method.top_n = 5, 321, None
     return config
 
 

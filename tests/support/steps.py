@@ -154,6 +154,11 @@ class Setup:
             jax.random.key(1),
             ema=bool(self.method.teachers),
             term_names=train_step.watched_terms(self.method),
+            memory=self.method.memory(
+                Weights(*jax.tree.map(jnp.asarray, (params, stats))),
+                NUM_CLASSES,
+                jax.random.key(2),
+            ),
         )
 
     def run(self, steps):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rcc_jax.config import presets
+from rcc_jax.methods import METHODS
 from rcc_jax.reporting import report
 from tests.rcc_jax.reporting.test_report import write_run
 from tests.support import browser
@@ -14,7 +14,7 @@ BROKEN = "[...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    for method in presets.PRESETS:
+    for method in METHODS:
         name = f"camvid-1_16,size=cpu,steps=300,method={method},seed=0"
         write_run(folder / name, method, 0, [(40.0, 20.0, None), (60.5, 31.25, 10.0)])
     report.write([folder], folder / "report.html", print)

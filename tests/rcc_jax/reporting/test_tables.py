@@ -5,10 +5,12 @@ import json
 
 import pytest
 
-from configs import cityscapes_1_2, common, pascal_1_8, pascal_1_16
-from rcc_jax.config import presets
+from configs import cityscapes_1_2, pascal_1_8, pascal_1_16
+from rcc_jax.config import method_group, schema
 from rcc_jax.errors import ConfigError
+from rcc_jax.methods import METHODS
 from rcc_jax.reporting import published, tables
+from tests.support.toy_method import Toy
 
 
 def write_run(folder, config, last, best):
@@ -148,52 +150,44 @@ def test_faults_are_named(runs):
 
 
 def test_runs_of_an_added_method_are_told_apart(tmp_path, monkeypatch):
-    # The example of docs/extending.md.
-    preset = {"strong_views": 1, "feature_perturbation": False, "consensus": "rank"}
-    monkeypatch.setitem(presets.PRESETS, "fixmatch_rcc", preset)
-    for top_n in (3, 4):
-        config = pascal_1_16.get_config(f"method=fixmatch_rcc,top_n={top_n}")
-        write_run(tmp_path / str(top_n), config, 50.0 + top_n, 60.0)
+    monkeypatch.setitem(METHODS, "toy", Toy)
+    for pull in (0.5, 0.1):
+        config = pascal_1_16.get_config("method=toy")
+        config.method.pull = pull
+        write_run(tmp_path / str(pull), config, 50.0 + pull, 60.0)
     rows = rows_of(tables.write(tmp_path, print), "pascal_classic, resnet50")
-    assert rows["fixmatch_rcc"] == ["54.0 / 60.0 (1)"]
-    assert rows["fixmatch_rcc, N = 3"] == ["53.0 / 60.0 (1)"]
-    # In a copy of the project that does not know the method.
-    monkeypatch.delitem(presets.PRESETS, "fixmatch_rcc")
-    assert tables.write(tmp_path, print).count("| fixmatch_rcc") == 2
+    assert rows["toy"] == ["50.5 / 60.0 (1)"]
+    assert rows["toy, pull = 0.1"] == ["50.1 / 60.0 (1)"]
+    # In a copy of the project that does not know the method, its own fields mean nothing.
+    monkeypatch.delitem(METHODS, "toy")
+    with pytest.raises(ConfigError, match="are both toy, seed 0"):
+        tables.write(tmp_path, print)
 
 
 @pytest.mark.parametrize("config", [pascal_1_16, cityscapes_1_2])
-@pytest.mark.parametrize("name", presets.PRESETS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name):
     def named(**fields):
         changed = config.get_config(f"method={name}")
         changed.method.update(fields)
-        return tables.method_name(changed.to_dict())
+        return tables.method_name(method_group.resolved(changed))
 
     assert named() == name
     others = {
         "top_n": 5, "consensus_weight": 0.5, "temperature": 0.3, "confidence_threshold": 0.8,
         "consensus_input": "probabilities", "consensus_pixels": "confident", "ema_decay": 0.996,
-        "labeled_loss": "ce" if config is cityscapes_1_2 else "ohem",
+        "labeled_loss": "ce" if config is cityscapes_1_2 else "ohem", "consensus_kind": "kl",
     }  # fmt: skip
+    own = set(schema.method_fields(name))
     used = {field for field, value in others.items() if named(**{field: value}) != name}
-    unused = {field for field in others if field not in used}
-    of_consensus = {
-        "top_n", "consensus_weight", "temperature", "consensus_input", "consensus_pixels"
-    }  # fmt: skip
-    assert unused == {
-        "supervised": of_consensus | {"confidence_threshold"},
-        "fixmatch": of_consensus,
-        "unimatch": of_consensus,
-    }.get(name, set())
+    assert used == own & others.keys()
     assert len({named(**{field: others[field]}) for field in used}) == len(used)
     # The numbers of OHEM count where it is used.
-    ohem = {"labeled_loss": "ohem", "ohem_min_kept": 50_000, "ohem_threshold": 0.6}
-    assert named(**ohem).endswith("OHEM from 0.6, OHEM of 50000 pixels")
+    ohem = {"labeled_loss": "ohem", "ohem_min_kept": 40_000, "ohem_threshold": 0.6}
+    assert named(**ohem).endswith("OHEM threshold = 0.6, OHEM pixels = 40000")
     assert named(**{**ohem, "labeled_loss": "ce"}) == named(labeled_loss="ce")
     # Every field is one of these or above.
-    known = {*others, *ohem, "name", "consensus_kind"}
-    assert known == set(common.get_config().method)
+    assert own <= {*others, *ohem}
 
 
 def test_published_numbers_are_those_of_the_paper():

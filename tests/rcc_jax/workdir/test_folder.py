@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from configs import common
+from rcc_jax.config import schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import revisions
 from rcc_jax.workdir.folder import Workdir, check_place, write_atomically
@@ -58,7 +58,7 @@ def test_another_config_is_refused_with_every_field_that_differs(tmp_path):
 
 
 def test_a_field_that_a_run_lacks_has_the_value_that_reproduces_it(tmp_path):
-    (field, value), *_ = common.WHERE_ABSENT.items()
+    field, value = "data.cutmix_partner", schema.fields()["data.cutmix_partner"].before
     group, name = field.split(".")
     Workdir.open(tmp_path, config()).close()
     before = (tmp_path / "config.json").read_bytes()

@@ -1,0 +1,179 @@
+"""What the trainer promises to a method, shown by one that uses all of it."""
+
+import dataclasses
+import functools
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from rcc_jax.config import checks, method_group, schema
+from rcc_jax.errors import ConfigError
+from rcc_jax.methods import METHODS
+from rcc_jax.options import options
+from rcc_jax.training.train_state import TrainState
+from rcc_jax.workdir.checkpoints import Checkpoints
+from tests.support.steps import Setup, SmallNetwork, make_batch, make_method
+from tests.support.toy_method import Toy
+
+
+def setup(devices=1, **more):
+    method = Toy(confidence_threshold=0.3)
+    freeze_bn = more.pop("freeze_bn", False)
+
+    def make(rngs):
+        return SmallNetwork(jnp.float64, freeze_bn, rngs)
+
+    return Setup(
+        method,
+        devices,
+        jnp.float64,
+        build=lambda key: method.network(make, nnx.Rngs(key)),
+        **more,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _in_float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@functools.cache
+def run(devices=1, steps=3, accumulation=1, freeze_bn=False):
+    with jax.enable_x64(True):
+        return setup(devices, accumulation=accumulation, freeze_bn=freeze_bn).run(steps)
+
+
+def assert_close(actual, expected):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), actual, expected
+    )
+
+
+def test_the_memory_sees_every_step_and_the_ramp_starts_at_zero():
+    state, log = run()
+    pixels = 8 * 33 * 33
+    assert int(state.memory["seen"].sum()) == 3 * pixels
+    assert [entry["loss_pull"] > 0 for entry in log] == [False, True, True]
+
+
+def test_eight_devices_keep_the_memory_of_one():
+    one, one_log = run()
+    eight, eight_log = run(devices=8)
+    assert_close(eight_log, one_log)
+    assert_close(eight.memory, one.memory)
+
+
+def test_parts_add_up_to_the_memory_of_the_whole_batch():
+    whole, _ = run(freeze_bn=True)
+    parts, _ = run(accumulation=2, freeze_bn=True)
+    assert_close(parts.memory, whole.memory)
+    assert_close(parts.weights, whole.weights)
+
+
+def test_resumed_is_uninterrupted(tmp_path):
+    uninterrupted, _ = run()
+    toy = setup()
+    state = toy.state()
+    for step in range(2):
+        state, _ = toy.step(state, make_batch(toy.method, seed=step))
+    shapes = jax.eval_shape(toy.state)
+    sharding = jax.sharding.NamedSharding(toy.mesh, jax.sharding.PartitionSpec())
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
+    )
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(2, state.saved(), wait=True)
+        state = TrainState(**checkpoints.restore(shapes.saved()))
+    state, _ = toy.step(state, make_batch(toy.method, seed=2))
+    for part in ("memory", "weights", "opt_state"):
+        jax.tree.map(
+            np.testing.assert_array_equal, getattr(state, part), getattr(uninterrupted, part)
+        )
+
+
+def test_a_state_without_memory_is_saved_as_before_there_was_one():
+    state = Setup(make_method("supervised")).state()
+    assert state.memory is None
+    assert set(state.saved()) == {
+        "step", "weights", "ema", "opt_state", "rng", "bad_step", "bad_terms", "skipped",
+        "skipped_in_row",
+    }  # fmt: skip
+
+
+def test_a_skipped_step_leaves_the_memory_alone():
+    toy = setup(max_skipped=2)
+    state, _ = toy.step(toy.state(), make_batch(toy.method))
+    before = jax.device_get(state.memory)
+    means = state.memory["means"]
+    state = state.replace(memory={**state.memory, "means": means * jnp.nan})
+    state, scalars = toy.step(state, make_batch(toy.method, seed=1))
+    assert int(scalars["skipped_steps"]) == 1
+    np.testing.assert_array_equal(state.memory["seen"], before["seen"])
+
+
+def test_whole_batches_are_required_where_a_method_needs_them():
+    class Whole(Toy):
+        accumulates = False
+
+    with pytest.raises(ValueError, match="toy needs whole batches"):
+        Setup(Whole(), accumulation=2)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_name_the_terms_that_they_return(name):
+    made = Setup(make_method(name))
+    _, scalars = jax.eval_shape(made.step, made.state(), make_batch(made.method))
+    others = {"loss", "learning_rate", "gradient_norm"}
+    assert set(made.method.terms) == set(scalars) - others
+
+
+def test_fields_of_one_name_mean_the_same_in_every_method():
+    found = {}
+    for method in METHODS.values():
+        assert METHODS[method.name] is method
+        assert method.summary
+        assert method.reference
+        for name, option in options(method).items():
+            assert option.doc.endswith(".")
+            assert option.fault(name, option.default) is None
+            kind, short = found.setdefault(name, (type(option.default), option.short))
+            assert (type(option.default), option.short) == (kind, short)
+
+
+def test_fields_are_read_without_jax():
+    script = (
+        "import sys; sys.modules['jax'] = None\n"
+        "from rcc_jax.config import schema\n"
+        "print(schema.method_fields('rcc')['temperature'].default)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.stdout == "1.0\n", found.stderr
+
+
+def config(**fields):
+    made = schema.defaults()
+    made.update_from_flattened_dict({"data.unlabeled": "images", **fields})
+    return made
+
+
+def test_a_method_that_is_added_has_its_fields_everywhere(monkeypatch):
+    monkeypatch.setitem(METHODS, "toy", Toy)
+    made = config(**{"method.name": "toy"})
+    assert method_group.values(made)["pull"] == 0.5
+    made.method.pull = -1.0
+    assert list(checks.faults(made)) == ["config.method.pull = -1.0 must be at least 0."]
+    made.method.name = "rcc"
+    with pytest.raises(ConfigError, match="method 'rcc' has no such field; it belongs to toy"):
+        method_group.check_given(made, ["method.pull"])
+
+
+def test_fields_of_other_methods_are_left_out_of_what_is_recorded():
+    made = config(**{"method.name": "unimatch", "method.temperature": 0.5})
+    assert "temperature" not in method_group.resolved(made)["method"]
+    assert dataclasses.asdict(method_group.build(made)) == method_group.values(made)
