@@ -28,12 +28,13 @@ sys.path.insert(0, str(REPOSITORY))
 import environment  # noqa: E402
 
 from configs import recorded  # noqa: E402
+from rcc_jax.build import set_up_jax  # noqa: E402
 from rcc_jax.distributed import meshes  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.methods import METHODS, Method  # noqa: E402
 from rcc_jax.methods.base import Clock  # noqa: E402
 from rcc_jax.training import train_step  # noqa: E402
-from rcc_jax.training.run import Run, set_up_jax  # noqa: E402
+from rcc_jax.training.run import Run  # noqa: E402
 
 WEIGHT = 0.2  # lambda
 # Above every confidence: no pixel is kept.

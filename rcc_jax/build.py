@@ -2,17 +2,24 @@
 
 import functools
 import os
+import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 from flax import nnx
+from jax.sharding import Mesh
 
 import input_pipeline
 from rcc_jax.config import checks, method_group
+from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
+from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.methods import Method
 from rcc_jax.models import DeepLabV3Plus, pretrained
+from rcc_jax.models.network import Network, Weights
 from rcc_jax.workdir import image_lists
 
 
@@ -163,3 +170,58 @@ def num_steps(config: ml_collections.ConfigDict, partition) -> tuple[int, int]:
         unlabeled_batch_size=batch_size if built.views else 0,
     )
     return config.train.num_steps or config.train.num_epochs * epoch, epoch
+
+
+def build_network(config: ml_collections.ConfigDict) -> Network:
+    """The network that the configuration describes, as pure functions."""
+    abstract = nnx.eval_shape(lambda: build_model(config, nnx.Rngs(0)))
+    return Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
+
+
+def build_evaluator(config: ml_collections.ConfigDict, network: Network, mesh: Mesh) -> Evaluator:
+    """The jitted evaluation that `config.eval` describes."""
+    return Evaluator(
+        network.predict,
+        num_classes=config.data.num_classes,
+        mesh=mesh,
+        mode=config.eval.mode,
+        window=config.eval.window,
+        stride=config.eval.stride,
+        windows=config.eval.windows,
+        flip=config.eval.flip,
+        scales=tuple(config.eval.scales),
+    )
+
+
+def abstract_weights(config: ml_collections.ConfigDict, mesh: Mesh) -> Weights:
+    """Shapes, types and sharding of the weights, to read them from a checkpoint."""
+    return abstract_of(lambda key: random_weights(config, key), mesh)
+
+
+def random_weights(config: ml_collections.ConfigDict, key: jax.Array) -> Weights:
+    """The weights before pretrained ones are read."""
+    return Weights.of(build_model(config, nnx.Rngs(key)))
+
+
+def abstract_of(create: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
+    """Shapes, types and sharding of what a function makes from a key, the same on every device."""
+    sharding = meshes.replicated(mesh)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(create, jax.random.key(0)),
+    )
+
+
+def set_up_jax(config: ml_collections.ConfigDict) -> None:
+    """Process-wide settings of JAX; to be called before the first use of a device."""
+    if config.model.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    if config.train.deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    cache = config.train.compilation_cache
+    if cache:
+        folder = pathlib.Path.home() / ".cache" / "rcc_jax" / "xla"
+        if cache != "auto":
+            folder = pathlib.Path(cache).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -17,7 +17,6 @@ from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
 from rcc_jax.models.network import Weights
 from rcc_jax.reporting import palettes
-from rcc_jax.training.run import abstract_weights, build_evaluator, build_network
 from rcc_jax.workdir import checkpoint_paths, start_weights
 
 
@@ -54,13 +53,13 @@ class Segmenter:
             fields.source, fields.num_classes, tuple(fields.class_names)
         )
         self.palette = palettes.of_data(fields)
-        self.evaluator = build_evaluator(config, build_network(config), self.mesh)
+        self.evaluator = build.build_evaluator(config, build.build_network(config), self.mesh)
         self.weights, summary = self._read(checkpoint)
         self.network, _, path = summary.partition(" of ")
         self.checkpoint = pathlib.Path(path)
 
     def _read(self, checkpoint, *, student: bool = False) -> tuple[Weights, str]:
-        abstract = abstract_weights(self.config, self.mesh)
+        abstract = build.abstract_weights(self.config, self.mesh)
         return start_weights.read(checkpoint, abstract, student=student, field="--checkpoint")
 
     @classmethod

@@ -11,11 +11,11 @@ import ml_collections
 from flax import nnx
 
 import rcc_jax
+from rcc_jax.build import build_network
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import pretrained
+from rcc_jax.models.network import IMAGENET_MEAN, IMAGENET_STD
 from rcc_jax.segmenter import Segmenter
-from rcc_jax.training.run import build_network
-from rcc_jax.views import IMAGENET_MEAN, IMAGENET_STD
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.folder import write_atomically
 

@@ -120,9 +120,9 @@ def _train_or_evaluate() -> None:
     if cli.MODE.value == "train" and _finished():
         return
     # Here and not above: worker processes import this file too, and need none of it.
+    from rcc_jax.build import set_up_jax
     from rcc_jax.commands import evaluate
     from rcc_jax.training import loop, nonfinite
-    from rcc_jax.training.run import set_up_jax
     from rcc_jax.workdir import checkpoints
 
     set_up_jax(cli.CONFIG.value)
@@ -147,8 +147,8 @@ def _train_or_evaluate() -> None:
 def _predict() -> None:
     if not cli.INPUT.value or not cli.OUTPUT.value:
         cli.fail("--mode=predict needs --input=FILE|FOLDER|GLOB and --output=DIR.")
+    from rcc_jax.build import set_up_jax
     from rcc_jax.commands import predict
-    from rcc_jax.training.run import set_up_jax
 
     _fill()
     set_up_jax(cli.CONFIG.value)
@@ -172,8 +172,8 @@ def _predict() -> None:
 
 
 def _consensus() -> None:
+    from rcc_jax.build import set_up_jax
     from rcc_jax.commands import explain
-    from rcc_jax.training.run import set_up_jax
 
     _fill()
     set_up_jax(cli.CONFIG.value)
@@ -192,8 +192,8 @@ def _consensus() -> None:
 def _export() -> None:
     if not cli.OUTPUT.value:
         cli.fail("--mode=export needs --output=DIR.")
+    from rcc_jax.build import set_up_jax
     from rcc_jax.commands import export
-    from rcc_jax.training.run import set_up_jax
 
     _fill()
     set_up_jax(cli.CONFIG.value)

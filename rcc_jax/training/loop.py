@@ -18,10 +18,9 @@ from rcc_jax.distributed.stop_vote import StopVote
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.evaluator import Scores, scores
 from rcc_jax.training import nonfinite
-from rcc_jax.training.clock import StepClock
 from rcc_jax.training.monitor import EvaluationReport
 from rcc_jax.training.run import Run
-from rcc_jax.training.step_program import compile_step
+from rcc_jax.training.timing import StepClock, compile_step
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.workdir import environment, image_lists, revisions
 from rcc_jax.workdir.bad_files import BadFiles

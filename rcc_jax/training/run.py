@@ -5,15 +5,12 @@ import dataclasses
 import functools
 import json
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import optax
-from flax import nnx
 from jax.sharding import Mesh
 
 import input_pipeline
@@ -80,7 +77,7 @@ class Run:
         schedule = optimizer.poly_schedule(
             config.optimizer.learning_rate, num_steps, config.optimizer.power
         )
-        network = build_network(config)
+        network = build.build_network(config)
         return cls(
             config=config,
             partition=partition,
@@ -96,7 +93,7 @@ class Run:
             schedule=schedule,
             num_steps=num_steps,
             epoch_steps=epoch_steps,
-            evaluator=build_evaluator(config, network, meshes.make_local_mesh()),
+            evaluator=build.build_evaluator(config, network, meshes.make_local_mesh()),
         )
 
     def check_same_everywhere(self) -> None:
@@ -153,8 +150,8 @@ class Run:
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and sharding of the state, to restore a checkpoint into."""
-        return _abstract(
-            lambda key: self._state_of(_random_weights(self.config, key), key), self.mesh
+        return build.abstract_of(
+            lambda key: self._state_of(build.random_weights(self.config, key), key), self.mesh
         )
 
     def initial_state(self, report: Callable[[str], None]) -> TrainState:
@@ -172,11 +169,11 @@ class Run:
     def _initial_weights(self, key: jax.Array, report: Callable[[str], None]) -> Weights:
         pretrained = self.config.model.pretrained
         if start_weights.is_run(pretrained):
-            abstract = abstract_weights(self.config, self.mesh)
+            abstract = build.abstract_weights(self.config, self.mesh)
             weights, summary = start_weights.read(pretrained, abstract)
             report(f"starts from the {summary}")
             return weights
-        weights = jax.jit(lambda key: _random_weights(self.config, key))(key)
+        weights = jax.jit(lambda key: build.random_weights(self.config, key))(key)
         if not pretrained:
             return weights
         model = self.network.module(weights)
@@ -191,7 +188,7 @@ class Run:
         """
         pretrained = self.config.model.pretrained
         if start_weights.is_run(pretrained):
-            start_weights.check(pretrained, abstract_weights(self.config, self.mesh))
+            start_weights.check(pretrained, build.abstract_weights(self.config, self.mesh))
         else:
             build.check_pretrained(self.config)
 
@@ -237,56 +234,3 @@ class Run:
         """Whether a checkpoint is due after this step, evaluated or not."""
         every = self.config.checkpoint.every_steps
         return step == self.num_steps or (every > 0 and step > 0 and step % every == 0)
-
-
-def build_network(config: ml_collections.ConfigDict) -> Network:
-    """The network that the configuration describes, as pure functions."""
-    abstract = nnx.eval_shape(lambda: build.build_model(config, nnx.Rngs(0)))
-    return Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
-
-
-def build_evaluator(config: ml_collections.ConfigDict, network: Network, mesh: Mesh) -> Evaluator:
-    """The jitted evaluation that `config.eval` describes."""
-    return Evaluator(
-        network.predict,
-        num_classes=config.data.num_classes,
-        mesh=mesh,
-        mode=config.eval.mode,
-        window=config.eval.window,
-        stride=config.eval.stride,
-        windows=config.eval.windows,
-        flip=config.eval.flip,
-        scales=tuple(config.eval.scales),
-    )
-
-
-def abstract_weights(config: ml_collections.ConfigDict, mesh: Mesh) -> Weights:
-    """Shapes, types and sharding of the weights, to read them from a checkpoint."""
-    return _abstract(lambda key: _random_weights(config, key), mesh)
-
-
-def _random_weights(config: ml_collections.ConfigDict, key: jax.Array) -> Weights:
-    return Weights.of(build.build_model(config, nnx.Rngs(key)))
-
-
-def _abstract(create: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
-    sharding = meshes.replicated(mesh)
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(create, jax.random.key(0)),
-    )
-
-
-def set_up_jax(config: ml_collections.ConfigDict) -> None:
-    """Process-wide settings of JAX; to be called before the first use of a device."""
-    if config.model.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
-    if config.train.deterministic:
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    cache = config.train.compilation_cache
-    if cache:
-        folder = pathlib.Path.home() / ".cache" / "rcc_jax" / "xla"
-        if cache != "auto":
-            folder = pathlib.Path(cache).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(folder))

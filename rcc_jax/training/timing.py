@@ -1,5 +1,6 @@
-"""A training step, compiled before its first run: how long that took and what memory it takes."""
+"""Time and memory of training steps: rates, the wait for input, and the compilation."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,41 @@ from typing import Any
 import jax
 
 PyTree = Any
+
+
+class StepClock:
+    """Rates since the last line of the log, without the evaluations in between."""
+
+    def __init__(self, start_step: int):
+        self._step = start_step
+        self._since = time.monotonic()
+        self._waited = 0.0
+
+    @contextlib.contextmanager
+    def waiting(self):
+        """Counts the time inside as waiting for input."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Does not count the time inside."""
+        start = time.monotonic()
+        yield
+        self._since += time.monotonic() - start
+
+    def lap(self, step: int, batch_size: int) -> dict[str, float]:
+        """Steps and unlabelled images a second, and the share of time spent waiting for input."""
+        elapsed = max(time.monotonic() - self._since, 1e-9)
+        steps = step - self._step
+        timing = {
+            "steps_per_second": steps / elapsed,
+            "images_per_second": steps * batch_size / elapsed,
+            "wait_share": self._waited / elapsed,
+        }
+        self._step, self._since, self._waited = step, time.monotonic(), 0.0
+        return timing
 
 
 def compile_step(step: Callable, state: PyTree, batch: PyTree) -> tuple[Callable, str]:

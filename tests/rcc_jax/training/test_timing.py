@@ -5,7 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 
-from rcc_jax.training.step_program import compile_step, estimated_bytes
+from rcc_jax.training.timing import compile_step, estimated_bytes
 
 MIB = 2**20
 
