@@ -18,10 +18,11 @@ _PATTERNS = (
 
 def on_files(files: Files, config) -> Files:
     """Replaces the files of `docs/` by those of the repository, with their paths in it."""
-    kept = [file for file in files if file.generated_by or file.abs_src_path is None]
+    theme = [file for file in files if file.src_dir != config.docs_dir]
     paths = sorted(path for pattern in _PATTERNS for path in _REPOSITORY.glob(pattern))
+    names = [path.relative_to(_REPOSITORY).as_posix() for path in paths]
     found = [
-        File.generated(config, path.relative_to(_REPOSITORY).as_posix(), abs_src_path=str(path))
-        for path in paths
+        File.generated(config, name, abs_src_path=str(path))
+        for name, path in zip(names, paths, strict=True)
     ]
-    return Files([*kept, *found])
+    return Files([*theme, *found])
