@@ -111,16 +111,26 @@ def test_fields_exist(page):
     groups = "|".join(sorted({name.partition(".")[0] for name in known if "." in name}))
     text = page.read_text()
     named = re.findall(r"--config\.([\w.]+)", text)
-    for code in pages.blocks(page):
+    for code in pages.code(page):
         named += re.findall(rf"^(?:{groups})\.\w+(?==|$)", code)
     files = (".json", ".onnx", ".stablehlo")
     assert [name for name in named if name not in known and not name.endswith(files)] == []
 
 
 @every_page
+def test_paths_exist(page):
+    tops = "rcc_jax|input_pipeline|tests|benchmarks|launch|docs"
+    for code in pages.code(page):
+        # A module may be named without its suffix; NAME stands for any.
+        for path in re.findall(rf"^(?:{tops})/[\w./-]+$", code):
+            there = [REPOSITORY / path, REPOSITORY / f"{path}.py"]
+            assert "NAME" in path or any(each.exists() for each in there), path
+
+
+@every_page
 def test_other_commands_exist(page):
     makefile = (REPOSITORY / "Makefile").read_text()
-    for line in pages.blocks(page):
+    for line in pages.code(page):
         if target := re.match(r"make ([\w-]+)", line):
             assert re.search(rf"^{target[1]}:", makefile, re.MULTILINE), line
         if script := re.match(r"python (benchmarks/[a-z_]+\.py)(.*)", line):

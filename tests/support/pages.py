@@ -45,10 +45,8 @@ def anchors(path: pathlib.Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def blocks(path: pathlib.Path) -> Iterator[str]:
-    """Every line of the code blocks of a page, with lines that are continued joined, and all
-    inline code outside of them.
-    """
+def code(path: pathlib.Path) -> Iterator[str]:
+    """Every line of code of a page, continued lines joined, then its inline code."""
     text = path.read_text()
     for block in _FENCE.findall(text):
         yield from block.replace("\\\n", " ").splitlines()[1:-1]
@@ -58,7 +56,7 @@ def blocks(path: pathlib.Path) -> Iterator[str]:
 def commands(path: pathlib.Path) -> list[list[str]]:
     """The arguments of every `python main.py ...` of a page."""
     found = []
-    for line in blocks(path):
+    for line in code(path):
         command = line[_PREFIX.match(line).end() :]
         if _COMMAND.match(command):
             words = shlex.split(command, comments=True)
