@@ -68,8 +68,9 @@ bench: $(INSTALLED)
 	  -r requirements-docs.txt
 	touch $@
 
+# With --quiet the warnings that --strict counts would be lost.
 docs: .venv/docs/installed
-	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
 	@echo "build/site/index.html"
 
 clean:
