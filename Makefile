@@ -6,7 +6,7 @@ FUZZ_INPUTS ?= 100000
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: help setup demo demo-time demo-table test test-slow fuzz lint format bench clean
+.PHONY: help setup demo demo-time demo-table test test-slow fuzz lint format bench docs clean
 
 help:
 	@echo "make demo        trains on the labels alone and with RCC, compares, draws; ten minutes"
@@ -16,6 +16,7 @@ help:
 	@echo "make fuzz        broken files for every reader, $(FUZZ_INPUTS) each"
 	@echo "make lint        style                  make format  mends it"
 	@echo "make bench       benchmarks at a small size"
+	@echo "make docs        the pages as a site, in build/site"
 
 $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 	@echo "installing into $(VENV), once: one to three minutes"
@@ -60,5 +61,17 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/consensus_cost.py --size=small --turns=5
 	$(BIN)/python benchmarks/start.py --size=small --times=1
 
+# An environment of its own: the site is made from the text of the code, which is not imported.
+.venv/docs/installed: requirements-docs.txt
+	$(PYTHON) -m venv .venv/docs
+	.venv/docs/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-docs.txt
+	touch $@
+
+# With --quiet the warnings that --strict counts would be lost.
+docs: .venv/docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+	@echo "build/site/index.html"
+
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .pytest_cache .ruff_cache build/site

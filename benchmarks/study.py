@@ -1,4 +1,4 @@
-"""Keeps what the runs of a sweep came to, and makes the README's table and pictures of it.
+"""Keeps what the runs of a sweep came to, and makes the study page's table and pictures of it.
 
     python benchmarks/study.py --name=camvid --workdir=runs/camvid-size=gpu,steps=1200
 
@@ -6,7 +6,7 @@ Every finished run becomes `results/NAME/RUN.json`: configuration, versions, dev
 seconds, scores on the validation and on the test images, curves. From these files alone come
 `table.md` (means, and differences to UniMatch), `classes.md`, the pictures of mIoU by number of
 labels and of what moved during training, and the text between the marks `<!-- NAME: ... -->` of
-the README; without --workdir they are only made again.
+docs/camvid_study.md; without --workdir they are only made again.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from rcc_jax.reporting.run_record import RunRecord  # noqa: E402
 from rcc_jax.workdir.folder import RESULT, write_atomically  # noqa: E402
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
-README = REPOSITORY / "README.md"
+PAGE = REPOSITORY / "docs" / "camvid_study.md"
 # Of the machine that a run was on.
 PRIVATE = (("data", "root"), ("train", "compilation_cache"))
 SCORES = {"last": "validation images", "test": "test images"}
@@ -130,7 +130,7 @@ def facts(kept: Sequence[tuple[dict, tables.Result]]) -> str:
 
 
 def render(results: pathlib.Path) -> tuple[str, dict[str, str]]:
-    """The README's text on the kept runs, and the files to lie beside them by name."""
+    """The page's text on the kept runs, and the files to lie beside them by name."""
     kept = read(results)
     if not kept:
         return NO_RUN, {}
@@ -145,7 +145,7 @@ def render(results: pathlib.Path) -> tuple[str, dict[str, str]]:
     for score, images in SCORES.items():
         if drawn := draw(kept, score):
             files[f"{score}.svg"] = drawn
-            place = f"benchmarks/results/{results.name}/{score}.svg"
+            place = f"../benchmarks/results/{results.name}/{score}.svg"
             parts.append(f"![mIoU on the {images} by number of labels]({place})")
     return "\n\n".join(parts), files
 
@@ -159,7 +159,7 @@ def insert(document: str, name: str, text: str) -> str:
     start, end = f"<!-- {name}: made by benchmarks/study.py -->", f"<!-- {name}: end -->"
     whole = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
     if len(whole.findall(document)) != 1:
-        raise ConfigError(f"README.md: the lines {start!r} and {end!r} must be there once.")
+        raise ConfigError(f"{PAGE.name}: the lines {start!r} and {end!r} must be there once.")
     return whole.sub(lambda _: f"{start}\n{text}\n{end}", document)
 
 
@@ -169,18 +169,18 @@ def main(arguments: Mapping) -> None:
         print(f"{keep(arguments['workdir'], results)} runs kept in {results}")
     text, files = render(results)
     # Before anything is written: it may find the marks missing.
-    document = None if arguments["no_readme"] else insert(README.read_text(), results.name, text)
+    document = None if arguments["no_page"] else insert(PAGE.read_text(), results.name, text)
     for name, content in files.items():
         write_atomically(results / name, content)
     if document is not None:
-        write_atomically(README, document)
+        write_atomically(PAGE, document)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--name", required=True, help="folder below benchmarks/results, and marks")
     parser.add_argument("--workdir", type=pathlib.Path, help="folder of finished runs to keep")
-    parser.add_argument("--no-readme", action="store_true", help="leave the README as it is")
+    parser.add_argument("--no-page", action="store_true", help="leave the page as it is")
     try:
         main(vars(parser.parse_args()))
     except ConfigError as error:

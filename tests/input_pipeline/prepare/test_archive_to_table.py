@@ -1,4 +1,4 @@
-"""From official archives to a table of results, with the commands of the README."""
+"""From official archives to a table of results, with the commands of docs/paper.md."""
 
 import json
 

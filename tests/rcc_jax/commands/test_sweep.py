@@ -179,7 +179,7 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
     other["config"]["data"]["partition"], other["images"]["labeled"] = "40", 40
     paths[0].write_text(json.dumps(other))
     text, files = study.render(results)
-    assert "](benchmarks/results/demo/last.svg)" in text
+    assert "](../benchmarks/results/demo/last.svg)" in text
     notes = {
         element.text
         for element in xml.etree.ElementTree.fromstring(files["last.svg"]).iter()
@@ -206,15 +206,15 @@ def test_study_compares_runs_of_one_seed_alone():
 
 
 @pytest.mark.parametrize("name", ["camvid", "camvid-cpu"])
-def test_readme_holds_what_the_kept_runs_make(name):
-    document = study.README.read_text()
+def test_page_holds_what_the_kept_runs_make(name):
+    document = study.PAGE.read_text()
     text, files = study.render(study.RESULTS / name)
     assert study.insert(document, name, text) == document
     for file, content in files.items():
         assert (study.RESULTS / name / file).read_text() == content
 
 
-def test_readme_without_the_marks_of_a_study_is_refused():
-    document, text = study.README.read_text(), study.NO_RUN
+def test_page_without_the_marks_of_a_study_is_refused():
+    document, text = study.PAGE.read_text(), study.NO_RUN
     with pytest.raises(ConfigError, match="<!-- pascal: end -->' must be there once"):
         study.insert(document, "pascal", text)

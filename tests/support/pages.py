@@ -1,0 +1,110 @@
+"""The pages of the project: their links and commands, and the tables made from the code.
+
+python -m tests.support.pages
+
+writes those tables anew, between the marks `<!-- NAME: made by tests/support/pages.py -->` and
+`<!-- NAME: end -->`.
+"""
+
+import ast
+import pathlib
+import re
+import shlex
+from collections.abc import Iterator
+
+from tests.support.commands import REPOSITORY
+
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "benchmarks/README.md", "launch/*.md")
+    for path in REPOSITORY.glob(pattern)
+)
+README = REPOSITORY / "README.md"
+METHODS_PAGE = REPOSITORY / "docs" / "methods.md"
+CONTRIBUTING = REPOSITORY / "CONTRIBUTING.md"
+_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^()\s]+)\)")
+_COMMAND = re.compile(r"python (?:main\.py|-m rcc_jax) ")
+# Words before a command that are not its own: variables, and the shell's way to end it.
+_PREFIX = re.compile(r"(?:\w+=\S+ |timeout \d+ )*")
+
+
+def name_of(path: pathlib.Path) -> str:
+    """The path of a page in the repository."""
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def links(path: pathlib.Path) -> list[str]:
+    """Where the links and pictures of a page lead, as they are written."""
+    return _LINK.findall(_FENCE.sub("", path.read_text()))
+
+
+def anchors(path: pathlib.Path) -> set[str]:
+    """The anchors of the headings of a page, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def code(path: pathlib.Path) -> Iterator[str]:
+    """Every line of code of a page, continued lines joined, then its inline code."""
+    text = path.read_text()
+    for block in _FENCE.findall(text):
+        yield from block.replace("\\\n", " ").splitlines()[1:-1]
+    yield from re.findall(r"`([^`\n]+)`", _FENCE.sub("", text))
+
+
+def commands(path: pathlib.Path) -> list[list[str]]:
+    """The arguments of every `python main.py ...` of a page."""
+    found = []
+    for line in code(path):
+        command = line[_PREFIX.match(line).end() :]
+        if _COMMAND.match(command):
+            words = shlex.split(command, comments=True)
+            found.append(words[2 if words[1] == "main.py" else 3 :])
+    return found
+
+
+def packages() -> str:
+    """A table of the packages, with the first line of the docstring of each."""
+    lines = ["| package | purpose |", "| --- | --- |"]
+    for top in ("rcc_jax", "input_pipeline"):
+        for file in sorted((REPOSITORY / top).glob("*/__init__.py")):
+            text = ast.get_docstring(ast.parse(file.read_text())).splitlines()[0]
+            lines.append(f"| `{name_of(file.parent)}` | {text} |")
+    return "\n".join(lines)
+
+
+def methods(page: pathlib.Path) -> str | None:
+    """The table of methods for a page, in README with links; None without a registry of them."""
+    from rcc_jax import methods  # here: the other tables need no JAX
+
+    registry = getattr(methods, "METHODS", None)
+    if registry is None:
+        return None
+    lines = ["| `method.name` | what is trained | reference |", "| --- | --- | --- |"]
+    for name, method in registry.items():
+        cell = f"[`{name}`](docs/methods.md#{name})" if page == README else f"`{name}`"
+        lines.append(f"| {cell} | {method.summary} | {method.reference} |".replace("|  |", "| |"))
+    return "\n".join(lines)
+
+
+def table(page: pathlib.Path, name: str) -> str:
+    """What a page has between the marks of this name."""
+    return _between(name).search(page.read_text())[0].rstrip("\n")
+
+
+def _between(name: str) -> re.Pattern:
+    start = re.escape(f"<!-- {name}: made by tests/support/pages.py -->\n")
+    return re.compile(f"(?<={start}).*?(?=<!-- {name}: end -->)", re.DOTALL)
+
+
+def _write() -> None:
+    made = {CONTRIBUTING: ("packages", packages())}
+    made |= {page: ("methods", methods(page)) for page in (README, METHODS_PAGE)}
+    for page, (name, text) in made.items():
+        if text is not None:
+            page.write_text(_between(name).sub(lambda _, text=text: f"{text}\n", page.read_text()))
+
+
+if __name__ == "__main__":
+    _write()
