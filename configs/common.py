@@ -51,7 +51,8 @@ def parse_arguments(text: str | None, **defaults) -> dict:
         try:
             found[key] = types[key](value)
         except ValueError:
-            example = types[key](4 if types[key] is int else 0.5)
+            given = defaults[key]
+            example = given if not isinstance(given, type) else given(4 if given is int else 0.5)
             raise ConfigError(
                 f"--config argument {item!r} must be a number, such as {key}={example}."
             ) from None

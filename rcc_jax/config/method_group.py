@@ -88,15 +88,13 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
     except ConfigError as error:
         yield str(error)
         return
-    bad = [
-        message
-        for name, each in schema.method_fields(chosen.name).items()
-        if f"method.{name}" not in left
-        and (message := each.fault(f"method.{name}", values(config)[name])) is not None
-    ]
-    yield from bad
-    if not bad and config.data.num_classes and not {"data.num_classes", "method.top_n"} & set(left):
-        yield from build(config).faults(config.data.num_classes)
+    for name, each in schema.method_fields(chosen.name).items():
+        if f"method.{name}" not in left:
+            message = each.fault(f"method.{name}", values(config)[name])
+            if message is not None:
+                yield message
+    if "method.top_n" not in left:
+        yield from build(config).faults(_known_classes(config, left))
     # A TFDS dataset has a training split, whose other images are the unlabelled ones.
     unlabeled = config.data.unlabeled or config.data.train or config.data.source == "tfds"
     if chosen.views and not unlabeled and "data.unlabeled" not in left:
@@ -110,6 +108,13 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
             f"config.train.accumulation = {config.train.accumulation}: {chosen.name} needs whole "
             "batches; use 1."
         )
+
+
+def _known_classes(config: ml_collections.ConfigDict, left: Collection[str]) -> int | None:
+    """The number of classes, None where it is left to the data or cannot be one."""
+    number = config.data.num_classes
+    is_known = schema.fields()["data.num_classes"].fault("data.num_classes", number) is None
+    return number if is_known and "data.num_classes" not in left else None
 
 
 def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> None:

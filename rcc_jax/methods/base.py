@@ -154,9 +154,13 @@ class Method:
         """Names of the scalars in `Result.terms`."""
         raise NotImplementedError
 
-    def faults(self, num_classes: int) -> Iterator[str]:
-        """Reasons why fields do not go with each other or with so many classes, as messages."""
-        if num_classes < self.min_classes:
+    def faults(self, num_classes: int | None) -> Iterator[str]:
+        """Reasons why fields do not fit each other or the classes, as messages.
+
+        Args:
+            num_classes: Number of classes K; None where it is not known yet.
+        """
+        if num_classes is not None and num_classes < self.min_classes:
             yield (
                 f"config.method.name = {self.name!r} compares pairs of classes and needs at least "
                 f"{self.min_classes} classes, but config.data.num_classes = {num_classes}; use "

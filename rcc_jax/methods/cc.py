@@ -67,14 +67,19 @@ class CC(UniMatch):
     def terms(self) -> tuple[str, ...]:
         return (*super().terms, "loss_consensus")
 
-    def faults(self, num_classes: int) -> Iterator[str]:
+    def faults(self, num_classes: int | None) -> Iterator[str]:
         yield from super().faults(num_classes)
-        most = min(MAX_PLAYERS, num_classes)
-        if num_classes >= self.min_classes and not 3 <= self.top_n <= most:
-            yield (
-                f"config.method.top_n = {self.top_n} must be from 3 to {most} for "
-                f"config.data.num_classes = {num_classes}."
+        if num_classes is None:
+            most, why = MAX_PLAYERS, ""
+        elif num_classes < self.min_classes:
+            return
+        else:
+            most, why = (
+                min(MAX_PLAYERS, num_classes),
+                f" for config.data.num_classes = {num_classes}",
             )
+        if not 3 <= self.top_n <= most:
+            yield f"config.method.top_n = {self.top_n} must be from 3 to {most}{why}."
 
     def unlabeled_term(self, logits, targets, counts, terms: dict[str, Array]) -> Array:
         regularization = super().unlabeled_term(logits, targets, counts, terms)

@@ -125,7 +125,7 @@ def test_recorded_configuration_comes_back_as_it_was(tmp_path):
         ("{", "JSON"),
         ('{"data": {"rot": "x"}}', '"rot" does not exist'),
         ('{"seed": "x"}', "seed"),
-        ("[]", "not a configuration"),
+        ("[]", "not a JSON object"),
     ],
 )
 def test_damaged_record_is_named(tmp_path, content, said):
