@@ -9,6 +9,7 @@ from PIL import Image
 from configs import common, demo
 from input_pipeline import DataError
 from rcc_jax import build, models
+from rcc_jax.config import schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.training import loop
 
