@@ -58,8 +58,19 @@ class Option:
             return None
         return f"{said} must be {self._bounds()}."
 
+    def described(self) -> str:
+        """What values are allowed, as a sentence; empty where any is.
+
+        >>> Option(1.0, "Temperature.", above=0).described()
+        'Above 0.'
+        """
+        if self.choices:
+            return f"One of {', '.join(map(str, self.choices))}."
+        bounds = self._bounds()
+        return f"{bounds[0].upper()}{bounds[1:]}." if bounds else ""
+
     def _is_within(self, value: Any) -> bool:
-        if all(bound is None for bound in (self.at_least, self.above, self.at_most, self.below)):
+        if not self._bounds():
             return True
         return (
             math.isfinite(value)
@@ -76,7 +87,7 @@ class Option:
             return f"from {self.at_least} to {self.at_most}"
         if self.below is not None:
             return f"from {self.at_least} to below {self.below}"
-        return f"at least {self.at_least}"
+        return "" if self.at_least is None else f"at least {self.at_least}"
 
 
 def option(default: Any, doc: str, **more: Any) -> Any:

@@ -165,10 +165,12 @@ def test_map_holds_every_package():
 
 @pytest.mark.parametrize("page", [pages.README, pages.METHODS_PAGE], ids=pages.name_of)
 def test_table_of_methods_is_that_of_the_registry(page):
-    made = pages.methods(page)
-    if made is None:
-        pytest.skip("rcc_jax.methods.METHODS is not there yet")
-    assert pages.table(page, "methods") == made
+    assert pages.table(page, "methods") == pages.methods(page)
+
+
+@pytest.mark.parametrize("group", pages.FIELDS)
+def test_table_of_fields_is_that_of_the_schema(group):
+    assert pages.table(pages.FIELDS_PAGE, group) == pages.fields(group)
 
 
 def test_tables_of_methods_are_equal():

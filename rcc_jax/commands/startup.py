@@ -15,7 +15,7 @@ from rcc_jax.errors import ConfigError
 
 _USAGE = """Command line of rcc_jax.
 
-Training; any field of configs/common.py is --config.group.field=value:
+Training; any field of docs/fields.md is --config.group.field=value:
 {program} --config=configs/demo.py
 {program} --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
 

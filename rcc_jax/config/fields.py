@@ -22,7 +22,7 @@ _PLAIN = {
 
 
 def known() -> list[str]:
-    """Every field of configs/common.py as GROUP.NAME, then the groups and what is in none."""
+    """Every field of a configuration as GROUP.NAME, then the groups and what is in none."""
     config = shipped.load("common").get_config().to_dict()
     grouped = [
         f"{group}.{name}"
@@ -61,7 +61,7 @@ def unknown(flag: str, field: str, prefix: str = "--config.") -> str | None:
     if field in known():
         return None
     meant = " or ".join(f"{prefix}{each}" for each in nearest(field))
-    hint = f"did you mean {meant}?" if meant else "see configs/common.py."
+    hint = f"did you mean {meant}?" if meant else "see docs/fields.md."
     return f"{flag}: there is no such field; {hint}"
 
 

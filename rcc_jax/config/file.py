@@ -57,7 +57,7 @@ def fault_of_traceback(given: str, text: str) -> str:
 
 
 def check_fields(config: object, given: str) -> None:
-    """Refuses a configuration with other fields than those of configs/common.py.
+    """Refuses a configuration with other fields than those of rcc_jax/config/schema.py.
 
     A field that is misspelt in a file would otherwise be a new one that nothing reads.
 
@@ -77,7 +77,7 @@ def check_fields(config: object, given: str) -> None:
     for field in found:
         if field not in known:
             close = difflib.get_close_matches(field, known, n=1)
-            hint = f"did you mean config.{close[0]}?" if close else "see configs/common.py."
+            hint = f"did you mean config.{close[0]}?" if close else "see docs/fields.md."
             raise ConfigError(f"{given}: sets config.{field}, which is no field; {hint}")
     for field in known:
         if field not in found:

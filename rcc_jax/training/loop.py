@@ -38,7 +38,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     """Trains, or goes on with what the workdir holds.
 
     Args:
-        config: The configuration, as `configs/common.py` describes it.
+        config: The configuration.
         workdir_path: Folder of the run; made if absent.
 
     Returns:

@@ -21,6 +21,8 @@ PAGES = sorted(
 )
 README = REPOSITORY / "README.md"
 METHODS_PAGE = REPOSITORY / "docs" / "methods.md"
+FIELDS_PAGE = REPOSITORY / "docs" / "fields.md"
+FIELDS = ("top", "data", "model", "method", "optimizer", "train", "eval", "checkpoint")
 CONTRIBUTING = REPOSITORY / "CONTRIBUTING.md"
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
@@ -74,17 +76,39 @@ def packages() -> str:
     return "\n".join(lines)
 
 
-def methods(page: pathlib.Path) -> str | None:
-    """The table of methods for a page, in README with links; None without a registry of them."""
-    from rcc_jax import methods  # here: the other tables need no JAX
+def methods(page: pathlib.Path) -> str:
+    """The table of methods for a page, in README with links."""
+    from rcc_jax.methods import METHODS
 
-    registry = getattr(methods, "METHODS", None)
-    if registry is None:
-        return None
     lines = ["| `method.name` | what is trained | reference |", "| --- | --- | --- |"]
-    for name, method in registry.items():
+    for name, method in METHODS.items():
         cell = f"[`{name}`](docs/methods.md#{name})" if page == README else f"`{name}`"
         lines.append(f"| {cell} | {method.summary} | {method.reference} |".replace("|  |", "| |"))
+    return "\n".join(lines)
+
+
+def fields(group: str) -> str:
+    """The table of a group of fields, or of a method's own ones."""
+    from rcc_jax.config import schema
+    from rcc_jax.options import options
+
+    if group == "method":
+        declared = {
+            name: (option, [m for m in schema.METHODS if name in schema.method_fields(m)])
+            for name, option in schema.method_fields(schema.AUTO).items()
+        }
+    else:
+        of_group = options(schema.Top if group == "top" else schema.GROUPS[group])
+        declared = {name: (option, []) for name, option in of_group.items()}
+    lines = ["| field | default | meaning |", "| --- | --- | --- |"]
+    for name, (option, owners) in declared.items():
+        field = name if group == "top" else f"{group}.{name}"
+        meaning = [option.doc, option.described()]
+        if 0 < len(owners) < len(schema.METHODS):
+            meaning.append(f"Methods: {', '.join(owners)}.")
+        text = " ".join(filter(None, meaning)).replace("|", "\\|").replace("*", "\\*")
+        default = "each method's own" if name == "consensus_kind" else f"`{option.default!r}`"
+        lines.append(f"| `{field}` | {default} | {text} |")
     return "\n".join(lines)
 
 
@@ -101,9 +125,8 @@ def _between(name: str) -> re.Pattern:
 def _write() -> None:
     made = {CONTRIBUTING: ("packages", packages())}
     made |= {page: ("methods", methods(page)) for page in (README, METHODS_PAGE)}
-    for page, (name, text) in made.items():
-        if text is not None:
-            page.write_text(_between(name).sub(lambda _, text=text: f"{text}\n", page.read_text()))
+    for page, (name, text) in [*made.items(), *((FIELDS_PAGE, (g, fields(g))) for g in FIELDS)]:
+        page.write_text(_between(name).sub(lambda _, text=text: f"{text}\n", page.read_text()))
 
 
 if __name__ == "__main__":
