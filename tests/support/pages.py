@@ -103,7 +103,13 @@ def fields(group: str) -> str:
     lines = ["| field | default | meaning |", "| --- | --- | --- |"]
     for name, (option, owners) in declared.items():
         field = name if group == "top" else f"{group}.{name}"
-        meaning = [option.doc, option.described()]
+        own = {m: schema.method_fields(m)[name] for m in owners}
+        said = {m: each.described() for m, each in own.items()}
+        if len(set(said.values())) > 1:
+            option = next(iter(own.values()))
+            meaning = [option.doc, *(f"{m}: {text}" for m, text in said.items())]
+        else:
+            meaning = [option.doc, option.described()]
         if 0 < len(owners) < len(schema.METHODS):
             meaning.append(f"Methods: {', '.join(owners)}.")
         text = " ".join(filter(None, meaning)).replace("|", "\\|").replace("*", "\\*")
