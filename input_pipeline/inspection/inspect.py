@@ -17,7 +17,8 @@ from input_pipeline.inspection import copies
 from input_pipeline.partitions import checks
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources import labels
-from input_pipeline.sources.base import FolderSource, Source
+from input_pipeline.sources.base import Source
+from input_pipeline.sources.folder import FolderSource
 
 
 def inspect_partition(

@@ -9,8 +9,10 @@ import numpy as np
 from input_pipeline import near_names
 from input_pipeline.errors import DataError
 from input_pipeline.partitions.partition import Partition
-from input_pipeline.sources.base import FolderSource, SceneSource, Source
+from input_pipeline.sources.base import Source
+from input_pipeline.sources.folder import FolderSource
 from input_pipeline.sources.labels import IGNORE
+from input_pipeline.sources.scenes import SceneSource
 from input_pipeline.sources.string_table import StringIndex
 
 # Up to this many files the existence of every one is checked, beyond it that of the sample.

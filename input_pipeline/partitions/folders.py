@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from input_pipeline import findings, near_names
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import lists, paired_folders
-from input_pipeline.sources.base import FolderSource
+from input_pipeline.sources.folder import FolderSource
 from input_pipeline.sources.labels import LabelReader
 
 # VOC's own list of the training images that have a mask drawn by hand.

@@ -7,8 +7,9 @@ from input_pipeline import findings
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import folders
 from input_pipeline.sources import scenes
-from input_pipeline.sources.base import SceneSource, Source
+from input_pipeline.sources.base import Source
 from input_pipeline.sources.labels import LabelReader
+from input_pipeline.sources.scenes import SceneSource
 
 
 @dataclasses.dataclass(frozen=True)

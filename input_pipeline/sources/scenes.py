@@ -12,6 +12,8 @@ import math
 import cv2
 import numpy as np
 
+from input_pipeline.sources.string_table import StringTable
+
 SIZE = 96  # Height and width of a scene in pixels.
 CLASS_NAMES = (
     "seabed",
@@ -32,6 +34,35 @@ _VALUE = {"fish": (0.4, 0.65), "star": (0.65, 0.8), "shell": (0.5, 0.75)}
 _HUE_SPREAD = 0.06
 # How far the pattern goes from the colour of an animal towards black or white.
 _CONTRAST = (0.7, 1.0)
+
+
+class SceneSource:
+    """Drawn scenes; scene i is a pure function of its number.
+
+    Args:
+        start, stop: The range of scene numbers, stop excluded.
+        labeled: Whether the masks are given out too.
+        name: The setting that holds the range, for messages.
+    """
+
+    def __init__(self, start: int, stop: int, *, labeled: bool, name: str = ""):
+        self.name = name
+        self.ids = StringTable(str(number) for number in range(start, stop))
+        self._start = start
+        self._labeled = labeled
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} in a source of {len(self)} scenes")
+        image, label = draw_scene(self._start + int(index))
+        return {"image": image, "label": label} if self._labeled else {"image": image}
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Height and width, the same for every scene."""
+        return SIZE, SIZE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 from input_pipeline import DataError, choose_shapes, count_sizes, evaluation_batches
 from input_pipeline.batches import padded_shapes
 from input_pipeline.batches.padded_shapes import covering
-from input_pipeline.sources.base import SceneSource
 from input_pipeline.sources.orientation import EXIF_ORIENTATION
+from input_pipeline.sources.scenes import SceneSource
 from tests.input_pipeline.batches.test_evaluation import Sizes
 
 

@@ -11,6 +11,7 @@ import pytest
 import input_pipeline
 from input_pipeline import DataError, train_stream
 from input_pipeline.batches.skipping import REPLACED, SkippingSource
+from input_pipeline.sources.folder import FolderSource
 
 SETTINGS = {
     "seed": 3,
@@ -114,7 +115,7 @@ def test_a_pass_over_ten_thousand_images_replaces_each_bad_one_by_the_next_good_
     for number in bad:
         (tmp_path / names[number]).unlink()
         (tmp_path / names[number]).write_bytes(good[0][: 20 + number % 7])
-    inner = input_pipeline.sources.FolderSource(str(tmp_path), names, name="data.unlabeled")
+    inner = FolderSource(str(tmp_path), names, name="data.unlabeled")
     source = SkippingSource(inner, max_bad=3)
     values = [int(source[index]["image"][0, 0, 0]) for index in range(len(source))]
     expected = {17: 0, 18: 0, 19: 0, 4000: 1, 9999: 0}
