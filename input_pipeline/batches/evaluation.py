@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from input_pipeline.batches.arguments import check_least, check_shard
 from input_pipeline.batches.padded_shapes import Size, covering
 from input_pipeline.sources.base import Source
 from input_pipeline.sources.labels import IGNORE
@@ -43,13 +44,9 @@ def evaluation_batches(
     Raises:
         DataError: A file that cannot be used.
     """
-    if batch_size < 1 or num_threads < 1:
-        raise ValueError(
-            f"batch_size = {batch_size}, num_threads = {num_threads}: must be at least 1."
-        )
+    check_least(batch_size=(batch_size, 1), num_threads=(num_threads, 1))
+    check_shard(shard)
     first, count = shard
-    if not 0 <= first < count:
-        raise ValueError(f"shard = {shard}: must be (index, count) with index < count.")
     indices = range(first, len(source), count)
     return _batches(source, indices, batch_size, num_threads, shapes)
 

@@ -4,23 +4,34 @@ Row r of batch t depends on the seed, the stream and t alone: not on threads, wo
 the number of training processes or where the run was interrupted.
 """
 
+import dataclasses
 import signal
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from absl import flags
 
+from input_pipeline.batches.arguments import (
+    check_batch_size,
+    check_choice,
+    check_least,
+    check_shard,
+)
 from input_pipeline.batches.skipping import SkippingSource, SkippingViews
 from input_pipeline.batches.stream import BatchStream
 from input_pipeline.batches.views import LabeledViews, UnlabeledViews
 from input_pipeline.errors import DataError
 from input_pipeline.partitions.partition import Partition
+from input_pipeline.sources.base import Source
 
 # Position in SeedSequence([seed, stream]): unrelated draws for each, also among nearby seeds.
 LABELED_STREAM, UNLABELED_STREAM, PARTNER_STREAM = 0, 1, 2
 
 # What CutMix pastes into an image: another image, or another crop of the same one.
 CUTMIX_PARTNERS = ("other", "same")
+
+STRONG_VIEWS = (0, 1, 2)  # How many a method may ask for.
 
 # The graph runs one batch per thread; OpenCV's own threads on top would only compete.
 cv2.setNumThreads(1)
@@ -73,51 +84,82 @@ def train_stream(
         DataError: No unlabelled image; while iterating: a file that cannot be used.
         WorkerError: While iterating: a worker process died.
     """
-    _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps)
-    if cutmix_partner not in CUTMIX_PARTNERS:
-        raise ValueError(f"cutmix_partner = {cutmix_partner!r}: must be one of {CUTMIX_PARTNERS}.")
-    _check_least(num_threads=(num_threads, 1), num_workers=(num_workers, 0))
-    index, count = shard
-    if not 0 <= index < count:
-        raise ValueError(f"shard = {shard}: must be (index, count) with index < count.")
-    _check_batch_size("labeled_batch_size", labeled_batch_size, count)
+    _check_settings(partition, seed, crop_size, strong_views, cutmix_partner)
+    check_least(start_step=(start_step, 0), num_steps=(num_steps, start_step))
+    check_least(num_threads=(num_threads, 1), num_workers=(num_workers, 0))
+    check_shard(shard)
+    check_batch_size("labeled_batch_size", labeled_batch_size, shard[1])
     if strong_views:
-        _check_batch_size("unlabeled_batch_size", unlabeled_batch_size, count)
+        check_batch_size("unlabeled_batch_size", unlabeled_batch_size, shard[1])
+    labeled = LabeledViews(crop_size)
+    parts = {"labeled": _Part(partition.labeled, labeled, labeled_batch_size, LABELED_STREAM)}
+    if strong_views:
+        views = UnlabeledViews(crop_size, strong_views, boxes=True)
+        own = _Part(partition.unlabeled, views, unlabeled_batch_size, UNLABELED_STREAM)
+        parts |= {"unlabeled": own, "partner": _partner_of(own, cutmix_partner)}
+    if max_bad is not None:
+        parts = {name: part.skipping(max_bad) for name, part in parts.items()}
+    steps = slice(start_step, num_steps)
+    rows = [part.batches(seed, shard)[steps] for part in parts.values()]
+    if start_step == num_steps:
+        return BatchStream(None)
 
     import grain  # It imports JAX, which reading and checking data does without.
 
-    def stream(source, number, views, batch_size, order_of=None):
-        if max_bad is not None:
-            source, views = SkippingSource(source, max_bad), SkippingViews(views)
-        own_seed, order_seed = (
-            int(np.random.SeedSequence([seed, each]).generate_state(1)[0])
-            for each in (number, number if order_of is None else order_of)
-        )
-        rows = grain.MapDataset.source(source).seed(order_seed).shuffle().repeat()
-        # Without a seed of its own the map draws by that of the order.
-        rows = rows.random_map(views, seed=None if order_of is None else own_seed)
-        runs = rows.batch(batch_size // count, drop_remainder=True)
-        return runs[index::count][start_step:num_steps]
-
-    streams = {
-        "labeled": stream(
-            partition.labeled, LABELED_STREAM, LabeledViews(crop_size), labeled_batch_size
-        )
-    }
-    if strong_views:
-        same = UNLABELED_STREAM if cutmix_partner == "same" else None
-        for name, number, order_of in (
-            ("unlabeled", UNLABELED_STREAM, None),
-            ("partner", PARTNER_STREAM, same),
-        ):
-            views = UnlabeledViews(crop_size, strong_views, boxes=name == "unlabeled")
-            streams[name] = stream(
-                partition.unlabeled, number, views, unlabeled_batch_size, order_of
-            )
-    if start_step == num_steps:
-        return BatchStream(None)
-    batches = grain.experimental.ZipMapDataset(list(streams.values())).map(_Named(tuple(streams)))
+    batches = grain.experimental.ZipMapDataset(rows).map(_Named(tuple(parts)))
     return _read(batches, num_threads, num_workers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """One part of the batches: which elements it takes, and how they are drawn.
+
+    Attributes:
+        source: The elements.
+        views: Turns an element into a row.
+        batch_size: Rows of the global batch.
+        stream: Which stream of random numbers draws the views.
+        order_of: Which stream shuffles the elements; None: `stream` does.
+    """
+
+    source: Source
+    views: Callable[[dict, np.random.Generator], dict]
+    batch_size: int
+    stream: int
+    order_of: int | None = None
+
+    def skipping(self, max_bad: int) -> "_Part":
+        """The same part, where other entries replace those that cannot be used."""
+        source, views = SkippingSource(self.source, max_bad), SkippingViews(self.views)
+        return dataclasses.replace(self, source=source, views=views)
+
+    def batches(self, seed: int, shard: tuple[int, int]):
+        """The endless batches of one process, as a grain data set."""
+        import grain
+
+        if self.order_of is None:
+            # Without a seed of its own, the map draws by that of the order.
+            order_seed, views_seed = _seed(seed, self.stream), None
+        else:
+            order_seed, views_seed = _seed(seed, self.order_of), _seed(seed, self.stream)
+        index, count = shard
+        rows = grain.MapDataset.source(self.source).seed(order_seed).shuffle().repeat()
+        rows = rows.random_map(self.views, seed=views_seed)
+        return rows.batch(self.batch_size // count, drop_remainder=True)[index::count]
+
+
+def _partner_of(part: _Part, cutmix_partner: str) -> _Part:
+    """The part whose rows CutMix pastes into those of `part`."""
+    return dataclasses.replace(
+        part,
+        views=dataclasses.replace(part.views, boxes=False),
+        stream=PARTNER_STREAM,
+        order_of=part.stream if cutmix_partner == "same" else None,
+    )
+
+
+def _seed(seed: int, stream: int) -> int:
+    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
 
 
 def _read(batches, num_threads: int, num_workers: int) -> BatchStream:
@@ -145,11 +187,11 @@ def _leave_to_parent(worker: int, count: int) -> None:
         signal.signal(signum, signal.SIG_IGN)
 
 
-def _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps) -> None:
-    _check_least(seed=(seed, 0), crop_size=(crop_size, 1), strong_views=(strong_views, 0))
-    _check_least(start_step=(start_step, 0), num_steps=(num_steps, start_step))
-    if strong_views > 2:
-        raise ValueError(f"strong_views = {strong_views}: must be 0, 1 or 2.")
+def _check_settings(partition, seed, crop_size, strong_views, cutmix_partner) -> None:
+    check_least(seed=(seed, 0), crop_size=(crop_size, 1))
+    check_choice(
+        strong_views=(strong_views, STRONG_VIEWS), cutmix_partner=(cutmix_partner, CUTMIX_PARTNERS)
+    )
     if strong_views and len(partition.unlabeled) == 0:
         raise DataError(
             f"{partition.unlabeled.name}: no unlabelled image, but the method trains on them. "
@@ -165,14 +207,3 @@ class _Named:
 
     def __call__(self, batches: tuple) -> dict:
         return dict(zip(self._names, batches, strict=True))
-
-
-def _check_least(**given: tuple[int, int]) -> None:
-    for name, (value, least) in given.items():
-        if value < least:
-            raise ValueError(f"{name} = {value}: must be at least {least}.")
-
-
-def _check_batch_size(name: str, value: int, count: int) -> None:
-    if value < 1 or value % count:
-        raise ValueError(f"{name} = {value}: must be a positive multiple of {count} processes.")

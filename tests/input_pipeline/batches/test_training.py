@@ -260,8 +260,8 @@ def test_no_unlabeled_image(folder):
     ("changes", "message"),
     [
         ({"crop_size": 0}, "crop_size = 0: must be at least 1"),
-        ({"cutmix_partner": "own"}, "cutmix_partner = 'own': must be one of"),
-        ({"strong_views": 3}, "strong_views = 3: must be 0, 1 or 2"),
+        ({"cutmix_partner": "own"}, "cutmix_partner = 'own': must be one of 'other', 'same'"),
+        ({"strong_views": 3}, "strong_views = 3: must be one of 0, 1, 2"),
         ({"start_step": 6}, "num_steps = 5: must be at least 6"),
         ({"seed": -1}, "seed = -1"),
         ({"num_threads": 0}, "num_threads = 0"),
