@@ -1,4 +1,4 @@
-"""Random-access sources of images, with or without labels."""
+"""The interface of all sources of images, with or without masks."""
 
 from typing import Protocol
 
@@ -8,11 +8,14 @@ from input_pipeline.sources.string_table import StringTable
 
 
 class Source(Protocol):
-    """What grain and the checks ask of a source.
+    """What grain and the checks require of a source.
 
-    `source[i]` is {'image': uint8 [H, W, 3]}, with 'label': uint8 [H, W] where labelled.
-    `image_size(i)` is its height and width, without decoding the pixels. `ids` names every
-    entry; equal names are the same image. `name` is the setting and its value, for messages.
+    `source[i]` is {'image': uint8 [H, W, 3]}, and a labelled source adds 'label': uint8 [H, W].
+    `image_size(i)` is the height and width of image i, found without decoding its pixels.
+
+    Attributes:
+        ids: A name for every entry; entries of the same name are the same image.
+        name: The setting that defines the source, and its value, for messages.
     """
 
     ids: StringTable

@@ -16,9 +16,9 @@ class FolderSource:
     """Image files, and their masks, below a root folder.
 
     Args:
-        root: What the paths are relative to.
-        image_paths: An image file each.
-        label_paths: The mask of each image; None = unlabelled.
+        root: The folder that the paths are relative to.
+        image_paths: The image files.
+        label_paths: The mask of each image. None: The images are unlabelled.
         reader: Reads the masks.
         name: The setting that lists the files, for messages.
     """
@@ -50,7 +50,7 @@ class FolderSource:
         return {"image": image, "label": label}
 
     def image_size(self, index: int) -> tuple[int, int]:
-        """Height and width as stored; reads the header alone."""
+        """Height and width as stored; only the header is read."""
         return read_header(self.image_path(index))[:2]
 
     @property
@@ -59,34 +59,38 @@ class FolderSource:
         return self.label_ids is not None
 
     def read_image(self, index: int) -> np.ndarray:
-        """An image alone, uint8 [H, W, 3]."""
+        """The image without its mask, uint8 [H, W, 3]."""
         return images.read_image(self.image_path(index))
 
     def label_bytes(self, index: int) -> tuple[bytes, str]:
-        """The stored mask of a labelled image, and what messages call it."""
+        """The bytes of a stored mask, and its name in messages."""
         path = self.label_path(index)
         return images.read_bytes(path), path
 
     def decode_label(self, data: bytes, path: str) -> np.ndarray:
-        """The ids of a stored mask, uint8 [H, W]."""
+        """Decodes the bytes of a mask to class ids, uint8 [H, W]."""
         return self._reader.decode(data, path)
 
     def image_path(self, index: int) -> str:
-        """The file of an image."""
+        """The path of an image file."""
         return os.path.join(self._root, self.ids[index])
 
     def label_path(self, index: int) -> str | None:
-        """The file of its mask, None where unlabelled."""
+        """The path of the mask of an image; None if the source is unlabelled."""
         return os.path.join(self._root, self.label_ids[index]) if self.labeled else None
 
     def compare_sizes(self, index: int, image_size: tuple, label_size: tuple) -> None:
-        """Raises a DataError unless (height, width) of an image and its mask are the same."""
+        """Refuses a mask whose (height, width) differs from that of its image.
+
+        Raises:
+            DataError: The sizes differ.
+        """
         if tuple(image_size) != tuple(label_size):
             (height, width), (label_height, label_width) = image_size, label_size
             raise DataError(
                 f"{self.label_path(index)}: the mask is {label_width}x{label_height}, its image "
                 f"{self.image_path(index)} is {width}x{height} (width x height), in {self.name}. "
-                f"Resize the mask to {width}x{height} with nearest neighbour (anything else mixes "
-                "ids), or pair the image with its own mask; data.on_error=skip leaves such images "
-                "out of the training, but not out of the validation."
+                f"Resize the mask to {width}x{height} with nearest-neighbour interpolation "
+                "(others mix ids), or pair the image with its own mask; data.on_error=skip leaves "
+                "such images out of training, but not out of validation."
             )

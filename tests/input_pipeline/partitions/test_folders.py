@@ -66,7 +66,9 @@ def test_subfolders_suffixes_and_folders_of_other_names(pairs):
         (pairs.root / mask).parent.mkdir()
         (pairs.root / f"masks/{number}.png").rename(pairs.root / mask)
     (pairs.root / "images").rename(pairs.root / "photos")
-    with pytest.raises(DataError, match=r"'masks' is a folder of masks, and .*/images\. Put them"):
+    with pytest.raises(
+        DataError, match=r"'masks' is a folder of masks, but .*/images\. Put the images"
+    ):
         open_folders(pairs)
     partition = open_folders(pairs, train="photos", unlabeled="")
     check_partition(partition)
@@ -100,20 +102,20 @@ def test_several_places_of_unlabeled_images(pairs):
 
 def test_names_that_do_not_tell_which_belong_together(pairs):
     pairs.save("masks/0_mask.png", [[0]])
-    message = r"masks/0_mask\.png: no image of that name in .*images; that is so for 1 of 7 masks"
+    message = r"masks/0_mask\.png: no image of that name in .*images, and 1 of 7 masks have none"
     with pytest.raises(DataError, match=message):
         open_folders(pairs)
     (pairs.root / "masks/0_mask.png").unlink()
     pairs.save("images/8.png", [[0]])  # Without a mask it is one more image.
     assert len(open_folders(pairs).unlabeled) == 4
     pairs.save("images/0.png", [[0]])
-    with pytest.raises(DataError, match=r"images/0\.jpg and .*images/0\.png have one name"):
+    with pytest.raises(DataError, match=r"images/0\.jpg and .*images/0\.png have the same name"):
         open_folders(pairs)
 
 
 def test_shares_that_leave_nothing(pairs):
     pairs.write("one.txt", "images/0.jpg masks/0.png\n")
-    message = r"'0\.2': a share of the 1 labelled images in data\.labeled .*one.txt\) leaves none"
+    message = r"'0\.2': data\.labeled .*one.txt\) has too few labelled images \(1\)"
     with pytest.raises(DataError, match=message):
         open_folders(pairs, labeled="one.txt", val="0.2")
     with pytest.raises(DataError, match=r"share of data\.labeled, which cannot be used"):
@@ -130,7 +132,7 @@ def test_a_mask_of_another_size_has_a_way_out(pairs):
     for source, name in ((partition.labeled, "without data.val"), (partition.val, "of data.la")):
         with pytest.raises(DataError, match=rf"2x2, its .* 50x40 .*, in data.*{name}") as caught:
             source[0]
-        assert "Resize the mask to 50x40 with nearest neighbour" in str(caught.value)
+        assert "Resize the mask to 50x40 with nearest-neighbour" in str(caught.value)
         assert "data.on_error=skip" in str(caught.value)
         assert not re.search(r"\([^)]*\(", str(caught.value))
     # What it says of the two parts is so.
@@ -184,5 +186,5 @@ def test_lists_that_are_written_are_read_as_they_were(tmp_path):
     lists.write_list(tmp_path / "images.txt", images)
     assert list(lists.read_images(str(tmp_path / "images.txt"), field="f")) == images
     for name in ("a\tb.jpg", "a\nb.jpg", " a.jpg", "a\rb.jpg", "\udcfc.jpg"):
-        with pytest.raises(DataError, match="rename files"):
+        with pytest.raises(DataError, match="Rename the file"):
             lists.write_list(tmp_path / "bad.txt", [name])

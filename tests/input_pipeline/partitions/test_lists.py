@@ -95,7 +95,7 @@ def test_find_images_in_folder_and_by_glob(folder):
     assert lists.find_images("i", root=root, field="f") == expected
     assert lists.find_images("i/**", root=root, field="f") == expected
     assert lists.find_images("i/[12].jpg", root=root, field="f") == expected[1:3]
-    with pytest.raises(DataError, match=r"data\.unlabeled = 'x/\*\.jpg': no image there"):
+    with pytest.raises(DataError, match=r"data\.unlabeled = 'x/\*\.jpg': no image found"):
         lists.find_images("x/*.jpg", root=root, field="data.unlabeled")
 
 
