@@ -85,9 +85,9 @@ class RecordDataset:
         rows = [tuple(line.split("\t")) for line in text.splitlines()]
         if len(rows) != len(self.splits.get(split, ())) or any(len(row) != 3 for row in rows):
             raise DataError(
-                f"{path}: {len(rows)} lines, expected {len(self.splits.get(split, ()))} (the "
-                f"records of split {split!r}), each `image label kind`, separated by tabs. Prepare "
-                "the dataset again."
+                f"{path}: expected a line `image label kind`, separated by tabs, for each of the "
+                f"{len(self.splits.get(split, ()))} records of split {split!r}, found {len(rows)} "
+                "lines. Prepare the dataset again."
             )
         return rows
 
