@@ -1,4 +1,4 @@
-"""An iterator over training batches that ends its threads and worker processes."""
+"""The iterator over training batches, which owns threads and worker processes."""
 
 import re
 from collections.abc import Iterator
@@ -8,22 +8,21 @@ import numpy as np
 from input_pipeline.batches.skipping import take_replaced
 from input_pipeline.errors import DataError, WorkerError
 
-# The part of the data that a stream reads, where its name is another one.
+# The part of the data that a part of the batches is read from, where their names differ.
 _SOURCE_OF = {"partner": "unlabeled"}
 
 
 class BatchStream(Iterator):
-    """Batches in order; `close()` ends the threads and worker processes behind it.
+    """Iterates over batches; `close()` ends the threads and worker processes that make them.
 
     Attributes:
-        replaced: Part and index in its source of the entries that could not be used and that
-            others stand for in the last batch; the partner's part is 'unlabeled', whose source it
-            shares.
+        replaced: The unusable entries that others replace in the last batch, as part and index.
+            For an entry of the partner the part is 'unlabeled', because both read this source.
 
     Args:
-        iterator: Gives the batches and has close(); None = no batch.
-        copy: Whether the batches lie in memory shared with a worker process, which is freed by
-            copying them out.
+        iterator: Yields the batches and has a method `close`. None: There are no batches.
+        copy: Whether to copy the batches, because they lie in memory shared with a worker process,
+            which is then freed.
     """
 
     def __init__(self, iterator, *, copy: bool = False):
@@ -74,12 +73,13 @@ def _find_data_error(error: BaseException | None) -> DataError | None:
 
 
 def _as_worker_error(error: Exception) -> WorkerError | None:
-    # grain has no type of its own for this.
+    # grain raises no particular type for this.
     found = re.search(r"Worker process was terminated.* exit code (-?\d+)", str(error))
     if found is None:
         return None
     return WorkerError(
         f"a worker process of the input pipeline ended with exit code {found[1]}"
-        f"{' (killed, as for want of memory)' if found[1] == '-9' else ''}. The same command goes "
-        "on after the last checkpoint; fewer data.num_workers take less memory."
+        f"{' (killed, perhaps for lack of memory)' if found[1] == '-9' else ''}. Run the same "
+        "command again to resume from the last checkpoint; a smaller data.num_workers needs less "
+        "memory."
     )

@@ -85,7 +85,9 @@ def test_batches_of_shapes():
 
 
 def test_image_that_outgrew_its_header_is_named():
-    with pytest.raises(DataError, match=r"^1: 7x4 \(width x height\) is not what its header said"):
+    with pytest.raises(
+        DataError, match=r"^1: the image has 7x4 pixels \(width x height\), but its header"
+    ):
         list(evaluation_batches(Sizes([(4, 6), (4, 7)]), batch_size=1, shapes=((4, 6),)))
 
 

@@ -60,7 +60,7 @@ def test_nothing_and_two_of_one_name_are_refused(tmp_path):
         find_photos(str(tmp_path / "none"), field="--input")
     save(tmp_path / "a.png", 8, 8)
     save(tmp_path / "a.jpg", 8, 8)
-    with pytest.raises(DataError, match=r"a.jpg and .*a.png differ in the suffix alone"):
+    with pytest.raises(DataError, match=r"a.jpg and .*a.png differ only in the suffix"):
         find_photos(str(tmp_path), field="--input")
 
 

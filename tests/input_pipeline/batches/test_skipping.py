@@ -54,8 +54,8 @@ FAULTY_IMAGES = {
     "truncated": (JPEG[: len(JPEG) // 2], "not a readable image"),
     "empty": (b"", r"the file is empty \(0 bytes\)"),
     "text": (b"<html>404</html>", "not a readable image"),
-    "png_bomb": (bomb("PNG"), "20000x20000 pixels are more than the 100000000"),
-    "jpeg_bomb": (bomb("JPEG"), "20000x20000 pixels are more than the 100000000"),
+    "png_bomb": (bomb("PNG"), "20000x20000 pixels, more than the limit of 100000000"),
+    "jpeg_bomb": (bomb("JPEG"), "20000x20000 pixels, more than the limit of 100000000"),
     "float": (encode(np.zeros((40, 50), np.float32), "TIFF"), "image mode 'F'"),
 }
 GOOD_IMAGES = {
@@ -68,7 +68,7 @@ GOOD_IMAGES = {
 }
 FAULTY_MASKS = {
     "rgba": (encode(np.zeros((40, 50), np.uint8), "PNG", "RGBA"), r"RGBA.*data\.colormap"),
-    "16_bit": (encode(np.zeros((40, 50), np.uint16), "PNG"), "mask of mode 'I;16'"),
+    "16_bit": (encode(np.zeros((40, 50), np.uint16), "PNG"), "the mask has mode 'I;16'"),
     "size": (encode(np.zeros((50, 40), np.uint8), "PNG"), "the mask is 40x50, its image"),
     "bomb": (bomb("PNG"), "20000x20000 pixels"),
     "id": (encode(np.full((40, 50), 9, np.uint8), "PNG"), "id 9 with data.num_classes = 3"),
@@ -122,7 +122,7 @@ def test_a_pass_over_ten_thousand_images_replaces_each_bad_one_by_the_next_good_
     assert values == [expected.get(index, index % 10) for index in range(10_000)]
     for index in (*bad, 16, 20, 0):
         assert source[index][REPLACED] == (index if index in bad else -1)
-    with pytest.raises(DataError, match=r"17\.jpg: not.* data\.max_bad = 2 is passed"):
+    with pytest.raises(DataError, match=r"17\.jpg: not.* than data\.max_bad = 2 allows"):
         SkippingSource(inner, max_bad=2)[17]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from input_pipeline.batches import views
+from input_pipeline.batches import photometric, views
 
 
 def test_scale_is_uniform_and_keeps_the_aspect():
@@ -127,6 +127,18 @@ def test_strong_views_keep_geometry_and_do_not_depend_on_their_number():
             gray = [two[key].mean(2)[two["valid"]] for key in ("weak", name)]
             assert np.corrcoef(gray)[0, 1] > 0.5
     assert equal < 8  # Both may be left as they are.
+
+
+def test_names_that_are_not_registered_are_refused():
+    rng, image = np.random.default_rng(0), np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(ValueError, match="recipe = 'x': must be one of 'unimatch'"):
+        photometric.strong_view(image, rng, "x")
+    with pytest.raises(ValueError, match="box = 'x': must be one of 'none', 'unimatch'"):
+        views.draw_box(rng, 4, "x")
+    # Views refuse them when they are made, not in the worker process that first uses them.
+    for field in ("recipe", "box"):
+        with pytest.raises(ValueError, match=f"{field} = 'x'"):
+            views.UnlabeledViews(24, 2, boxes=True, **{field: "x"})
 
 
 def test_views_leave_the_image_alone():
