@@ -1,4 +1,4 @@
-"""The views against the recipe's own tools, Pillow's: brightness, contrast, colours, edges."""
+"""Our views compared with those made by Pillow: brightness, contrast, colours, edges."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 from input_pipeline.batches import photometric, views
 from tests.support import pillow_views
 
-SAMPLES, CROP = 100, 161  # Of each sample a weak view and two strong ones.
+SAMPLES, CROP = 100, 161  # Each sample has a weak view and two strong views.
 # Mean distance of a view from the reference's of the same draws, relative to the mean of the
 # statistic; of histograms the share of pixels in another of 16 bins.
 TOLERANCES = {
@@ -82,7 +82,7 @@ def test_views_look_like_pillows(expected, photos):
     assert too_far(ours, expected[0]) == {}
     np.testing.assert_array_equal(valid, expected[1])
     np.testing.assert_array_equal(boxes, expected[2])
-    # The draws did what they should: otherwise equal views would say little.
+    # The views do vary; otherwise their equality would say little.
     means = np.array([view["mean"].mean() for view in ours["strong"]])
     assert means.std() > 20
     assert 0.1 < np.mean([not mask.all() for mask in valid]) < 0.9
@@ -94,7 +94,7 @@ def test_views_of_camvid_look_like_pillows(shared_data):
     ours, valid, _ = collect(our_views, frames)
     expected, expected_valid, _ = reference(frames)
     assert too_far(ours, expected) == {}
-    # Where half a pixel is left, the reference rounds up and Python to even.
+    # The reference rounds half a pixel up, Python rounds it to even.
     assert np.mean(np.array(valid) != np.array(expected_valid)) < 0.001
 
 

@@ -1,4 +1,4 @@
-"""Files that cannot be used: named, or replaced the same way by whoever reads them."""
+"""Files that cannot be used are named, or replaced in the same way by every reader."""
 
 import io
 import os
@@ -34,12 +34,12 @@ def noise(height=40, width=50) -> np.ndarray:
 
 
 def bomb(file_format) -> bytes:
-    """20,000 x 20,000 pixels in few bytes, of which only the header is made here."""
+    """An image of 20,000 x 20,000 pixels in few bytes; only the header is right."""
     small = encode(np.zeros((8, 8), np.uint8), file_format)
     if file_format == "PNG":
         header = small[:16] + (20_000).to_bytes(4, "big") * 2 + small[24:29]
         return header + np.array([zlib.crc32(header[12:])], ">u4").tobytes() + small[33:]
-    start = small.index(b"\xff\xc0") + 5  # Of height and width in the frame header.
+    start = small.index(b"\xff\xc0") + 5  # The place of height and width in the frame header.
     return small[:start] + (20_000).to_bytes(2, "big") * 2 + small[start + 4 :]
 
 
@@ -132,7 +132,7 @@ def spoil(folder) -> None:
 
 
 def read(folder, **changes) -> list:
-    """Batches with what was replaced in each."""
+    """Batches, each with the entries that were replaced in it."""
     stream = train_stream(folder.open(), **{**SETTINGS, "max_bad": 5, **changes})
     return [(batch, stream.replaced) for batch in stream]
 
@@ -159,7 +159,7 @@ def test_skipping_is_the_same_for_threads_workers_and_resumed_runs(folder):
     assert_equal(read(folder, num_threads=1), expected)
     assert_equal(read(folder, num_workers=2, num_threads=1), expected)
     assert_equal(read(folder, start_step=2), expected[2:])
-    # Rows of usable images are those of the data before.
+    # Rows of usable images are unchanged.
     for (batch, replaced), (other, _) in zip(expected, untouched, strict=True):
         same = (batch["labeled"]["label"] == other["labeled"]["label"]).all((1, 2))
         assert (~same).sum() <= sum(part == "labeled" for part, _ in replaced)
@@ -174,7 +174,7 @@ def test_the_check_before_the_first_step_counts_too(folder):
     message = r"i/6\.jpg: .* That makes 2 unusable files .* data\.max_bad = 1 allows"
     with pytest.raises(DataError, match=message):
         input_pipeline.check_partition(partition, max_bad=1)
-    # A score over fewer images would compare with nothing; a wrong path is no damaged file.
+    # Scores over fewer images would not be comparable; a wrong path is not a corrupt file.
     folder.write("i/4.jpg", "no image")
     with pytest.raises(DataError, match=r"i/4\.jpg: not a readable image"):
         input_pipeline.check_partition(partition, max_bad=9)

@@ -46,7 +46,7 @@ def assert_equal(batches: list[dict], expected: list[dict]) -> None:
 
 
 class Numbers:
-    """Source whose image i is filled with i; it counts what is read."""
+    """A source whose image i is filled with i; it counts reads."""
 
     name = "numbers"
 
@@ -70,7 +70,7 @@ def numbers(labeled: int, unlabeled: int) -> Partition:
 
 
 def visited(partition: Partition, num_steps: int, **changes) -> dict[str, np.ndarray]:
-    """The images that each stream visits: the largest pixel, since padding is black."""
+    """The image numbers that each part visits: the largest pixel, since padding is black."""
     settings = {**SETTINGS, "crop_size": 4, "num_steps": num_steps, "num_threads": 1, **changes}
     batches = list(train_stream(partition, **settings))
     names = {"labeled": "image", "unlabeled": "weak", "partner": "weak"}

@@ -1,4 +1,4 @@
-"""Folders of images and masks, shares for validation, and several places of unlabelled images."""
+"""Folders of images and masks, shares for validation, and several sources of unlabelled images."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from input_pipeline.partitions import partition as partitions
 
 @pytest.fixture
 def pairs(folder):
-    """Nine images in images/, masks of the first six in masks/; no list."""
+    """Nine images in images/ and masks of the first six in masks/, without lists."""
     (folder.root / "i").rename(folder.root / "images")
     (folder.root / "m").rename(folder.root / "masks")
     for number in range(6, 9):
@@ -50,7 +50,7 @@ def test_share_is_the_same_whatever_the_root_and_the_order(pairs, tmp_path):
     assert sorted(open_folders(pairs, labeled="all.txt").val.ids) == list(first.ids)
     shutil.copytree(pairs.root, tmp_path / "elsewhere")
     assert list(open_folders(pairs, root=str(tmp_path / "elsewhere")).val.ids) == list(first.ids)
-    # Of any share there is at least one image, and at least one is left.
+    # Any share has at least one image and leaves at least one.
     for share, count in (("0.01", 1), ("0.5", 3), (".99", 5)):
         partition = open_folders(pairs, val=share)
         assert (len(partition.val), len(partition.labeled)) == (count, 6 - count)
@@ -93,7 +93,7 @@ def test_several_places_of_unlabeled_images(pairs):
     partition = open_folders(pairs, unlabeled="images/*.jpg, more*/*.jpg")
     check_partition(partition)
     assert names(partition.unlabeled) == ["6", "7", "9"]
-    # A name with a comma is one name.
+    # A file name may contain a comma.
     assert names(open_folders(pairs, unlabeled="more, later").unlabeled) == ["9"]
     with pytest.raises(DataError, match=r"all of its images are in .*method\.name=supervised"):
         open_folders(pairs, unlabeled="images/[01].jpg,images/2.jpg*")
@@ -106,7 +106,7 @@ def test_names_that_do_not_tell_which_belong_together(pairs):
     with pytest.raises(DataError, match=message):
         open_folders(pairs)
     (pairs.root / "masks/0_mask.png").unlink()
-    pairs.save("images/8.png", [[0]])  # Without a mask it is one more image.
+    pairs.save("images/8.png", [[0]])  # An image without a mask is unlabelled.
     assert len(open_folders(pairs).unlabeled) == 4
     pairs.save("images/0.png", [[0]])
     with pytest.raises(DataError, match=r"images/0\.jpg and .*images/0\.png have the same name"):
@@ -135,7 +135,7 @@ def test_a_mask_of_another_size_has_a_way_out(pairs):
         assert "Resize the mask to 50x40 with nearest-neighbour" in str(caught.value)
         assert "data.on_error=skip" in str(caught.value)
         assert not re.search(r"\([^)]*\(", str(caught.value))
-    # What it says of the two parts is so.
+    # What the message says about data.on_error=skip is true: validation stays an error.
     with pytest.raises(DataError, match="2x2"):
         check_partition(partition, max_bad=9)
     for path in partition.val.label_ids:

@@ -115,7 +115,7 @@ def test_string_table_is_a_compact_sequence():
 
 @pytest.mark.parametrize("buckets", [1, 2, None])
 def test_string_index_finds_first_places_whatever_the_hashes(monkeypatch, buckets):
-    if buckets:  # Different strings of one hash: rare, but to be told apart.
+    if buckets:  # Different strings of the same hash are rare, but must be distinguished.
         monkeypatch.setattr(
             string_table,
             "_hash",

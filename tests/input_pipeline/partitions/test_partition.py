@@ -33,7 +33,7 @@ def test_unlabeled_masks_need_not_exist(folder):
 
 @pytest.mark.parametrize("unlabeled", ["i/*.jpg", "i", "i/", "**/[0-9].jpg", "."])
 def test_glob_or_folder_leaves_out_what_is_listed(folder, unlabeled):
-    if unlabeled == ".":  # Masks of listed images are no images either.
+    if unlabeled == ".":  # Masks of listed images are not images.
         for number in range(5, 9):
             (folder.root / f"m/{number}.png").unlink()
     partition = folder.open(unlabeled=unlabeled)
@@ -53,7 +53,7 @@ def test_images_of_train_that_are_not_listed_are_unlabeled(folder, train):
     check_partition(partition)
     assert list(partition.unlabeled.ids) == [f"i/{n}.jpg" for n in range(5, 9)]
     assert len(folder.open(unlabeled=None, train=train).unlabeled) == 0
-    # A list of unlabelled images goes first.
+    # A list of unlabelled images takes precedence.
     folder.write("unlabeled.txt", "i/8.jpg\n")
     assert list(folder.open(train=train).unlabeled.ids) == ["i/8.jpg"]
     folder.write("train.txt", "i/0.jpg\ni/3.jpg\n")
