@@ -9,4 +9,4 @@ class DataError(Exception):
 
 
 class WorkerError(Exception):
-    """A worker process ended too early. The message says how, and what to do."""
+    """A worker process ended before its work. The message says how, and how to go on."""

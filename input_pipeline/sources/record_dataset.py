@@ -198,5 +198,5 @@ def _check_files(parts, folder: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message; some libraries write many."""
+    """What an error says, without the many lines that some libraries add."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
