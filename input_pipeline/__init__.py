@@ -1,4 +1,4 @@
-"""Images and masks to training and evaluation batches, as numpy; nothing here needs JAX."""
+"""Turns images and masks into training and evaluation batches of numpy arrays, without JAX."""
 
 from input_pipeline.batches.evaluation import evaluation_batches
 from input_pipeline.batches.padded_shapes import choose_shapes, count_sizes

@@ -1,10 +1,10 @@
-"""The errors of the input pipeline: bad data, and a worker process that died."""
+"""The errors of the input pipeline: unusable data, and a worker process that died."""
 
 
 class DataError(Exception):
     """Input that cannot be used. The message says what is wrong, where, and what to do.
 
-    It carries only its message, so it survives the way back from a worker process.
+    The error carries only its message, so that it survives being pickled in a worker process.
     """
 
 

@@ -1,4 +1,4 @@
-"""What an inspection of the data found: numbers by part, and faults by kind."""
+"""The result of an inspection of the data: numbers by part, and faults by kind."""
 
 import collections
 import dataclasses
@@ -7,31 +7,36 @@ from collections.abc import Callable
 import numpy as np
 
 PARTS = ("labeled", "val", "unlabeled")
-# Faults that keep a training from working.
+# Faults with which training cannot work.
 SETTINGS, LISTS = "settings that cannot work", "lists that cannot be used"
 LINES, NAMES = "wrong lines of a list", "masks and images that do not pair by name"
 EMPTY, TWICE, OVERLAP = "parts without an image", "images listed twice", "images in two lists"
 MISSING, IMAGE, MASK = "missing files", "unreadable images", "unreadable masks"
 SIZE, COLORED = "masks of another size than their image", "masks of colours"
 VALUES, NO_USE = "masks with values that the settings do not know", "masks that teach nothing"
-# Faults that it works in spite of.
+# Faults despite which training works.
 LEAK, COPY = "leaks: validation images that are trained on", "copies of an image"
 ABSENT, BLANK = "classes without a pixel", "masks that are ignored everywhere"
 MAX_EXAMPLES, MAX_COLORS = 1000, 4096
 
-# Takes the part, kind, message and number of faulty entries that an opened part is without.
+# Called with faulty entries that a part was opened without: part, kind, message and their number.
 Note = Callable[[str, str, str, int], object]
 
 
 @dataclasses.dataclass
 class Group:
-    """Faults of one kind: how many in each part, and messages with how many each stands for."""
+    """Faults of one kind.
+
+    Attributes:
+        counts: Number of faults in each part.
+        examples: Messages, each with the number of faults that it describes.
+    """
 
     counts: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     examples: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
     def add(self, part: str, message: str, count: int = 1) -> None:
-        """Counts a fault; `count` is above 1 where one message stands for several."""
+        """Adds a message about a fault, or about `count` faults."""
         self.counts[part] += count
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append((message, count))
@@ -39,15 +44,16 @@ class Group:
 
 @dataclasses.dataclass
 class Part:
-    """What one part holds.
+    """The content of one part.
 
     Attributes:
-        name: The setting that lists it.
+        name: The setting that lists the part.
         usable: Which entries can be read, bool [N].
-        digests: A number for the pixels of each image, uint64 [N]; 0 = unreadable.
-        sizes: Images by (width, height).
-        pixels, images: Pixels, and masks that have any, by class id, int64 [256].
-        num_masks: Masks that were read.
+        digests: A digest of the pixels of each image, uint64 [N]; 0 if the image is unreadable.
+        sizes: Number of images by (width, height).
+        pixels: Number of pixels by class id, int64 [256].
+        images: Number of masks that have the class, by class id, int64 [256].
+        num_masks: Number of masks that were read.
     """
 
     name: str
@@ -61,13 +67,15 @@ class Part:
 
 @dataclasses.dataclass
 class Inspection:
-    """What was found.
+    """The result of an inspection.
 
     Attributes:
-        parts: 'labeled', 'val' and 'unlabeled'.
-        errors, warnings: Groups of faults by kind.
-        values: Pixels of masks that could not be used by stored index, int64 [256].
-        colors: The same by colour 0xrrggbb, of the commonest MAX_COLORS.
+        parts: The content of 'labeled', 'val' and 'unlabeled'.
+        errors: Faults with which training cannot work, by kind.
+        warnings: Other faults, by kind.
+        values: Number of pixels by stored index, over the masks that could not be used, int64
+            [256].
+        colors: Number of pixels by colour 0xrrggbb over these masks, for the most common colours.
     """
 
     parts: dict[str, Part] = dataclasses.field(default_factory=dict)
@@ -81,6 +89,6 @@ class Inspection:
     colors: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
     def forget_rare_colors(self) -> None:
-        """Masks that were saved as photographs would fill the memory with colours."""
+        """Keeps the MAX_COLORS most common colours: masks saved as photographs have too many."""
         if len(self.colors) > 2 * MAX_COLORS:
             self.colors = collections.Counter(dict(self.colors.most_common(MAX_COLORS)))

@@ -1,19 +1,19 @@
-"""What a path that does not exist may have been meant to be."""
+"""Suggests an existing path that is similar to one that does not exist."""
 
 import difflib
 import itertools
 import os
 
-# Names of a folder that are looked at; more would take long, and resemble one another anyway.
+# How many names of a folder are compared; more would take long, and resemble one another anyway.
 MOST_NAMES = 2000
 
 
 def hint(path: str, root: str = "") -> str:
-    """' Did you mean ...?' where a file or folder has a similar name, '' where none has.
+    """Returns ' Did you mean ...?' if a file or folder has a similar name, else ''.
 
     Args:
-        path: What is not there, or a glob, absolute or relative to root.
-        root: A folder; '' = the working directory. A relative path gets a relative answer.
+        path: A path that does not exist, or a glob, absolute or relative to root.
+        root: A folder; '' for the working directory. The answer to a relative path is relative.
     """
     path = os.path.expanduser(path)
     start = os.sep if os.path.isabs(path) else os.path.abspath(root)
@@ -28,7 +28,7 @@ def hint(path: str, root: str = "") -> str:
             return ""
         place = os.path.join(place, found)
     meant = place if os.path.isabs(path) else os.path.relpath(place, start)
-    # One that is there after all is wrong for another reason.
+    # If the path exists after all, something else is wrong with it.
     return "" if meant == os.path.normpath(path) else f" Did you mean {meant!r}?"
 
 

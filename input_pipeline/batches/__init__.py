@@ -1,1 +1,1 @@
-"""Views of images, joined into training and evaluation batches."""
+"""Makes training, evaluation and prediction batches from the parts of a data set."""

@@ -1,4 +1,4 @@
-"""Batches for evaluation: whole images, every one counted once."""
+"""Batches for evaluation: whole images, each exactly once."""
 
 import collections
 import concurrent.futures
@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from input_pipeline.batches.arguments import check_least, check_shard
 from input_pipeline.batches.padded_shapes import Size, covering
 from input_pipeline.sources.base import Source
 from input_pipeline.sources.labels import IGNORE
 
-# Images that wait for others of their size; beyond it the size that waited longest goes out.
+# How many images may wait for others of their size. With more, the size that has waited longest
+# becomes a batch that is not full.
 MAX_WAITING = 256
 
 
@@ -24,32 +26,28 @@ def evaluation_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields every image of a labelled source once, in batches of equal image size.
 
-    Batches fill up in list order; what is left is padded with black rows of label 255. Where there
-    are shapes, each image goes into the upper left corner of the smallest one that it fits into,
-    with black pixels of label 255 around it.
+    Batches fill up in list order; incomplete batches are padded with black rows of label 255. With
+    `shapes`, each image is put into the upper left corner of the smallest shape that it fits into,
+    and padded with black pixels of label 255.
 
     Args:
         source: Images with labels.
         batch_size: B, rows of every batch.
         num_threads: Threads that decode ahead.
-        shard: (index, count): the images index, index + count, .. alone.
-        shapes: Heights and widths of batches, from `choose_shapes`; none = each image's own.
+        shard: (index, count); only the images index, index + count, .. are read.
+        shapes: Heights and widths of batches, from `choose_shapes`. Empty: The sizes of the images.
 
     Yields:
-        {'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W], 'index': int32 [B]}, index = the
-        position in the source, -1 for padding; with shapes also 'size': int32 [B, 2], the height
-        and width of each image, which for padding are 1.
+        {'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W], 'index': int32 [B]}, where index is
+        the place in the source, or -1 for a padding row. With `shapes` also 'size': int32 [B, 2],
+        the height and width of each image, which are 1 for a padding row.
 
     Raises:
-        DataError: A file that cannot be used.
+        DataError: A file cannot be used.
     """
-    if batch_size < 1 or num_threads < 1:
-        raise ValueError(
-            f"batch_size = {batch_size}, num_threads = {num_threads}: must be at least 1."
-        )
+    check_least(batch_size=(batch_size, 1), num_threads=(num_threads, 1))
+    check_shard(shard)
     first, count = shard
-    if not 0 <= first < count:
-        raise ValueError(f"shard = {shard}: must be (index, count) with index < count.")
     indices = range(first, len(source), count)
     return _batches(source, indices, batch_size, num_threads, shapes)
 
@@ -75,7 +73,7 @@ def _batches(
 
 
 def decode_ahead(source: Source, num_threads: int, indices: range | None = None) -> Iterator[dict]:
-    """Yields the elements of a source, or those at the indices, while threads decode the next."""
+    """Yields the elements of a source (all, or those at `indices`) while threads decode ahead."""
     indices = range(len(source)) if indices is None else indices
     executor = concurrent.futures.ThreadPoolExecutor(num_threads, "evaluation-decode")
     pending: collections.deque = collections.deque()

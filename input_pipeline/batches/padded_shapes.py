@@ -1,4 +1,4 @@
-"""A few shapes that images of many sizes are padded to, so that a network compiles for few."""
+"""Pads images of many sizes to a few shapes, so that a network is compiled only for these."""
 
 import collections
 import concurrent.futures
@@ -10,22 +10,23 @@ from input_pipeline.errors import DataError
 from input_pipeline.sources.base import Source
 
 Size = tuple[int, int]
-# More sizes are rounded up first, to bound the time and memory of comparing all pairs.
+# If there are more sizes, they are rounded up first; this bounds the time and memory of comparing
+# all pairs.
 MAX_GROUPS = 512
 
 
 def count_sizes(
     source: Source, *, num_threads: int = 2, shard: tuple[int, int] = (0, 1)
 ) -> collections.Counter[Size]:
-    """How many images of each (height, width) there are; reads headers alone.
+    """Counts the images of each (height, width); reads only headers.
 
     Args:
         source: The images.
         num_threads: Threads that read.
-        shard: (index, count): the images index, index + count, .. alone.
+        shard: (index, count); only the images index, index + count, .. are read.
 
     Raises:
-        DataError: An image that cannot be read.
+        DataError: An image cannot be read.
     """
     indices = range(shard[0], len(source), shard[1])
     with concurrent.futures.ThreadPoolExecutor(num_threads, "headers") as executor:
@@ -35,17 +36,17 @@ def count_sizes(
 def choose_shapes(counts: Mapping[Size, int], max_shapes: int) -> tuple[Size, ...]:
     """Chooses shapes that together cover all sizes with few padded pixels.
 
-    Each size starts as a shape of its own. Of all pairs of shapes the one whose smallest common
-    cover adds the fewest pixels, over all its images, becomes that cover; and so on until
-    `max_shapes` are left. The result depends on the counts alone.
+    At first every size is a shape. Then two shapes at a time are replaced by the smallest shape
+    that covers both, always those two whose images need the fewest additional pixels, until
+    `max_shapes` are left. The result depends only on the counts.
 
     Args:
         counts: Number of images by (height, width) in pixels.
-        max_shapes: Number of shapes; 0 = no limit.
+        max_shapes: The largest number of shapes; 0 for no limit.
 
     Returns:
-        So many (height, width), sorted, smallest area first; none where there are no more sizes
-        than that, and each may keep its own.
+        The (height, width) of each shape, smallest area first. Empty if there are at most
+        `max_shapes` sizes: then the images need no padding.
 
     >>> choose_shapes({(10, 10): 1, (10, 11): 9, (30, 20): 5, (29, 20): 1}, 2)
     ((10, 11), (30, 20))
@@ -59,7 +60,7 @@ def choose_shapes(counts: Mapping[Size, int], max_shapes: int) -> tuple[Size, ..
     added[np.tril_indices(len(groups))] = never
     alive = np.ones(len(groups), bool)
     while alive.sum() > max_shapes:
-        # The first of equal pairs, so in the order of the sizes.
+        # Of equal pairs argmin takes the first one, in the order of the sizes.
         keep, drop = np.unravel_index(np.argmin(added), added.shape)
         heights[keep] = max(heights[keep], heights[drop])
         widths[keep] = max(widths[keep], widths[drop])
@@ -74,19 +75,19 @@ def choose_shapes(counts: Mapping[Size, int], max_shapes: int) -> tuple[Size, ..
 
 
 def _added(height, width, images, heights, widths, counts) -> np.ndarray:
-    """Pixels that a common cover adds to the images of two groups."""
+    """Number of pixels that a common cover adds to the images of two groups."""
     cover = np.maximum(height, heights) * np.maximum(width, widths)
     return images * (cover - height * width) + counts * (cover - heights * widths)
 
 
 def _coarsened(counts: Mapping[Size, int]) -> list[tuple[int, int, int]]:
-    """(height, width, images), sorted; sizes rounded up to a grid where there are too many."""
+    """Sorted (height, width, images); sizes are rounded up to a grid if there are too many."""
     grid = 1
     while True:
         cells: dict[Size, list] = {}
         for (height, width), images in sorted(counts.items()):
             cell = cells.setdefault((-(-height // grid), -(-width // grid)), [0, 0, 0])
-            # The cover of what is in the cell, which may be less than the cell.
+            # The cover of the sizes in the cell, which may be smaller than the cell.
             cell[:] = max(cell[0], height), max(cell[1], width), cell[2] + images
         if len(cells) <= MAX_GROUPS:
             return sorted(map(tuple, cells.values()))
@@ -99,17 +100,18 @@ def covering(shapes: Iterable[Size], size: Size, path: str) -> Size:
     Args:
         shapes: From `choose_shapes`.
         size: Height and width of the image.
-        path: Names it in the message.
+        path: The name of the image in messages.
 
     Raises:
-        DataError: None of them is large enough.
+        DataError: No shape is large enough.
     """
     for shape in sorted(shapes, key=_area_first):
         if shape[0] >= size[0] and shape[1] >= size[1]:
             return shape
     raise DataError(
-        f"{path}: {size[1]}x{size[0]} (width x height) is not what its header said before. Leave "
-        "the images as they are while they are evaluated, or copy this one again."
+        f"{path}: the image has {size[1]}x{size[0]} pixels (width x height), but its header gave "
+        "another size. Do not change images while they are evaluated; if it was not changed, copy "
+        "it again."
     )
 
 

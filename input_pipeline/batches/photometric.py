@@ -1,9 +1,15 @@
-"""Colour jitter, grayscale and blur: what makes a view strong."""
+"""Strong views: changes of colour and sharpness, by the name of a recipe.
+
+A new recipe is a function (image, rng) -> image and an entry of `RECIPES`.
+"""
 
 import cv2
 import numpy as np
 
-# ColorJitter(.5, .5, .5, .25) p .8, grayscale p .2, blur p .5: UniMatch, CVPR 2023.
+from input_pipeline.batches.arguments import check_choice
+
+# UniMatch (Yang et al., CVPR 2023): ColorJitter(.5, .5, .5, .25) with probability .8, grayscale
+# with .2, blur with .5.
 BRIGHTNESS = CONTRAST = SATURATION = 0.5
 HUE = 0.25
 JITTER_PROBABILITY = 0.8
@@ -14,16 +20,28 @@ BLUR_SIGMA = (0.1, 2.0)
 _LEVELS = np.arange(256, dtype=np.float32)
 
 
-def strong_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Distorts colours and sharpness at random; pixels keep their places.
+def strong_view(
+    image: np.ndarray, rng: np.random.Generator, recipe: str = "unimatch"
+) -> np.ndarray:
+    """Changes colours and sharpness at random; objects stay where they are.
 
     Args:
         image: uint8 [H, W, 3], RGB.
-        rng: The draws.
+        rng: The random numbers.
+        recipe: A name in `RECIPES`.
 
     Returns:
         uint8 [H, W, 3].
+
+    Raises:
+        ValueError: There is no such recipe.
     """
+    check_choice(recipe=(recipe, RECIPES))
+    return RECIPES[recipe](image, rng)
+
+
+def unimatch(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The recipe of UniMatch: colour jitter, grayscale and blur."""
     if rng.random() < JITTER_PROBABILITY:
         image = color_jitter(image, rng)
     if rng.random() < GRAYSCALE_PROBABILITY:
@@ -34,7 +52,7 @@ def strong_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def color_jitter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, contrast, saturation and hue by random amounts in random order."""
+    """Changes brightness, contrast, saturation and hue by random amounts in random order."""
     steps = (
         (adjust_brightness, rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)),
         (adjust_contrast, rng.uniform(1 - CONTRAST, 1 + CONTRAST)),
@@ -64,21 +82,24 @@ def adjust_saturation(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def adjust_hue(image: np.ndarray, turn: float) -> np.ndarray:
-    """Turns the hue by a fraction of the full circle, in 8-bit HSV."""
+    """Rotates the hue by a fraction of the full circle, in 8-bit HSV."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] += np.uint8(int(turn * 255) % 256)  # uint8 wraps as hue does.
+    hsv[..., 0] += np.uint8(int(turn * 255) % 256)  # uint8 wraps, as hue does.
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
 def grayscale(image: np.ndarray) -> np.ndarray:
-    """Luma (ITU-R 601) in all three channels."""
+    """Puts the luma (ITU-R 601) into all three channels."""
     return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
 def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur, sigma in pixels."""
+    """Blurs with a Gaussian; sigma is in pixels."""
     return cv2.GaussianBlur(image, (0, 0), sigma)
 
 
 def _apply_curve(image: np.ndarray, curve: np.ndarray) -> np.ndarray:
     return cv2.LUT(image, np.clip(np.rint(curve), 0, 255).astype(np.uint8))
+
+
+RECIPES = {"unimatch": unimatch}

@@ -1,7 +1,7 @@
-"""Images without a list or masks: found, read upright, in batches of one size; bad ones reported.
+"""Finds images to predict, reads them upright and puts those of a size into batches.
 
-Unlike training and evaluation, which read pixels as stored, this turns an image as EXIF says:
-who takes photographs expects sky above.
+Training and evaluation read pixels as stored. Here an image is turned upright according to EXIF,
+as viewers show it.
 """
 
 import concurrent.futures
@@ -21,21 +21,23 @@ from input_pipeline.partitions import lists
 from input_pipeline.sources import images
 from input_pipeline.sources.orientation import read_header, upright
 
-# A batch of more pixels gains no speed, and its probabilities may not fit into memory.
+# A batch of more pixels is no faster, and its probabilities may not fit into memory.
 MAX_BATCH_PIXELS = 4 * 2**20
 
+# Called with the path and the error of an image that cannot be used.
 Report = Callable[[str, DataError], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """An image file that `find_photos` has looked at.
+    """An image file whose header was read.
 
     Attributes:
-        path: The file.
-        name: Its path below the input, without the suffix.
-        height, width: Upright, in pixels.
-        orientation: EXIF's, 1 to 8.
+        path: The image file.
+        name: Its path below the input folder, without the suffix.
+        height: Height of the upright image in pixels.
+        width: Width of the upright image in pixels.
+        orientation: The EXIF orientation, 1 to 8.
     """
 
     path: str
@@ -46,10 +48,10 @@ class Photo:
 
     @classmethod
     def open(cls, path: str, name: str = "") -> "Photo":
-        """Reads the header.
+        """Reads the header of an image.
 
         Raises:
-            DataError: Not a readable image.
+            DataError: The file is not a readable image.
         """
         height, width, orientation = read_header(path)
         if orientation >= 5:  # A quarter turn.
@@ -58,38 +60,38 @@ class Photo:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width, upright."""
+        """Height and width of the upright image."""
         return self.height, self.width
 
     def read(self) -> np.ndarray:
-        """The image upright, uint8 [H, W, 3].
+        """Reads the image upright, uint8 [H, W, 3].
 
         Raises:
-            DataError: An unreadable image.
+            DataError: The image cannot be read.
         """
         image = upright(images.read_image(self.path), self.orientation)
         if image.shape[:2] != self.size:
             raise DataError(
-                f"{self.path}: its header says {self.width}x{self.height}, its pixels are "
-                f"{image.shape[1]}x{image.shape[0]} (width x height). Copy it again."
+                f"{self.path}: its header says {self.width}x{self.height}, but it has "
+                f"{image.shape[1]}x{image.shape[0]} pixels (width x height). Copy it again."
             )
         return image
 
 
 def find_photos(pattern: str, *, field: str, leave_out: str = "") -> tuple[str, dict[str, str]]:
-    """Finds images by name, without opening them.
+    """Finds image files without opening them.
 
     Args:
         pattern: A file, a folder (with its subfolders) or a glob.
-        field: The setting that holds it, for messages.
-        leave_out: A folder whose files do not count.
+        field: The setting that holds the pattern, for messages.
+        leave_out: A folder whose files are left out.
 
     Returns:
-        The folder that the pattern starts from, absolute; and the path of each image by its name,
-        which is its path below that folder without the suffix.
+        The absolute path of the folder where the pattern starts, and the path of each image by its
+        name. The name is the path below that folder, without the suffix.
 
     Raises:
-        DataError: No image there, or two of one name.
+        DataError: There is no image, or two images have the same name.
     """
     start, paths = _expand(os.path.abspath(os.path.expanduser(pattern)))
     kept = [path for path in paths if not leave_out or not _is_below(path, leave_out)]
@@ -97,7 +99,7 @@ def find_photos(pattern: str, *, field: str, leave_out: str = "") -> tuple[str, 
         is_glob = any(character in pattern for character in "*?[")
         there = is_glob or os.path.exists(os.path.expanduser(pattern))
         raise DataError(
-            f"{field}={pattern}: no {'image there' if there else 'such file or folder'} (images "
+            f"{field}={pattern}: no {'image found' if there else 'such file or folder'} (images "
             f"end in {', '.join(lists.IMAGE_SUFFIXES)}). Name an image, a folder or a glob."
             f"{near_names.hint(pattern)}"
         )
@@ -106,8 +108,8 @@ def find_photos(pattern: str, *, field: str, leave_out: str = "") -> tuple[str, 
         name = os.path.splitext(os.path.relpath(path, start))[0]
         if name in found:
             raise DataError(
-                f"{field}={pattern}: {found[name]} and {path} differ in the suffix alone, and so "
-                f"would their results. Choose one kind, such as "
+                f"{field}={pattern}: {found[name]} and {path} differ only in the suffix, so their "
+                f"results would have the same name. Choose one suffix, as in "
                 f"{field}='{start}/**/*{os.path.splitext(path)[1]}'."
             )
         found[name] = path
@@ -131,15 +133,15 @@ def _is_below(path: str, folder: str) -> bool:
 
 
 def open_photos(found: dict[str, str], *, num_threads: int, report: Report) -> list[Photo]:
-    """Reads the headers.
+    """Reads the headers of images.
 
     Args:
-        found: Paths by name.
+        found: Paths by name, from `find_photos`.
         num_threads: Threads that read.
-        report: Takes the path and the fault of each image that cannot be used.
+        report: Called with each image that cannot be used.
 
     Returns:
-        The others, sorted by size and name.
+        The usable images, sorted by size and name.
     """
     photos = []
     with concurrent.futures.ThreadPoolExecutor(num_threads, "headers") as executor:
@@ -153,7 +155,7 @@ def open_photos(found: dict[str, str], *, num_threads: int, report: Report) -> l
 
 
 def _try(function: Callable) -> Callable:
-    """The function, which then returns a DataError instead of raising it."""
+    """A function that returns a DataError where `function` raises it."""
 
     def call(*arguments):
         try:
@@ -166,13 +168,14 @@ def _try(function: Callable) -> Callable:
 
 @dataclasses.dataclass(frozen=True)
 class PhotoBatch:
-    """Images of one size, or padded to one.
+    """Images of the same size, or padded to the same size.
 
     Attributes:
         photos: The files.
-        images: uint8 [B, H, W, 3], upright; B is at least the number of photos, and rows beyond
-            it are black, as is what lies to the right of and below an image that is smaller.
-        sizes: Height and width of each row, int32 [B, 2]; None where none is padded.
+        images: uint8 [B, H, W, 3], upright. B is at least the number of photos; further rows, and
+            the pixels to the right of and below a smaller image, are black.
+        sizes: Height and width of each image, int32 [B, 2], 1 for a padding row; None if no image
+            is padded.
     """
 
     photos: tuple[Photo, ...]
@@ -183,12 +186,12 @@ class PhotoBatch:
 def rows_by_shape(
     photos: Sequence[Photo], *, batch_size: int, shapes: Sequence[Size] = ()
 ) -> dict[Size, int]:
-    """Rows of the batches of each shape that there is an image for.
+    """Returns how many rows the batches of each shape have, for all shapes that images need.
 
     Args:
         photos: The images.
-        batch_size: The most rows; large images are fewer.
-        shapes: What images are padded to, from `choose_shapes`; none = each keeps its size.
+        batch_size: The largest number of rows; batches of large images have fewer.
+        shapes: The shapes that images are padded to, from `choose_shapes`. Empty: No padding.
     """
     counts: dict[Size, int] = {}
     for photo in photos:
@@ -213,15 +216,15 @@ def photo_batches(
     shapes: Sequence[Size] = (),
     rows: Mapping[Size, int] | None = None,
 ) -> Iterator[PhotoBatch]:
-    """Decodes images in batches; all batches of a size have as many rows.
+    """Decodes images in batches; all batches of a shape have the same number of rows.
 
     Args:
-        photos: Sorted by size.
-        batch_size: The most rows; large images are fewer.
+        photos: The images.
+        batch_size: The largest number of rows; batches of large images have fewer.
         num_threads: Threads that decode ahead.
-        report: Takes the path and the fault of each image that cannot be read.
-        shapes: What images are padded to, from `choose_shapes`; none = each keeps its size.
-        rows: Rows of the batches of each shape, at most `batch_size`; None = `rows_by_shape`.
+        report: Called with each image that cannot be read.
+        shapes: The shapes that images are padded to, from `choose_shapes`. Empty: No padding.
+        rows: Rows of the batches of each shape, cut to `batch_size`. None: From `rows_by_shape`.
     """
 
     def shape_of(photo: Photo) -> Size:
@@ -250,7 +253,7 @@ def photo_batches(
 
 
 class _Decoder:
-    """Images, or the DataErrors of those that cannot be read, by position."""
+    """A sequence of decoded images, or of DataErrors where an image cannot be read."""
 
     def __init__(self, photos: Sequence[Photo]):
         self._photos = photos

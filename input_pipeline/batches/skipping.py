@@ -1,7 +1,7 @@
-"""Training on in spite of files that cannot be used: another entry of the list takes their place.
+"""Training despite files that cannot be used: other entries of the list replace them.
 
-What takes the place depends on the list and the files alone, so threads, worker processes and
-interruptions change nothing.
+The replacements depend only on the list and the files, not on threads, worker processes and
+interruptions.
 """
 
 import dataclasses
@@ -12,16 +12,17 @@ import numpy as np
 from input_pipeline.errors import DataError
 from input_pipeline.sources.base import Source
 
-# Name of the rows that tell which entries of a batch were replaced: by index, -1 = not replaced.
+# Name of the array that says, for each row of a batch, which unusable entry it replaces (its
+# index), or -1 if it replaces none.
 REPLACED = "replaced"
 
 
 class SkippingSource:
-    """A source whose unusable entries are replaced by the next one of its list that can be used.
+    """A source that replaces an unusable entry by the next usable one of its list.
 
     Args:
         source: The entries.
-        max_bad: How many of them in a row may be unusable.
+        max_bad: How many consecutive entries may be unusable.
     """
 
     def __init__(self, source: Source, max_bad: int):
@@ -34,7 +35,11 @@ class SkippingSource:
         return len(self._source)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """The element, and as 'replaced' the index where it stands for an unusable one, else -1."""
+        """The element with 'replaced': `index` if another element is returned instead, else -1.
+
+        Raises:
+            DataError: The entry cannot be used, and neither can `max_bad` entries after it.
+        """
         index, error = int(index), None
         for distance in range(min(self._max_bad + 1, len(self))):
             try:
@@ -44,14 +49,14 @@ class SkippingSource:
             else:
                 return {**element, REPLACED: np.int64(index if distance else -1)}
         raise DataError(
-            f"{error} Nor can those be used that follow it in {self.name}: data.max_bad = "
-            f"{self._max_bad} is passed."
+            f"{error} The entries after it in {self.name} cannot be used either, which are more "
+            f"in a row than data.max_bad = {self._max_bad} allows."
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class SkippingViews:
-    """Views of the elements of a `SkippingSource`, with 'replaced' beside them."""
+    """Makes views of the elements of a `SkippingSource` and keeps their 'replaced'."""
 
     views: Callable[[dict, np.random.Generator], dict]
 
@@ -60,13 +65,13 @@ class SkippingViews:
 
 
 def take_replaced(batch: dict[str, dict]) -> tuple[dict[str, dict], list[tuple[str, int]]]:
-    """Separates a batch from the word on what was replaced in it.
+    """Removes the arrays 'replaced' from a batch.
 
     Args:
-        batch: Rows by part and name.
+        batch: Arrays by part and name.
 
     Returns:
-        The batch without the rows 'replaced', and part and index of each unusable entry.
+        The batch without these arrays, and the part and index of each unusable entry.
     """
     replaced = [
         (part, int(index))

@@ -1,88 +1,43 @@
 """The stream of training batches, as a grain graph.
 
-Row r of batch t depends on the seed, the stream and t alone: not on threads, worker processes,
-the number of training processes or where the run was interrupted.
+Row r of batch t depends only on the seed, the stream, r and t: not on threads, worker processes,
+the number of training processes or interruptions.
 """
 
-import re
+import dataclasses
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from absl import flags
 
-from input_pipeline.batches.skipping import SkippingSource, SkippingViews, take_replaced
-from input_pipeline.batches.views import LabeledViews, UnlabeledViews
-from input_pipeline.errors import DataError, WorkerError
+from input_pipeline.batches.arguments import (
+    check_batch_size,
+    check_choice,
+    check_least,
+    check_shard,
+)
+from input_pipeline.batches.photometric import RECIPES
+from input_pipeline.batches.skipping import SkippingSource, SkippingViews
+from input_pipeline.batches.stream import BatchStream
+from input_pipeline.batches.views import BOXES, LabeledViews, UnlabeledViews
+from input_pipeline.errors import DataError
 from input_pipeline.partitions.partition import Partition
+from input_pipeline.sources.base import Source
 
-# Position in SeedSequence([seed, stream]): unrelated draws for each, also among nearby seeds.
+# The second number in SeedSequence([seed, stream]): the random numbers of two streams are
+# unrelated, even for nearby seeds.
 LABELED_STREAM, UNLABELED_STREAM, PARTNER_STREAM = 0, 1, 2
 
-# What CutMix pastes into an image: another image, or another crop of the same one.
+# What CutMix pastes into an image: another image, or other views of the same one.
 CUTMIX_PARTNERS = ("other", "same")
 
-# The part of the data that a stream reads, where its name is another one.
-_SOURCE_OF = {"partner": "unlabeled"}
+# How many strong views a method may ask for.
+STRONG_VIEWS = (0, 1, 2)
 
-# The graph runs one batch per thread; OpenCV's own threads on top would only compete.
+# Each thread makes a whole batch; OpenCV's own threads would only compete with these.
 cv2.setNumThreads(1)
-
-
-class BatchStream(Iterator):
-    """Batches in order; `close()` ends the threads and worker processes behind it.
-
-    Attributes:
-        replaced: Part and index in its source of the entries that could not be used and that
-            others stand for in the last batch; the partner's part is 'unlabeled', whose source it
-            shares.
-
-    Args:
-        iterator: Gives the batches and has close(); None = no batch.
-        copy: Whether the batches lie in memory shared with a worker process, which is freed by
-            copying them out.
-    """
-
-    def __init__(self, iterator, *, copy: bool = False):
-        self.replaced: list[tuple[str, int]] = []
-        self._iterator = iterator
-        self._copy = copy
-
-    def __next__(self) -> dict:
-        if self._iterator is None:
-            raise StopIteration
-        try:
-            batch = next(self._iterator)
-        except StopIteration:
-            self.close()
-            raise
-        except Exception as error:
-            self.close()
-            found = _find_data_error(error) or _as_worker_error(error)
-            if found is None:
-                raise
-            raise found from None
-        batch, replaced = take_replaced(batch)
-        self.replaced = [(_SOURCE_OF.get(part, part), index) for part, index in replaced]
-        if not self._copy:
-            return batch
-        return {
-            part: {name: np.array(rows, subok=False) for name, rows in arrays.items()}
-            for part, arrays in batch.items()
-        }
-
-    def close(self) -> None:
-        """Ends the stream; may be called more than once."""
-        iterator, self._iterator = self._iterator, None
-        if iterator is not None:
-            iterator.close()
-
-    def __enter__(self) -> "BatchStream":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
 
 
 def train_stream(
@@ -94,6 +49,8 @@ def train_stream(
     unlabeled_batch_size: int,
     strong_views: int = 2,
     cutmix_partner: str = "other",
+    recipe: str = "unimatch",
+    box: str = "unimatch",
     start_step: int = 0,
     num_steps: int,
     num_threads: int = 4,
@@ -105,90 +62,126 @@ def train_stream(
 
     A batch is {'labeled': {'image': uint8 [B, S, S, 3], 'label': uint8 [B, S, S]},
     'unlabeled': {'weak', 'strong1', 'strong2': uint8 [B, S, S, 3], 'valid': bool [B, S, S],
-    'boxes': int32 [B, 2, 4]}, 'partner': {'weak', 'strong1', 'strong2', 'valid'}} with labels
-    of 255 and valid = False on padding, and boxes as in `views.draw_box`.
+    'boxes': int32 [B, 2, 4]}, 'partner': {'weak', 'strong1', 'strong2', 'valid'}}. On padding,
+    labels are 255 and 'valid' is False. Boxes are as `views.draw_box` returns them.
 
     Args:
         partition: The data.
-        seed: Not negative; the three streams draw, and unless the partner is the same image
-            shuffle, independently.
+        seed: Not negative. The three parts of a batch draw independent random numbers.
         crop_size: S, pixels.
         labeled_batch_size: Rows of the global labelled batch.
         unlabeled_batch_size: Rows of the global unlabelled and partner batches.
-        strong_views: 2; 1 leaves out 'strong2' and its box; 0 leaves 'labeled' alone.
-        cutmix_partner: 'other': the partner of a row is another image of an order of its own;
-            'same': other views of the same image.
+        strong_views: Number of strong views. With 1 there is no 'strong2' and one box, with 0 there
+            is only 'labeled'.
+        cutmix_partner: 'other': The partner is another image, from a shuffle that is independent
+            of the unlabelled rows. 'same': The partner is other views of the same image.
+        recipe: The recipe of the strong views, a name in `photometric.RECIPES`.
+        box: The law of the boxes, a name in `views.BOXES`.
         start_step: Number of batches to skip, at no cost.
         num_steps: Number of batches of the whole run.
-        num_threads: Threads that decode and augment, in each process that does.
-        num_workers: Worker processes; 0 = threads of this process.
-        shard: (index, count): this training process gets the index-th of count equal runs of
-            rows of the global batches.
-        max_bad: None = a file that cannot be used is an error; a number = the next one of its
-            list takes its place, unless more than so many in a row cannot be used.
+        num_threads: Threads that decode and augment, in this process or in each worker process.
+        num_workers: Number of worker processes; 0 to use threads of this process.
+        shard: (index, count) of this training process. The rows of a global batch are cut into
+            `count` equal blocks, and the process gets the block `index`.
+        max_bad: How many consecutive files of a list may be unusable; the next usable file
+            replaces them. None: An unusable file is an error.
 
     Raises:
-        ValueError: An argument out of range.
-        DataError: No unlabelled image; while iterating: a file that cannot be used.
-        WorkerError: While iterating: a worker process died.
+        ValueError: An argument is out of range.
+        DataError: There is no unlabelled image; or, while iterating, a file cannot be used.
+        WorkerError: While iterating, a worker process died.
     """
-    _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps)
-    if cutmix_partner not in CUTMIX_PARTNERS:
-        raise ValueError(f"cutmix_partner = {cutmix_partner!r}: must be one of {CUTMIX_PARTNERS}.")
-    _check_least(num_threads=(num_threads, 1), num_workers=(num_workers, 0))
-    index, count = shard
-    if not 0 <= index < count:
-        raise ValueError(f"shard = {shard}: must be (index, count) with index < count.")
-    _check_batch_size("labeled_batch_size", labeled_batch_size, count)
+    check_least(seed=(seed, 0), crop_size=(crop_size, 1))
+    check_choice(strong_views=(strong_views, STRONG_VIEWS), recipe=(recipe, RECIPES))
+    check_choice(cutmix_partner=(cutmix_partner, CUTMIX_PARTNERS), box=(box, BOXES))
+    check_least(start_step=(start_step, 0), num_steps=(num_steps, start_step))
+    check_least(num_threads=(num_threads, 1), num_workers=(num_workers, 0))
+    check_shard(shard)
+    check_batch_size("labeled_batch_size", labeled_batch_size, shard[1])
     if strong_views:
-        _check_batch_size("unlabeled_batch_size", unlabeled_batch_size, count)
-
-    import grain  # It imports JAX, which reading and checking data does without.
-
-    def stream(source, number, views, batch_size, order_of=None):
-        if max_bad is not None:
-            source, views = SkippingSource(source, max_bad), SkippingViews(views)
-        own_seed, order_seed = (
-            int(np.random.SeedSequence([seed, each]).generate_state(1)[0])
-            for each in (number, number if order_of is None else order_of)
-        )
-        rows = grain.MapDataset.source(source).seed(order_seed).shuffle().repeat()
-        # Without a seed of its own the map draws by that of the order.
-        rows = rows.random_map(views, seed=None if order_of is None else own_seed)
-        runs = rows.batch(batch_size // count, drop_remainder=True)
-        return runs[index::count][start_step:num_steps]
-
-    streams = {
-        "labeled": stream(
-            partition.labeled, LABELED_STREAM, LabeledViews(crop_size), labeled_batch_size
-        )
-    }
+        _check_unlabeled(partition.unlabeled)
+        check_batch_size("unlabeled_batch_size", unlabeled_batch_size, shard[1])
+    labeled = LabeledViews(crop_size)
+    parts = {"labeled": _Part(partition.labeled, labeled, labeled_batch_size, LABELED_STREAM)}
     if strong_views:
-        same = UNLABELED_STREAM if cutmix_partner == "same" else None
-        for name, number, order_of in (
-            ("unlabeled", UNLABELED_STREAM, None),
-            ("partner", PARTNER_STREAM, same),
-        ):
-            views = UnlabeledViews(crop_size, strong_views, boxes=name == "unlabeled")
-            streams[name] = stream(
-                partition.unlabeled, number, views, unlabeled_batch_size, order_of
-            )
+        views = UnlabeledViews(crop_size, strong_views, boxes=True, recipe=recipe, box=box)
+        own = _Part(partition.unlabeled, views, unlabeled_batch_size, UNLABELED_STREAM)
+        parts |= {"unlabeled": own, "partner": _partner_of(own, cutmix_partner)}
+    if max_bad is not None:
+        parts = {name: part.skipping(max_bad) for name, part in parts.items()}
+    steps = slice(start_step, num_steps)
+    rows = [part.batches(seed, shard)[steps] for part in parts.values()]
     if start_step == num_steps:
         return BatchStream(None)
-    batches = grain.experimental.ZipMapDataset(list(streams.values())).map(_Named(tuple(streams)))
+
+    import grain  # Imports JAX, which reading and checking data do not need.
+
+    batches = grain.experimental.ZipMapDataset(rows).map(_Named(tuple(parts)))
     return _read(batches, num_threads, num_workers)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """One part of the batches: its elements, and how they become rows.
+
+    Attributes:
+        source: The elements.
+        views: Turns an element into a row.
+        batch_size: Rows of the global batch.
+        stream: The stream whose random numbers draw the views.
+        order_of: The stream whose random numbers shuffle the elements. None: `stream`.
+    """
+
+    source: Source
+    views: Callable[[dict, np.random.Generator], dict]
+    batch_size: int
+    stream: int
+    order_of: int | None = None
+
+    def skipping(self, max_bad: int) -> "_Part":
+        """The same part, with unusable entries replaced by others."""
+        source, views = SkippingSource(self.source, max_bad), SkippingViews(self.views)
+        return dataclasses.replace(self, source=source, views=views)
+
+    def batches(self, seed: int, shard: tuple[int, int]):
+        """The endless batches of one process, as a grain data set."""
+        import grain
+
+        if self.order_of is None:
+            # Without a seed, the map uses that of the order.
+            order_seed, views_seed = _seed(seed, self.stream), None
+        else:
+            order_seed, views_seed = _seed(seed, self.order_of), _seed(seed, self.stream)
+        index, count = shard
+        rows = grain.MapDataset.source(self.source).seed(order_seed).shuffle().repeat()
+        rows = rows.random_map(self.views, seed=views_seed)
+        return rows.batch(self.batch_size // count, drop_remainder=True)[index::count]
+
+
+def _partner_of(part: _Part, cutmix_partner: str) -> _Part:
+    """The part whose rows CutMix pastes into those of `part`."""
+    return dataclasses.replace(
+        part,
+        views=dataclasses.replace(part.views, boxes=False),
+        stream=PARTNER_STREAM,
+        order_of=part.stream if cutmix_partner == "same" else None,
+    )
+
+
+def _seed(seed: int, stream: int) -> int:
+    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
+
+
 def _read(batches, num_threads: int, num_workers: int) -> BatchStream:
-    """Starts the threads, and worker processes, that make the batches of a grain data set."""
+    """Starts the threads and worker processes that make the batches of a grain data set."""
     import grain
 
-    # The buffer counts whole batches, those being made included.
+    # The buffer size is in batches, including those that are being made.
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 2)
     batches = batches.to_iter_dataset(options)
     if num_workers:
-        # grain reads its own flags when it starts workers, which absl refuses before parsing:
-        # a program that does not use absl gets their defaults.
+        # When grain starts workers, it reads its own flags, which absl refuses before they are
+        # parsed. A program that does not use absl gets the defaults.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         batches = batches.mp_prefetch(
@@ -198,58 +191,28 @@ def _read(batches, num_threads: int, num_workers: int) -> BatchStream:
 
 
 def _leave_to_parent(worker: int, count: int) -> None:
-    """Signals may reach every process of a terminal or a cluster's job; the training process ends
-    the workers itself."""
+    """Makes a worker process ignore signals, since the training process ends it.
+
+    A terminal or a cluster may send signals to every process of a job.
+    """
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
 
 
-def _check_stream(partition, seed, crop_size, strong_views, start_step, num_steps) -> None:
-    _check_least(seed=(seed, 0), crop_size=(crop_size, 1), strong_views=(strong_views, 0))
-    _check_least(start_step=(start_step, 0), num_steps=(num_steps, start_step))
-    if strong_views > 2:
-        raise ValueError(f"strong_views = {strong_views}: must be 0, 1 or 2.")
-    if strong_views and len(partition.unlabeled) == 0:
+def _check_unlabeled(source: Source) -> None:
+    if len(source) == 0:
         raise DataError(
-            f"{partition.unlabeled.name}: no unlabelled image, but the method trains on them. "
-            "Set data.unlabeled to a list, a folder or a glob, or train supervised."
+            f"{source.name}: no unlabelled image, but the method trains on unlabelled images. Set "
+            "data.unlabeled to a list, a folder or a glob, or train with "
+            "config.method.name=supervised."
         )
 
 
 class _Named:
-    """Turns a tuple of batches into a dictionary; a class, since workers unpickle it."""
+    """Turns a tuple of batches into a dictionary; a class, so that it can be pickled."""
 
     def __init__(self, names: tuple[str, ...]):
         self._names = names
 
     def __call__(self, batches: tuple) -> dict:
         return dict(zip(self._names, batches, strict=True))
-
-
-def _check_least(**given: tuple[int, int]) -> None:
-    for name, (value, least) in given.items():
-        if value < least:
-            raise ValueError(f"{name} = {value}: must be at least {least}.")
-
-
-def _check_batch_size(name: str, value: int, count: int) -> None:
-    if value < 1 or value % count:
-        raise ValueError(f"{name} = {value}: must be a positive multiple of {count} processes.")
-
-
-def _find_data_error(error: BaseException | None) -> DataError | None:
-    while error is not None and not isinstance(error, DataError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _as_worker_error(error: Exception) -> WorkerError | None:
-    # grain has no type of its own for this.
-    found = re.search(r"Worker process was terminated.* exit code (-?\d+)", str(error))
-    if found is None:
-        return None
-    return WorkerError(
-        f"a worker process of the input pipeline ended with exit code {found[1]}"
-        f"{' (killed, as for want of memory)' if found[1] == '-9' else ''}. The same command goes "
-        "on after the last checkpoint; fewer data.num_workers take less memory."
-    )

@@ -1,6 +1,7 @@
-"""Weak and strong views of an image, where padding is valid, and CutMix boxes.
+"""Weak and strong views of an image, masks of their padding, and CutMix boxes.
 
-The recipe is UniMatch's (Yang et al., CVPR 2023).
+Sizes, probabilities and the box law 'unimatch' are those of UniMatch (Yang et al., CVPR 2023). A
+new box law is a function (rng, crop_size) -> box and an entry of `BOXES`.
 """
 
 import dataclasses
@@ -9,19 +10,28 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from input_pipeline.batches.photometric import strong_view
+from input_pipeline.batches.arguments import check_choice
+from input_pipeline.batches.photometric import RECIPES, strong_view
 from input_pipeline.sources.labels import IGNORE
 
-SCALE = (0.5, 2.0)  # Of the long side.
+SCALE = (0.5, 2.0)  # Of the longer side.
 FLIP_PROBABILITY = 0.5
 BOX_PROBABILITY = 0.5
-BOX_AREA = (0.02, 0.4)  # Of the crop.
+BOX_AREA = (0.02, 0.4)  # As a fraction of the crop.
 BOX_RATIO = (0.3, 1 / 0.3)  # Height / width.
 
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """A resize, a crop and a flip: (height, width) after the resize, corner of the crop."""
+    """A resize, a crop and a flip.
+
+    Attributes:
+        height: Height after the resize.
+        width: Width after the resize.
+        top: First row of the crop.
+        left: First column of the crop.
+        flip: Whether the crop is mirrored.
+    """
 
     height: int
     width: int
@@ -34,9 +44,9 @@ def draw_geometry(rng: np.random.Generator, height: int, width: int, crop_size: 
     """Draws the geometry of a weak view.
 
     Args:
-        rng: The draws.
-        height: Of the image, pixels.
-        width: Of the image, pixels.
+        rng: The random numbers.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
         crop_size: Side of the crop; a smaller resized image is padded at the right and bottom.
     """
     scale, y, x = rng.uniform(*SCALE), rng.random(), rng.random()
@@ -63,18 +73,18 @@ def crop_image(image: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndar
 
 
 def shrink_window(image: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndarray:
-    """What the crop shows of the shrunk image; antialiased bilinear, as Pillow has it.
+    """The part of the shrunk image inside the crop; Pillow's antialiased bilinear interpolation.
 
-    OpenCV's INTER_AREA is faster but less smooth: at scale 0.5, photographs keep half as much edge
-    energy again as in the recipe's views.
+    OpenCV's INTER_AREA is faster but less smooth: at scale 0.5, photographs keep 1.5 times as much
+    edge energy as in UniMatch's views.
 
     Args:
         image: uint8 [H, W, 3].
-        geometry: The size that the whole image shrinks to, and the corner of the crop.
-        crop_size: The side of the crop.
+        geometry: The size of the whole shrunk image, and the corner of the crop.
+        crop_size: Side of the crop.
 
     Returns:
-        uint8 [h, w, 3]; h and w are below crop_size where the shrunk image ends.
+        uint8 [h, w, 3], where h and w are below crop_size if the shrunk image ends earlier.
     """
     height, width = image.shape[:2]
     rows = min(crop_size, geometry.height - geometry.top)
@@ -85,7 +95,8 @@ def shrink_window(image: np.ndarray, geometry: Geometry, crop_size: int) -> np.n
     box = (
         geometry.left * x_scale,
         geometry.top * y_scale,
-        min((geometry.left + columns) * x_scale, width),  # Rounding must not leave the image.
+        # Rounding must not exceed the image.
+        min((geometry.left + columns) * x_scale, width),
         min((geometry.top + rows) * y_scale, height),
     )
     bilinear = PIL.Image.Resampling.BILINEAR
@@ -93,7 +104,10 @@ def shrink_window(image: np.ndarray, geometry: Geometry, crop_size: int) -> np.n
 
 
 def enlarge_window(image: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndarray:
-    """The same of an enlarged image; OpenCV's bilinear, within one level of Pillow's and faster."""
+    """The part of the enlarged image inside the crop.
+
+    OpenCV's bilinear interpolation is faster than Pillow's and within one level of it.
+    """
     size = (geometry.width, geometry.height)
     resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     return resized[
@@ -102,8 +116,17 @@ def enlarge_window(image: np.ndarray, geometry: Geometry, crop_size: int) -> np.
 
 
 def crop_label(label: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndarray:
-    """The same for a mask: nearest neighbour, padded with 255; uint8 [H, W] to [S, S]."""
-    # Only the crop is looked up: nearest neighbour needs no other pixel.
+    """Does the same as `crop_image` to a mask: nearest neighbour, padded with 255.
+
+    Args:
+        label: uint8 [H, W].
+        geometry: The same as for the image.
+        crop_size: Side of the crop.
+
+    Returns:
+        uint8 [crop_size, crop_size].
+    """
+    # Only the pixels of the crop are looked up; nearest-neighbour interpolation needs no others.
     rows = _nearest(label.shape[0], geometry.height, geometry.top, crop_size)
     columns = _nearest(label.shape[1], geometry.width, geometry.left, crop_size)
     crop = np.full((crop_size, crop_size), IGNORE, np.uint8)
@@ -112,22 +135,41 @@ def crop_label(label: np.ndarray, geometry: Geometry, crop_size: int) -> np.ndar
 
 
 def valid_mask(geometry: Geometry, crop_size: int) -> np.ndarray:
-    """True where the crop shows the image, False on padding; bool [crop_size, crop_size]."""
+    """True inside the image, False on padding; bool [crop_size, crop_size]."""
     valid = np.zeros((crop_size, crop_size), bool)
     valid[: geometry.height - geometry.top, : geometry.width - geometry.left] = True
     return valid[:, ::-1] if geometry.flip else valid
 
 
-def draw_box(rng: np.random.Generator, crop_size: int) -> np.ndarray:
+def draw_box(rng: np.random.Generator, crop_size: int, box: str = "unimatch") -> np.ndarray:
     """Draws a CutMix box that lies within the crop, or none.
 
+    Args:
+        rng: The random numbers.
+        crop_size: Side of the crop.
+        box: The law of the box, a name in `BOXES`.
+
     Returns:
-        int32 [4]: y0, x0, y1, x1, ends excluded; all zeros = no box.
+        int32 [4]: y0, x0, y1, x1, ends excluded; all zeros for no box.
+
+    Raises:
+        ValueError: There is no such law.
     """
+    check_choice(box=(box, BOXES))
+    return BOXES[box](rng, crop_size)
+
+
+def no_box(rng: np.random.Generator, crop_size: int) -> np.ndarray:
+    """The box law 'none': never a box, so strong views are not mixed."""
+    return np.zeros(4, np.int32)
+
+
+def unimatch_box(rng: np.random.Generator, crop_size: int) -> np.ndarray:
+    """The box law of UniMatch: a box of random area and ratio, or none."""
     if rng.random() >= BOX_PROBABILITY:
-        return np.zeros(4, np.int32)
+        return no_box(rng, crop_size)
     area = rng.uniform(*BOX_AREA) * crop_size**2
-    while True:  # A shape or place that does not fit is drawn again, as in the recipe.
+    while True:  # UniMatch too draws again if the shape or place does not fit.
         ratio = rng.uniform(*BOX_RATIO)
         height, width = max(1, int((area * ratio) ** 0.5)), max(1, int((area / ratio) ** 0.5))
         top, left = (int(x) for x in rng.integers(0, crop_size, 2))
@@ -135,9 +177,12 @@ def draw_box(rng: np.random.Generator, crop_size: int) -> np.ndarray:
             return np.array([top, left, top + height, left + width], np.int32)
 
 
+BOXES = {"none": no_box, "unimatch": unimatch_box}
+
+
 @dataclasses.dataclass(frozen=True)
 class LabeledViews:
-    """Turns {'image', 'label'} into their weak view, of crop_size."""
+    """Turns {'image', 'label'} into a weak view of both, of side crop_size."""
 
     crop_size: int
 
@@ -152,34 +197,51 @@ class LabeledViews:
 
 @dataclasses.dataclass(frozen=True)
 class UnlabeledViews:
-    """Turns {'image'} into weak, strong1, .., valid and, for the receiver of CutMix, boxes.
+    """Turns {'image'} into 'weak', 'strong1', .., 'valid' and, if asked for, 'boxes'.
 
     Attributes:
         crop_size: Side of the views, pixels.
-        strong_views: How many strong views are made of the weak one.
-        boxes: Whether to draw a box for each of them.
+        strong_views: Number of strong views to make from the weak view.
+        boxes: Whether to return a CutMix box for each strong view.
+        recipe: The recipe of the strong views, a name in `photometric.RECIPES`.
+        box: The law of the boxes, a name in `BOXES`.
+
+    Raises:
+        ValueError: There is no such recipe or law.
     """
 
     crop_size: int
     strong_views: int
     boxes: bool
+    recipe: str = "unimatch"
+    box: str = "unimatch"
+
+    def __post_init__(self):
+        check_choice(recipe=(self.recipe, RECIPES), box=(self.box, BOXES))
 
     def __call__(self, element: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
         image = element["image"]
-        # Everything but colour is drawn first, and for two views, so that the first strong view
-        # does not depend on how many there are.
+        # Geometry and two boxes are always drawn, and drawn first: the first strong view must not
+        # depend on the number of views or on `boxes`.
         geometry = draw_geometry(rng, *image.shape[:2], self.crop_size)
-        boxes = [draw_box(rng, self.crop_size) for _ in range(2)]
+        boxes = [draw_box(rng, self.crop_size, self.box) for _ in range(2)]
         weak = crop_image(image, geometry, self.crop_size)
         views = {"weak": weak, "valid": valid_mask(geometry, self.crop_size)}
         for number in range(1, self.strong_views + 1):
-            views[f"strong{number}"] = strong_view(weak, rng)
+            views[f"strong{number}"] = strong_view(weak, rng, self.recipe)
         if self.boxes:
             views["boxes"] = np.stack(boxes[: self.strong_views])
         return views
 
 
 def _nearest(length: int, new_length: int, start: int, count: int) -> np.ndarray:
-    """Source indices of up to count resized pixels from start on, by pixel centres."""
+    """The source pixels nearest to resized pixels, by their centres.
+
+    Args:
+        length: Number of source pixels.
+        new_length: Number of resized pixels.
+        start: The first resized pixel.
+        count: The largest number of resized pixels.
+    """
     positions = np.arange(start, min(start + count, new_length))
     return (2 * positions + 1) * length // (2 * new_length)

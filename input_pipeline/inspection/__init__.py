@@ -1,1 +1,1 @@
-"""Reads all data and says what is wrong with them, for `--mode=check`."""
+"""Reads all data and says what is in them and what is wrong, for `--mode=check`."""

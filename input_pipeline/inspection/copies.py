@@ -1,4 +1,4 @@
-"""Images that are in a partition twice, by name or by content."""
+"""Finds images that occur twice in a partition, by name or by content."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def compare_contents(partition: Partition, found: Inspection) -> None:
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] + np.uint64(1)))
     lengths = np.diff(starts, append=len(ordered))
     for start, length in zip(starts[lengths > 1], lengths[lengths > 1], strict=True):
-        if ordered[start] == 0:  # Images that cannot be read.
+        if ordered[start] == 0:  # Images that cannot be read have the digest 0.
             continue
         members = []
         for place in order[start : start + length].tolist():
@@ -43,7 +43,10 @@ def compare_contents(partition: Partition, found: Inspection) -> None:
 
 
 def _report_copies(members: list[tuple[str, str]], found: Inspection) -> None:
-    """Counts the later members of a group of equal images; those of one name are known."""
+    """Counts the later images of a group of equal ones.
+
+    Images that share a name are left out, because `compare_names` counts them.
+    """
     trained = [member for member in members if member[0] != "val"]
     first = (trained or members)[0]
     for part, name in members:

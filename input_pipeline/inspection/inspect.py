@@ -1,4 +1,4 @@
-"""Reads every image and mask of a partition: what is in them, and all that is wrong."""
+"""Reads every image and mask of a partition, counts their content and collects all faults."""
 
 import collections
 import dataclasses
@@ -17,7 +17,8 @@ from input_pipeline.inspection import copies
 from input_pipeline.partitions import checks
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources import labels
-from input_pipeline.sources.base import FolderSource, Source
+from input_pipeline.sources.base import Source
+from input_pipeline.sources.folder import FolderSource
 
 
 def inspect_partition(
@@ -29,23 +30,27 @@ def inspect_partition(
     progress: Callable[[], object] = lambda: None,
     found: Inspection | None = None,
 ) -> Inspection:
-    """Reads everything.
+    """Reads all images and masks.
 
-    Decoding leaves the GIL to others, so threads are as fast as processes and start at once.
+    Decoding releases the GIL, so threads are as fast as processes and start at once.
 
     Args:
-        partition: What `open_partition` gave.
-        as_colors: Whether masks are read with a colormap.
+        partition: From `open_partition`.
+        as_colors: Whether masks are read through a colormap.
         num_threads: Threads that decode.
         required: Parts that must have an image.
         progress: Called after each image.
-        found: What is known already, to add to.
+        found: An inspection with earlier findings, to which the new ones are added. None: A new
+            one.
+
+    Returns:
+        All that was found.
     """
     found = Inspection() if found is None else found
     for part in PARTS:
         source = getattr(partition, part)
         found.parts[part] = _inspect_part(source, part, found, as_colors, num_threads, progress)
-        # Of a list that could not be opened the reason is known.
+        # If a list could not be opened, the reason was already added.
         lists = found.errors[findings.LISTS].counts if findings.LISTS in found.errors else ()
         if part in required and part not in lists and len(source) == 0:
             found.errors[findings.EMPTY].add(part, f"{source.name}: no image.")
@@ -67,19 +72,22 @@ def survey_masks(
     at_most: int | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> tuple[Inspection, collections.Counter]:
-    """Looks into masks of which nothing is known; those that cannot be read are passed over.
+    """Counts the stored values and colours of masks, whose classes are not known yet.
+
+    Masks that cannot be read are skipped.
 
     Args:
-        sources: Labelled ones.
+        sources: Labelled sources.
         num_threads: Threads that decode.
-        at_most: Number of masks, spread evenly over the first of the sources; None = all of all.
+        at_most: The largest number of masks to read, spread evenly over the first source. None:
+            All masks of all sources.
         progress: Called after each mask.
 
     Returns:
-        `values` and `colors` of all masks; and the masks by (width, height).
+        An inspection with `values` and `colors`, and the number of masks by (width, height).
 
     Raises:
-        DataError: No mask can be read; the fault of the first one.
+        DataError: No mask can be read; with the fault of the first one.
     """
     found, sizes = Inspection(), collections.Counter()
     for source in sources if at_most is None else sources[:1]:
@@ -93,7 +101,7 @@ def survey_masks(
     if not sizes and len(sources[0]):
         if isinstance(sources[0], FolderSource):
             checks.check_files(sources[0])
-        sources[0][0]["label"]  # Raises what is wrong.
+        sources[0][0]["label"]  # Raises the fault of the first mask.
     if not sizes:
         raise DataError(f"{sources[0].name}: no mask.")
     return found, sizes
@@ -101,7 +109,7 @@ def survey_masks(
 
 @dataclasses.dataclass(frozen=True)
 class _StoredMasks:
-    """A source whose elements are its masks as they are stored, None where one is damaged."""
+    """A source whose elements are its stored masks; None if a mask cannot be read."""
 
     source: Source
 
@@ -114,7 +122,7 @@ class _StoredMasks:
 
 @dataclasses.dataclass(frozen=True)
 class _Examples:
-    """A source whose elements are what was found in an example: never an error."""
+    """A source whose elements are the findings about an example; it never raises a DataError."""
 
     source: Source
     as_colors: bool
@@ -134,14 +142,14 @@ class _Examples:
 
 
 def _describe(image: np.ndarray) -> dict:
-    """Width and height, and a number that only the same pixels have."""
+    """The size (width, height) of an image, and a digest of its pixels."""
     digest = hashlib.blake2b(f"{image.shape}".encode(), digest_size=8)
     digest.update(np.ascontiguousarray(image))
     return {"size": image.shape[1::-1], "digest": int.from_bytes(digest.digest()) or 1}
 
 
 def _examine(source: Source, index: int, as_colors: bool) -> dict:
-    """Finds out all that is wrong with a stored example; scenes, which are drawn, have no fault."""
+    """Finds all faults of an example that cannot be used; drawn scenes never have any."""
     found = {"faults": []}
     try:
         found.update(_describe(source.read_image(index)))
@@ -159,7 +167,8 @@ def _examine_label(source: Source, index: int, as_colors: bool, found: dict) -> 
         data, path = source.label_bytes(index)
     except DataError as error:
         gone = isinstance(source, FolderSource) and not os.path.isfile(source.label_path(index))
-        if str(error) not in (message for _, message in faults):  # A record fails as a whole.
+        # An unreadable record has the same fault for its image and its mask; report it once.
+        if str(error) not in (message for _, message in faults):
             faults.append((findings.MISSING if gone else findings.MASK, str(error)))
         return
     stored = labels.stored_mask(data, path, as_colors=as_colors)

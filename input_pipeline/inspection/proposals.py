@@ -1,4 +1,4 @@
-"""Settings that would read masks which those given do not."""
+"""Proposes settings that fit the data where the given ones do not."""
 
 import collections
 import dataclasses
@@ -10,54 +10,57 @@ import numpy as np
 from input_pipeline.sources.labels import IGNORE
 
 VOC_VOID = 0xE0E0C0
-# A side of 16 k + 1 pixels keeps corners on the grid of the features; what networks were
-# trained with on the largest images of usual data sets.
+# With a side of 16 k + 1 pixels, the corners of a crop lie on the grid of the features. 769 is the
+# usual crop for data sets with the largest images.
 CROP_STEP, LARGEST_CROP = 16, 769
-# Beyond so many different values or colours, a mask was blurred or saved as a photograph.
+# If there are more values or colours than this, masks were blurred or saved as photographs.
 MAX_CLASSES = 64
-# Fewer validation images than this tell little; a share above the half leaves little to train on.
+# With fewer validation images, scores mean little; with a larger share, few images are left for
+# training.
 FEW_IMAGES, LARGEST_SHARE = 10, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:
-    """Fields of a configuration, and when they are right."""
+    """Values for fields of a configuration, and what they assume."""
 
     fields: Mapping[str, object]
     meaning: str
 
 
 def for_values(counts: np.ndarray, num_classes: int, label_map: str = "") -> list[Proposal]:
-    """Ways to read masks of indices.
+    """Proposes ways to read masks of indices.
 
     Args:
         counts: Pixels by stored value over all masks, int64 [256].
-        num_classes: K as it is set.
-        label_map: The map as it is set; what it lacks is then ignored.
+        num_classes: K, as it is set.
+        label_map: data.label_map, as it is set. The proposal is then to ignore unlisted values.
 
     Returns:
-        The likeliest first; one without fields where no setting helps.
+        The likeliest proposal first; one without fields if no setting helps.
     """
     used = np.flatnonzero(counts).tolist()
     values = [value for value in used if value != IGNORE]
     if label_map:
-        return [Proposal({"data.label_map": f"{label_map},*:{IGNORE}"}, "ignores all other values")]
+        return [
+            Proposal({"data.label_map": f"{label_map},*:{IGNORE}"}, "all other values are ignored")
+        ]
     if used == [0, IGNORE]:
         return [_classes({"data.label_map": "0:0,255:1"}, 2, num_classes, "255 is a class")]
     if not values:
         return []
     if len(values) > max(MAX_CLASSES, 2 * num_classes):
         meaning = (
-            f"{len(values)} values are more than ids would be: masks that were blurred, resized or "
-            "saved as photographs? Export them anew, without interpolation"
+            f"{len(values)} values are too many for class ids: were the masks blurred, resized or "
+            "saved as photographs? Export them again without interpolation"
         )
         return [Proposal({}, meaning)]
     known = [value for value in values if value < num_classes]
     as_set = Proposal(
         {"data.label_map": _listed({value: value for value in known}, rest=True)},
-        f"ids from {num_classes} on are no classes and ignored",
+        f"ids from {num_classes} on are not classes and are ignored",
     )
-    # Where all classes that are set occur, what is left over is more likely none.
+    # If all classes that are set occur, another value is more likely not a class.
     complete = known == list(range(num_classes))
     if values == list(range(len(values))):
         found = [_classes({}, len(values), num_classes, "every id is a class"), as_set]
@@ -73,25 +76,30 @@ def for_values(counts: np.ndarray, num_classes: int, label_map: str = "") -> lis
 def for_colors(
     counts: Mapping[int, int], num_classes: int, voc: Sequence[int], colormap: str = ""
 ) -> list[Proposal]:
-    """Ways to read masks of colours.
+    """Proposes ways to read masks of colours.
 
     Args:
         counts: Pixels by colour 0xrrggbb over all masks.
-        num_classes: K as it is set.
+        num_classes: K, as it is set.
         voc: The colours of PASCAL VOC's classes, in id order.
-        colormap: The colours as they are set; what is not listed is then ignored.
+        colormap: data.colormap, as it is set. The proposal is then to ignore unlisted colours.
 
     Returns:
-        The likeliest first.
+        The likeliest proposal first.
     """
     if colormap:
-        return [Proposal({"data.colormap": f"{colormap},*:{IGNORE}"}, "ignores all other colours")]
+        return [
+            Proposal({"data.colormap": f"{colormap},*:{IGNORE}"}, "all other colours are ignored")
+        ]
     colors = sorted(counts)
     if not colors:
         return []
     if len(colors) > max(MAX_CLASSES, 2 * num_classes):
         common = [color for color, _ in collections.Counter(counts).most_common(num_classes)]
-        meaning = f"the {num_classes} commonest of {len(colors)} colours, the rest ignored: blends?"
+        meaning = (
+            f"the {num_classes} most common of {len(colors)} colours are the classes, the others, "
+            "perhaps blends, are ignored"
+        )
         return [_colors({c: n for n, c in enumerate(sorted(common))}, num_classes, meaning, True)]
     grey = {color: color & 255 for color in colors if color == (color & 255) * 0x010101}
     classes = [color for color in colors if color != VOC_VOID]
@@ -102,23 +110,26 @@ def for_colors(
         ids = {color: voc.index(color) for color in classes}
         void = {VOC_VOID: IGNORE} if VOC_VOID in colors else {}
         return [_colors({**ids, **void}, num_classes, "the colours are PASCAL VOC's")]
-    meaning = "ids in the order of the colours; put your own order"
+    meaning = "the ids follow the order of the colours; change it to your own"
     found = [_colors({color: n for n, color in enumerate(colors)}, num_classes, meaning)]
     if colors[0] == 0 and len(colors) > 2:
         ids = {0: IGNORE, **{color: n for n, color in enumerate(colors[1:])}}
-        black = _colors(ids, num_classes, "the same where black is no class but ignored")
-        # One colour too many is most often the one of pixels without a class.
+        black = _colors(ids, num_classes, "the same, but black is not a class and is ignored")
+        # If there is one colour too many, it is usually that of pixels without a class.
         found.insert(0 if len(colors) == num_classes + 1 else 1, black)
     return found
 
 
 def classes(counts: np.ndarray, colors: Mapping[int, int], voc: Sequence[int]) -> Proposal | None:
-    """How masks are read of which nothing is known, None where that is not clear.
+    """Infers the classes from the masks alone.
 
     Args:
         counts: Pixels by stored value over all masks of indices, int64 [256].
         colors: Pixels by colour 0xrrggbb over all masks of colours.
         voc: The colours of PASCAL VOC's classes, in id order.
+
+    Returns:
+        The number of classes and how to read the masks; None if the masks do not tell.
     """
     used = np.flatnonzero(counts).tolist()
     if bool(used) == bool(colors) or len(colors) > MAX_CLASSES:
@@ -130,7 +141,7 @@ def classes(counts: np.ndarray, colors: Mapping[int, int], voc: Sequence[int]) -
         if len(colors) < 2:
             return None
         found = for_colors(colors, known, voc)[0]
-        # Left out of a proposal where it is as it is set.
+        # `for_colors` leaves out the number of classes where it agrees with `known`.
         return Proposal({"data.num_classes": known, **found.fields}, found.meaning)
     if used == [0, IGNORE]:
         return for_values(counts, 0)[0]
@@ -143,7 +154,11 @@ def classes(counts: np.ndarray, colors: Mapping[int, int], voc: Sequence[int]) -
 
 
 def _dense(used: Sequence[int]) -> int:
-    """K of ids 0 to K - 1, of which few masks may lack some; 0 where they look like none."""
+    """The number of classes if the values look like ids 0 .. K - 1, of which some may be absent.
+
+    Returns:
+        K; 0 if the values do not look like ids.
+    """
     ids = [value for value in used if value != IGNORE]
     if not ids or len(ids) > MAX_CLASSES or 2 * len(ids) <= ids[-1] + 1:
         return 0
@@ -153,12 +168,15 @@ def _dense(used: Sequence[int]) -> int:
 def crop_size(
     sizes: Mapping[tuple[int, int], int], given: int, largest: int = LARGEST_CROP
 ) -> Proposal | None:
-    """Another crop, where the one given is far from the images.
+    """Proposes another crop size if the given one is far from the size of the images.
 
     Args:
-        sizes: Images by (width, height).
-        given: Side of the crop as it is set, pixels; 0 = not set.
-        largest: The largest one to propose.
+        sizes: Number of images by (width, height).
+        given: Side of the crop in pixels, as it is set; 0 if it is not set.
+        largest: The largest crop size to propose.
+
+    Returns:
+        The proposal; None if the given crop size is suitable.
     """
     if not sizes:
         return None
@@ -174,28 +192,35 @@ def crop_size(
 
 
 def num_classes(counts: np.ndarray, given: int) -> Proposal | None:
-    """The classes that masks hold, where the last ones that are set occur nowhere.
+    """Proposes fewer classes if no mask has the last of those that are set.
 
     Args:
         counts: Pixels by id over all masks that were read, int64 [256].
-        given: K as it is set.
+        given: K, as it is set.
+
+    Returns:
+        The proposal; None if the last class occurs.
     """
     used = np.flatnonzero(counts[:IGNORE])
     if not used.size or used[-1] + 1 >= given:
         return None
-    meaning = f"no mask holds an id above {used[-1]}"
+    meaning = f"no mask has an id above {used[-1]}"
     return Proposal({"data.num_classes": max(2, int(used[-1]) + 1)}, meaning)
 
 
 def validation(
     num_labeled: int, num_val: int, absent: Sequence[str], share: float | None
 ) -> Proposal | None:
-    """More validation images, where those there are tell little.
+    """Proposes more validation images if scores on the given ones mean little.
 
     Args:
-        num_labeled, num_val: Images of the two parts.
-        absent: Names of the classes that the labelled masks hold and those of the validation lack.
-        share: data.val where it is a share of the labelled images, else None.
+        num_labeled: Number of labelled images.
+        num_val: Number of validation images.
+        absent: Names of the classes that labelled masks have and validation masks lack.
+        share: data.val if it is a share of the labelled images, else None.
+
+    Returns:
+        The proposal; None if the validation images suffice or there are none.
     """
     few = num_val < FEW_IMAGES
     if not num_val or not (few or absent):
@@ -206,7 +231,7 @@ def validation(
     if share is None or share >= LARGEST_SHARE:
         return Proposal({}, f"{meaning}. Add images of every class to data.val, a list or a folder")
     wanted = max(FEW_IMAGES / (num_labeled + num_val), share if few else 2 * share)
-    # Up to twentieths, without the noise of floats.
+    # Rounded up to a multiple of 0.05; 1e-9 absorbs rounding errors.
     larger = min(math.ceil(wanted * 20 - 1e-9) / 20, LARGEST_SHARE)
     return Proposal(
         {"data.val": f"{larger:g}"}, f"{meaning}. Write a val.txt, or take more of them"
@@ -237,6 +262,6 @@ def _by_id(item: tuple[int, int]) -> tuple[int, int]:
 def _classes(
     fields: dict, needed: int, num_classes: int, meaning: str, grow: bool = False
 ) -> Proposal:
-    """Adds the number of classes where it differs (`grow`: where it is too small)."""
+    """Adds the number of classes if it differs (`grow`: only if it is too small)."""
     differs = needed > num_classes if grow else needed != num_classes
     return Proposal({**fields, **({"data.num_classes": needed} if differs else {})}, meaning)

@@ -1,4 +1,4 @@
-"""What an inspection of the data found, as text and as plain values for JSON."""
+"""The result of an inspection as text and as plain values for JSON."""
 
 import shlex
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from input_pipeline.inspection.proposals import Proposal
 from input_pipeline.sources.labels import IGNORE
 
 ADVICE = {
-    MISSING: "Paths in a list are relative to data.root: correct data.root or the list (a blank "
-    "in a path needs columns separated by a tab)."
+    MISSING: "Paths in a list are relative to data.root: correct data.root or the list (if a path "
+    "contains a blank, separate the columns by a tab)."
 }
 UNCOUNTED = (SETTINGS, LISTS)
 MAX_SIZES, MAX_SHOWN = 4, 3
-# What is mended by hand, entry by entry.
+# More are shown of faults that must be corrected by hand, one by one.
 MAX_SHOWN_OF = {SETTINGS: MAX_EXAMPLES, LISTS: 20, LINES: 20, NAMES: 20}
 
 Proposals = Sequence[tuple[str, Proposal]]
@@ -34,8 +34,8 @@ def as_text(found: Inspection, class_names: Sequence[str], proposed: Proposals) 
 
     Args:
         found: What was found.
-        class_names: K names; none where no part could be opened, or the masks do not tell them.
-        proposed: Kinds of faults and settings that mend them.
+        class_names: K names. Empty: No part could be opened, or the classes are not known.
+        proposed: Kinds of faults, and the settings that may correct them.
     """
     lines = [_part_line(part, report) for part, report in found.parts.items()]
     if class_names and any(part.num_masks for part in found.parts.values()):
@@ -61,7 +61,7 @@ def flags(proposal: Proposal) -> str:
 
 
 def as_dict(found: Inspection, class_names: Sequence[str], proposed: Proposals) -> dict:
-    """The report for programs; arguments as for `as_text`."""
+    """The report for programs; takes the arguments of `as_text`."""
     return {
         "ok": not found.errors,
         "parts": {part: _part_dict(report) for part, report in found.parts.items()},
@@ -103,7 +103,7 @@ def _range(report: Part) -> str:
 
 
 def _class_lines(found: Inspection, class_names: Sequence[str]) -> list[str]:
-    """Share of the pixels that are not ignored, and masks with the class."""
+    """For each class its share of the pixels that are not ignored, and the masks that have it."""
     width = max(len("ignored"), *(len(name) for name in class_names)) + 4
     heads = "".join(f"{part + ' pixels':>16}{'masks':>8}" for part in ("labeled", "val"))
     lines = [f"{'class':{width}}{heads}"]
@@ -115,7 +115,7 @@ def _class_lines(found: Inspection, class_names: Sequence[str]) -> list[str]:
         line = f"{name:{width}}"
         for part in ("labeled", "val"):
             report = found.parts[part]
-            # The share of what is ignored is one of all pixels.
+            # The share of ignored pixels is that of all pixels.
             total = report.pixels.sum() - (report.pixels[IGNORE] if number != IGNORE else 0)
             share = 100 * report.pixels[number] / max(total, 1)
             line += f"{share:14.2f} %{report.images[number]:8}"

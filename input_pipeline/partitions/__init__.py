@@ -1,1 +1,1 @@
-"""Which images are labelled, unlabelled and for validation."""
+"""Opens the labelled, unlabelled and validation parts of a data set, and checks them."""

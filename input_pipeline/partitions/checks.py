@@ -1,4 +1,4 @@
-"""What is looked at before the first step, so that bad data stop a run at once."""
+"""Checks of the data before the first step, so that bad data stop a run at once."""
 
 import concurrent.futures
 import os
@@ -9,41 +9,45 @@ import numpy as np
 from input_pipeline import near_names
 from input_pipeline.errors import DataError
 from input_pipeline.partitions.partition import Partition
-from input_pipeline.sources.base import FolderSource, SceneSource, Source
+from input_pipeline.sources.base import Source
+from input_pipeline.sources.folder import FolderSource
 from input_pipeline.sources.labels import IGNORE
+from input_pipeline.sources.scenes import SceneSource
 from input_pipeline.sources.string_table import StringIndex
 
-# Up to this many files the existence of every one is checked, beyond it that of the sample.
+# For a longer list, the existence of a sample is checked, not of every file.
 CHECK_ALL_BELOW = 20_000
 
 
 def check_partition(partition: Partition, *, sample: int = 200, max_bad: int | None = None) -> None:
     """Checks lists, files and a sample of masks.
 
-    The labelled, unlabelled and validation images must be disjoint and free of duplicates, the
-    files of the labelled and validation lists must exist, as must a sample of the unlabelled
-    ones; sampled images must be readable, sampled masks must hold allowed ids and have the size
-    of their image.
+    The labelled, unlabelled and validation images must be disjoint and free of duplicates. The
+    labelled and validation files must exist, and so must a sample of the unlabelled ones. Sampled
+    images must be readable; sampled masks must have allowed ids and the size of their image.
 
     Args:
-        partition: What `open_partition` gave.
-        sample: Number of masks to decode with their images, and of unlabelled images.
-        max_bad: None = every fault is an error; a number = so many files for training may be
-            unusable. Files that are not there, and validation images, stay errors: a score over
-            fewer images would compare with nothing.
+        partition: From `open_partition`.
+        sample: How many masks to decode with their images, and how many unlabelled images.
+        max_bad: How many sampled training files may be unusable. None: none may. Missing files and
+            unusable validation images are always errors; scores over fewer images would not be
+            comparable.
 
     Raises:
-        DataError: The first fault found: the list, the entry and what to do.
+        DataError: The first fault: the list, the entry and what to do.
     """
     names, num_classes = partition.class_names, partition.num_classes
     if len(names) != num_classes:
         raise DataError(
             f"data.class_names has {len(names)} names, data.num_classes = {num_classes}. "
-            "Name every class once, in id order and with commas between, or leave the names empty."
+            "Name every class once, in id order and separated by commas, or leave the names empty."
         )
     for source in (partition.labeled, partition.val):
         if len(source) == 0:
-            raise DataError(f"{source.name}: no image. Training needs at least one labelled one.")
+            raise DataError(
+                f"{source.name}: no image. A run needs at least one labelled image for training "
+                "and one for validation. Add images, or correct the setting."
+            )
     _check_disjoint(partition)
     for source in (partition.labeled, partition.val, partition.unlabeled):
         if isinstance(source, FolderSource):
@@ -59,19 +63,24 @@ def _check_disjoint(partition: Partition) -> None:
         if image is not None:
             raise DataError(f"{source.name}: {image} is listed twice. Remove one of the two lines.")
         for other in seen:
-            # The long list is the one that is searched.
+            # The unlabelled images, the longest list, come last: their index is the one searched.
             found = np.flatnonzero(index.find(other.ids) >= 0)
             if found.size:
                 raise DataError(
                     f"{other.ids[int(found[0])]} is in {other.name} and in {source.name}. The "
                     "labelled, unlabelled and validation images must be disjoint: remove it from "
-                    "one."
+                    "one of the two."
                 )
         seen.append(source)
 
 
 def check_files(source: FolderSource, sample: int = 200, *, may_be_empty: bool = False) -> None:
-    """Refuses files that are not there, or empty; of many unlabelled ones looks at a sample.
+    """Refuses missing and empty files; checks only a sample of long or unlabelled lists.
+
+    Args:
+        source: The files.
+        sample: Number of entries in a sample.
+        may_be_empty: Whether to accept empty files.
 
     Raises:
         DataError: The first such file, and what to do.
@@ -83,13 +92,13 @@ def check_files(source: FolderSource, sample: int = 200, *, may_be_empty: bool =
             if not os.path.isfile(path):
                 raise DataError(
                     f"{path}: no such file, named in {source.name}. Paths in a list are relative "
-                    "to data.root: correct data.root or the list (a blank in a path needs "
-                    f"columns separated by a tab).{near_names.hint(path)}"
+                    "to data.root: correct data.root or the list (if a path contains a blank, "
+                    f"separate the columns by a tab).{near_names.hint(path)}"
                 )
             if os.path.getsize(path) == 0 and not may_be_empty:
                 raise DataError(
                     f"{path}: the file is empty (0 bytes), named in {source.name}. Copy it again, "
-                    "or take it off the list."
+                    "or remove it from the list."
                 )
 
 
@@ -116,7 +125,10 @@ def _check_examples(partition: Partition, sample: int, max_bad: int | None) -> N
                 if max_bad is None or source is partition.val:
                     raise ids
                 if bad > max_bad:
-                    raise DataError(f"{ids} It is one of {bad}; data.max_bad = {max_bad}.")
+                    raise DataError(
+                        f"{ids} That makes {bad} unusable files among those that were checked, "
+                        f"more than data.max_bad = {max_bad} allows."
+                    )
             elif ids is not None:
                 used |= ids
                 checked += 1
@@ -125,7 +137,11 @@ def _check_examples(partition: Partition, sample: int, max_bad: int | None) -> N
 
 
 def _ids_of(example: tuple[Source, int]) -> np.ndarray | DataError | None:
-    """Decodes an example; which ids its mask holds, bool [256], None without a mask, or why not."""
+    """Decodes an example.
+
+    Returns:
+        Which ids its mask has, bool [256]; None if it has no mask; the error if it is unusable.
+    """
     source, index = example
     try:
         label = source[index].get("label")
@@ -135,32 +151,32 @@ def _ids_of(example: tuple[Source, int]) -> np.ndarray | DataError | None:
 
 
 def check_use_of_ids(used: np.ndarray, checked: int, name: str) -> None:
-    """Refuses masks that teach nothing: 255 alone, or 0 and 255.
+    """Refuses masks that teach nothing because they have only the ids 255, or 0 and 255.
 
     Args:
-        used: Which ids the masks hold, bool [256].
+        used: Which ids the masks have, bool [256].
         checked: Number of masks.
-        name: The setting that lists them.
+        name: The setting that lists the masks.
 
     Raises:
-        DataError: With the setting that would read them.
+        DataError: The masks teach nothing; with the setting that may help.
     """
     used_ids = np.flatnonzero(used).tolist()
     if used_ids == [IGNORE]:
         raise DataError(
-            f"{name}: all {checked} masks that were checked hold nothing but "
+            f"{name}: the {checked} masks that were checked have only the id "
             f"{IGNORE} (ignored). Correct the masks, data.label_map or data.colormap."
         )
     if used_ids == [0, IGNORE]:
         raise DataError(
-            f"{name}: the {checked} masks that were checked hold only 0 and "
+            f"{name}: the {checked} masks that were checked have only the ids 0 and "
             f"{IGNORE}, and {IGNORE} means ignored. If they are binary masks of 0 and 255, set "
             "data.label_map='0:0,255:1'."
         )
 
 
 def _spread(length: int, count: int) -> Iterable[int]:
-    """Up to count indices, spread evenly over 0..length - 1."""
+    """At most `count` indices, spread evenly over 0 .. length - 1."""
     if count >= length:
         return range(length)
     return (int(index) for index in np.linspace(0, length - 1, count).astype(int))

@@ -1,4 +1,4 @@
-"""The three parts of a data set of image files, by lists, folders of masks, globs and folders."""
+"""The three parts of a data set of image files, given by lists, folders, globs or masks."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from input_pipeline import findings, near_names
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import lists, paired_folders
-from input_pipeline.sources.base import FolderSource
+from input_pipeline.sources.folder import FolderSource
 from input_pipeline.sources.labels import LabelReader
 
 # VOC's own list of the training images that have a mask drawn by hand.
@@ -28,17 +28,18 @@ def open_files(
     """Opens the labelled, unlabelled and validation part.
 
     Args:
-        root: Folder that paths are relative to.
-        fields: 'labeled', 'unlabeled', 'val' and 'train', as `partitions.open_partition` has them.
+        root: The folder that paths are relative to.
+        fields: 'labeled', 'unlabeled', 'val' and 'train' as for `partition.open_partition`.
         reader: Reads the masks.
-        note: Takes the faults of single entries, which are then left out; None = they are raised.
+        note: Called with the faults of single entries, which are then left out. None: They are
+            raised.
 
     Returns:
-        The source of each part; how many labelled masks are 'fine' and 'coarse' (None where the
-        data do not say); whether lists name every image.
+        The source of each part; how many labelled masks are 'fine' and 'coarse' (None if the data
+        do not say); and whether lists name every image.
 
     Raises:
-        DataError: A list, folder or setting that cannot be used.
+        DataError: A list, folder or setting cannot be used.
     """
     root = find_root(root)
     pairs = {"labeled": _open_pairs(root, "labeled", fields, note)}
@@ -71,20 +72,22 @@ def find_root(root: str) -> str:
     """
     full = os.path.abspath(os.path.expanduser(root))
     if not os.path.isdir(full):
-        what = f"{full} is no folder" if os.path.exists(full) else f"there is no folder {full}"
+        exists = os.path.exists(full)
+        what = f"{full} is not a folder" if exists else f"there is no folder {full}"
         raise DataError(
             f"data.root = {root!r}: {what}. Put the data set there, or set data.root to its "
             f"folder.{near_names.hint(root)}"
         )
     if not os.access(full, os.R_OK | os.X_OK):
         raise DataError(
-            f"data.root = {root!r}: {full} may not be read. Change its permissions, or copy it."
+            f"data.root = {root!r}: no permission to read {full}. Change its permissions, or copy "
+            "it."
         )
     return full
 
 
 def is_share(root: str, text: str | None) -> bool:
-    """Whether a setting of data.val is a share such as 0.2, and not the name of a list."""
+    """Whether data.val is a share such as 0.2, and not the name of a list."""
     return bool(_SHARE.fullmatch(text or "")) and not os.path.exists(os.path.join(root, text))
 
 
@@ -100,7 +103,7 @@ def _open_pairs(
         return f"{field} (not used)", [], []
     if not text:
         raise DataError(
-            f"{field} is empty. Set it to a list of `image label` lines, or to a folder of masks."
+            f"{field} is empty. Set it to a list of `image label` lines or to a folder of masks."
         )
     if part == "val" and _NUMBER.fullmatch(text) and not os.path.exists(os.path.join(root, text)):
         raise DataError(
@@ -119,18 +122,18 @@ def _open_pairs(
 
 
 def _split_off(labeled: Pairs, fields: dict[str, str | None]) -> tuple[Pairs, Pairs]:
-    """The labelled pairs without a share of them, and the share, for validation.
+    """Splits the labelled pairs into those for training and a share for validation.
 
-    The order of a hash of the images' paths decides: it is the same for every seed and machine,
-    and neighbours, such as frames of a film, are not all on one side.
+    The images with the smallest hashes of their paths form the share. So the split is the same for
+    every seed and machine, and neighbours, such as frames of a film, are mixed.
     """
     text, (name, images, labels) = fields["val"], labeled
     if fields["labeled"] is None:
         raise DataError(f"data.val = {text!r} is a share of data.labeled, which cannot be used.")
     if len(images) < 2:
         raise DataError(
-            f"data.val = {text!r}: a share of the {len(images)} labelled images in {name} leaves "
-            "none for training or validation. Label more, or set data.val to a list."
+            f"data.val = {text!r}: {name} has too few labelled images ({len(images)}) to split "
+            "between training and validation. Label more, or set data.val to a list."
         )
     count = min(max(1, round(float(text) * len(images))), len(images) - 1)
     order = sorted(range(len(images)), key=lambda index: _digest(images[index]))
@@ -140,7 +143,7 @@ def _split_off(labeled: Pairs, fields: dict[str, str | None]) -> tuple[Pairs, Pa
         kept = [index for index in range(len(images)) if (index in chosen) is inside]
         return name, [images[index] for index in kept], [labels[index] for index in kept]
 
-    # The list or folder of the labelled ones is named with these alone.
+    # Only the name of the labelled part mentions the list or folder.
     return take(f"{name} without data.val", False), take(f"data.val ({text} of data.labeled)", True)
 
 
@@ -155,7 +158,7 @@ def _open_unlabeled(
         return FolderSource(root, (), name=f"{field} (not set)")
     items = _items(root, text)
     if items == [text] and field == "data.unlabeled" and not _is_searched(root, text):
-        # A list says what is meant, so an image that is in two lists is a mistake; see the checks.
+        # A list is explicit: an image in two lists is a mistake, which `check_partition` reports.
         name = lists.resolve_list(text, root=root, field=field)
         found = lists.read_images(name, field=field, note=note)
         found = (_relative(path, root) for path in found)
@@ -174,7 +177,7 @@ def _open_unlabeled(
 
 
 def _found(root: str, item: str, field: str, note: Callable[[str], object] | None) -> Iterator[str]:
-    """The images of a list, a folder or a glob, in one spelling."""
+    """The images of a list, a folder or a glob, with normalized paths."""
     if _is_searched(root, item):
         found = lists.find_images(item, root=root, field=field)
     else:
@@ -184,14 +187,14 @@ def _found(root: str, item: str, field: str, note: Callable[[str], object] | Non
 
 
 def _items(root: str, text: str) -> Sequence[str]:
-    """Several lists, folders and globs are separated by commas, which a name may have too."""
+    """Splits a setting at commas, unless it is itself the name of a file or folder."""
     if os.path.exists(os.path.join(root, os.path.expanduser(text))):
         return [text]
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _is_searched(root: str, text: str) -> bool:
-    """Whether a setting is a folder or a glob, and not a list."""
+    """Whether a setting is a folder or a glob, not a list."""
     full = os.path.join(root, os.path.expanduser(text))
     return os.path.isdir(full) or (
         any(character in text for character in "*?[") and not os.path.exists(full)
@@ -199,7 +202,7 @@ def _is_searched(root: str, text: str) -> bool:
 
 
 def _count_kinds(root: str, labeled: FolderSource) -> dict[str, int] | None:
-    """Labelled images with a mask of VOC, and those with one of SBD; None for other data."""
+    """How many labelled masks are from VOC and from SBD; None for other data."""
     path = os.path.join(root, VOC_FINE_LIST)
     if not os.path.isfile(path):
         return None
@@ -210,8 +213,9 @@ def _count_kinds(root: str, labeled: FolderSource) -> dict[str, int] | None:
 
 
 def _relative(path: str, root: str) -> str:
-    """One spelling for a path, so that equal files have equal ids: relative to root if below."""
-    # Most paths are in that spelling; for a million of them looking is much faster than doing.
+    """Normalizes a path, relative to root if it is below it, so that equal files have equal ids."""
+    # Most paths are normalized already, and checking a million of them is much faster than
+    # normalizing them.
     if path[0] not in "/." and "//" not in path and "/." not in path and path[-1] != "/":
         return path
     path = os.path.normpath(os.path.join(root, path))

@@ -1,4 +1,4 @@
-"""List files, globs and folders: which images a part of the data set consists of."""
+"""Reads list files, globs and folders, which say what images a part of the data consists of."""
 
 import glob
 import os
@@ -13,19 +13,19 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 def read_pairs(
     path: str, *, field: str, note: Callable[[str], object] | None = None
 ) -> tuple[list[str], list[str]]:
-    """Reads a list with one `image label` pair a line.
+    """Reads a list with one `image label` pair per line.
 
     Args:
         path: The list file.
         field: The setting that named it, for messages.
-        note: Takes a message for each line that is not a pair, which is then passed over.
+        note: Called with a message for each line that is not a pair; the line is then skipped.
 
     Returns:
         The image paths and the label paths, as written.
 
     Raises:
-        DataError: Unreadable or empty list; without `note`, or where no line is left, a line
-            that is not a pair.
+        DataError: The list is unreadable or empty; or a line is not a pair, and there is no
+            `note` or no other line.
     """
     images, labels, bad = [], [], []
     for number, columns in numbered_lines(path, field=field):
@@ -37,7 +37,7 @@ def read_pairs(
     messages = [
         f"{path}:{number}: expected one `image label` pair, found {len(columns)} "
         f"{'column' if len(columns) == 1 else 'columns'}: {' '.join(columns)!r}. "
-        f"Columns are split at blanks; separate them by a tab if a path has a blank ({field})."
+        f"Columns are separated by blanks; use a tab if a path contains a blank ({field})."
         for number, columns in bad
     ]
     _refuse_or_note(messages, bad, note if images else None)
@@ -47,19 +47,20 @@ def read_pairs(
 def read_images(
     path: str, *, field: str, note: Callable[[str], object] | None = None
 ) -> Iterator[str]:
-    """Reads a list with an image path a line; a second column is ignored, whatever it names.
+    """Reads a list with one image path per line; a second column is ignored.
 
     Args:
         path: The list file.
         field: The setting that named it, for messages.
-        note: Takes a message for each line of more columns, which is then passed over.
+        note: Called with a message for each line of more than two columns; the line is then
+            skipped.
 
     Yields:
         The image paths, as written.
 
     Raises:
-        DataError: Unreadable or empty list; without `note`, or where no line is left, a line
-            of more than two columns.
+        DataError: The list is unreadable or empty; or a line has more than two columns, and
+            there is no `note` or no other line.
     """
     bad, empty = [], True
     for number, columns in numbered_lines(path, field=field):
@@ -70,22 +71,22 @@ def read_images(
             yield columns[0]
     messages = [
         f"{path}:{number}: expected one image path, or `image label`, found "
-        f"{len(columns)} columns: {' '.join(columns)!r}. Columns are split at blanks; "
-        f"write a tab behind a path that has a blank ({field})."
+        f"{len(columns)} columns: {' '.join(columns)!r}. Columns are separated by blanks; "
+        f"end a path that contains a blank with a tab ({field})."
         for number, columns in bad
     ]
     _refuse_or_note(messages, bad, None if empty else note)
 
 
 def numbered_lines(path: str, *, field: str) -> Iterator[tuple[int, list[str]]]:
-    """Reads the lines that are not blank; CRLF and a byte order mark do not matter.
+    """Reads the lines that are not blank; accepts CRLF and a byte order mark.
 
     Args:
         path: The list file.
         field: The setting that named it, for messages.
 
     Yields:
-        The number of the line, from 1, and its columns.
+        The line number, from 1, and the columns of the line.
 
     Raises:
         DataError: The list is unreadable or empty.
@@ -101,30 +102,30 @@ def numbered_lines(path: str, *, field: str) -> Iterator[tuple[int, list[str]]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read as a text list: {error}. Save it as UTF-8 text with one "
-            f"entry a line ({field})."
+            f"entry per line ({field})."
         ) from None
     if empty:
-        raise DataError(f"{path}:1: the list is empty ({field}). Write one entry a line.")
+        raise DataError(f"{path}:1: the list is empty ({field}). Write one entry per line.")
 
 
 def write_list(path: str | os.PathLike, *columns: Iterable[str]) -> None:
-    """Writes a list of images, or of images and labels, for the readers above.
+    """Writes a list of images, or of images and labels, that the functions above can read.
 
     Args:
         path: The list file.
-        *columns: The image paths; the label paths.
+        *columns: The image paths and, optionally, the label paths.
 
     Raises:
-        DataError: A path that no list can hold.
+        DataError: A path cannot be written in a list.
     """
     with open(path, "w", encoding="utf-8") as file:
         for entry in zip(*columns, strict=True):
-            # With a tab, paths may have blanks.
+            # With a tab, paths may contain blanks.
             line = "\t".join([*entry, ""])
             if _split(line) != list(entry) or len(line.splitlines()) != 1 or not _is_text(line):
                 raise DataError(
-                    f"{' '.join(entry)!r}: a list is of UTF-8 text, one entry a line, columns "
-                    "separated by tabs; rename files whose names do not go with that."
+                    f"{' '.join(entry)!r}: the path cannot be written in a list, which is UTF-8 "
+                    "text with one entry per line and tabs between columns. Rename the file."
                 )
             file.write(f"{line}\n")
         file.flush()
@@ -135,15 +136,15 @@ def find_images(pattern: str, *, root: str, field: str) -> list[str]:
     """Lists the images of a folder (with its subfolders) or of a glob, sorted by path.
 
     Args:
-        pattern: A folder or a glob (`**` = any depth), absolute or relative to root.
+        pattern: A folder or a glob (`**` matches any depth), absolute or relative to root.
         root: The root folder of the data.
         field: The setting that holds the pattern, for messages.
 
     Returns:
-        The paths of the image files; hidden files are left out.
+        The paths of the image files, without hidden files.
 
     Raises:
-        DataError: No image there.
+        DataError: There is no image.
     """
     full = os.path.join(root, os.path.expanduser(pattern))
     if os.path.isdir(full):
@@ -152,7 +153,7 @@ def find_images(pattern: str, *, root: str, field: str) -> list[str]:
     images = sorted(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
     if not images:
         raise DataError(
-            f"{field} = {pattern!r}: no image there (looked for {full}; images end in "
+            f"{field} = {pattern!r}: no image found (looked for {full}; images end in "
             f"{', '.join(IMAGE_SUFFIXES)}). Name a list file, a folder with images or a glob."
             f"{near_names.hint(pattern, root)}"
         )
@@ -163,7 +164,7 @@ def resolve_list(name: str, *, root: str, field: str) -> str:
     """Finds a list file: absolute, else relative to root, else to the working directory.
 
     Raises:
-        DataError: No such file.
+        DataError: There is no such file.
     """
     name = os.path.expanduser(name)
     candidates = dict.fromkeys((os.path.join(root, name), os.path.abspath(name)))
@@ -172,8 +173,8 @@ def resolve_list(name: str, *, root: str, field: str) -> str:
             return candidate
         if os.path.isdir(candidate):
             raise DataError(
-                f"{field} = {name!r}: {candidate} is a folder, and folders are named from "
-                f"data.root on, which is {root}; or name a list file."
+                f"{field} = {name!r}: {candidate} is a folder. Name a list file, or a folder by "
+                f"its path from data.root, which is {root}."
             )
     raise DataError(
         f"{field} = {name!r}: no such file or folder (looked for {' and '.join(candidates)}). "
@@ -189,7 +190,7 @@ def _refuse_or_note(messages: list[str], bad: list, note: Callable[[str], object
 
 
 def _others(bad: list[tuple[int, list[str]]], limit: int = 8) -> str:
-    """Which lines besides the first are wrong too."""
+    """A sentence that names the wrong lines besides the first."""
     numbers = [str(number) for number, _ in bad[1:]]
     if not numbers:
         return ""

@@ -1,4 +1,4 @@
-"""A partition: which images are labelled, unlabelled and for validation."""
+"""A partition: which images are labelled, unlabelled and used for validation."""
 
 import dataclasses
 import re
@@ -7,17 +7,24 @@ from input_pipeline import findings
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import folders
 from input_pipeline.sources import scenes
-from input_pipeline.sources.base import SceneSource, Source
+from input_pipeline.sources.base import Source
 from input_pipeline.sources.labels import LabelReader
+from input_pipeline.sources.scenes import SceneSource
 
 
 @dataclasses.dataclass(frozen=True)
 class Partition:
-    """The three parts of a data set, and its classes in id order.
+    """The three parts of a data set, and its classes.
 
-    `label_kinds` says how many of the labelled masks are 'fine' (PASCAL VOC's) and 'coarse'
-    (SBD's); None where the data do not tell. `by_lists` is False where a part is whatever a folder
-    held when it was opened.
+    Attributes:
+        labeled: Images with masks, for training.
+        unlabeled: Images without masks, for training.
+        val: Images with masks, for validation.
+        num_classes: K.
+        class_names: The names of the classes in id order.
+        label_kinds: How many labelled masks are 'fine' (PASCAL VOC's) and 'coarse' (SBD's); None
+            if the data do not say.
+        by_lists: Whether lists name all images, so that later files in a folder change nothing.
     """
 
     labeled: Source
@@ -29,13 +36,13 @@ class Partition:
     by_lists: bool = True
 
     def counts(self) -> dict[str, int]:
-        """Number of images in each part, and of labelled ones by kind where that is known."""
+        """Number of images in each part, and of labelled images by kind if that is known."""
         kinds = {f"labeled_{kind}": count for kind, count in (self.label_kinds or {}).items()}
         parts = {part: len(getattr(self, part)) for part in ("labeled", "unlabeled", "val")}
         return {**parts, **kinds}
 
     def digests(self) -> dict[str, str]:
-        """A short name of each part that only parts of the same images in this order share."""
+        """A short fingerprint of each part; only the same images in the same order share it."""
         return {part: getattr(self, part).ids.digest() for part in ("labeled", "unlabeled", "val")}
 
 
@@ -55,37 +62,39 @@ def open_partition(
     label_feature: str = "label",
     note: findings.Note | None = None,
 ) -> Partition:
-    """Opens the three parts; `check_partition` looks at what they hold.
+    """Opens the three parts; `check_partition` checks their content.
 
     Args:
         source: 'folder' (image files), 'tfds' (a TFDS dataset in ArrayRecord) or 'scenes' (drawn
             on the fly).
-        root: Folder that the paths in the lists are relative to, or of the dataset; unused by
-            'scenes'.
-        labeled: list file of `image label` lines, absolute or relative to root or to the working
-            directory; or a folder of masks, each of the name of its image (the suffix may
-            differ), which lies in the folder `train`, else in `images` beside the masks; for
-            'tfds' the first column is a key of the dataset, and a slice such as 'train[:100]' may
-            stand for a list; for 'scenes' a range START:STOP of scene numbers; None leaves the
-            part empty, to open others where it cannot be.
-        unlabeled: Such a list, where the second column may be missing and is ignored; or folders,
-            globs and lists with commas between them, of which images of the other two parts, and
-            their masks, are left out; or '' for all images of `train` that are not in the other
-            two parts; or None for no image at all.
-        val: Like labeled (images beside the masks come before `train`), or a share such as '0.2'
-            of the labelled images; for 'tfds' '' is the split 'validation' or 'val'.
+        root: The folder that paths in lists are relative to, or the folder of the dataset; not
+            used by 'scenes'.
+        labeled: For 'folder' a list file of `image label` lines (absolute, or relative to root or
+            to the working directory), or a folder of masks. A mask has the name of its image,
+            except for the suffix; the image is in the folder `train`, else in `images` beside the
+            folder of masks. For 'tfds' a list file whose first column is a key of the dataset, or
+            a slice such as 'train[:100]'. For 'scenes' a range START:STOP of scene numbers. None
+            leaves the part empty, so that the others can be opened without it.
+        unlabeled: A list as for labeled, where the second column is optional and ignored; or
+            folders, globs and lists, separated by commas, without the images and masks of the
+            other two parts; or '' for all images of `train` that are not in the other two parts;
+            or None for no images.
+        val: As for labeled (but images beside the masks come before those in `train`), or a share
+            of the labelled images such as '0.2'. For 'tfds', '' means the split 'validation' or
+            'val'.
         num_classes: K.
-        train: All training images, in any of the ways of unlabeled; for 'tfds' '' is the split
-            'train', for 'folder' '' is none.
-        class_names: K names in id order; empty = the numbers, or the names of the scenes.
+        train: All training images, in any form that unlabeled may have. '' means the split 'train'
+            for 'tfds' and no images for 'folder'.
+        class_names: K names in id order. Empty: The ids, or the names of the scenes.
         label_map: See `labels.LabelReader`.
         colormap: See `labels.LabelReader`.
         image_feature: Name of the image feature, for 'tfds'.
         label_feature: Name of the mask feature, for 'tfds'.
-        note: Takes the faults of single entries, which are then left out; None = they are raised.
+        note: Called with the faults of single entries, which are then left out. None: They are
+            raised.
 
     Raises:
-        DataError: A list, folder or setting that cannot be used.
+        DataError: A list, folder or setting cannot be used.
     """
     fields = {"labeled": labeled, "unlabeled": unlabeled, "val": val, "train": train}
     kinds, by_lists = None, True
@@ -93,7 +102,7 @@ def open_partition(
         reader = LabelReader(num_classes, label_map, colormap)
         parts, kinds, by_lists = folders.open_files(root, fields, reader, note)
     elif source == "tfds":
-        # Here and not above: TFDS takes a second to import.
+        # Imported here because TFDS takes a second to import.
         from input_pipeline.partitions import records
 
         reader = LabelReader(num_classes, label_map, colormap)
@@ -108,8 +117,8 @@ def open_partition(
     elif source == "scenes":
         if num_classes != len(scenes.CLASS_NAMES):
             raise DataError(
-                f"data.num_classes = {num_classes}: scenes have {len(scenes.CLASS_NAMES)} "
-                f"classes ({', '.join(scenes.CLASS_NAMES)})."
+                f"data.num_classes = {num_classes}: scenes have {len(scenes.CLASS_NAMES)} classes "
+                f"({', '.join(scenes.CLASS_NAMES)}). Set it to {len(scenes.CLASS_NAMES)}."
             )
         parts = {part: _open_scenes(part, fields[part]) for part in ("labeled", "unlabeled", "val")}
     else:
@@ -132,14 +141,17 @@ def open_what_can_be(
     val: str | None,
     **others,
 ) -> Partition | None:
-    """Opens a partition without the parts and entries that are faulty.
+    """Opens a partition without its faulty parts and entries.
 
     Args:
-        note: Takes each fault once.
-        labeled, unlabeled, val, others: As for `open_partition`.
+        note: Called once with each fault.
+        labeled: As for `open_partition`.
+        unlabeled: As for `open_partition`.
+        val: As for `open_partition`.
+        **others: As for `open_partition`.
 
     Returns:
-        What can be opened; None where that is nothing.
+        The partition, whose faulty parts are empty; None if no part can be opened.
     """
     noted = {}
 
@@ -151,7 +163,8 @@ def open_what_can_be(
     try:
         partition = open_partition(**others, **parts, note=note_once)
     except DataError:
-        # Each by itself, and the unlabelled images, which are the rest, without what is left out.
+        # Add one part at a time and keep those that open. The unlabelled images come last, because
+        # they may be defined as the rest.
         for part in ("labeled", "val", "unlabeled"):
             try:
                 now = {**usable, part: parts[part]}
@@ -167,7 +180,7 @@ def open_what_can_be(
 def names_of_classes(
     source: str, num_classes: int, class_names: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """Names in id order, known without the data; arguments as for `open_partition`."""
+    """The class names in id order, without opening the data; arguments as for `open_partition`."""
     default = scenes.CLASS_NAMES if source == "scenes" else map(str, range(num_classes))
     return tuple(class_names) or tuple(default)
 
@@ -180,8 +193,9 @@ def num_steps_per_epoch(
     Args:
         partition: The data.
         labeled_batch_size: Rows of a global labelled batch.
-        unlabeled_batch_size: Rows of a global unlabelled batch; 0 = supervised training, whose
-            epoch is a pass over the labelled images.
+        unlabeled_batch_size: Rows of a global unlabelled batch; the epoch is a pass over the
+            unlabelled images. 0 for supervised training, whose epoch is a pass over the labelled
+            images.
     """
     if unlabeled_batch_size:
         return max(1, len(partition.unlabeled) // unlabeled_batch_size)
@@ -194,7 +208,7 @@ def _open_scenes(part: str, text: str | None) -> SceneSource:
     match = re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", text)
     if not match or int(match[1]) >= int(match[2]):
         raise DataError(
-            f"data.{part} = {text!r}: for scenes it must be a range START:STOP of scene numbers "
+            f"data.{part} = {text!r}: for scenes this must be a range START:STOP of scene numbers "
             "with START below STOP, such as 0:12."
         )
     return SceneSource(

@@ -1,4 +1,4 @@
-"""The three parts of a TFDS dataset, by lists of keys or by slices of its splits."""
+"""The three parts of a TFDS dataset, given by lists of keys or by slices of its splits."""
 
 import posixpath
 
@@ -12,7 +12,7 @@ from input_pipeline.sources.labels import LabelReader
 from input_pipeline.sources.record_dataset import RecordDataset
 from input_pipeline.sources.record_source import RecordSource
 
-MAX_BAD_LINES = 20  # That a message names.
+MAX_BAD_LINES = 20  # A message names no more bad lines than this.
 _TRAIN, _VAL = ("train",), ("validation", "val")
 
 
@@ -29,18 +29,19 @@ def open_records(
 
     Args:
         root: See `RecordDataset`.
-        fields: 'labeled', 'unlabeled', 'val' and 'train', as `partitions.open_partition` has them.
+        fields: 'labeled', 'unlabeled', 'val' and 'train' as for `partition.open_partition`.
         reader: Reads the masks.
         image_feature: Name of the feature that holds the images.
         label_feature: Name of the feature that holds the masks.
-        note: Takes the faults of single entries, which are then left out; None = they are raised.
+        note: Called with the faults of single entries, which are then left out. None: They are
+            raised.
 
     Returns:
-        The source of each part, and how many labelled masks are 'fine' and 'coarse' (None where
-        the dataset does not say).
+        The source of each part, and how many labelled masks are 'fine' and 'coarse' (None if the
+        dataset does not say).
 
     Raises:
-        DataError: A dataset, list, slice or feature that cannot be used.
+        DataError: A dataset, list, slice or feature cannot be used.
     """
     dataset = RecordDataset(root)
     dataset.check_feature(image_feature, field="data.image_feature")
@@ -78,7 +79,7 @@ def open_records(
 def _select(
     dataset: RecordDataset, text: str | None, part: str, note: findings.Note | None
 ) -> tuple[np.ndarray, str]:
-    """Places of a slice, or of the keys in a list file; and the name of the source."""
+    """The places of a slice or of the keys in a list file, and the name of the source."""
     field = f"data.{part}"
     if text is None:
         return np.zeros(0, np.int64), f"{field} (not used)"
@@ -87,9 +88,9 @@ def _select(
     path = lists.resolve_list(text, root=dataset.folder, field=field)
     if not dataset.has_keys:
         raise DataError(
-            f"{field} = {text!r}: {dataset.described()} has no names of images (files "
-            "keys-SPLIT.txt), so a list cannot be looked up in it. Give a slice of a split, such "
-            "as train[:100]."
+            f"{field} = {text!r}: {dataset.described()} has no image names (files "
+            f"keys-SPLIT.txt) to look up a list in. Set {field} to a slice of a split, such as "
+            "train[:100]."
         )
     numbers, keys, bad = [], [], {}
     for number, columns in lists.numbered_lines(path, field=field):
@@ -104,23 +105,23 @@ def _select(
     for index in unknown:
         bad[numbers[index]] = f"no image {keys[index]}"
         if dataset.is_slice(keys[index]):
-            bad[numbers[index]] += f" (a slice; {field} takes it itself, without a list)"
+            bad[numbers[index]] += f" (it is a slice; set {field} itself to it)"
     if not bad:
         return places, f"{field} ({path})"
     message = _bad_lines(path, bad, len(keys) + len(bad) - len(unknown))
-    message += f" A line names an image of {dataset.described()}."
+    message += f" Each line must name an image of {dataset.described()}."
     if malformed:
-        message += " Columns are split at blanks; write a tab behind a name that has a blank."
+        message += " Columns are separated by blanks; end a name that contains a blank with a tab."
     message += f" Is it a list for another dataset? Correct the list, {field} or data.root."
     if note is None or malformed or len(unknown) == len(keys):
         raise DataError(message)
-    # The unlabelled images are the rest of all training images.
+    # data.train defines the unlabelled images, which are the rest of all training images.
     note("unlabeled" if part == "train" else part, findings.LINES, message, len(unknown))
     return places[places >= 0], f"{field} ({path})"
 
 
 def _bad_lines(path: str, bad: dict[int, str], total: int) -> str:
-    """Names the first bad lines, given as reasons by number of the line, and counts the rest."""
+    """Names the first bad lines, given as reasons by line number, and counts the others."""
     (first, reason), *others = sorted(bad.items())[:MAX_BAD_LINES]
     text = f"{path}:{first}: {reason}"
     text += "".join(f"; line {number}: {reason}" for number, reason in others)

@@ -1,1 +1,1 @@
-"""Where images and masks come from: folders, records, drawn scenes."""
+"""Random access to images and masks: files, records of a TFDS dataset, drawn scenes."""

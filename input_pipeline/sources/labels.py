@@ -10,26 +10,36 @@ from input_pipeline.errors import DataError
 from input_pipeline.sources import images
 
 IGNORE = 255
-# Pillow spreads grey masks of 2 and 4 bits over 0-255; these factors take that back.
+# Pillow spreads the values of 2-bit and 4-bit grey masks over 0-255; dividing by these factors
+# restores them.
 PACKED_GREY = {"L;2": 85, "L;4": 17}
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredMask:
-    """What a file holds before any table: pixels by index, int64 [256], or by colour 0xrrggbb."""
+    """The content of a mask file before label_map or colormap are applied.
 
-    size: tuple[int, int]  # Height and width.
+    Attributes:
+        size: Height and width.
+        values: Number of pixels of each index, int64 [256], unless the mask was read as colours.
+        colors: Number of pixels of each colour 0xrrggbb, if the mask was read as colours.
+    """
+
+    size: tuple[int, int]
     values: np.ndarray | None = None
     colors: dict[int, int] | None = None
 
 
 def stored_mask(data: bytes, path: str, *, as_colors: bool = False) -> StoredMask | None:
-    """Looks into a mask that the settings do not fit; None where it cannot be read as either.
+    """Counts the values or colours of a mask, whether or not the settings fit them.
 
     Args:
         data: The bytes of the file.
-        path: Names it in messages.
+        path: The name of the file in messages.
         as_colors: Whether palette and grey masks are read as colours too.
+
+    Returns:
+        The content of the mask; None if it can be read neither as indices nor as colours.
     """
     try:
         with images.open_image(data, path) as mask:
@@ -39,22 +49,22 @@ def stored_mask(data: bytes, path: str, *, as_colors: bool = False) -> StoredMas
                 return StoredMask(size, values=np.bincount(indices.ravel(), minlength=256))
             _refuse_lossy(mask, path)
             counts = _count_colors(mask)
-    except Exception:  # Pillow raises half a dozen types for broken files.
+    except Exception:  # Pillow raises half a dozen types for corrupt files.
         return None
     return StoredMask(size, colors={int.from_bytes(bytes(c)): count for count, c in counts})
 
 
 class LabelReader:
-    """Reads 'L' or palette masks as indices, or RGB masks by a table of colours.
+    """Reads grey or palette masks as indices, or RGB masks through a table of colours.
 
     Args:
-        num_classes: K; every id must be below it, or be 255 (ignored).
-        label_map: '' or 'RAW:ID,RAW:ID,...,*:ID'; raw values that it does not list are an error,
+        num_classes: K; every id must be below K, or 255 (ignored).
+        label_map: '' or 'RAW:ID,RAW:ID,...,*:ID'. A raw value that it does not list is an error,
             except for 255, which stays 255.
-        colormap: '' or '#rrggbb:ID,...,*:ID'; masks are then read as colours.
+        colormap: '' or '#rrggbb:ID,...,*:ID', with which masks are read as colours.
 
     Raises:
-        DataError: A map that cannot be read.
+        DataError: One of the settings is malformed or out of range.
     """
 
     def __init__(self, num_classes: int, label_map: str = "", colormap: str = ""):
@@ -66,7 +76,7 @@ class LabelReader:
         if label_map and colormap:
             raise DataError(
                 "data.label_map and data.colormap are both set: masks are read as indices or as "
-                "colours, not both. Clear one of them."
+                "colours, not both. Set one of them to ''."
             )
         self.num_classes = num_classes
         self._by_value = _parse_label_map(label_map, num_classes) if label_map else None
@@ -76,18 +86,19 @@ class LabelReader:
         """Reads one mask.
 
         Args:
-            path: The file.
+            path: The mask file.
 
         Returns:
-            uint8 [H, W], ids below num_classes or 255.
+            uint8 [H, W]: ids below num_classes, or 255.
 
         Raises:
-            DataError: Unreadable, of an unfit format, or with an id that is not allowed.
+            DataError: The mask is unreadable, in an unsuitable format, or has a value that is not
+                allowed.
         """
         return self.decode(images.read_bytes(path), path)
 
     def decode(self, data: bytes, path: str) -> np.ndarray:
-        """The same for the bytes of a file; `path` names it in messages."""
+        """Decodes a mask as `read` does; `path` is the name of the file in messages."""
         try:
             with images.open_image(data, path) as mask:
                 if self._by_color is None:
@@ -97,10 +108,10 @@ class LabelReader:
                     raw = np.asarray(mask.convert("RGB"))
         except DataError:
             raise
-        except Exception as error:  # Pillow raises half a dozen types for broken files.
+        except Exception as error:  # Pillow raises half a dozen types for corrupt files.
             raise DataError(
                 f"{path}: not a readable mask ({type(error).__name__}: {error}). Copy it again, "
-                "or take its image off the list."
+                "or remove its image from the list."
             ) from None
         if self._by_color is not None:
             return self._from_colors(raw, path)
@@ -120,7 +131,7 @@ class LabelReader:
                 raise DataError(
                     f"{path}: value {missing[0]} is not in data.label_map (values found: "
                     f"{_few(np.flatnonzero(used))}). Add '{missing[0]}:ID', or '*:255' to ignore "
-                    "all that is not listed."
+                    "all values that are not listed."
                 )
         return cv2.LUT(raw, table)
 
@@ -134,7 +145,7 @@ class LabelReader:
             color = int(pixels[~known][0])
             raise DataError(
                 f"{path}: colour #{color:06x} is not in data.colormap. Add '#{color:06x}:ID', or "
-                "'*:255' to ignore all that is not listed."
+                "'*:255' to ignore all colours that are not listed."
             )
         return np.where(known, ids[nearest], np.uint8(rest or 0))
 
@@ -165,14 +176,14 @@ def _read_indices(mask: PIL.Image.Image, path: str) -> np.ndarray:
             f"{', ...' if len(colors) > 8 else ''}. Set data.colormap='#rrggbb:ID,...,*:255'."
         )
     raise DataError(
-        f"{path}: mask of mode {mask.mode!r}; wanted are class ids as 8-bit grey ('L') or "
+        f"{path}: the mask has mode {mask.mode!r}, but class ids must be 8-bit grey ('L') or "
         "palette ('P'). Save it as an 8-bit PNG."
     )
 
 
 def _count_colors(mask: PIL.Image.Image) -> list[tuple[int, tuple[int, int, int]]]:
     colors = mask.convert("RGB")
-    # Pillow makes a table of the size it is asked for: one for all colours takes 0.2 s.
+    # Pillow allocates a table of the requested size; one for all colours takes 0.2 s.
     return colors.getcolors(1 << 12) or colors.getcolors(1 << 24)
 
 
@@ -184,7 +195,7 @@ def _refuse_lossy(mask: PIL.Image.Image, path: str) -> None:
 
 
 def _parse_label_map(text: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns uint8 [256] ids and bool [256], true where a raw value may occur."""
+    """Returns the id of each raw value, uint8 [256], and which raw values may occur, bool [256]."""
     entries = _parse_entries(text, num_classes, field="data.label_map", parse_key=_parse_value)
     table = np.full(256, entries.get("*", IGNORE), np.uint8)
     listed = np.full(256, "*" in entries)
@@ -196,11 +207,11 @@ def _parse_label_map(text: str, num_classes: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _parse_colormap(text: str, num_classes: int) -> tuple[np.ndarray, np.ndarray, int | None]:
-    """Returns sorted colour codes (0xrrggbb), their ids, and the id of all other colours."""
+    """Returns sorted colours 0xrrggbb, their ids, and the id of all other colours (or None)."""
     entries = _parse_entries(text, num_classes, field="data.colormap", parse_key=_parse_color)
     rest = entries.pop("*", None)
     if not entries:
-        raise DataError(f"data.colormap = {text!r}: lists no colour. Add '#rrggbb:ID'.")
+        raise DataError(f"data.colormap = {text!r}: no colour is listed. Add '#rrggbb:ID'.")
     codes = sorted(entries)
     ids = np.array([entries[code] for code in codes], np.uint8)
     return np.array(codes, np.int32), ids, rest
@@ -219,7 +230,7 @@ def _parse_entries(text: str, num_classes: int, *, field: str, parse_key) -> dic
                 f"in 0-{num_classes - 1} or {IGNORE}. Items are separated by commas."
             )
         if key in entries:
-            raise DataError(f"{field}: {raw!r} is listed twice. Keep one of the two.")
+            raise DataError(f"{field}: {raw!r} is listed twice. Remove one of the two items.")
         entries[key] = number
     return entries
 

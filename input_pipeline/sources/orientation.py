@@ -1,4 +1,4 @@
-"""Which way up a photograph is, as cameras note it in EXIF."""
+"""The orientation of photographs, which cameras record in EXIF."""
 
 import numpy as np
 import PIL.Image
@@ -7,8 +7,8 @@ from input_pipeline.errors import DataError
 from input_pipeline.sources import images
 
 EXIF_ORIENTATION = 0x0112
-# What shows a stored image upright, by EXIF value: whether rows and columns change places, then
-# whether rows, and whether columns, are reversed.
+# How to turn a stored image upright, by EXIF value: whether to swap rows and columns, then
+# whether to reverse the rows, and whether to reverse the columns.
 _TURNS = {
     1: (False, False, False),
     2: (False, False, True),
@@ -25,28 +25,28 @@ def read_header(path: str) -> tuple[int, int, int]:
     """Height and width as stored, and the EXIF orientation, without decoding the pixels.
 
     Args:
-        path: An image file.
+        path: The image file.
 
     Returns:
-        Height and width in pixels; the orientation, 1 to 8, where 1 is upright.
+        The height and width in pixels, and the orientation, 1 (upright) to 8.
 
     Raises:
-        DataError: Not an image, or not a readable one.
+        DataError: The file is not a readable image.
     """
     try:
         with PIL.Image.open(path, formats=images.FORMATS) as image:
             width, height = image.size
             return height, width, _orientation(image)
-    except Exception as error:  # Pillow raises half a dozen types for broken files.
+    except Exception as error:  # Pillow raises half a dozen types for corrupt files.
         reason = getattr(error, "strerror", None) or error
         raise DataError(
             f"{path}: not a readable image ({type(error).__name__}: {reason}). Copy it again, or "
-            "leave it out."
+            "remove it."
         ) from None
 
 
 def _orientation(image: PIL.Image.Image) -> int:
-    # Pillow turns a TIFF itself, and would decode a whole PNG to look for EXIF behind its pixels.
+    # Pillow turns a TIFF itself, and would decode a whole PNG to look for EXIF after its pixels.
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1
     value = image.getexif().get(EXIF_ORIENTATION, 1)
@@ -54,14 +54,14 @@ def _orientation(image: PIL.Image.Image) -> int:
 
 
 def upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns what lies as stored the way that a viewer shows it.
+    """Turns a stored image, or an array of its pixels, upright.
 
     Args:
-        array: [H, W, ...].
-        orientation: From `read_header`.
+        array: [H, W, ...] as stored.
+        orientation: The EXIF orientation, from `read_header`.
 
     Returns:
-        [H, W, ...], or [W, H, ...] for a quarter turn.
+        [H, W, ...] upright; [W, H, ...] if the orientation is a quarter turn.
     """
     swaps, rows, columns = _TURNS[orientation]
     array = array.swapaxes(0, 1) if swaps else array

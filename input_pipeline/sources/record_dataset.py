@@ -19,32 +19,32 @@ _SLICE = re.compile(r"\s*(\w+)(\[[^\]]*\])?\s*(\+\s*\w+(\[[^\]]*\])?\s*)*")
 
 
 class RecordDataset:
-    """The splits of a dataset on disk, the names of its images, and where they are.
+    """The splits, image names and records of a dataset on disk.
 
-    Records are counted through all splits: place i of the dataset is in the split whose range in
-    `splits` holds i.
+    Records are numbered through all splits: place i belongs to the split whose range in `splits`
+    contains i.
 
     Attributes:
-        folder: Where `dataset_info.json` is.
+        folder: The folder of `dataset_info.json`.
         splits: The range of places of each split.
-        ids: The name of every image: its key where files `keys-SPLIT.txt` lie beside the data,
+        ids: The name of every image: its key if files `keys-SPLIT.txt` lie beside the data,
             else 'SPLIT:NUMBER'.
         has_keys: Whether there are such files.
-        kinds: 'fine' or 'coarse' for every image, str [N]; None without files of keys.
+        kinds: 'fine' or 'coarse' for every image, str [N]; None without such files.
 
     Args:
-        root: The folder of the dataset, or the one above, which holds a single version.
+        root: The folder of the dataset, or its parent if that contains a single version.
         field: The setting that named it, for messages.
 
     Raises:
-        DataError: No such dataset, one in another format, or files that do not fit together.
+        DataError: There is no such dataset, it has another format, or its files are inconsistent.
     """
 
     def __init__(self, root: str, *, field: str = "data.root"):
         self.folder = _find_folder(os.path.abspath(os.path.expanduser(root)), field)
         try:
             self._info = tfds.builder_from_directory(self.folder).info
-        except Exception as error:  # TFDS lets through whatever its parsers raise.
+        except Exception as error:  # TFDS passes on whatever its parsers raise.
             raise DataError(
                 f"{self.folder}: not a dataset that TFDS can open ({type(error).__name__}: "
                 f"{first_line(error)}). Prepare or copy it again."
@@ -52,8 +52,8 @@ class RecordDataset:
         file_format = getattr(self._info.file_format, "value", "of an unknown format")
         if file_format != "array_record":
             raise DataError(
-                f"{self.folder}: its files are {file_format}, which has no random access. Build "
-                "the dataset with file_format='array_record'."
+                f"{self.folder}: its files have the format {file_format}, which does not allow "
+                "random access. Build the dataset with file_format='array_record'."
             )
         parts, lengths = [], {}
         for split, info in self._info.splits.items():
@@ -69,7 +69,15 @@ class RecordDataset:
         self._read_names()
 
     def read_keys(self, split: str) -> list[tuple[str, str, str]] | None:
-        """Key of the image, name of the label and kind of each record; None without a file."""
+        """Reads the keys of a split.
+
+        Returns:
+            For each record the key of its image, the name of its mask and the kind of the mask;
+            None if the dataset has no file of keys.
+
+        Raises:
+            DataError: The file of keys is unreadable, malformed or does not fit the split.
+        """
         path = os.path.join(self.folder, f"keys-{split}.txt")
         if not os.path.exists(path):
             return None
@@ -77,13 +85,14 @@ class RecordDataset:
         rows = [tuple(line.split("\t")) for line in text.splitlines()]
         if len(rows) != len(self.splits.get(split, ())) or any(len(row) != 3 for row in rows):
             raise DataError(
-                f"{path}: {len(rows)} lines for {len(self.splits.get(split, ()))} records of split "
-                f"{split!r}, or a line that is not `image label kind`. Prepare the dataset again."
+                f"{path}: expected a line `image label kind`, separated by tabs, for each of the "
+                f"{len(self.splits.get(split, ()))} records of split {split!r}, found {len(rows)} "
+                "lines. Prepare the dataset again."
             )
         return rows
 
     def is_slice(self, text: str) -> bool:
-        """Whether a setting names splits rather than a list file."""
+        """Whether a setting is a slice of a split, and not the name of a list file."""
         match = _SLICE.fullmatch(text)
         return bool(match) and match[1] in self.splits
 
@@ -91,14 +100,14 @@ class RecordDataset:
         """The places of a slice such as 'train' or 'train[:100]', int64 [n].
 
         Raises:
-            DataError: A split that is not there, or a slice that TFDS does not understand.
+            DataError: The dataset has no such split, or TFDS does not understand the slice.
         """
         chosen, faults = [], []
         for part in text.split("+"):
             try:
                 spec = tfds.core.ReadInstruction.from_spec(part.strip())
                 ranges = spec.to_absolute(self._info.splits)
-            except Exception as error:  # TFDS raises several types, with a text of many lines.
+            except Exception as error:  # TFDS raises several types, with messages of many lines.
                 faults.append(f"{part.strip()} ({first_line(error)})")
                 continue
             for each in ranges:
@@ -107,24 +116,24 @@ class RecordDataset:
         if faults:
             raise DataError(
                 f"{field} = {text!r}: not a slice of {self.folder}: {'; '.join(faults)}. Its "
-                f"splits are {self._described()}; slices are written 'train[:100]' or "
+                f"splits are {self._described()}; write a slice as in 'train[:100]' or "
                 "'train[10%:]'."
             )
         return np.concatenate(chosen)
 
     def find(self, names: Sequence[str]) -> np.ndarray:
-        """The place of each image, int64 [len(names)]; -1 = the dataset has no such image."""
+        """The place of each image, int64 [len(names)]; -1 if the dataset has no such image."""
         return StringIndex(self.ids).find(names)
 
     def described(self) -> str:
-        """Folder and splits, for messages."""
+        """The folder and the splits, for messages."""
         return f"{self.folder} ({self._described()})"
 
     def check_feature(self, name: str, *, field: str) -> None:
-        """Refuses a feature that is absent or no image.
+        """Refuses a feature that does not exist or is not an image.
 
         Raises:
-            DataError: Which features there are.
+            DataError: With the features that the dataset has.
         """
         feature = self._info.features
         for part in name.split("/"):
@@ -166,24 +175,24 @@ def _find_folder(root: str, field: str) -> str:
             f"or set {field} to its folder."
         )
     versions = sorted(pathlib.Path(root).glob(f"*/{_INFO}"))
-    # A folder that is still being written is no version.
+    # A folder that is still being written is not a version.
     versions = [path.parent for path in versions if path.parent.suffix != ".partial"]
     if len(versions) == 1:
         return str(versions[0])
     found = ", ".join(version.name for version in versions) or "none"
     raise DataError(
-        f"{field} = {root}: no {_INFO} there and not one version in it (found: {found}). Set it to "
-        "the folder of a TFDS dataset; `python -m input_pipeline.prepare` makes one."
+        f"{field} = {root}: neither {_INFO} nor exactly one version there (found: {found}). Set "
+        f"{field} to the folder of a TFDS dataset; `python -m input_pipeline.prepare` makes one."
     )
 
 
 def _check_files(parts, folder: str) -> None:
     if not parts:
-        raise DataError(f"{folder}: the dataset holds no example. Prepare it again.")
+        raise DataError(f"{folder}: the dataset has no records. Prepare it again.")
     for part in parts:
         if not os.path.isfile(part.filename) or os.path.getsize(part.filename) == 0:
             raise DataError(
-                f"{part.filename}: no such file, or an empty one; {_INFO} says that it holds "
+                f"{part.filename}: no such file, or an empty one; according to {_INFO} it has "
                 f"{part.examples_in_shard} records. Prepare or copy the dataset again."
             )
 

@@ -1,4 +1,4 @@
-"""Images and masks of a TFDS dataset, decoded as those of files are."""
+"""Images and masks of a TFDS dataset, decoded in the same way as files."""
 
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
@@ -14,10 +14,10 @@ class RecordSource:
     """Images of a dataset, with or without their masks; decoded here, not by TFDS.
 
     Args:
-        dataset: Where the records are.
-        places: The places of the images in it, int64 [n].
+        dataset: The dataset.
+        places: The places of the images in the dataset, int64 [n].
         image_feature: Name of the image feature.
-        label_feature: Name of the mask feature; '' = unlabelled.
+        label_feature: Name of the mask feature; '' if the images are unlabelled.
         reader: Reads the masks.
         name: The setting that chose the images, for messages.
     """
@@ -34,7 +34,7 @@ class RecordSource:
     ):
         self.name = name
         self.ids = StringTable(dataset.ids[int(place)] for place in places)
-        self._records = dataset.records  # Opened anew in each worker process.
+        self._records = dataset.records  # Each worker process reopens them.
         self._places = places
         self._folder = dataset.folder
         self._features = (image_feature, label_feature)
@@ -53,7 +53,7 @@ class RecordSource:
         return {"image": image, "label": label}
 
     def image_size(self, index: int) -> tuple[int, int]:
-        """Height and width; reads the record and decodes the header alone."""
+        """Height and width; of the record, only the header of the image is decoded."""
         path = self._path(index)
         data = _bytes(self._read(index), self._features[0], path)
         return images.decode_size(data, path)
@@ -64,19 +64,23 @@ class RecordSource:
         return bool(self._features[1])
 
     def read_image(self, index: int) -> np.ndarray:
-        """An image alone, uint8 [H, W, 3]."""
+        """The image without its mask, uint8 [H, W, 3]."""
         return self._decode_image(index, self._read(index))
 
     def label_bytes(self, index: int) -> tuple[bytes, str]:
-        """The stored mask of a labelled image, and what messages call it."""
+        """The bytes of a stored mask, and its name in messages."""
         return self._label_bytes(index, self._read(index))
 
     def decode_label(self, data: bytes, path: str) -> np.ndarray:
-        """The ids of a stored mask, uint8 [H, W]."""
+        """Decodes the bytes of a mask to class ids, uint8 [H, W]."""
         return self._reader.decode(data, path)
 
     def compare_sizes(self, index: int, image_size: tuple, label_size: tuple) -> None:
-        """Raises a DataError unless (height, width) of an image and its mask are the same."""
+        """Refuses a mask whose (height, width) differs from that of its image.
+
+        Raises:
+            DataError: The sizes differ.
+        """
         if tuple(image_size) != tuple(label_size):
             (height, width), (label_height, label_width) = image_size, label_size
             raise DataError(
@@ -101,10 +105,10 @@ class RecordSource:
         place, path = int(self._places[index]), self._path(index)
         try:
             record = self._records[place]
-            if not record:  # What the reader makes of a file that was cut off.
+            if not record:  # The reader returns this for a truncated file.
                 raise ValueError("it is empty")
             return tf_example_pb2.Example.FromString(record).features.feature
-        except Exception as error:  # The reader raises several types for damaged files.
+        except Exception as error:  # The reader raises several types for corrupt files.
             raise DataError(
                 f"{path}: the record cannot be read ({first_line(error)}). Prepare or copy the "
                 "dataset again."
@@ -115,7 +119,7 @@ def _bytes(stored, feature: str, path: str) -> bytes:
     values = stored[feature].bytes_list.value if feature in stored else ()
     if len(values) != 1:
         raise DataError(
-            f"{path}: the record holds {len(values)} files as feature {feature!r}, expected is "
-            "one. Correct data.image_feature or data.label_feature."
+            f"{path}: the record has {len(values)} files as feature {feature!r}, expected one. "
+            "Correct data.image_feature or data.label_feature."
         )
     return values[0]

@@ -1,8 +1,8 @@
-"""Drawn scenes for the demo: a seabed with six kinds of animals, alike in pairs.
+"""Drawn scenes for the demo: a seabed with six kinds of animals in three similar pairs.
 
-The kinds of a pair share size, colour and most of their form: fish have dark bars or bright spots,
-stars thick arms with dark warts or thin ones with bright warts, shells dark ribs or a bright net.
-All of that outlasts the changes of colour that strong views make.
+The kinds of a pair share size, colour and most of their shape: fish have dark bars or bright
+spots, stars have thick arms with dark warts or thin arms with bright warts, shells have dark ribs
+or a bright net. These differences survive the colour changes of the strong views.
 """
 
 import colorsys
@@ -11,6 +11,8 @@ import math
 
 import cv2
 import numpy as np
+
+from input_pipeline.sources.string_table import StringTable
 
 SIZE = 96  # Height and width of a scene in pixels.
 CLASS_NAMES = (
@@ -24,38 +26,78 @@ CLASS_NAMES = (
 )
 _SALT = 0x5EABED
 _ROWS, _COLUMNS = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-# Of a pair: radius in pixels, smallest and largest; mean hue; brightness of the colour, which
-# leaves room for darker and brighter patterns.
+# For each pair of kinds: smallest and largest radius in pixels, mean hue, and smallest and largest
+# brightness of the colour, which leave room for darker and brighter patterns.
 _RADIUS = {"fish": (18.0, 28.0), "star": (18.0, 26.0), "shell": (17.0, 25.0)}
 _HUE = {"fish": 0.6, "star": 0.15, "shell": 0.9}
 _VALUE = {"fish": (0.4, 0.65), "star": (0.65, 0.8), "shell": (0.5, 0.75)}
 _HUE_SPREAD = 0.06
-# How far the pattern goes from the colour of an animal towards black or white.
+# How far the pattern moves from the colour of an animal towards black or white.
 _CONTRAST = (0.7, 1.0)
+
+
+class SceneSource:
+    """Drawn scenes, each a pure function of its number.
+
+    Args:
+        start: The first scene number.
+        stop: The number after the last one.
+        labeled: Whether elements contain the mask too.
+        name: The setting that gives the range, and its value, for messages.
+    """
+
+    def __init__(self, start: int, stop: int, *, labeled: bool, name: str = ""):
+        self.name = name
+        self.ids = StringTable(str(number) for number in range(start, stop))
+        self._start = start
+        self._labeled = labeled
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} in a source of {len(self)} scenes")
+        image, label = draw_scene(self._start + int(index))
+        return {"image": image, "label": label} if self._labeled else {"image": image}
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Height and width, the same for every scene."""
+        return SIZE, SIZE
 
 
 @dataclasses.dataclass(frozen=True)
 class _Animal:
-    """What is drawn into a window: inside (pixels from the outline), texture and relief."""
+    """An animal that is drawn into a window of the scene.
+
+    Attributes:
+        window: Its rows and columns in the scene.
+        inside: Distance of each pixel from the outline, in pixels; positive inside.
+        texture: Where this is above about 0.2, the pattern is drawn.
+        relief: Brightness of the shape, about 0 .. 1.
+        hue: Mean hue, a fraction of the circle.
+        value: Smallest and largest brightness of the colour.
+        bright: Whether the pattern is brighter than the rest, not darker.
+    """
 
     window: tuple[slice, slice]
     inside: np.ndarray
-    texture: np.ndarray  # The pattern is where this is above about 0.2.
-    relief: np.ndarray  # About 0 .. 1, brightness of the form.
-    hue: float  # Mean hue, a fraction of the circle.
-    value: tuple[float, float]  # Brightness of the colour, smallest and largest.
-    bright: bool  # Whether the pattern is brighter or darker than the rest.
+    texture: np.ndarray
+    relief: np.ndarray
+    hue: float
+    value: tuple[float, float]
+    bright: bool
 
 
 def draw_scene(number: int) -> tuple[np.ndarray, np.ndarray]:
     """Draws a scene, a pure function of its number.
 
     Args:
-        number: Not negative.
+        number: The number of the scene, not negative.
 
     Returns:
-        The image, uint8 [SIZE, SIZE, 3], and the label, uint8 [SIZE, SIZE] with ids of
-        CLASS_NAMES.
+        The image, uint8 [SIZE, SIZE, 3], and its mask, uint8 [SIZE, SIZE], whose ids are places
+        in CLASS_NAMES.
     """
     rng = np.random.default_rng((_SALT, number))
     image = _draw_seabed(rng)
@@ -70,7 +112,7 @@ def draw_scene(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_seabed(rng: np.random.Generator) -> np.ndarray:
-    """Sand with ripples, stains, grain and pebbles; float32 [SIZE, SIZE, 3], about 0 .. 1."""
+    """Draws sand with ripples, stains, grain and pebbles; float32 [SIZE, SIZE, 3], about 0 .. 1."""
     color = _color(rng.random(), rng, saturation=(0.05, 0.35), value=(0.3, 0.8))
     stains = _noise(rng, 5)
     angle, period = rng.uniform(0, np.pi), rng.uniform(4, 16)
@@ -109,7 +151,7 @@ def _draw_animal(rng: np.random.Generator, kind: int) -> _Animal:
 
 
 def _fish(rng, u, v, radius, spotted: bool):
-    """A bent spindle with a tail; u runs from tail to head, both in units of the radius."""
+    """A bent spindle with a tail; u runs from tail to head, u and v in units of the radius."""
     v = v - rng.uniform(-0.25, 0.25) * (u * u - 0.3)
     height = rng.uniform(0.36, 0.5)
     body = (1 - u * u - (v / height) ** 2) * (0.5 * height)
@@ -154,7 +196,7 @@ def _shell(rng, u, v, radius, netted: bool):
 
 
 def _paint(image: np.ndarray, animal: _Animal, rng: np.random.Generator) -> None:
-    """Lays the shadow and then the animal over the image."""
+    """Draws the shadow of an animal, and then the animal, into the image."""
     cover = np.clip(animal.inside + 0.5, 0, 1)
     patch = image[animal.window]
     shift = np.float32([[1, 0, rng.uniform(-3, 3)], [0, 1, rng.uniform(0.5, 4)]])
@@ -170,7 +212,7 @@ def _paint(image: np.ndarray, animal: _Animal, rng: np.random.Generator) -> None
 
 
 def _draw_weed(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> None:
-    """Strands of weed in front of everything; they count as seabed."""
+    """Draws strands of weed over everything; they count as seabed."""
     for _ in range(rng.integers(0, 4)):
         steps = np.linspace(0, 1, 9)
         x = rng.uniform(0, SIZE) + rng.uniform(-18, 18) * steps
@@ -184,7 +226,7 @@ def _draw_weed(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -
 
 
 def _photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Light from above, murk, a tint, blur and noise; uint8 [SIZE, SIZE, 3]."""
+    """Adds light from above, murk, a tint, blur and noise; uint8 [SIZE, SIZE, 3]."""
     angle = rng.uniform(0, 2 * np.pi)
     slope = (math.cos(angle) * _COLUMNS + math.sin(angle) * _ROWS) / SIZE
     light = 1 + rng.uniform(0, 0.5) * (slope - slope.mean()) + rng.uniform(0, 0.2) * _noise(rng, 7)
@@ -205,6 +247,6 @@ def _noise(rng: np.random.Generator, cells: int) -> np.ndarray:
 
 
 def _color(hue: float, rng: np.random.Generator, *, saturation, value) -> np.ndarray:
-    """A colour of that hue (a fraction of the circle); float32 [3], RGB in 0 .. 1."""
+    """A random colour of a hue (a fraction of the circle); float32 [3], RGB in 0 .. 1."""
     color = colorsys.hsv_to_rgb(hue % 1.0, rng.uniform(*saturation), rng.uniform(*value))
     return np.array(color, np.float32)

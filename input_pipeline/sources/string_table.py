@@ -1,4 +1,4 @@
-"""A read-only sequence of strings in one block of bytes, and how to find strings in it."""
+"""A compact read-only sequence of strings, and an index that finds strings in a sequence."""
 
 import array
 import hashlib
@@ -8,10 +8,10 @@ import numpy as np
 
 
 class StringTable(Sequence):
-    """Strings stored end to end, for lists of a million paths.
+    """Strings stored end to end in one block of bytes, for lists of a million paths.
 
-    Costs the bytes of the text and 8 more a string, against about 100 for a list of `str`, and
-    is pickled to a worker process as two objects.
+    A string costs its bytes and 8 more, in a list of `str` about 100 more. The table is pickled
+    to a worker process as two objects.
 
     Args:
         strings: The strings, in order.
@@ -44,17 +44,17 @@ class StringTable(Sequence):
             start = end
 
     def digest(self) -> str:
-        """A short name that only equal tables share."""
+        """A short fingerprint; only equal tables have the same one."""
         digest = hashlib.blake2b(self._bytes, digest_size=8)
         digest.update(np.ascontiguousarray(self._ends))
         return digest.hexdigest()
 
 
 class StringIndex:
-    """Finds strings among a million by their hashes, at 16 bytes a string.
+    """Finds strings among a million by their hashes, at 16 bytes per string.
 
     Args:
-        strings: What is searched; kept.
+        strings: The strings that are searched. The index keeps a reference to them.
     """
 
     def __init__(self, strings: Sequence[str]):
@@ -64,7 +64,7 @@ class StringIndex:
         self._hashes = hashes[self._order]
 
     def find(self, strings: Sequence[str]) -> np.ndarray:
-        """Returns the first place of each string, int64 [len(strings)]; -1 = absent."""
+        """Returns the first place of each string, int64 [len(strings)]; -1 if it is absent."""
         wanted = _hash(strings)
         places = np.searchsorted(self._hashes, wanted)
         found = np.full(len(wanted), -1, np.int64)
@@ -72,7 +72,7 @@ class StringIndex:
         hits = np.flatnonzero(self._hashes[inside] == wanted) if len(self._hashes) else ()
         for hit in hits:
             place = int(places[hit])
-            # Different strings may have one hash; they lie side by side.
+            # Different strings may have the same hash; they lie side by side.
             while place < len(self._hashes) and self._hashes[place] == wanted[hit]:
                 if self._strings[int(self._order[place])] == strings[int(hit)]:
                     found[hit] = self._order[place]
@@ -81,14 +81,14 @@ class StringIndex:
         return found
 
     def repeats(self) -> np.ndarray:
-        """Places of all strings that stand earlier too, int64 [n] in order."""
+        """Places of all strings that also occur earlier, int64 [n] in order."""
         later = np.flatnonzero(self._hashes[1:] == self._hashes[:-1]) + 1
         suspects = np.sort(self._order[later])
         firsts = self.find([self._strings[int(i)] for i in suspects])
         return suspects[firsts != suspects]
 
     def repeated(self) -> str | None:
-        """A string that occurs twice, the first such in order; None if there is none."""
+        """The first string that occurs a second time; None if there is none."""
         again = self.repeats()
         return self._strings[int(again[0])] if again.size else None
 

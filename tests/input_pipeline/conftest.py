@@ -1,4 +1,4 @@
-"""A small folder of images and masks that tests may spoil."""
+"""A small folder of images and masks that tests may damage."""
 
 import pathlib
 

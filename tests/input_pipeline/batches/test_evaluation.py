@@ -1,4 +1,4 @@
-"""Evaluation batches: equal sizes, every image once, padding that counts nowhere."""
+"""Evaluation batches: equal sizes, every image once, padding that is ignored."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from input_pipeline.sources.string_table import StringTable
 
 
 class Sizes:
-    """Source with an image of each size; image i is filled with i."""
+    """A source with an image of each size; image i is filled with i."""
 
     name = "sizes"
 

@@ -9,8 +9,8 @@ import pytest
 from input_pipeline import DataError, choose_shapes, count_sizes, evaluation_batches
 from input_pipeline.batches import padded_shapes
 from input_pipeline.batches.padded_shapes import covering
-from input_pipeline.sources.base import SceneSource
 from input_pipeline.sources.orientation import EXIF_ORIENTATION
+from input_pipeline.sources.scenes import SceneSource
 from tests.input_pipeline.batches.test_evaluation import Sizes
 
 
@@ -85,7 +85,9 @@ def test_batches_of_shapes():
 
 
 def test_image_that_outgrew_its_header_is_named():
-    with pytest.raises(DataError, match=r"^1: 7x4 \(width x height\) is not what its header said"):
+    with pytest.raises(
+        DataError, match=r"^1: the image has 7x4 pixels \(width x height\), but its header"
+    ):
         list(evaluation_batches(Sizes([(4, 6), (4, 7)]), batch_size=1, shapes=((4, 6),)))
 
 

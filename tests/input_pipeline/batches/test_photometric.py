@@ -1,4 +1,4 @@
-"""Colour operations against Pillow's, which the recipe uses."""
+"""Colour operations compared with those of Pillow, which UniMatch uses."""
 
 import cv2
 import numpy as np
@@ -44,7 +44,7 @@ def test_factors_equal_pillow(image, ours, reference, factor):
 def test_hue_equals_pillow(image, turn):
     expected = np.asarray(hue_reference(PIL.Image.fromarray(image), turn)).astype(int)
     difference = np.abs(photometric.adjust_hue(image, turn).astype(int) - expected)
-    # Both round hue to 8 bits, a step of which is up to 6 levels of a saturated colour.
+    # Both round the hue to 8 bits; one step changes a saturated colour by up to 6 levels.
     assert difference.mean() < 2
     assert np.quantile(difference, 0.99) <= 8
 
@@ -110,5 +110,5 @@ def test_jitter_runs_the_operations_in_any_order(image):
 
     rng = Fixed(np.random.PCG64(0))
     distinct = {photometric.color_jitter(image, rng).tobytes() for _ in range(300)}
-    # Of the 24 orders a few pairs give the same bytes.
+    # A few pairs of the 24 orders give the same bytes.
     assert 12 <= len(distinct) <= 24

@@ -1,4 +1,4 @@
-"""Images without a list: turned upright as EXIF says, in batches of one size, bad ones reported."""
+"""Images to predict: turned upright as EXIF says, in batches of one size, bad ones reported."""
 
 import numpy as np
 import PIL.Image
@@ -38,7 +38,7 @@ def test_images_are_read_as_a_viewer_shows_them(tmp_path, suffix, orientation):
         expected = np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB")).astype(int)
     assert upright.shape == expected.shape
     assert np.abs(upright - expected).mean() < 2
-    # Back to where training and masks have the pixels.
+    # `as_stored` restores the orientation that training and masks use.
     stored = as_stored(upright, photo.orientation)
     np.testing.assert_array_equal(stored, images.read_image(path))
 
@@ -60,7 +60,7 @@ def test_nothing_and_two_of_one_name_are_refused(tmp_path):
         find_photos(str(tmp_path / "none"), field="--input")
     save(tmp_path / "a.png", 8, 8)
     save(tmp_path / "a.jpg", 8, 8)
-    with pytest.raises(DataError, match=r"a.jpg and .*a.png differ in the suffix alone"):
+    with pytest.raises(DataError, match=r"a.jpg and .*a.png differ only in the suffix"):
         find_photos(str(tmp_path), field="--input")
 
 

@@ -1,4 +1,4 @@
-"""Files that cannot be used: named, or replaced the same way by whoever reads them."""
+"""Files that cannot be used are named, or replaced in the same way by every reader."""
 
 import io
 import os
@@ -11,6 +11,7 @@ import pytest
 import input_pipeline
 from input_pipeline import DataError, train_stream
 from input_pipeline.batches.skipping import REPLACED, SkippingSource
+from input_pipeline.sources.folder import FolderSource
 
 SETTINGS = {
     "seed": 3,
@@ -33,12 +34,12 @@ def noise(height=40, width=50) -> np.ndarray:
 
 
 def bomb(file_format) -> bytes:
-    """20,000 x 20,000 pixels in few bytes, of which only the header is made here."""
+    """An image of 20,000 x 20,000 pixels in few bytes; only the header is right."""
     small = encode(np.zeros((8, 8), np.uint8), file_format)
     if file_format == "PNG":
         header = small[:16] + (20_000).to_bytes(4, "big") * 2 + small[24:29]
         return header + np.array([zlib.crc32(header[12:])], ">u4").tobytes() + small[33:]
-    start = small.index(b"\xff\xc0") + 5  # Of height and width in the frame header.
+    start = small.index(b"\xff\xc0") + 5  # The place of height and width in the frame header.
     return small[:start] + (20_000).to_bytes(2, "big") * 2 + small[start + 4 :]
 
 
@@ -53,8 +54,8 @@ FAULTY_IMAGES = {
     "truncated": (JPEG[: len(JPEG) // 2], "not a readable image"),
     "empty": (b"", r"the file is empty \(0 bytes\)"),
     "text": (b"<html>404</html>", "not a readable image"),
-    "png_bomb": (bomb("PNG"), "20000x20000 pixels are more than the 100000000"),
-    "jpeg_bomb": (bomb("JPEG"), "20000x20000 pixels are more than the 100000000"),
+    "png_bomb": (bomb("PNG"), "20000x20000 pixels, more than the limit of 100000000"),
+    "jpeg_bomb": (bomb("JPEG"), "20000x20000 pixels, more than the limit of 100000000"),
     "float": (encode(np.zeros((40, 50), np.float32), "TIFF"), "image mode 'F'"),
 }
 GOOD_IMAGES = {
@@ -67,7 +68,7 @@ GOOD_IMAGES = {
 }
 FAULTY_MASKS = {
     "rgba": (encode(np.zeros((40, 50), np.uint8), "PNG", "RGBA"), r"RGBA.*data\.colormap"),
-    "16_bit": (encode(np.zeros((40, 50), np.uint16), "PNG"), "mask of mode 'I;16'"),
+    "16_bit": (encode(np.zeros((40, 50), np.uint16), "PNG"), "the mask has mode 'I;16'"),
     "size": (encode(np.zeros((50, 40), np.uint8), "PNG"), "the mask is 40x50, its image"),
     "bomb": (bomb("PNG"), "20000x20000 pixels"),
     "id": (encode(np.full((40, 50), 9, np.uint8), "PNG"), "id 9 with data.num_classes = 3"),
@@ -114,14 +115,14 @@ def test_a_pass_over_ten_thousand_images_replaces_each_bad_one_by_the_next_good_
     for number in bad:
         (tmp_path / names[number]).unlink()
         (tmp_path / names[number]).write_bytes(good[0][: 20 + number % 7])
-    inner = input_pipeline.sources.FolderSource(str(tmp_path), names, name="data.unlabeled")
+    inner = FolderSource(str(tmp_path), names, name="data.unlabeled")
     source = SkippingSource(inner, max_bad=3)
     values = [int(source[index]["image"][0, 0, 0]) for index in range(len(source))]
     expected = {17: 0, 18: 0, 19: 0, 4000: 1, 9999: 0}
     assert values == [expected.get(index, index % 10) for index in range(10_000)]
     for index in (*bad, 16, 20, 0):
         assert source[index][REPLACED] == (index if index in bad else -1)
-    with pytest.raises(DataError, match=r"17\.jpg: not.* data\.max_bad = 2 is passed"):
+    with pytest.raises(DataError, match=r"17\.jpg: not.* than data\.max_bad = 2 allows"):
         SkippingSource(inner, max_bad=2)[17]
 
 
@@ -131,7 +132,7 @@ def spoil(folder) -> None:
 
 
 def read(folder, **changes) -> list:
-    """Batches with what was replaced in each."""
+    """Batches, each with the entries that were replaced in it."""
     stream = train_stream(folder.open(), **{**SETTINGS, "max_bad": 5, **changes})
     return [(batch, stream.replaced) for batch in stream]
 
@@ -158,7 +159,7 @@ def test_skipping_is_the_same_for_threads_workers_and_resumed_runs(folder):
     assert_equal(read(folder, num_threads=1), expected)
     assert_equal(read(folder, num_workers=2, num_threads=1), expected)
     assert_equal(read(folder, start_step=2), expected[2:])
-    # Rows of usable images are those of the data before.
+    # Rows of usable images are unchanged.
     for (batch, replaced), (other, _) in zip(expected, untouched, strict=True):
         same = (batch["labeled"]["label"] == other["labeled"]["label"]).all((1, 2))
         assert (~same).sum() <= sum(part == "labeled" for part, _ in replaced)
@@ -170,9 +171,10 @@ def test_the_check_before_the_first_step_counts_too(folder):
     with pytest.raises(DataError, match=r"i/1\.jpg: not a readable image"):
         input_pipeline.check_partition(partition)
     input_pipeline.check_partition(partition, max_bad=2)
-    with pytest.raises(DataError, match=r"i/6\.jpg: .* It is one of 2; data\.max_bad = 1"):
+    message = r"i/6\.jpg: .* That makes 2 unusable files .* data\.max_bad = 1 allows"
+    with pytest.raises(DataError, match=message):
         input_pipeline.check_partition(partition, max_bad=1)
-    # A score over fewer images would compare with nothing; a wrong path is no damaged file.
+    # Scores over fewer images would not be comparable; a wrong path is not a corrupt file.
     folder.write("i/4.jpg", "no image")
     with pytest.raises(DataError, match=r"i/4\.jpg: not a readable image"):
         input_pipeline.check_partition(partition, max_bad=9)

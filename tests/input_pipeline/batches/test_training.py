@@ -12,6 +12,7 @@ import pytest
 
 import input_pipeline
 from input_pipeline import DataError, Partition, WorkerError, train_stream
+from input_pipeline.batches import photometric, views
 from input_pipeline.sources.string_table import StringTable
 
 SETTINGS = {
@@ -45,7 +46,7 @@ def assert_equal(batches: list[dict], expected: list[dict]) -> None:
 
 
 class Numbers:
-    """Source whose image i is filled with i; it counts what is read."""
+    """A source whose image i is filled with i; it counts reads."""
 
     name = "numbers"
 
@@ -69,7 +70,7 @@ def numbers(labeled: int, unlabeled: int) -> Partition:
 
 
 def visited(partition: Partition, num_steps: int, **changes) -> dict[str, np.ndarray]:
-    """The images that each stream visits: the largest pixel, since padding is black."""
+    """The image numbers that each part visits: the largest pixel, since padding is black."""
     settings = {**SETTINGS, "crop_size": 4, "num_steps": num_steps, "num_threads": 1, **changes}
     batches = list(train_stream(partition, **settings))
     names = {"labeled": "image", "unlabeled": "weak", "partner": "weak"}
@@ -139,6 +140,28 @@ def test_fewer_strong_views_are_the_same_views(scenes, reference):
         )
     none = list(train_stream(scenes, **{**SETTINGS, "unlabeled_batch_size": 0}, strong_views=0))
     assert_equal(none, [{"labeled": batch["labeled"]} for batch in reference])
+
+
+def test_a_recipe_and_a_box_law_are_chosen_by_name(scenes, reference, monkeypatch):
+    monkeypatch.setitem(photometric.RECIPES, "negative", lambda image, rng: 255 - image)
+    everything = np.array([0, 0, 48, 48], np.int32)
+    monkeypatch.setitem(views.BOXES, "everything", lambda rng, crop_size: everything)
+    chosen = train_stream(scenes, **SETTINGS, recipe="negative", box="everything")
+    for batch, other in zip(chosen, reference, strict=True):
+        # Random numbers that are drawn before those of boxes and colours stay the same.
+        for part in ("unlabeled", "partner"):
+            for name in ("weak", "valid"):
+                np.testing.assert_array_equal(batch[part][name], other[part][name])
+            for name in ("strong1", "strong2"):
+                np.testing.assert_array_equal(batch[part][name], 255 - batch[part]["weak"])
+        assert (batch["unlabeled"]["boxes"] == everything).all()
+
+
+def test_without_boxes_nothing_is_mixed(scenes, reference):
+    assert any(batch["unlabeled"]["boxes"].any() for batch in reference)
+    for batch in train_stream(scenes, **SETTINGS, box="none"):
+        assert batch["unlabeled"]["boxes"].shape == (6, 2, 4)
+        assert not batch["unlabeled"]["boxes"].any()
 
 
 def test_every_epoch_is_another_permutation():
@@ -238,7 +261,7 @@ def test_a_worker_that_dies_ends_the_stream_with_a_word(scenes):
         next(stream)
         (worker,) = multiprocessing.active_children()
         worker.kill()
-        with pytest.raises(WorkerError, match=r"exit code -9 \(killed.*The same command goes on"):
+        with pytest.raises(WorkerError, match=r"exit code -9 \(killed.*again to resume from"):
             list(stream)
 
 
@@ -260,8 +283,10 @@ def test_no_unlabeled_image(folder):
     ("changes", "message"),
     [
         ({"crop_size": 0}, "crop_size = 0: must be at least 1"),
-        ({"cutmix_partner": "own"}, "cutmix_partner = 'own': must be one of"),
-        ({"strong_views": 3}, "strong_views = 3: must be 0, 1 or 2"),
+        ({"cutmix_partner": "own"}, "cutmix_partner = 'own': must be one of 'other', 'same'"),
+        ({"recipe": "unimatsch"}, "recipe = 'unimatsch': must be one of 'unimatch'"),
+        ({"box": "half"}, "box = 'half': must be one of 'none', 'unimatch'"),
+        ({"strong_views": 3}, "strong_views = 3: must be one of 0, 1, 2"),
         ({"start_step": 6}, "num_steps = 5: must be at least 6"),
         ({"seed": -1}, "seed = -1"),
         ({"num_threads": 0}, "num_threads = 0"),

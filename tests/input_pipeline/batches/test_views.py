@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from input_pipeline.batches import views
+from input_pipeline.batches import photometric, views
 
 
 def test_scale_is_uniform_and_keeps_the_aspect():
@@ -53,7 +53,7 @@ def test_shrinking_weights_pixels_by_a_triangle_of_the_new_pixel_size():
     image = np.random.default_rng(0).integers(0, 256, (20, 28, 3)).astype(np.uint8)
     geometry = views.Geometry(height=10, width=14, top=1, left=2, flip=True)
     expected = image.astype(float)
-    for axis, places in ((0, range(1, 9)), (1, range(2, 10))):  # Clear of the border.
+    for axis, places in ((0, range(1, 9)), (1, range(2, 10))):  # Away from the border.
         weights = np.zeros((len(places), expected.shape[axis]))
         for row, place in enumerate(places):
             weights[row, 2 * place - 1 : 2 * place + 3] = np.array([1, 3, 3, 1]) / 8
@@ -74,7 +74,7 @@ def test_label_is_nearest_by_pixel_centres():
         x = (x[None] + geometry.left + 0.5) * width / geometry.width
         for label, centre in ((rows, y), (columns, x)):
             result = views.crop_label(label, geometry, 50)
-            # The pixel taken is the one that the centre of the new pixel falls into.
+            # The centre of the new pixel lies in the source pixel that was taken.
             distance = np.abs(result + 0.5 - centre)
             assert distance[valid].max() <= 0.5 + 1e-9
             assert (result[~valid] == 255).all()
@@ -126,7 +126,19 @@ def test_strong_views_keep_geometry_and_do_not_depend_on_their_number():
             # Colours and sharpness change, but every edge stays where it is.
             gray = [two[key].mean(2)[two["valid"]] for key in ("weak", name)]
             assert np.corrcoef(gray)[0, 1] > 0.5
-    assert equal < 8  # Both may be left as they are.
+    assert equal < 8  # Both may be left unchanged.
+
+
+def test_names_that_are_not_registered_are_refused():
+    rng, image = np.random.default_rng(0), np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(ValueError, match="recipe = 'x': must be one of 'unimatch'"):
+        photometric.strong_view(image, rng, "x")
+    with pytest.raises(ValueError, match="box = 'x': must be one of 'none', 'unimatch'"):
+        views.draw_box(rng, 4, "x")
+    # Views refuse them when they are made, not in the worker process that first uses them.
+    for field in ("recipe", "box"):
+        with pytest.raises(ValueError, match=f"{field} = 'x'"):
+            views.UnlabeledViews(24, 2, boxes=True, **{field: "x"})
 
 
 def test_views_leave_the_image_alone():

@@ -1,4 +1,4 @@
-"""An inspection reads everything and finds all that is wrong."""
+"""An inspection reads all data and finds all faults."""
 
 import shutil
 
@@ -67,7 +67,7 @@ def test_all_faults_are_found_at_once(folder):
     assert found.values[[7, 9]].tolist() == [2000, 2000]
     assert found.colors == {0: 2000}
     assert found.parts["val"].usable.tolist() == [True, False, True, False]
-    # What is known of a mask of another size does not need the image's ids to be right.
+    # A mask of another size is reported even if its ids are wrong too.
     folder.save("i/1.jpg", np.zeros((40, 50, 3)))
     assert inspect(folder.open()).errors[findings.SIZE].counts == {"labeled": 1}
 

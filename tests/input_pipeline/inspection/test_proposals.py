@@ -1,4 +1,4 @@
-"""Settings that are proposed for masks read those masks."""
+"""Proposed settings read the masks that they were proposed for."""
 
 import io
 
@@ -27,15 +27,15 @@ def read(data, proposal, num_classes) -> np.ndarray:
 @pytest.mark.parametrize(
     ("values", "num_classes", "fields", "ids"),
     [
-        # Binary, with the number of classes right and wrong.
+        # Binary masks, with the right and a wrong number of classes.
         ([0, 255], 2, {"data.label_map": "0:0,255:1"}, [0, 1]),
         ([0, 255], 21, {"data.label_map": "0:0,255:1", "data.num_classes": 2}, [0, 1]),
         ([0, 128], 2, {"data.label_map": "0:0,128:1"}, [0, 1]),
-        # One id too many is most often void, as in CamVid's own masks; many are classes.
+        # One id too many is usually void, as in CamVid's own masks; several are classes.
         ([0, 1, 2, 3], 3, {"data.label_map": "0:0,1:1,2:2,*:255"}, [0, 1, 2, 255]),
         ([0, 1, 2, 3, 4], 3, {"data.num_classes": 5}, [0, 1, 2, 3, 4]),
         ([0, 1, 2, 99, 255], 3, {"data.label_map": "0:0,1:1,2:2,*:255"}, [0, 1, 2, 255, 255]),
-        # From one on, and grey levels for the eye.
+        # Ids from 1 on, and ids spread over grey levels to be visible.
         ([1, 2, 3, 255], 3, {"data.label_map": "1:0,2:1,3:2"}, [0, 1, 2, 255]),
         (
             [0, 60, 120, 180],
@@ -58,7 +58,7 @@ def test_values_that_no_setting_reads():
     counts = np.ones(256, np.int64)
     (proposal,) = proposals.for_values(counts, 3)
     assert proposal.fields == {}
-    assert "256 values" not in proposal.meaning  # 255 may be the one that is ignored
+    assert "256 values" not in proposal.meaning  # 255 may be the ignored value
     assert "255 values" in proposal.meaning
     assert proposals.for_values(counts * (np.arange(256) == 255), 3) == []
 
@@ -72,7 +72,7 @@ def test_values_that_no_setting_reads():
             {"data.colormap": "#000000:0,#00ff00:1,#ff0000:2"},
             [0, 2, 1],
         ),
-        # One colour too many: black is most often void.
+        # One colour too many: black is usually void.
         (
             ["000000", "ff0000", "00ff00"],
             2,
@@ -159,11 +159,11 @@ def test_classes_that_are_set_too_many():
     [
         ([0, 1, 2], {"data.num_classes": 3}, [0, 1, 2]),
         ([0, 1, 255], {"data.num_classes": 2}, [0, 1, 255]),
-        # A class that the few masks lack; ids from one on.
+        # A class is absent from the few masks; ids from 1 on.
         ([0, 1, 3], {"data.num_classes": 4}, [0, 1, 3]),
         ([1, 2], {"data.num_classes": 3}, [1, 2]),
         ([0, 255], {"data.num_classes": 2, "data.label_map": "0:0,255:1"}, [0, 1]),
-        # One class or none, grey levels, a photograph: somebody has to say what they are.
+        # One class or none, grey levels, a photograph: the user must say what they are.
         ([0], None, None),
         ([1, 255], None, None),
         ([0, 128], None, None),
@@ -198,7 +198,7 @@ def test_classes_of_colors(colors, ids, num_classes):
         return
     assert found.fields["data.num_classes"] == num_classes
     assert read(data, found, 0)[0].tolist() == ids
-    # Some masks of ids and some of colours.
+    # Some masks have ids and some have colours.
     assert proposals.classes(np.ones(256, int), counts, VOC) is None
 
 
@@ -219,6 +219,6 @@ def test_validation_that_tells_little(labeled, val, absent, share, fields):
     assert found.fields == fields
     assert ("no pixel of a, which" in found.meaning) is bool(absent)
     assert (f"only {val} images" in found.meaning) is (val < 10)
-    # Nothing to say, or what is missing is said elsewhere.
+    # Nothing to propose, or the fault is reported elsewhere.
     assert proposals.validation(labeled, 10, [], share) is None
     assert proposals.validation(labeled, 0, absent, share) is None

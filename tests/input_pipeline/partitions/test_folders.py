@@ -1,4 +1,4 @@
-"""Folders of images and masks, shares for validation, and several places of unlabelled images."""
+"""Folders of images and masks, shares for validation, and several sources of unlabelled images."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from input_pipeline.partitions import partition as partitions
 
 @pytest.fixture
 def pairs(folder):
-    """Nine images in images/, masks of the first six in masks/; no list."""
+    """Nine images in images/ and masks of the first six in masks/, without lists."""
     (folder.root / "i").rename(folder.root / "images")
     (folder.root / "m").rename(folder.root / "masks")
     for number in range(6, 9):
@@ -50,7 +50,7 @@ def test_share_is_the_same_whatever_the_root_and_the_order(pairs, tmp_path):
     assert sorted(open_folders(pairs, labeled="all.txt").val.ids) == list(first.ids)
     shutil.copytree(pairs.root, tmp_path / "elsewhere")
     assert list(open_folders(pairs, root=str(tmp_path / "elsewhere")).val.ids) == list(first.ids)
-    # Of any share there is at least one image, and at least one is left.
+    # Any share has at least one image and leaves at least one.
     for share, count in (("0.01", 1), ("0.5", 3), (".99", 5)):
         partition = open_folders(pairs, val=share)
         assert (len(partition.val), len(partition.labeled)) == (count, 6 - count)
@@ -66,7 +66,9 @@ def test_subfolders_suffixes_and_folders_of_other_names(pairs):
         (pairs.root / mask).parent.mkdir()
         (pairs.root / f"masks/{number}.png").rename(pairs.root / mask)
     (pairs.root / "images").rename(pairs.root / "photos")
-    with pytest.raises(DataError, match=r"'masks' is a folder of masks, and .*/images\. Put them"):
+    with pytest.raises(
+        DataError, match=r"'masks' is a folder of masks, but .*/images\. Put the images"
+    ):
         open_folders(pairs)
     partition = open_folders(pairs, train="photos", unlabeled="")
     check_partition(partition)
@@ -91,7 +93,7 @@ def test_several_places_of_unlabeled_images(pairs):
     partition = open_folders(pairs, unlabeled="images/*.jpg, more*/*.jpg")
     check_partition(partition)
     assert names(partition.unlabeled) == ["6", "7", "9"]
-    # A name with a comma is one name.
+    # A file name may contain a comma.
     assert names(open_folders(pairs, unlabeled="more, later").unlabeled) == ["9"]
     with pytest.raises(DataError, match=r"all of its images are in .*method\.name=supervised"):
         open_folders(pairs, unlabeled="images/[01].jpg,images/2.jpg*")
@@ -100,20 +102,20 @@ def test_several_places_of_unlabeled_images(pairs):
 
 def test_names_that_do_not_tell_which_belong_together(pairs):
     pairs.save("masks/0_mask.png", [[0]])
-    message = r"masks/0_mask\.png: no image of that name in .*images; that is so for 1 of 7 masks"
+    message = r"masks/0_mask\.png: no image of that name in .*images, and 1 of 7 masks have none"
     with pytest.raises(DataError, match=message):
         open_folders(pairs)
     (pairs.root / "masks/0_mask.png").unlink()
-    pairs.save("images/8.png", [[0]])  # Without a mask it is one more image.
+    pairs.save("images/8.png", [[0]])  # An image without a mask is unlabelled.
     assert len(open_folders(pairs).unlabeled) == 4
     pairs.save("images/0.png", [[0]])
-    with pytest.raises(DataError, match=r"images/0\.jpg and .*images/0\.png have one name"):
+    with pytest.raises(DataError, match=r"images/0\.jpg and .*images/0\.png have the same name"):
         open_folders(pairs)
 
 
 def test_shares_that_leave_nothing(pairs):
     pairs.write("one.txt", "images/0.jpg masks/0.png\n")
-    message = r"'0\.2': a share of the 1 labelled images in data\.labeled .*one.txt\) leaves none"
+    message = r"'0\.2': data\.labeled .*one.txt\) has too few labelled images \(1\)"
     with pytest.raises(DataError, match=message):
         open_folders(pairs, labeled="one.txt", val="0.2")
     with pytest.raises(DataError, match=r"share of data\.labeled, which cannot be used"):
@@ -130,10 +132,10 @@ def test_a_mask_of_another_size_has_a_way_out(pairs):
     for source, name in ((partition.labeled, "without data.val"), (partition.val, "of data.la")):
         with pytest.raises(DataError, match=rf"2x2, its .* 50x40 .*, in data.*{name}") as caught:
             source[0]
-        assert "Resize the mask to 50x40 with nearest neighbour" in str(caught.value)
+        assert "Resize the mask to 50x40 with nearest-neighbour" in str(caught.value)
         assert "data.on_error=skip" in str(caught.value)
         assert not re.search(r"\([^)]*\(", str(caught.value))
-    # What it says of the two parts is so.
+    # What the message says about data.on_error=skip is true: validation stays an error.
     with pytest.raises(DataError, match="2x2"):
         check_partition(partition, max_bad=9)
     for path in partition.val.label_ids:
@@ -184,5 +186,5 @@ def test_lists_that_are_written_are_read_as_they_were(tmp_path):
     lists.write_list(tmp_path / "images.txt", images)
     assert list(lists.read_images(str(tmp_path / "images.txt"), field="f")) == images
     for name in ("a\tb.jpg", "a\nb.jpg", " a.jpg", "a\rb.jpg", "\udcfc.jpg"):
-        with pytest.raises(DataError, match="rename files"):
+        with pytest.raises(DataError, match="Rename the file"):
             lists.write_list(tmp_path / "bad.txt", [name])

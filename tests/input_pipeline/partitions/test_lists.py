@@ -95,7 +95,7 @@ def test_find_images_in_folder_and_by_glob(folder):
     assert lists.find_images("i", root=root, field="f") == expected
     assert lists.find_images("i/**", root=root, field="f") == expected
     assert lists.find_images("i/[12].jpg", root=root, field="f") == expected[1:3]
-    with pytest.raises(DataError, match=r"data\.unlabeled = 'x/\*\.jpg': no image there"):
+    with pytest.raises(DataError, match=r"data\.unlabeled = 'x/\*\.jpg': no image found"):
         lists.find_images("x/*.jpg", root=root, field="data.unlabeled")
 
 
@@ -115,7 +115,7 @@ def test_string_table_is_a_compact_sequence():
 
 @pytest.mark.parametrize("buckets", [1, 2, None])
 def test_string_index_finds_first_places_whatever_the_hashes(monkeypatch, buckets):
-    if buckets:  # Different strings of one hash: rare, but to be told apart.
+    if buckets:  # Different strings of the same hash are rare, but must be distinguished.
         monkeypatch.setattr(
             string_table,
             "_hash",

@@ -33,7 +33,7 @@ def test_unlabeled_masks_need_not_exist(folder):
 
 @pytest.mark.parametrize("unlabeled", ["i/*.jpg", "i", "i/", "**/[0-9].jpg", "."])
 def test_glob_or_folder_leaves_out_what_is_listed(folder, unlabeled):
-    if unlabeled == ".":  # Masks of listed images are no images either.
+    if unlabeled == ".":  # Masks of listed images are not images.
         for number in range(5, 9):
             (folder.root / f"m/{number}.png").unlink()
     partition = folder.open(unlabeled=unlabeled)
@@ -53,7 +53,7 @@ def test_images_of_train_that_are_not_listed_are_unlabeled(folder, train):
     check_partition(partition)
     assert list(partition.unlabeled.ids) == [f"i/{n}.jpg" for n in range(5, 9)]
     assert len(folder.open(unlabeled=None, train=train).unlabeled) == 0
-    # A list of unlabelled images goes first.
+    # A list of unlabelled images takes precedence.
     folder.write("unlabeled.txt", "i/8.jpg\n")
     assert list(folder.open(train=train).unlabeled.ids) == ["i/8.jpg"]
     folder.write("train.txt", "i/0.jpg\ni/3.jpg\n")
@@ -93,7 +93,7 @@ def test_steps_per_epoch(folder):
         ({"source": "zip"}, r"data\.source = 'zip': must be 'folder', 'tfds' or 'scenes'"),
         ({"num_classes": 1}, r"data\.num_classes = 1"),
         ({"unlabeled": "x.txt"}, r"data\.unlabeled = 'x\.txt'"),
-        ({"unlabeled": "x/*.jpg"}, r"data\.unlabeled = 'x/\*\.jpg': no image there"),
+        ({"unlabeled": "x/*.jpg"}, r"data\.unlabeled = 'x/\*\.jpg': no image found"),
     ],
 )
 def test_settings_that_cannot_be_opened(folder, changes, message):
@@ -174,14 +174,14 @@ def test_sample_is_split_over_both_lists(folder):
 def test_binary_masks_of_0_and_255(folder):
     for number in range(9):
         folder.save(f"m/{number}.png", np.kron([[0, 255]], np.ones((40, 25))))
-    with pytest.raises(DataError, match=r"hold only 0 and 255.*data\.label_map='0:0,255:1'"):
+    with pytest.raises(DataError, match=r"only the ids 0 and 255.*data\.label_map='0:0,255:1'"):
         check_partition(folder.open(num_classes=2))
     partition = folder.open(num_classes=2, label_map="0:0,255:1")
     check_partition(partition)
     assert np.unique(partition.labeled[0]["label"]).tolist() == [0, 1]
     for number in range(9):
         folder.save(f"m/{number}.png", np.full((40, 50), 255))
-    with pytest.raises(DataError, match="nothing but 255"):
+    with pytest.raises(DataError, match="have only the id 255"):
         check_partition(folder.open())
 
 

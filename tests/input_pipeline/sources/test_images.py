@@ -1,4 +1,4 @@
-"""Images of every kind come out as RGB, broken ones by name."""
+"""Images of every kind are read as RGB; errors name corrupt ones."""
 
 import io
 

@@ -112,7 +112,7 @@ def test_colormap(tmp_path):
 def test_bad_colormap(text):
     with pytest.raises(DataError, match=r"data\.colormap: item .* is not #rrggbb:ID"):
         LabelReader(3, colormap=text)
-    with pytest.raises(DataError, match="lists no colour"):
+    with pytest.raises(DataError, match="no colour is listed"):
         LabelReader(3, colormap="*:0")
 
 
@@ -122,7 +122,7 @@ def test_formats_that_hold_no_ids(tmp_path):
     with pytest.raises(DataError, match=r"rgb\.png: the mask is RGB.*#ff0010.*data\.colormap"):
         reader.read(path)
     path = save(tmp_path / "deep.png", MASK.astype(np.uint16))
-    with pytest.raises(DataError, match=r"deep\.png: mask of mode 'I;16'"):
+    with pytest.raises(DataError, match=r"deep\.png: the mask has mode 'I;16'"):
         reader.read(path)
     path = save(tmp_path / "lossy.jpg", MASK)
     with pytest.raises(DataError, match=r"lossy\.jpg: the mask is a JPEG"):

@@ -1,4 +1,4 @@
-"""TFDS datasets as a source: any of them by slices, prepared ones by lists of keys."""
+"""TFDS datasets as sources: all of them by slices, prepared ones also by lists of keys."""
 
 import io
 import pickle
@@ -20,7 +20,7 @@ def png(pixels) -> bytes:
 
 
 def write(folder, splits, *, mask="mask", file_format="array_record"):
-    """A dataset as anyone may build it: features photo and a mask, no keys; the images written."""
+    """Builds a dataset with features photo and mask and without keys; returns its content."""
     features = {
         "photo": tfds.features.Image(encoding_format="png"),
         "inner": {"mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png")},
@@ -61,7 +61,7 @@ def write(folder, splits, *, mask="mask", file_format="array_record"):
 
 @pytest.fixture
 def plain(tmp_path):
-    """A dataset of 8 training and 3 test images in folder plain/2.0.0; root and images."""
+    """Root and images of a dataset in plain/2.0.0 with 8 training and 3 test images."""
     return tmp_path / "plain", write(tmp_path / "plain/2.0.0", {"train": 8, "test": 3})
 
 
@@ -79,7 +79,7 @@ def open_plain(root, **changes):
 
 
 def keyed(root):
-    """Gives the dataset files of keys."""
+    """Adds files of keys to the dataset."""
     for split, count in (("train", 8), ("test", 3)):
         lines = (f"i/{split}{n}.png\tm/{split}{n}.png\tfine\n" for n in range(count))
         (root / f"2.0.0/keys-{split}.txt").write_text("".join(lines))
@@ -138,9 +138,11 @@ def test_lists_of_keys(plain, tmp_path):
     np.testing.assert_array_equal(partition.labeled[0]["image"], plain[1]["train:5"][0])
     np.testing.assert_array_equal(partition.val[0]["image"], plain[1]["test:2"][0])
     (tmp_path / "labeled.txt").write_text("i/train5.png\ntrain[:2]\n")
-    with pytest.raises(DataError, match=r"txt:2: no image train\[:2\] \(a slice; data\.labeled "):
+    with pytest.raises(
+        DataError, match=r"txt:2: no image train\[:2\] \(it is a slice; set data\.labeled "
+    ):
         open_plain(root, **lists)
-    # A check reads what is there of a list with unknown keys, and still says that they are.
+    # A check opens the known keys of a list and reports the unknown ones.
     (tmp_path / "labeled.txt").write_text("i/train5.png\ni/x.png\ni/train0.png\ni/y.png\n")
     noted = []
     with pytest.raises(DataError, match=r"labeled\.txt:2: .* 2 of 4 lines cannot be used"):
@@ -203,7 +205,7 @@ def test_a_malformed_list_names_its_bad_lines_and_is_refused(plain, tmp_path, ch
     assert "; line 23: 3 columns, expected 1 or 2: 'i/train2.png m.png 23'; and 6 more. " in message
     assert "line 24" not in message
     assert "26 of 28 lines cannot be used" in message
-    assert "write a tab behind a name that has a blank" in message
+    assert "end a name that contains a blank with a tab" in message
     assert noted == []
 
 
@@ -251,7 +253,7 @@ def test_split_with_nothing_left(plain):
 
 def test_list_without_keys(plain, tmp_path):
     (tmp_path / "labeled.txt").write_text("a.jpg a.png\n")
-    with pytest.raises(DataError, match=r"has no names of images \(files keys-SPLIT\.txt\)"):
+    with pytest.raises(DataError, match=r"has no image names \(files keys-SPLIT\.txt\)"):
         open_plain(plain[0], labeled=str(tmp_path / "labeled.txt"))
 
 
@@ -259,13 +261,17 @@ def test_dataset_that_cannot_be_read(plain, tmp_path):
     root = plain[0]
     with pytest.raises(DataError, match=r"data\.root: no folder /nowhere"):
         open_plain("/nowhere")
-    with pytest.raises(DataError, match=r"data\.root = .*: no dataset_info\.json there"):
+    with pytest.raises(
+        DataError, match=r"data\.root = .*: neither dataset_info\.json nor exactly one version"
+    ):
         open_plain(tmp_path)
     write(tmp_path / "old", {}, file_format="tfrecord")
-    with pytest.raises(DataError, match=r"old: its files are tfrecord.*array_record"):
+    with pytest.raises(DataError, match=r"old: its files have the format tfrecord.*array_record"):
         open_plain(tmp_path / "old")
     (keyed(root) / "2.0.0/keys-test.txt").write_text("i\tm\tfine\n")
-    with pytest.raises(DataError, match=r"keys-test\.txt: 1 lines for 3 records of split 'test'"):
+    with pytest.raises(
+        DataError, match=r"keys-test\.txt: .* each of the 3 records of split 'test', found 1"
+    ):
         open_plain(root)
     (root / "2.0.0/keys-test.txt").unlink()
     shard = root / "2.0.0/plain-train.array_record-00001"
@@ -311,7 +317,7 @@ def test_inspection_goes_on_past_damaged_records(plain):
     found = inspect_partition(open_plain(root), as_colors=False, num_threads=2)
     assert (found.errors, found.warnings) == ({}, {})
     assert found.parts["labeled"].num_masks == 2
-    # Three records of the second shard, of which the reader makes nothing.
+    # The reader returns nothing for three records of the second shard.
     shard = root / "2.0.0/plain-train.array_record-00001"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])

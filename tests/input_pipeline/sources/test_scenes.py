@@ -1,4 +1,4 @@
-"""Drawn scenes: pure functions of their number, every class visible, kinds of a pair alike."""
+"""Drawn scenes are pure functions of their number, show every class, and have similar pairs."""
 
 import colorsys
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from input_pipeline import DataError, Partition
-from input_pipeline.sources.base import FolderSource
+from input_pipeline.sources.folder import FolderSource
 from rcc_jax.workdir.bad_files import BadFiles
 
 
