@@ -27,10 +27,15 @@ class Views:
     """What the input pipeline draws for an unlabelled image.
 
     Attributes:
-        strong: Number of strong views, 1 or 2, each with a CutMix box of its own.
+        strong: Number of strong views, 1 or 2, each with another CutMix box.
+        recipe: Colour changes of the strong views, a name of
+            `input_pipeline.batches.photometric.RECIPES`.
+        box: Law of the CutMix boxes, a name of `input_pipeline.batches.views.BOXES`.
     """
 
     strong: int = 2
+    recipe: str = "unimatch"
+    box: str = "unimatch"
 
 
 class Clock(NamedTuple):

@@ -20,6 +20,7 @@ from rcc_jax.config import method_group, recorded, schema
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.methods import Method
+from rcc_jax.methods.base import Views
 from rcc_jax.models.network import Network, Weights
 from rcc_jax.training import optimizer, train_state, train_step
 from rcc_jax.training.train_state import TrainState
@@ -209,6 +210,7 @@ class Run:
     def batches(self, start_step: int) -> BatchStream:
         """This process's rows of the training batches from a step on, as numpy."""
         batch_size = self.config.train.batch_size
+        views = self.method.views or Views()
         return input_pipeline.train_stream(
             self.partition,
             seed=self.config.seed,
@@ -216,6 +218,8 @@ class Run:
             labeled_batch_size=batch_size * self.method.labeled_per_unlabeled,
             unlabeled_batch_size=batch_size,
             strong_views=self.method.strong_views,
+            recipe=views.recipe,
+            box=views.box,
             cutmix_partner=self.config.data.cutmix_partner,
             start_step=start_step,
             num_steps=self.num_steps,
