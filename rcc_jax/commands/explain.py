@@ -192,7 +192,7 @@ def _write(folder: pathlib.Path, found: ConsensusMap, segmenter: Segmenter) -> N
         "eval": segmenter.config.eval.to_dict(),
     }
     write_atomically(folder / "consensus.json", json.dumps(record, indent=2) + "\n")
-    sheets.save_png(folder / "consensus.png", _heat_maps(names, teacher, student))
+    write_atomically(folder / "consensus.svg", _heat_maps(names, teacher, student))
     maps = found.maps()
     if maps:
         sheets.save_png(folder / "pair.png", _pair_sheet(found, segmenter.palette))
@@ -210,18 +210,17 @@ def _csv(rows: Sequence[Sequence]) -> str:
     return text.getvalue()
 
 
-def _heat_maps(names, teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
+def _heat_maps(names: Sequence[str], teacher: np.ndarray, student: np.ndarray) -> str:
     both = np.stack([teacher, student])
     low, high = np.nanmin(both), np.nanmax(both)
     difference = student - teacher
     reach = max(np.nanmax(np.abs(difference)), 0.01)
-    pictures = [
-        heat_map.heat_map(teacher, names, low=low, high=high),
-        heat_map.heat_map(student, names, low=low, high=high),
-        heat_map.heat_map(difference, names, low=-reach, high=reach, signed=True),
+    tables = [
+        heat_map.Table("mean J of the teacher", teacher, low, high),
+        heat_map.Table("mean J of the student, same pixels", student, low, high),
+        heat_map.Table("student - teacher", difference, -reach, reach, signed=True),
     ]
-    titles = ["mean J of the teacher", "of the student, at the same pixels", "student - teacher"]
-    return sheets.sheet([pictures], titles)
+    return heat_map.draw(tables, names)
 
 
 def _pair_sheet(found: ConsensusMap, palette: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ import html.parser
 import io
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,14 +16,13 @@ from configs import camvid
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import (
     heat_map,
-    line_chart,
     palettes,
     prediction_sheet,
     report,
     report_pictures,
     sheets,
 )
-from tests.support.commands import finish, start
+from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, start
 
 HOSTILE = '<script>alert("1")</script>&\'"'
 CLASSES = ("road", HOSTILE, "tree")
@@ -166,6 +167,28 @@ def test_scores_of_two_protocols_stand_apart(runs):
     assert row[-1] == "best 40.00 when evaluated whole"
 
 
+def test_page_is_the_same_byte_for_byte(runs):
+    for name in ("first", "second"):
+        report.write([runs], runs / f"{name}.html", print)
+    assert (runs / "first.html").read_bytes() == (runs / "second.html").read_bytes()
+
+
+def test_page_without_a_chart_needs_neither_matplotlib_nor_jax(tmp_path):
+    write_run(tmp_path / "run", "rcc", 0, [])
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1, "loss": null}\n')
+    code = (
+        "import runpy, sys\n"
+        "sys.modules.update(dict.fromkeys(['jax', 'matplotlib']))  # Importing them fails.\n"
+        f"runpy.run_path({str(REPOSITORY / 'main.py')!r}, run_name='__main__')\n"
+    )
+    flags = ["--mode=report", f"--workdir={tmp_path}", f"--output={tmp_path / 'page.html'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *flags], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert 'svg class="chart"' not in (tmp_path / "page.html").read_text()
+
+
 def test_page_is_whole_in_itself_and_escapes_what_runs_hold(runs):
     report.write([runs], runs / "report.html", print)
     text = (runs / "report.html").read_text()
@@ -242,18 +265,6 @@ def test_sheet_of_predictions_shows_confidence_beside_them():
         expected = [images[row], colors[labels[row]], colors[2 - labels[row]]]
         np.testing.assert_array_equal(rows[row], [*expected, heat_map.shades(confidences[row])])
     assert sheets.legend_colors(sheet, names)[3].tolist() == [255, 255, 255]
-
-
-def test_a_line_breaks_where_a_number_is_missing_and_keeps_its_places():
-    points = [(0, 0.0), (5, 10.0), (6, None), (10, 5.0)]
-    drawn = line_chart.line_chart("t", [line_chart.Series("s", 0, points)])
-    places = re.findall(r'points="([^"]*)"', drawn)
-    assert [len(piece.split()) for piece in places] == [2, 1]
-    (left, bottom), (middle, top) = (map(float, p.split(",")) for p in places[0].split())
-    assert (left, bottom) == (line_chart.LEFT, line_chart.HEIGHT - line_chart.BOTTOM)
-    assert top == line_chart.TOP
-    assert middle == (line_chart.LEFT + line_chart.WIDTH - line_chart.RIGHT) / 2
-    assert line_chart.line_chart("t", [line_chart.Series("s", 0, [(1, None)])]) == ""
 
 
 def test_folders_without_a_run_and_damaged_files_are_named(runs):
