@@ -9,7 +9,7 @@ from typing import Any
 
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import html_page as page
-from rcc_jax.reporting import report_sheets
+from rcc_jax.reporting import report_pictures
 from rcc_jax.reporting.line_chart import Series, line_chart, sample
 from rcc_jax.reporting.run_record import RunRecord, class_scores, find, score
 from rcc_jax.reporting.tables import mean_and_spread, method_order
@@ -93,8 +93,8 @@ def _section(runs: Sequence[RunRecord], classes: Sequence[str]) -> str:
         + page.heading(3, "Intersection over union by class")
         + _classes(evaluated, classes)
         + page.heading(3, "Predictions")
-        + report_sheets.predictions(cells, classes)
-        + report_sheets.unlabeled(cells)
+        + report_pictures.predictions(cells, classes)
+        + report_pictures.unlabeled(cells)
         + page.heading(3, "Settings and versions")
         + _settings(runs)
     )

@@ -147,51 +147,6 @@ def _draw_groups(draw, groups: Sequence[tuple[str, int]], lefts: np.ndarray, fon
         column += count
 
 
-def cut_sheet(
-    picture: np.ndarray, num_rows: int, titles: Sequence[str], class_names: Sequence[str] = ()
-) -> list[list[np.ndarray]] | None:
-    """The pictures of a `sheet` whose pictures are of one size; None if they are not.
-
-    Args:
-        picture: The sheet [H, W, 3].
-        num_rows: Its rows.
-        titles, class_names: What it was made with.
-    """
-    font = ImageFont.load_default(TEXT_SIZE)
-    width, rest_x = divmod(picture.shape[1] - GAP, len(titles))
-    width -= GAP
-    top = LINE + GAP
-    _, bottom = _legend_places(class_names, font, picture.shape[1], 0)
-    height, rest_y = divmod(picture.shape[0] - top - bottom, num_rows)
-    height -= GAP
-    needed = max(int(font.getlength(title)) + 1 for title in titles)
-    if rest_x or rest_y or width < needed or height < 1:
-        return None
-    rows = [
-        [picture[y : y + height, x : x + width] for x in range(GAP, picture.shape[1], width + GAP)]
-        for y in range(top, top + num_rows * (height + GAP), height + GAP)
-    ]
-    gaps = picture.copy()
-    for y in range(top, top + num_rows * (height + GAP), height + GAP):
-        for x in range(GAP, picture.shape[1], width + GAP):
-            gaps[y : y + height, x : x + width] = 255
-    # Pictures of several sizes would stick out of the places of pictures of one size.
-    return rows if (gaps[top : picture.shape[0] - bottom] == 255).all() else None
-
-
-def legend_colors(picture: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    """Colours of the entries in the legend of a `sheet`, uint8 [K, 3].
-
-    Args:
-        picture: The sheet [H, W, 3].
-        class_names: What it was made with.
-    """
-    font = ImageFont.load_default(TEXT_SIZE)
-    places, bottom = _legend_places(class_names, font, picture.shape[1], 0)
-    middle, top = TEXT_SIZE // 2, picture.shape[0] - bottom + 2
-    return np.array([picture[top + y + middle, x + middle] for x, y in places], np.uint8)
-
-
 def _legend_places(
     names: Sequence[str], font: ImageFont.ImageFont, width: int, top: int
 ) -> tuple[list[tuple[int, int]], int]:
