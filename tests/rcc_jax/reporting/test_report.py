@@ -1,4 +1,4 @@
-"""The page on many runs, read back with a parser: numbers, escaping, no address outside it."""
+"""The report, read back with a parser: numbers, escaping, no links to other places."""
 
 import base64
 import html.parser
@@ -143,7 +143,7 @@ def test_page_of_several_folders_has_the_numbers_of_the_runs(runs):
     assert page.tables["Versions and devices"][2] == ["rcc0", "0", "abc", HOSTILE]
 
 
-def test_scores_of_two_protocols_stand_apart(runs):
+def test_scores_of_two_protocols_are_kept_apart(runs):
     path = runs / "a" / "rcc1" / "metrics.jsonl"
     lines = path.read_text().splitlines()
     lines[3] = json.dumps({**json.loads(lines[3]), "protocol": "whole-flip"})  # Step 2.
@@ -188,7 +188,7 @@ def test_page_without_a_chart_needs_neither_matplotlib_nor_jax(tmp_path):
     assert 'svg class="chart"' not in (tmp_path / "page.html").read_text()
 
 
-def test_page_is_whole_in_itself_and_escapes_what_runs_hold(runs):
+def test_page_is_self_contained_and_escapes_texts_of_runs(runs):
     report.write([runs], runs / "report.html", print)
     text = (runs / "report.html").read_text()
     page = Page(text)
@@ -293,10 +293,10 @@ def test_panels_are_saved_as_drawn_beside_the_newest_sheet(tmp_path):
     assert prediction_sheet.saved(tmp_path / "step_0000001.png") == []
 
 
-def test_folders_without_a_run_and_damaged_files_are_named(runs):
+def test_folders_without_a_run_and_corrupt_files_are_named(runs):
     with pytest.raises(ConfigError, match="there is no run in it"):
         report.write([runs / "a" / "rcc0" / "pictures"], runs / "x.html", print)
     (runs / "a" / "rcc1" / "data.json").write_text("[")
-    with pytest.raises(ConfigError, match="rcc1/data.json is damaged"):
+    with pytest.raises(ConfigError, match="rcc1/data.json is corrupt"):
         report.write([runs], runs / "x.html", print)
     assert not (runs / "x.html").exists()
