@@ -4,6 +4,7 @@ matplotlib is imported only while a figure is drawn: no mode waits for it that d
 """
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,9 @@ def draw(
     Returns:
         The <svg> element, with plain tag names instead of namespaces.
     """
+    # Its warnings, while it is imported and later, are about its caches and fonts, which nobody
+    # who trains a network has to mend.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib import style
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -170,6 +170,17 @@ def test_page_is_the_same_byte_for_byte(runs):
     for name in ("first", "second"):
         report.write([runs], runs / f"{name}.html", print)
     assert (runs / "first.html").read_bytes() == (runs / "second.html").read_bytes()
+    # Also by a process that has another hash seed, and no place to keep matplotlib's files.
+    other = {"PYTHONHASHSEED": "7", "MPLCONFIGDIR": "/dev/null/none"}
+    flags = ["--mode=report", f"--workdir={runs}", f"--output={runs / 'third.html'}"]
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "main.py", *flags],
+        env={**ENVIRONMENT, **other},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert (runs / "first.html").read_bytes() == (runs / "third.html").read_bytes()
 
 
 def test_page_without_a_chart_needs_neither_matplotlib_nor_jax(tmp_path):
