@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import os
-import pathlib
 import random
 import shutil
 import signal
@@ -109,8 +108,9 @@ def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, fin
     assert killed >= 3
     assert "going on after step" in output
     assert not different(tmp_path, finished)
-    last = pathlib.Path("pictures", f"unlabeled_{STEPS:07d}.png")
-    assert (tmp_path / last).read_bytes() == (finished / last).read_bytes()
+    for name in (f"unlabeled_{STEPS:07d}.png", f"step_{STEPS:07d}/0_prediction.png"):
+        ours, theirs = (folder / "pictures" / name for folder in (tmp_path, finished))
+        assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, tmp_path):
