@@ -2,9 +2,9 @@
 
     python benchmarks/study_pictures.py --workdir=runs/NAME --name=camvid-cpu --part=1_8 --seed=0
 
-Reads the finished runs of one partition and seed below --workdir. Writes `predictions.png`, some
-images of --list at equal distances with the truth and what each method's last checkpoint makes of
-them, and, of the RCC run, `consensus.png` and `pairs.csv`: the mean J over the validation images
+Reads the finished runs of one partition and seed below --workdir. Writes `predictions.png`: images
+spread evenly over --list, with the truth and the predictions of each method's last checkpoint. Also
+writes `consensus.svg` and `pairs.csv` of the RCC run: the mean J over the validation images
 (`main.py --mode=consensus`).
 """
 
@@ -32,7 +32,7 @@ METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
 
 
 def find_runs(folder: pathlib.Path, part: str, seed: int) -> dict[str, pathlib.Path]:
-    """Folders of the finished runs of the five methods at their defaults, in the usual order."""
+    """Folders of the finished runs of the five methods with their default settings, in order."""
     found = {}
     for path in sorted(folder.glob(f"**/{RESULT}")):
         result = tables.read_result(path.parent)
@@ -45,7 +45,7 @@ def find_runs(folder: pathlib.Path, part: str, seed: int) -> dict[str, pathlib.P
 
 
 def predictions(runs: dict[str, pathlib.Path], images: str, count: int) -> np.ndarray:
-    """The sheet: a row an image, columns image, truth and each method."""
+    """The sheet: a row per image; the columns are the image, the truth and each method."""
     first = next(iter(runs.values()))
     config = recorded.get_config(first)
     partition = build.open_partition(config, first, images=images)
@@ -67,11 +67,11 @@ def predictions(runs: dict[str, pathlib.Path], images: str, count: int) -> np.nd
 
 
 def consensus(workdir: pathlib.Path, output: pathlib.Path) -> None:
-    """The mean J of a run over its validation images, as main.py writes it."""
+    """Writes the mean J of a run over its validation images, as main.py draws and lists it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(REPOSITORY / "main.py"), "--mode=consensus"]
         subprocess.run([*command, f"--workdir={workdir}", f"--output={folder}"], check=True)
-        for name in ("consensus.png", "pairs.csv"):
+        for name in ("consensus.svg", "pairs.csv"):
             shutil.copyfile(pathlib.Path(folder) / name, output / name)
 
 

@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import os
-import pathlib
 import random
 import shutil
 import signal
@@ -14,11 +13,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from PIL import Image
 
 from benchmarks import faults
 from configs import recorded
 from input_pipeline.sources import scenes
-from rcc_jax.reporting import prediction_sheet, report_pictures
+from rcc_jax.reporting import prediction_sheet
 from rcc_jax.reporting import sheets as visualization
 from rcc_jax.workdir import checkpoint_paths, checksums
 from tests.support.commands import finish, start
@@ -70,15 +70,15 @@ def test_run_leaves_what_it_promises(finished):
     pictures = {path.name for path in (finished / "pictures").iterdir()}
     steps = ("0000006.png", "0000012.png")
     sheets = {f"{name}_{step}" for name in ("step", "unlabeled") for step in steps}
-    assert pictures == {*sheets, "index.html"}
+    assert pictures == {*sheets, "step_0000012", "index.html"}
     page = (finished / "pictures" / "index.html").read_text()
     assert all(f'<img src="{name}"' in page for name in sheets)
     assert f"Step 12: mIoU {evaluations[-1]['miou_ema']:.2f}</h2>" in page
-    sheet = report_pictures.open_picture(finished / "pictures" / f"step_{steps[1]}")
-    ((image, truth, _),) = prediction_sheet.cut(sheet, 1, scenes.CLASS_NAMES).rows
+    ((image, truth, _),) = prediction_sheet.saved(finished / "pictures" / f"step_{steps[1]}")
     expected, label = scenes.draw_scene(100000)
-    np.testing.assert_array_equal(image, expected)
-    np.testing.assert_array_equal(truth, visualization.palette(7)[label])
+    np.testing.assert_array_equal(np.asarray(Image.open(image)), expected)
+    shown = np.asarray(Image.open(truth))
+    np.testing.assert_array_equal(shown, visualization.palette(7)[label])
     shown = {(event.step, value.tag) for event in events(finished) for value in event.summary.value}
     assert shown.issuperset(itertools.product((6, 12), ("predictions", "unlabeled", "miou_ema")))
     counts = json.loads((finished / "data.json").read_text())
@@ -108,8 +108,9 @@ def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, fin
     assert killed >= 3
     assert "going on after step" in output
     assert not different(tmp_path, finished)
-    last = pathlib.Path("pictures", f"unlabeled_{STEPS:07d}.png")
-    assert (tmp_path / last).read_bytes() == (finished / last).read_bytes()
+    for name in (f"unlabeled_{STEPS:07d}.png", f"step_{STEPS:07d}/0_prediction.png"):
+        ours, theirs = (folder / "pictures" / name for folder in (tmp_path, finished))
+        assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, tmp_path):

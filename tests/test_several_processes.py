@@ -106,7 +106,7 @@ def test_stopped_killed_and_gone_on_with_by_one_process(command, tmp_path):
     assert f"going on after step {stopped}" in output
     steps = [line["step"] for line in metrics(tmp_path)]
     assert steps == [*range(4, STEPS + 1, 4), STEPS]
-    assert len(list((tmp_path / "pictures").iterdir())) == 1
+    assert len(list((tmp_path / "pictures").glob("step_*.png"))) == 1
 
     # Each counts its share of the images, and one of them prints.
     both = command(tmp_path, 2, "--mode=eval")

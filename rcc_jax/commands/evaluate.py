@@ -153,8 +153,16 @@ def _batches(run: Run, shard: tuple[int, int] = (0, 1)) -> Iterator[dict[str, np
     )
 
 
-def draw_predictions(run: Run, weights) -> np.ndarray | None:
-    """Image, truth, prediction and confidence of some validation images, uint8 [H, W, 3]."""
+def draw_predictions(run: Run, weights) -> list[list[np.ndarray]] | None:
+    """The panels of some validation images, as `prediction_sheet.panels` draws them.
+
+    Args:
+        run: The run.
+        weights: Weights of the network.
+
+    Returns:
+        A row per image; None if `eval.pictures` is 0.
+    """
     count = min(run.config.eval.pictures, len(run.partition.val))
     if not count:
         return None
@@ -171,8 +179,5 @@ def draw_predictions(run: Run, weights) -> np.ndarray | None:
             found.append([picture[:height, :width] for picture in pictures])
         if len(found) == count:
             break
-    return prediction_sheet.draw(
-        *zip(*found, strict=True),
-        class_names=run.partition.class_names,
-        palette=palettes.of_data(run.config.data),
-    )
+    palette = palettes.of_data(run.config.data)
+    return prediction_sheet.panels(*zip(*found, strict=True), palette)

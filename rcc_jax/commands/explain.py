@@ -1,4 +1,4 @@
-"""Explains a network: which classes it plays against each other, over a data set."""
+"""Explains a network: which pairs of classes compete in its predictions on a data set."""
 
 import csv
 import difflib
@@ -26,9 +26,9 @@ from rcc_jax.workdir.folder import write_atomically
 from rcc_jax.workdir.metrics import Progress
 
 TOP_PAIRS = 10
-# Pairs that hardly any pixel plays are left out of the list in words; pairs.csv has them.
+# The printed list leaves out pairs that occur in hardly any pixel; pairs.csv has them.
 LEAST_SHARE = 0.001
-# Smaller images are enlarged to at least so many pixels, which their titles need too.
+# Images are enlarged to at least this many pixels, so that their titles have room.
 MAP_WIDTH = 180
 
 Batch = tuple[list[str], np.ndarray]
@@ -43,24 +43,24 @@ def explain(
     output: str = "",
     pair: str = "",
 ) -> tuple[ConsensusMap, int]:
-    """Averages the class consensus over images, writes tables and pictures, prints the top pairs.
+    """Averages the class consensus over images; writes tables and pictures, prints the top pairs.
 
-    The teacher sees the images as they are. The student sees their colours distorted as in the
-    strong views of training; where the run has no averaged teacher both have the same weights.
+    The teacher sees the images as they are. The student sees them with distorted colours, as in the
+    strong views of training. Both have the same weights if the run has no EMA teacher.
 
     Args:
-        config: The configuration of the run; its `method.top_n` classes play, of whatever method.
+        config: The configuration of the run. Whatever its method, `method.top_n` classes play.
         workdir_path: Folder of the run.
         checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
-        images: A file, a folder or a glob; '' = the validation images of the run.
-        output: Folder of the results; '' = consensus_STEP in the workdir.
-        pair: 'CLASS,CLASS' to draw maps of; '' = none.
+        images: A file, a folder or a glob; '' for the validation images of the run.
+        output: Folder of the results; '' for consensus_STEP in the workdir.
+        pair: 'CLASS,CLASS', a pair to draw maps of; '' for none.
 
     Returns:
         The sums, and the number of images that could not be read.
 
     Raises:
-        ConfigError, DataError: For input that cannot work.
+        ConfigError, DataError: The settings or the images cannot be used.
     """
     path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
     if not output and not checkpoint_paths.is_name(checkpoint):
@@ -193,7 +193,7 @@ def _write(folder: pathlib.Path, found: ConsensusMap, segmenter: Segmenter) -> N
         "eval": segmenter.config.eval.to_dict(),
     }
     write_atomically(folder / "consensus.json", json.dumps(record, indent=2) + "\n")
-    sheets.save_png(folder / "consensus.png", _heat_maps(names, teacher, student))
+    write_atomically(folder / "consensus.svg", _heat_maps(names, teacher, student))
     maps = found.maps()
     if maps:
         sheets.save_png(folder / "pair.png", _pair_sheet(found, segmenter.palette))
@@ -211,18 +211,17 @@ def _csv(rows: Sequence[Sequence]) -> str:
     return text.getvalue()
 
 
-def _heat_maps(names, teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
+def _heat_maps(names: Sequence[str], teacher: np.ndarray, student: np.ndarray) -> str:
     both = np.stack([teacher, student])
     low, high = np.nanmin(both), np.nanmax(both)
     difference = student - teacher
     reach = max(np.nanmax(np.abs(difference)), 0.01)
-    pictures = [
-        heat_map.heat_map(teacher, names, low=low, high=high),
-        heat_map.heat_map(student, names, low=low, high=high),
-        heat_map.heat_map(difference, names, low=-reach, high=reach, signed=True),
+    tables = [
+        heat_map.Table("mean J of the teacher", teacher, low, high),
+        heat_map.Table("mean J of the student, same pixels", student, low, high),
+        heat_map.Table("student - teacher", difference, -reach, reach, signed=True),
     ]
-    titles = ["mean J of the teacher", "of the student, at the same pixels", "student - teacher"]
-    return sheets.sheet([pictures], titles)
+    return heat_map.draw(tables, names)
 
 
 def _pair_sheet(found: ConsensusMap, palette: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A picture of what a network is given: labelled and unlabelled images, views, CutMix."""
+"""A picture of the training inputs: labelled and unlabelled images, views, CutMix."""
 
 from collections.abc import Mapping
 
@@ -24,24 +24,24 @@ def draw(
     palette: np.ndarray,
     rows: int = 4,
 ) -> np.ndarray | None:
-    """Draws a few training examples, one of each part a row.
+    """Draws a few training examples; each row has a labelled and an unlabelled one.
 
-    The views are those of training, with draws of their own: labelled crop, its mask, both, and
-    weak view, strong views and strong views with the box of another image (CutMix). Padding, which
-    is black in training, is white.
+    The views are made as in training, from separate random draws: the labelled crop, its mask, both
+    blended; the weak view, the strong views, the strong views with the box of another image
+    (CutMix). Padding is black in training and white here.
 
     Args:
         partition: The data.
-        usable: For 'labeled' and 'unlabeled' which entries can be read, bool [N].
-        crop_size: Side of the views, pixels.
-        strong_views: 0 leaves the unlabelled images out, 1 or 2.
+        usable: Which entries of 'labeled' and 'unlabeled' can be read, bool [N].
+        crop_size: Side of the views in pixels.
+        strong_views: 1 or 2; 0 leaves the unlabelled images out.
         cutmix_partner: 'other' or 'same', as for `input_pipeline.train_stream`.
-        seed: Of the draws.
+        seed: Seed of the draws.
         palette: Colours of the ids, uint8 [256, 3].
-        rows: Number of rows, fewer where there are fewer images.
+        rows: Number of rows; there are fewer if there are fewer images.
 
     Returns:
-        The sheet, uint8 [H, W, 3]; None where no image can be read.
+        The sheet, uint8 [H, W, 3]; None if no image can be read.
     """
     labeled = _choose(usable["labeled"], rows)
     unlabeled = _choose(usable["unlabeled"], 2 * rows) if strong_views else []
@@ -80,7 +80,7 @@ def draw(
 
 
 def _choose(usable: np.ndarray, count: int) -> list[int]:
-    """Up to count entries that can be read, spread evenly."""
+    """Indices of up to `count` readable entries, spread evenly."""
     places = np.flatnonzero(usable)
     chosen = np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)
     return places[chosen].tolist()
@@ -88,7 +88,7 @@ def _choose(usable: np.ndarray, count: int) -> list[int]:
 
 def _labeled_pictures(element: dict, seed: list, crop_size: int, colors) -> list[np.ndarray]:
     example = LabeledViews(crop_size)(element, np.random.default_rng(seed))
-    # The same draw once more, for where the crop leaves the image.
+    # Repeats the draw, to know where the crop leaves the image.
     geometry = draw_geometry(np.random.default_rng(seed), *element["image"].shape[:2], crop_size)
     image = _shown(example["image"], valid_mask(geometry, crop_size))
     mask = sheets.colorize(fit(example["label"], cv2.INTER_NEAREST), colors)
@@ -114,5 +114,5 @@ def _unlabeled_pictures(own: dict, partner: dict, strong_views: int) -> list[np.
 
 
 def _shown(view: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """A view in the size of the sheet, with its padding in white."""
+    """A view at the size of the sheet's pictures, with white padding."""
     return fit(np.where(valid[..., None], view, np.uint8(255)), cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""The parts of a page: tables, figures, style. Every text that comes in is escaped here."""
+"""The parts of a page: tables, figures, style. Plain text is escaped here."""
 
 import html
 from collections.abc import Sequence
@@ -34,8 +34,7 @@ figure { margin: 0; break-inside: avoid; }
 .charts { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
 figcaption { color: var(--soft); font-size: .9rem; }
-.chart { width: 100%; height: auto; } .chart text { font-size: 13px; fill: var(--soft); }
-.grid { stroke: var(--rule); } .line { fill: none; stroke-width: 2; }
+.chart { width: 100%; height: auto; } .chart text { font-family: inherit !important; }
 .sample { width: 36px; height: 10px; margin-right: .4rem; }
 .row { display: grid; gap: .6rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fill, minmax(min(45%, 11rem), 1fr)); }
@@ -46,10 +45,6 @@ figcaption { color: var(--soft); font-size: .9rem; }
   -webkit-print-color-adjust: exact; }
 details { margin: .6rem 0; } summary { cursor: pointer; padding: .2rem 0; }
 """
-    + "".join(
-        f".c{n}{{stroke:var(--c{n})}}.dot.c{n}{{fill:var(--c{n});stroke:none}}"
-        for n in range(len(COLORS))
-    )
 )
 PRINT = """
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } .wide { overflow: visible; }
@@ -63,12 +58,12 @@ PRINT = """
 
 
 def page(title: str, body: str, images: str = "data:") -> str:
-    """A whole document; the policy forbids it all else than its own style and some images.
+    """A whole document. Its security policy allows its own styles and some images, nothing else.
 
     Args:
         title: Plain text.
-        body: Ready markup.
-        images: Where they may come from; by default out of the document itself.
+        body: Markup.
+        images: Allowed sources of images. By default they must be part of the document.
     """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -88,14 +83,14 @@ def table(
     best: Sequence[int | None] = (),
     text: bool = False,
 ) -> str:
-    """A table that scrolls by itself, with the keyboard too.
+    """A table that can be scrolled on its own, with the keyboard too.
 
     Args:
         caption: What it shows.
-        heads: One a column.
-        rows: Cells; the first heads its row.
-        best: Of each row the column to mark.
-        text: Whether cells are texts instead of numbers.
+        heads: One head per column.
+        rows: Rows of cells; the first cell is the head of its row.
+        best: The column to highlight in each row, None for no column.
+        text: Whether the cells are text instead of numbers.
     """
     name = html.escape(caption)
     parts = [f'<div class="wide" role="region" tabindex="0" aria-label="{name}"><table>']
@@ -113,18 +108,18 @@ def table(
 
 
 def figure(content: str, caption: str) -> str:
-    """Ready markup with a caption under it."""
+    """Markup with a caption below it."""
     return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>\n"
 
 
 def scrolling(content: str, label: str) -> str:
-    """Ready markup that is wider than a small screen and scrolls by itself."""
+    """Markup that may be wider than the screen and can be scrolled on its own."""
     name = html.escape(label)
     return f'<div class="wide" role="region" tabindex="0" aria-label="{name}">{content}</div>'
 
 
 def image(uri: str, alt: str, width: int, height: int) -> str:
-    """A picture from an address that needs no escaping, with its description."""
+    """A picture with its description. The URI must need no escaping."""
     return (
         f'<img src="{uri}" alt="{html.escape(alt)}" width="{width}" height="{height}" '
         'loading="lazy">'
@@ -132,11 +127,11 @@ def image(uri: str, alt: str, width: int, height: int) -> str:
 
 
 def details(summary: str, content: str) -> str:
-    """Ready markup that opens on demand."""
+    """Markup that is folded away until the reader opens it."""
     return f"<details><summary>{html.escape(summary)}</summary>\n{content}</details>\n"
 
 
 def heading(level: int, text: str, anchor: str = "") -> str:
-    """A heading, with a name to link to where one is given."""
+    """A heading, with an anchor to link to if one is given."""
     name = f' id="{html.escape(anchor)}"' if anchor else ""
     return f"<h{level}{name}>{html.escape(text)}</h{level}>\n"

@@ -1,19 +1,23 @@
-"""Line charts as inline SVG that needs no script and no style sheet from elsewhere."""
+"""Line charts, inside a page or as a file."""
 
 import dataclasses
-import html
 import math
 from collections.abc import Sequence
 
-WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 42
+from rcc_jax.reporting import figures
+
+# In points. A chart in a page is scaled to the width of its column.
+WIDTH, HEIGHT = 480, 225
 MAX_POINTS, MAX_MARKED = 300, 40
-# Lines differ in dashes too, for print in grey and for eyes that see few colours.
-DASHES = ("none", "9 4", "2 3", "12 3 2 3", "5 5")
-# Of the style classes c0, c1, ... on a light background.
+# Lines also differ in their dashes, for grey print and for readers who see few colours.
+DASHES = ((), (6.5, 3), (1.5, 2.2), (9, 2.2, 1.5, 2.2), (3.7, 3.7))
+# On a light background; a page replaces them by its CSS variables --c0, --c1, ...
 COLORS = (
     "#0b62c4", "#b3470b", "#12783a", "#8a2be2", "#a8006d", "#5a6b00", "#00737d", "#6b4a2b",
 )  # fmt: skip
+INK, RULE = "#59636e", "#d1d9e0"
+_CSS = {color: f"var(--c{kind})" for kind, color in enumerate(COLORS)}
+_CSS |= {INK: "var(--soft)", RULE: "var(--rule)"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +25,9 @@ class Series:
     """A line.
 
     Attributes:
-        name: What it shows, for the tooltip of its points.
-        kind: Lines of one kind have one colour and one dash.
-        points: (x, y); a missing y breaks the line.
+        name: What it shows, for the notes on its points.
+        kind: Lines of one kind have the same colour and dashes.
+        points: (x, y); the line breaks where y is missing.
     """
 
     name: str
@@ -32,119 +36,112 @@ class Series:
 
 
 def line_chart(title: str, series: Sequence[Series], *, x_label: str = "step") -> str:
-    """Draws lines over a common pair of axes.
+    """Draws a chart for a page.
 
     Args:
-        title: Read out in place of the picture.
-        series: The lines; all without a number give an empty text.
-        x_label: Under the horizontal axis.
+        title: Read aloud in place of the picture.
+        series: The lines.
+        x_label: Label of the horizontal axis.
 
     Returns:
-        An SVG element; colours are the style classes c0 to c7.
+        An SVG element that takes its colours from the page; '' if no line has a number.
     """
-    series = [dataclasses.replace(each, points=_thinned(each.points)) for each in series]
-    known = [(x, y) for each in series for x, y in each.points if _is_number(y)]
-    if not known:
+    series = _drawable(series)
+    if not series:
         return ""
-    xs, ys = zip(*known, strict=True)
-    x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(ys), max(ys))
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        right = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (WIDTH - LEFT - RIGHT)
-        up = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (HEIGHT - TOP - BOTTOM)
-        return round(LEFT + right, 1), round(HEIGHT - BOTTOM - up, 1)
+    def plot(figure) -> None:
+        figure.patch.set_visible(False)
+        _plot(figure, series, x_label)
 
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{html.escape(title)}">'
-    ]
-    for tick in y_ticks:
-        _, y = place(x_ticks[0], tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{tick:g}</text>')
-    for tick in x_ticks:
-        x, _ = place(tick, y_ticks[0])
-        parts.append(
-            f'<text x="{x}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{tick:g}</text>'
-        )
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    label = html.escape(x_label)
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{label}</text>')
-    parts += [_line(each, place) for each in series]
-    return "".join(parts) + "</svg>"
+    name = f"{title} {series}"  # Charts of two data sets can have one title.
+    drawn = figures.draw(plot, WIDTH, HEIGHT, name=name, notes=_notes(series))
+    return figures.inline(drawn, title, _CSS)
 
 
 def picture(title: str, series: Sequence[Series], names: Sequence[str], *, x_label: str) -> str:
-    """A chart as a file of its own, with its title, a legend and a white background.
+    """Draws a chart for a file, with its title, a legend and a white background.
 
     Args:
         title: Above the chart.
-        series: The lines; all without a number give an empty text.
+        series: The lines.
         names: Of the kinds 0, 1, ... of lines.
-        x_label: Under the horizontal axis.
+        x_label: Label of the horizontal axis.
+
+    Returns:
+        The text of an SVG file; '' if no line has a number.
     """
-    chart = line_chart(title, series, x_label=x_label)
-    if not chart:
+    series = _drawable(series)
+    if not series:
         return ""
-    top, line = 26, 20
-    height = top + HEIGHT + line * len(names) + 8
-    style = (
-        "text{font:13px sans-serif;fill:#333}.grid{stroke:#ddd}.line{fill:none;stroke-width:2}"
-        + "".join(f".c{n}{{stroke:{c}}}.dot.c{n}{{fill:{c}}}" for n, c in enumerate(COLORS))
-    )
-    legend = [
-        f'<polyline fill="none" {_style(kind)} points="{LEFT},{y} {LEFT + 34},{y}"/>'
-        f'<text x="{LEFT + 42}" y="{y + 4}">{html.escape(name)}</text>'
-        for kind, name in enumerate(names)
-        for y in [top + HEIGHT + line * kind + 10]
-    ]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">'
-        f'<style>{style}</style><rect width="100%" height="100%" fill="#fff"/>'
-        f'<text x="{LEFT}" y="18">{html.escape(title)}</text>'
-        f'<g transform="translate(0 {top})">'
-        + chart.replace("<svg ", f'<svg width="{WIDTH}" height="{HEIGHT}" ', 1)
-        + f"</g>{''.join(legend)}</svg>\n"
-    )
+
+    def plot(figure) -> None:
+        from matplotlib.lines import Line2D
+
+        axes = _plot(figure, series, x_label)
+        axes.set_title(title, loc="left", fontsize="medium")
+        samples = [Line2D([], [], label=name, **_look(kind)) for kind, name in enumerate(names)]
+        figure.legend(handles=samples, loc="outside lower left", frameon=False, handlelength=3)
+
+    height = HEIGHT + 20 + 15 * len(names)
+    drawn = figures.draw(plot, WIDTH, height, name=title, notes=_notes(series))
+    return figures.standalone(drawn)
 
 
 def sample(kind: int) -> str:
-    """A short piece of a line of this kind, for a legend."""
+    """A short piece of a line of this kind, for the legend of a page."""
+    dashes = " ".join(f"{length:g}" for length in DASHES[kind % len(DASHES)]) or "none"
     return (
-        '<svg class="sample" viewBox="0 0 36 10" aria-hidden="true">'
-        f'<polyline fill="none" {_style(kind)} points="1,5 35,5"/></svg>'
+        '<svg class="sample" viewBox="0 0 27 8" aria-hidden="true"><path d="M1 4H26" fill="none" '
+        f'style="stroke: var(--c{kind % len(COLORS)}); stroke-width: 1.5" '
+        f'stroke-dasharray="{dashes}"/></svg>'
     )
 
 
-def _style(kind: int) -> str:
-    return f'class="line c{kind % len(COLORS)}" stroke-dasharray="{DASHES[kind % len(DASHES)]}"'
+def _plot(figure, series: Sequence[Series], x_label: str):
+    axes = figure.add_subplot()
+    axes.margins(0.02, 0.05)
+    axes.grid(color=RULE, linewidth=0.75)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(x_label, color=INK)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.tick_params(length=0, labelcolor=INK)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.patch.set_visible(False)
+    for number, each in enumerate(series):
+        places, values = zip(*each.points, strict=True)
+        values = [value if _is_number(value) else math.nan for value in values]
+        marker = {"marker": "o", "markersize": 4} if len(values) <= MAX_MARKED else {}
+        axes.plot(places, values, **_look(each.kind), **marker, gid=f"series{number}")
+    return axes
 
 
-def _line(series: Series, place) -> str:
-    parts, piece = [], []
-    pieces = [piece]
-    for x, y in series.points:
-        if _is_number(y):
-            piece.append((x, y))
-        else:
-            piece = []
-            pieces.append(piece)
-    for piece in filter(None, pieces):
-        places = " ".join("{},{}".format(*place(x, y)) for x, y in piece)
-        parts.append(f'<polyline fill="none" {_style(series.kind)} points="{places}"/>')
-    if len(series.points) <= MAX_MARKED:
-        for x, y in (point for piece in pieces for point in piece):
-            left, top = place(x, y)
-            note = html.escape(f"{series.name}, {x:g}: {y:.4g}")
-            parts.append(
-                f'<circle class="dot c{series.kind % len(COLORS)}" cx="{left}" cy="{top}" r="3">'
-                f"<title>{note}</title></circle>"
-            )
-    return "".join(parts)
+def _look(kind: int) -> dict:
+    dashes = DASHES[kind % len(DASHES)]
+    return {
+        "color": COLORS[kind % len(COLORS)],
+        "linestyle": (0, dashes) if dashes else "solid",
+        "linewidth": 1.5,
+    }
+
+
+def _notes(series: Sequence[Series]) -> dict[str, list[str]]:
+    return {
+        f"series{number}": [f"{each.name}, {x:g}: {y:.4g}" for x, y in each.points if _is_number(y)]
+        for number, each in enumerate(series)
+        if len(each.points) <= MAX_MARKED
+    }
+
+
+def _drawable(series: Sequence[Series]) -> list[Series]:
+    """The lines that have a number, with no more points than a screen shows."""
+    thinned = [dataclasses.replace(each, points=_thinned(each.points)) for each in series]
+    return [each for each in thinned if any(_is_number(y) for _, y in each.points)]
 
 
 def _thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
-    """Means of neighbours where there are more points than a screen shows."""
+    """The points, or means of neighbours if there are too many."""
     size = math.ceil(len(points) / MAX_POINTS)
     if size <= 1:
         return list(points)
@@ -158,12 +155,3 @@ def _thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers that enclose both."""
-    span = high - low or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power * 5 >= span)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [number * step for number in range(first, max(last, first + 1) + 1)]

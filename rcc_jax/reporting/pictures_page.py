@@ -1,4 +1,4 @@
-"""The page that shows a run's sheets of pictures by step, to be opened as a file."""
+"""The page that shows the sheets of a run by step. It is opened as a file in a browser."""
 
 import html
 import pathlib
@@ -11,7 +11,7 @@ from rcc_jax.reporting import html_page
 from rcc_jax.workdir.folder import write_atomically
 
 PAGE = "index.html"
-# Kinds of sheets in the order on the page: what their files begin with, what they show.
+# Kinds of sheets in their order on the page: the prefix of the files, and what they show.
 _KINDS = {
     "step": "Validation images: image, truth, prediction and confidence.",
     "unlabeled": "Unlabelled images: what the method sees in them.",
@@ -19,25 +19,25 @@ _KINDS = {
 
 
 def sheet_name(kind: str, step: int) -> str:
-    """The file of a sheet: 'step' of validation images, 'unlabeled' of unlabelled ones."""
+    """File name of a sheet of validation images ('step') or unlabelled images ('unlabeled')."""
     return f"{kind}_{step:07d}.png"
 
 
 def write(folder: pathlib.Path, run: str, scores: Mapping[int, float | None]) -> None:
-    """Writes `index.html` for the sheets that a folder holds, the newest step first.
+    """Writes `index.html` for the sheets in a folder, the newest step first.
 
     Args:
         folder: The folder of the pictures.
         run: Name of the run.
-        scores: mIoU in percent by step; a step without one is shown without.
+        scores: mIoU in percent by step, as far as it is known.
     """
     names = "|".join(_KINDS)
     found = (re.fullmatch(rf"(?:{names})_(\d+)\.png", path.name) for path in folder.iterdir())
     steps = sorted({int(match[1]) for match in found if match}, reverse=True)
     parts = [
         html_page.heading(1, f"Pictures of {run}"),
-        "<p>One section per evaluation, the newest first; each evaluation rewrites this page. "
-        "A click on a sheet opens it alone. <code>--mode=report</code> shows the numbers of the "
+        "<p>One section per evaluation, the newest first. Each evaluation rewrites this page. "
+        "Click a sheet to open it alone. <code>--mode=report</code> shows the numbers of the "
         "run.</p>\n<nav><ul>",
         *(f'<li><a href="#step{step}">step {step}</a></li>' for step in steps),
         "</ul></nav>\n",
@@ -57,7 +57,7 @@ def _sheet(path: pathlib.Path, caption: str) -> str:
     try:
         with PIL.Image.open(path) as picture:
             width, height = picture.size
-    except OSError:  # Absent, as the unlabelled images of supervised training, or not readable.
+    except OSError:  # Unreadable, or absent: supervised training has no unlabelled images.
         return ""
     image = html_page.image(path.name, caption, width, height)
     link = f'<a class="sheet" href="{path.name}">{image}</a>'

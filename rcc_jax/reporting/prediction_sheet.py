@@ -1,6 +1,12 @@
-"""The sheet of validation images that an evaluation draws, and that a report cuts apart again."""
+"""Validation images with truth and prediction: the sheet of an evaluation, and its panels.
 
-import dataclasses
+Every evaluation adds a sheet `step_STEP.png`. The panels of the newest one are kept beside it, one
+file each, in a folder `step_STEP`: a report compares them between runs.
+"""
+
+import pathlib
+import re
+import shutil
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,45 +14,30 @@ import numpy as np
 from rcc_jax.reporting import heat_map, sheets
 
 TITLES = ("image", "truth", "prediction", "confidence")
-# Of before there was a confidence: its titles, and nothing behind the classes in its legend.
-_OLD_TITLES = TITLES[:3]
+# What a report compares.
+SAVED = TITLES[:3]
+_FOLDER = re.compile(r"step_\d+")
 
 
-@dataclasses.dataclass
-class Pictures:
-    """What a sheet holds, cut apart.
-
-    Attributes:
-        rows: Image, truth and prediction of each validation image, uint8 [H, W, 3].
-        colors: Of the classes, uint8 [K, 3].
-    """
-
-    rows: list[list[np.ndarray]]
-    colors: np.ndarray
-
-
-def draw(
+def panels(
     images: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
     predictions: Sequence[np.ndarray],
     confidences: Sequence[np.ndarray],
-    *,
-    class_names: Sequence[str],
     palette: np.ndarray,
-) -> np.ndarray:
-    """Draws a row an image.
+) -> list[list[np.ndarray]]:
+    """Draws each image and what belongs to it.
 
     Args:
         images: uint8 [H, W, 3] each.
         truths, predictions: Ids, uint8 [H, W].
         confidences: Probability of the prediction, float [H, W].
-        class_names: K names.
         palette: Colours of the ids, uint8 [256, 3].
 
     Returns:
-        uint8 [H, W, 3].
+        For each image the pictures that TITLES names, uint8 [H, W, 3].
     """
-    rows = [
+    return [
         [
             image,
             sheets.colorize(truth, palette),
@@ -57,25 +48,58 @@ def draw(
             images, truths, predictions, confidences, strict=True
         )
     ]
-    return sheets.sheet(rows, TITLES, **sheets.legend(class_names, palette, _more_entries()))
 
 
-def cut(sheet: np.ndarray, num_rows: int, class_names: Sequence[str]) -> Pictures | None:
-    """What a sheet was made of; None where its images are of several sizes.
+def sheet(
+    rows: Sequence[Sequence[np.ndarray]], class_names: Sequence[str], palette: np.ndarray
+) -> np.ndarray:
+    """Lays panels out with a legend.
 
     Args:
-        sheet: uint8 [H, W, 3].
-        num_rows: Number of images.
+        rows: From `panels`.
         class_names: K names.
+        palette: Colours of the ids, uint8 [256, 3].
+
+    Returns:
+        uint8 [H, W, 3].
     """
-    for titles, more in ((TITLES, tuple(_more_entries())), (_OLD_TITLES, ())):
-        names = (*class_names, *more)
-        rows = sheets.cut_sheet(sheet, num_rows, titles, names)
-        if rows is not None:
-            colors = sheets.legend_colors(sheet, names)[: len(class_names)]
-            return Pictures([row[:3] for row in rows], colors)
-    return None
+    more = {"ignored": sheets.IGNORED, **heat_map.scale("confidence ")}
+    return sheets.sheet(rows, TITLES, **sheets.legend(class_names, palette, more))
 
 
-def _more_entries() -> dict[str, np.ndarray]:
-    return {"ignored": sheets.IGNORED, **heat_map.scale("confidence ")}
+def save(path: pathlib.Path, rows: Sequence[Sequence[np.ndarray]], drawn: np.ndarray) -> None:
+    """Writes a sheet and its panels, and removes the panels of earlier sheets.
+
+    Args:
+        path: File of the sheet, `step_STEP.png`.
+        rows: From `panels`.
+        drawn: From `sheet`.
+    """
+    folder = path.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    written = set()
+    for number, row in enumerate(rows):
+        for name, picture in zip(SAVED, row, strict=False):
+            file = _file(folder, number, name)
+            sheets.save_png(file, picture)
+            written.add(file)
+    # Only now: the newest sheet has its panels, whenever the run is killed.
+    sheets.save_png(path, drawn)
+    for file in set(folder.iterdir()) - written:
+        if file.is_file():
+            file.unlink()
+    for other in path.parent.iterdir():
+        if other != folder and other.is_dir() and _FOLDER.fullmatch(other.name):
+            shutil.rmtree(other)
+
+
+def saved(path: pathlib.Path) -> list[list[pathlib.Path]]:
+    """Files of a sheet's panels: per image those that SAVED names. Empty if none were kept."""
+    rows = []
+    while (file := _file(path.with_suffix(""), len(rows), SAVED[0])).exists():
+        rows.append([file, *(_file(file.parent, len(rows), name) for name in SAVED[1:])])
+    return rows
+
+
+def _file(folder: pathlib.Path, number: int, name: str) -> pathlib.Path:
+    return folder / f"{number}_{name}.png"

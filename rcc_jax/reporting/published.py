@@ -1,12 +1,12 @@
-"""mIoU (percent) that others report, to stand beside our own in tables, marked as theirs.
+"""mIoU (percent) that others report. Tables show it beside ours, marked as theirs.
 
 `PAPER`: Mai, Sun, Wu, AAAI 2025, tables 1 to 3 for whole data sets and 4, 5, 7, 8 for ablations.
 `README`: the PASCAL table in the README of UniMatch's repository, crop 321.
-`LOGS`: the training logs in that repository, best epoch. PASCAL at crop 321, one run a cell with
-ResNet-50 and the mean of three with ResNet-101; Cityscapes at crop 801, one run a cell.
+`LOGS`: the training logs in that repository, best epoch. PASCAL at crop 321: one run per cell with
+ResNet-50, the mean of three runs with ResNet-101. Cityscapes at crop 801: one run per cell.
 
-The Cityscapes logs, rounded to one decimal, are the paper's UniMatch row in all eight cells: there
-the paper quotes its baseline and has not run it again.
+Rounded to one decimal, the Cityscapes logs equal the paper's UniMatch row in all eight cells: the
+paper quotes this baseline and did not run it again.
 """
 
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ _TABLES = _numbers(
     }
 )
 
-# Tables 4, 5, 7 and 8 are of one backbone and at most two partitions.
+# Tables 4, 5, 7 and 8 have one backbone and at most two partitions.
 _OF_ABLATIONS = ("pascal_classic", "resnet50")
 _ABLATIONS = {
     "cc": {"92": 70.2, "1464": 79.9},
@@ -100,5 +100,5 @@ LOGS = _numbers(
     }
 )
 
-# By the name that tables give them, in this order.
+# By the name in tables, in their order.
 SOURCES = {"paper": PAPER, "UniMatch's README": README, "public log": LOGS}

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about many runs: comparison, curves, classes, pictures, settings."""
+"""One self-contained HTML page on many runs: comparison, curves, classes, pictures, settings."""
 
 import html
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from rcc_jax.config.recorded import flatten
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import html_page as page
-from rcc_jax.reporting import report_sheets
+from rcc_jax.reporting import report_pictures
 from rcc_jax.reporting.line_chart import Series, line_chart, sample
 from rcc_jax.reporting.run_record import RunRecord, class_scores, find, score
 from rcc_jax.reporting.tables import mean_and_spread, method_order
@@ -27,15 +27,15 @@ def write(
     """Writes the page.
 
     Args:
-        folders: Workdirs, or folders of them; runs need not have finished.
+        folders: Workdirs, or folders of them; the runs may still be training.
         output: The file.
-        report: Takes a line of text about a run that is left out.
+        report: Called with a line of text for each run that is left out.
 
     Returns:
         The number of runs on the page.
 
     Raises:
-        ConfigError: For folders without a run, damaged files, or a file that cannot be written.
+        ConfigError: A folder has no run, a file is corrupt, or the page cannot be written.
     """
     runs = sorted(find(folders, report), key=lambda run: method_order(run.cell.split(";")[0]))
     text = build(runs)
@@ -44,13 +44,13 @@ def write(
     except OSError as error:
         raise ConfigError(
             f"--output={output}: cannot write there ({error.strerror}). Name a file, such as "
-            "report.html, in a folder that is there."
+            "report.html, in an existing folder."
         ) from None
     return len(runs)
 
 
 def build(runs: Sequence[RunRecord]) -> str:
-    """The page, a section for each data set."""
+    """The page, with a section per data set."""
     groups: dict[tuple, list[RunRecord]] = {}
     for run in runs:
         groups.setdefault(run.data, []).append(run)
@@ -71,7 +71,7 @@ def build(runs: Sequence[RunRecord]) -> str:
 
 
 def _images(runs: Sequence[RunRecord], val: str) -> str:
-    """How many validation images the runs have, and what names them."""
+    """The number of validation images, and the setting that names them."""
     counts = sorted({run.counts["val"] for run in runs if "val" in run.counts})
     number = " or ".join(f"{count:,}" for count in counts) or "an unknown number of"
     return f"{number} images (data.val = {val})"
@@ -94,8 +94,8 @@ def _section(runs: Sequence[RunRecord], classes: Sequence[str]) -> str:
         + page.heading(3, "Intersection over union by class")
         + _classes(evaluated, classes)
         + page.heading(3, "Predictions")
-        + report_sheets.predictions(cells, classes)
-        + report_sheets.unlabeled(cells)
+        + report_pictures.predictions(cells, classes)
+        + report_pictures.unlabeled(cells)
         + page.heading(3, "Settings and versions")
         + _settings(runs)
     )
@@ -126,7 +126,7 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 def _best_column(values: Sequence[float | None]) -> int | None:
-    """Column of the greatest of several means, None for a tie; the first column heads the row."""
+    """Column of the greatest mean, after the row's head; None for a tie or a single mean."""
     known = [value for value in values if value is not None]
     if len(known) < 2 or known.count(max(known)) > 1:
         return None
@@ -139,8 +139,8 @@ def _comparison(cells: dict[str, list[RunRecord]]) -> str:
     rows = []
     for cell, runs in cells.items():
         last, best = ([read(run) for run in runs] for read in (_last, _best))
-        going_on = sum(not run.finished for run in runs)
-        state = f"{going_on} of {len(runs)} not finished" if going_on else "finished"
+        unfinished = sum(not run.finished for run in runs)
+        state = f"{unfinished} of {len(runs)} not finished" if unfinished else "finished"
         rows.append([cell, _spread(last), _spread(best), str(len(runs)), state])
     return page.table(
         "mIoU of the last and of the best evaluation, mean ± standard deviation over the seeds",
@@ -180,7 +180,7 @@ def _every_run(runs: Sequence[RunRecord]) -> str:
 
 
 def _other_bests(run: RunRecord) -> list[str]:
-    """The best scores by other protocols than that of the last evaluation."""
+    """The best score of each protocol other than that of the last evaluation."""
     return [
         f"best {_number(_highest(lines))} when evaluated {protocol}"
         for protocol, lines in run.by_protocol.items()
@@ -189,7 +189,7 @@ def _other_bests(run: RunRecord) -> list[str]:
 
 
 def _evaluations(run: RunRecord) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
-    """The evaluations of a run under its name, and by protocol where it has several."""
+    """The evaluations of a run under its name; one entry per protocol if it has several."""
     groups = run.by_protocol
     if len(groups) < 2:
         return [(run.name, run.evaluations)]
@@ -217,7 +217,7 @@ def _curves(cells: dict[str, list[RunRecord]]) -> str:
 
 
 def _scores(cells: dict[str, list[RunRecord]]) -> str:
-    """mIoU, a line a run; of two protocols two lines, which compare with nothing but themselves."""
+    """mIoU, a line per run and protocol: scores of different protocols must not be compared."""
     series = [
         Series(name, kind, [(line["step"], score(line)) for line in lines])
         for kind, runs in enumerate(cells.values())
@@ -238,7 +238,7 @@ def _logged(key: str, cells: dict[str, list[RunRecord]]) -> str:
 
 def _chart(key: str, series: Sequence[Series]) -> str:
     drawn = line_chart(f"{key} over the steps of {len(series)} runs", series)
-    return page.figure(drawn, f"{key}, a line a run") if drawn else ""
+    return page.figure(drawn, f"{key}, one line per run") if drawn else ""
 
 
 def _classes(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What the folder of a run says about it, finished or not; read without JAX."""
+"""The record of a run, finished or not, read from its folder without JAX."""
 
 import dataclasses
 import json
@@ -20,15 +20,15 @@ class RunRecord:
     Attributes:
         workdir: Its folder.
         config: The configuration of its first start, nested.
-        logs: Lines of metrics.jsonl about training, by 'step'.
+        logs: Lines of metrics.jsonl on training, by 'step'.
         evaluations: Lines of metrics.jsonl with 'miou', by 'step'.
         timing: Lines of timing.jsonl.
-        counts: Number of images a part.
+        counts: Number of images by part.
         finished: Whether it has a result.
-        environment: One entry a start with other versions; empty where none was recorded.
+        environment: An entry per start with changed versions; empty if none was recorded.
         later: Evaluations with other settings, from `evaluation_<step>.json`.
-        picture: Its latest sheet of predictions.
-        unlabeled: Its latest sheet of unlabelled images.
+        picture: Its newest sheet of predictions.
+        unlabeled: Its newest sheet of unlabelled images.
     """
 
     workdir: pathlib.Path
@@ -45,12 +45,12 @@ class RunRecord:
 
     @property
     def name(self) -> str:
-        """What it is called: its folder."""
+        """The name of its folder."""
         return self.workdir.resolve().name
 
     @property
     def cell(self) -> str:
-        """What it shares with the runs of other seeds: method, backbone, partition."""
+        """What runs with other seeds have in common with it: method, backbone, partition."""
         names = (
             tables.method_name(self.config),
             self.config["model"]["backbone"],
@@ -60,7 +60,7 @@ class RunRecord:
 
     @property
     def data(self) -> tuple[str, str, tuple[str, ...]]:
-        """What runs must share to be compared: data set, validation images, classes."""
+        """What must be equal for runs to be compared: data set, validation images, classes."""
         data = self.config["data"]
         iou = self.evaluations[-1]["iou"] if self.evaluations else {}
         names = tuple(data["class_names"]) or tuple(iou)
@@ -68,44 +68,44 @@ class RunRecord:
 
     @property
     def by_protocol(self) -> dict[str, list[Mapping[str, Any]]]:
-        """The evaluations by protocol, that of the last evaluation last."""
+        """The evaluations by protocol. The protocol of the last evaluation comes last."""
         groups = {}
         for line in self.evaluations:
             protocol = protocols.of_line(line, self.config)
-            # Into the last place.
+            # Moves the protocol to the end.
             groups[protocol] = [*groups.pop(protocol, []), line]
         return groups
 
     @property
     def protocol(self) -> str:
-        """That of the last evaluation; '' where there is none."""
+        """The protocol of the last evaluation; '' if there was none."""
         return next(reversed(self.by_protocol), "")
 
     @property
     def steps(self) -> int:
-        """The last step that was written down."""
+        """The last recorded step."""
         return max((line["step"] for line in (*self.logs, *self.evaluations)), default=0)
 
 
 def score(evaluation: Mapping[str, Any]) -> float | None:
-    """mIoU of an evaluation, of the averaged teacher where there is one."""
+    """mIoU of an evaluation: that of the EMA teacher if there is one."""
     return evaluation.get("miou_ema", evaluation["miou"])
 
 
 def class_scores(evaluation: Mapping[str, Any]) -> Mapping[str, float | None]:
-    """IoU by class of the network that `score` is of."""
+    """IoU by class, of the same network as `score`."""
     return evaluation.get("iou_ema", evaluation["iou"])
 
 
 def find(folders: Sequence[str | os.PathLike], report: Callable[[str], None]) -> list[RunRecord]:
-    """Reads every run in or below some folders.
+    """Reads all runs in or below some folders.
 
     Args:
         folders: Workdirs, or folders of them.
-        report: Takes a line of text about a run that is left out.
+        report: Called with a line of text for each run that is left out.
 
     Raises:
-        ConfigError: For a folder without a run, or a damaged file.
+        ConfigError: A folder has no run, or a file is corrupt.
     """
     found: dict[pathlib.Path, RunRecord] = {}
     for folder in folders:
@@ -124,10 +124,10 @@ def find(folders: Sequence[str | os.PathLike], report: Callable[[str], None]) ->
 
 
 def read(workdir: pathlib.Path) -> RunRecord:
-    """Reads the folder of one run.
+    """Reads the folder of a run.
 
     Raises:
-        ConfigError: For a damaged file.
+        ConfigError: A file is corrupt.
     """
     lines = _lines(workdir / "metrics.jsonl")
     record = RunRecord(
@@ -146,7 +146,9 @@ def read(workdir: pathlib.Path) -> RunRecord:
     try:
         _ = record.cell, record.data, record.config["seed"]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{workdir}/config.json is not one of a run ({error!r}).") from None
+        raise ConfigError(
+            f"{workdir}/config.json is not the configuration of a run ({error!r})."
+        ) from None
     return record
 
 
@@ -160,14 +162,14 @@ def _json(path: pathlib.Path, absent: Any) -> Any:
     try:
         value = json.loads(path.read_text())
     except ValueError as error:
-        raise ConfigError(f"{path} is damaged ({error}).") from None
+        raise ConfigError(f"{path} is corrupt ({error}).") from None
     if not isinstance(value, type(absent)):
-        raise ConfigError(f"{path} is damaged (not a JSON {type(absent).__name__}).")
+        raise ConfigError(f"{path} is corrupt (not a JSON {type(absent).__name__}).")
     return value
 
 
 def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The whole lines; the run may be writing the last one, or was killed in it."""
+    """The complete lines. The last one may be incomplete: still being written, or cut by a kill."""
     found = []
     text = path.read_text(errors="replace") if path.exists() else ""
     for line in text.splitlines(keepends=True):

@@ -1,4 +1,4 @@
-"""Pictures of labels: colours by class, sheets with titles and a legend."""
+"""Pictures of labels: colours of classes, sheets with titles and a legend."""
 
 import io
 import os
@@ -12,22 +12,22 @@ from PIL import Image, ImageDraw, ImageFont
 from rcc_jax.workdir.folder import write_atomically
 
 TEXT_SIZE, LINE, GAP = 13, 19, 4
-# Side of the square pictures that `fit` makes, pixels.
+# Side of the square pictures that `fit` makes, in pixels.
 SIDE = 200
-# No class has this grey, nor white.
+# No class is drawn in either of these.
 UNUSED, IGNORED = (224, 224, 192), (255, 255, 255)
-# What legends show for `pale`.
+# Stands for `pale` in legends.
 PALE = (192, 192, 192)
 
 
 def palette(num_classes: int) -> np.ndarray:
-    """Colours whose ids differ in few bits look different, as PASCAL VOC draws its labels.
+    """PASCAL VOC's colours: ids that differ in few bits look different.
 
     Args:
         num_classes: K, at most 255; ids from K on are grey.
 
     Returns:
-        Colours [256, 3] as uint8; 255, which is ignored, is white.
+        uint8 [256, 3]; 255, which is ignored, is white.
     """
     ids = np.arange(256)
     colors = np.zeros((256, 3), np.uint8)
@@ -40,27 +40,27 @@ def palette(num_classes: int) -> np.ndarray:
     return colors
 
 
-# For `sheet`, whose argument hides the name.
+# For `sheet`, which has an argument of that name.
 _default_palette = palette
 
 
 def colorize(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Turns labels [H, W] of 0 to 255 into a picture [H, W, 3] with the colours of a `palette`."""
+    """The picture [H, W, 3] of labels [H, W] from 0 to 255, in the colours of a palette."""
     return palette[label]
 
 
 def pale(images: np.ndarray) -> np.ndarray:
-    """A light grey shadow of images [..., 3], on which the colours of classes stand out; uint8."""
+    """Images [..., 3] in light grey, on which the colours of classes stand out; uint8."""
     grey = images.mean(axis=-1, keepdims=True) // 4 + 160
     return np.repeat(grey.astype(np.uint8), 3, axis=-1)
 
 
 def fit(picture: np.ndarray, interpolation: int) -> np.ndarray:
-    """Resizes a square picture to SIDE; one that grows keeps its pixels as squares.
+    """Resizes a square picture to SIDE. Enlarged pixels stay squares.
 
     Args:
         picture: [S, S] or [S, S, 3] of uint8.
-        interpolation: OpenCV's, where it shrinks: INTER_NEAREST keeps the colours of classes.
+        interpolation: OpenCV's method for shrinking; INTER_NEAREST keeps the colours of classes.
     """
     if len(picture) < SIDE:
         interpolation = cv2.INTER_NEAREST
@@ -70,12 +70,12 @@ def fit(picture: np.ndarray, interpolation: int) -> np.ndarray:
 def legend(
     class_names: Sequence[str], palette: np.ndarray, more: Mapping[str, Sequence[int]]
 ) -> dict[str, Any]:
-    """Arguments of `sheet` for a legend of K classes and of what else is in the pictures.
+    """Arguments of `sheet` for a legend of K classes and further entries.
 
     Args:
         class_names: K names.
         palette: Their colours, uint8 [K or more, 3].
-        more: Further names with their colours.
+        more: Colours of the further entries by name.
     """
     colors = [*palette[: len(class_names)], *more.values()]
     return {"class_names": (*class_names, *more), "palette": np.array(colors, np.uint8)}
@@ -90,21 +90,21 @@ def sheet(
     groups: Sequence[tuple[str, int]] = (),
     scale: int = 1,
 ) -> np.ndarray:
-    """Lays pictures out as a table with a title over each column and a legend under it.
+    """Lays pictures out as a table, with a title above each column and a legend below.
 
     Args:
-        rows: Pictures [H, W, 3] as uint8, as many in each row as there are titles.
-        titles: One a column.
-        class_names: K names for the legend; none leaves it out.
-        palette: Colours of the legend, K or more; those of `palette(K)` by default.
-        groups: Headings over the titles, each with the number of columns that it is of.
-        scale: Each pixel becomes a square of this side.
+        rows: Rows of pictures [H, W, 3], uint8; each row has a picture per title.
+        titles: One title per column.
+        class_names: K names for the legend; without names there is none.
+        palette: At least K colours of the legend; by default those of `palette(K)`.
+        groups: Headings above the titles, each with the number of columns it spans.
+        scale: Side of the square that each pixel becomes.
 
     Returns:
-        The sheet [H, W, 3] as uint8.
+        The sheet, uint8 [H, W, 3].
 
     Raises:
-        ValueError: If a row has another number of pictures than there are titles.
+        ValueError: The number of pictures in a row is not the number of titles.
     """
     for index, row in enumerate(rows):
         if len(row) != len(titles):
@@ -137,7 +137,7 @@ def sheet(
 
 
 def _draw_groups(draw, groups: Sequence[tuple[str, int]], lefts: np.ndarray, font) -> None:
-    """Headings in the first line, each with a rule under it over all of its columns."""
+    """Draws headings in the first line, each underlined across its columns."""
     column = 0
     for heading, count in groups:
         left, right = int(lefts[column]), int(lefts[column + count]) - 2 * GAP
@@ -147,55 +147,10 @@ def _draw_groups(draw, groups: Sequence[tuple[str, int]], lefts: np.ndarray, fon
         column += count
 
 
-def cut_sheet(
-    picture: np.ndarray, num_rows: int, titles: Sequence[str], class_names: Sequence[str] = ()
-) -> list[list[np.ndarray]] | None:
-    """The pictures of a `sheet` whose pictures are of one size; None if they are not.
-
-    Args:
-        picture: The sheet [H, W, 3].
-        num_rows: Its rows.
-        titles, class_names: What it was made with.
-    """
-    font = ImageFont.load_default(TEXT_SIZE)
-    width, rest_x = divmod(picture.shape[1] - GAP, len(titles))
-    width -= GAP
-    top = LINE + GAP
-    _, bottom = _legend_places(class_names, font, picture.shape[1], 0)
-    height, rest_y = divmod(picture.shape[0] - top - bottom, num_rows)
-    height -= GAP
-    needed = max(int(font.getlength(title)) + 1 for title in titles)
-    if rest_x or rest_y or width < needed or height < 1:
-        return None
-    rows = [
-        [picture[y : y + height, x : x + width] for x in range(GAP, picture.shape[1], width + GAP)]
-        for y in range(top, top + num_rows * (height + GAP), height + GAP)
-    ]
-    gaps = picture.copy()
-    for y in range(top, top + num_rows * (height + GAP), height + GAP):
-        for x in range(GAP, picture.shape[1], width + GAP):
-            gaps[y : y + height, x : x + width] = 255
-    # Pictures of several sizes would stick out of the places of pictures of one size.
-    return rows if (gaps[top : picture.shape[0] - bottom] == 255).all() else None
-
-
-def legend_colors(picture: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    """Colours of the entries in the legend of a `sheet`, uint8 [K, 3].
-
-    Args:
-        picture: The sheet [H, W, 3].
-        class_names: What it was made with.
-    """
-    font = ImageFont.load_default(TEXT_SIZE)
-    places, bottom = _legend_places(class_names, font, picture.shape[1], 0)
-    middle, top = TEXT_SIZE // 2, picture.shape[0] - bottom + 2
-    return np.array([picture[top + y + middle, x + middle] for x, y in places], np.uint8)
-
-
 def _legend_places(
     names: Sequence[str], font: ImageFont.ImageFont, width: int, top: int
 ) -> tuple[list[tuple[int, int]], int]:
-    """Corners of the entries, broken into lines of at most `width`, and where the legend ends."""
+    """Corners of the entries, in lines of at most `width`, and the bottom of the legend."""
     places, left, top = [], GAP, int(top)
     for name in names:
         needed = LINE + int(font.getlength(name)) + 3 * GAP
@@ -207,12 +162,12 @@ def _legend_places(
 
 
 def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
-    """Writes a picture, [H, W] or [H, W, 3] of uint8, whole or not at all."""
+    """Writes a picture, uint8 [H, W] or [H, W, 3], atomically."""
     write_atomically(path, encode(picture, "PNG"))
 
 
 def encode(picture: np.ndarray, format: str) -> bytes:
-    """The bytes of a file with a picture, [H, W] or [H, W, 3] of uint8; 'PNG' or 'JPEG'."""
+    """Encodes a picture, uint8 [H, W] or [H, W, 3], as 'PNG' or 'JPEG'."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format=format, quality=90)
     return file.getvalue()

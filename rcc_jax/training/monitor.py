@@ -1,4 +1,4 @@
-"""What a person gets to see of each evaluation of a training: a table and pictures."""
+"""What a training run shows of each evaluation: a table of scores and pictures."""
 
 import math
 import pathlib
@@ -9,29 +9,29 @@ from rcc_jax.commands.evaluate import draw_predictions
 from rcc_jax.config import protocols
 from rcc_jax.evaluation.evaluator import Scores
 from rcc_jax.evaluation.score_table import score_table
-from rcc_jax.reporting import pictures_page, sheets
+from rcc_jax.reporting import palettes, pictures_page, prediction_sheet, sheets
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.training.unlabeled_sheet import UnlabeledSheet
 from rcc_jax.workdir.metrics import MetricWriter, Progress
 
-# Where there is no terminal to ask.
+# Columns of the table if the output is not a terminal.
 _LINE = 100
 
 
 class EvaluationReport:
-    """Prints scores, draws what the networks see; of the first process alone."""
+    """Prints scores and draws predictions. Only the first process uses it."""
 
     def __init__(
         self, run: Run, pictures_path: pathlib.Path, writer: MetricWriter, progress: Progress
     ):
-        """Reads and compiles nothing yet.
+        """Prepares the report without reading or compiling anything.
 
         Args:
             run: The run.
-            pictures_path: Folder of the pictures; made with the first one.
-            writer: What TensorBoard gets the pictures from.
-            progress: Where to print.
+            pictures_path: Folder of the pictures, created with the first of them.
+            writer: Passes the pictures on to TensorBoard.
+            progress: Prints the table.
         """
         self._run, self._pictures_path = run, pictures_path
         self._writer, self._progress = writer, progress
@@ -40,17 +40,17 @@ class EvaluationReport:
     def show(
         self, state: TrainState, step: int, results: Mapping[str, Scores], best: float | None
     ) -> None:
-        """Shows an evaluation that the writer has already.
+        """Shows an evaluation that the writer has already recorded.
 
         Args:
-            state: Of the training after the step.
+            state: The state of the training after the step.
             step: Number of finished steps.
-            results: By '' (student) and '_ema' (averaged teacher).
-            best: The highest mIoU of this protocol so far, percent; None where no class ever had a
-                pixel.
+            results: Scores of the student under '' and of the EMA teacher under '_ema'.
+            best: The highest mIoU of this protocol so far, in percent. None if no validation mask
+                has a pixel of any class.
 
         Raises:
-            DataError: An image that cannot be used.
+            DataError: An image cannot be used.
         """
         width = shutil.get_terminal_size((_LINE, 0)).columns
         protocol = protocols.name(self._run.config.eval)
@@ -59,18 +59,24 @@ class EvaluationReport:
         text = ", ".join(f"mIoU{s.replace('_', ' ')} {r.miou:.2f}" for s, r in results.items())
         best = math.nan if best is None else best
         self._progress.message(f"step {step}: {text} (best {best:.2f})")
-        counting = state.weights if state.ema is None else state.ema
-        pictures = {
-            # Kind of sheet in the folder, and name in TensorBoard.
-            ("step", "predictions"): draw_predictions(self._run, counting),
-            ("unlabeled", "unlabeled"): self._unlabeled.draw(state),
-        }
-        drawn = {key: picture for key, picture in pictures.items() if picture is not None}
-        for (kind, tag), picture in drawn.items():
-            self._pictures_path.mkdir(exist_ok=True)
-            path = self._pictures_path / pictures_page.sheet_name(kind, step)
-            sheets.save_png(path, picture)
-            self._writer.image(step, tag, picture)
-        if drawn:
-            name = self._pictures_path.resolve().parent.name
-            pictures_page.write(self._pictures_path, name, self._writer.evaluation_scores)
+        self._draw(state, step)
+
+    def _draw(self, state: TrainState, step: int) -> None:
+        """Writes the pictures of a step, and the page that lists those of all steps."""
+        rows = draw_predictions(self._run, state.weights if state.ema is None else state.ema)
+        unlabeled = self._unlabeled.draw(state)
+        if rows is None and unlabeled is None:
+            return
+        self._pictures_path.mkdir(exist_ok=True)
+        if rows is not None:
+            palette = palettes.of_data(self._run.config.data)
+            sheet = prediction_sheet.sheet(rows, self._run.partition.class_names, palette)
+            path = self._pictures_path / pictures_page.sheet_name("step", step)
+            prediction_sheet.save(path, rows, sheet)
+            self._writer.image(step, "predictions", sheet)
+        if unlabeled is not None:
+            path = self._pictures_path / pictures_page.sheet_name("unlabeled", step)
+            sheets.save_png(path, unlabeled)
+            self._writer.image(step, "unlabeled", unlabeled)
+        name = self._pictures_path.resolve().parent.name
+        pictures_page.write(self._pictures_path, name, self._writer.evaluation_scores)

@@ -1,5 +1,6 @@
-"""A picture of what the method sees in a few unlabelled images, the same at each evaluation."""
+"""Shows what the method sees in a few unlabelled images, the same ones at each evaluation."""
 
+import dataclasses
 import functools
 
 import cv2
@@ -16,20 +17,33 @@ from rcc_jax.training.method_view import MethodView, method_view
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState
 
-# Not the seed of the run: runs of other seeds and methods show the same views.
+# Not the seed of the run: runs with other seeds and methods show the same views.
 _SEED = 0
-# What `visualization.pale` makes of a middling grey; padding.
+# Colour of padding.
 _WHITE = np.full(3, 255, np.uint8)
 
 
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """A column of the sheet.
+
+    Attributes:
+        title: What it shows.
+        pictures: A picture per row, uint8 [SIDE, SIDE, 3]; padding is white.
+    """
+
+    title: str
+    pictures: list[np.ndarray]
+
+
 class UnlabeledSheet:
-    """Draws weak and strong views of unlabelled images with what the networks make of them."""
+    """Draws weak and strong views of unlabelled images and what the networks predict in them."""
 
     def __init__(self, run: Run):
-        """Reads and compiles nothing yet."""
+        """Prepares the sheet without reading or compiling anything."""
         self._run = run
-        # Views are seen whole and once in training, whatever `config.eval` says. A second function
-        # of the same network: it is compiled once more, for these few views of one size.
+        # Training sees every view once and whole, whatever `config.eval` says. This compiles a
+        # second function of the same network, for these few views of one size.
         self._evaluator = Evaluator(
             run.network.predict,
             num_classes=run.partition.num_classes,
@@ -37,28 +51,47 @@ class UnlabeledSheet:
         )
 
     def draw(self, state: TrainState) -> np.ndarray | None:
-        """The sheet of a state, uint8 [H, W, 3]; a row an image.
-
-        The teacher (the averaged one where there is one) labels the weak view. Kept are the pixels
-        whose confidence reaches the threshold. The student labels the first strong view, before
-        CutMix, so that all pictures of a row show the same places. `method_view.rank_agreement`
-        compares the two. Both networks are in evaluation mode, with BatchNorm's running statistics,
-        where training steps have those of the batch.
-
-        Args:
-            state: Of the training.
+        """Lays the panels of a state out with a legend; see `panels`.
 
         Returns:
-            The sheet; None where the method has no unlabelled images or `eval.pictures` is 0.
+            The sheet, uint8 [H, W, 3], or None.
+        """
+        columns = self.panels(state)
+        if columns is None:
+            return None
+        rows = list(zip(*(column.pictures for column in columns), strict=True))
+        more = {
+            "not kept": sheets.PALE,
+            "padding": _WHITE,
+            **heat_map.scale("confidence, agreement "),
+        }
+        colors = palettes.of_data(self._run.config.data)
+        legend = sheets.legend(self._run.partition.class_names, colors, more)
+        return sheets.sheet(rows, [column.title for column in columns], **legend)
+
+    def panels(self, state: TrainState) -> list[Panel] | None:
+        """Draws the columns of the sheet; a row is an image.
+
+        The teacher (the EMA teacher if there is one) labels the weak view. A pixel is kept if the
+        teacher's confidence reaches the threshold. The student labels the first strong view before
+        CutMix, so that all pictures of a row show the same places. `method_view.rank_agreement`
+        compares the two. Both networks are in evaluation mode: they use BatchNorm's running
+        statistics, while training steps use those of the batch.
+
+        Args:
+            state: The state of the training.
+
+        Returns:
+            The columns. None if the method has no unlabelled images or `eval.pictures` is 0.
 
         Raises:
-            DataError: An image that cannot be used.
+            DataError: An image cannot be used.
         """
         if self._views is None:
             return None
         views, method = self._views, self._run.method
         teacher = state.weights if state.ema is None else state.ema
-        # One after the other: at twice the rows there would be twice the memory.
+        # One after the other: both at once would take twice the memory.
         seen = method_view(
             self._evaluator.log_probabilities(teacher, views["weak"]),
             self._evaluator.log_probabilities(state.weights, views["strong1"]),
@@ -66,18 +99,18 @@ class UnlabeledSheet:
             threshold=getattr(method, "confidence_threshold", 0.0),
             top_n=getattr(method, "top_n", schema.PLAYERS),
         )
-        return self._sheet(views, seen, averaged=state.ema is not None)
+        return self._columns(views, seen, ema=state.ema is not None)
 
     @functools.cached_property
     def _views(self) -> dict[str, np.ndarray] | None:
-        """Rows 'weak', 'strong1' and 'valid'; draws of their own touch none of the training's."""
+        """Rows 'weak', 'strong1' and 'valid', drawn without touching the draws of the training."""
         run, source = self._run, self._run.partition.unlabeled
         count = run.config.eval.pictures if run.method.strong_views else 0
         if not count:
             return None
         if (max_bad := build.max_bad(run.config)) is not None:
             source = SkippingSource(source, max_bad)
-        # Spread evenly: neighbours in a list often are of one scene.
+        # Spread evenly: neighbours in a list are often of one scene.
         chosen = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
         make = UnlabeledViews(run.config.data.crop_size, strong_views=1, boxes=False)
         rows = [
@@ -86,8 +119,8 @@ class UnlabeledSheet:
         ]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _sheet(self, views, seen: MethodView, *, averaged: bool) -> np.ndarray:
-        partition, valid = self._run.partition, views["valid"]
+    def _columns(self, views, seen: MethodView, *, ema: bool) -> list[Panel]:
+        valid = views["valid"]
         threshold = getattr(self._run.method, "confidence_threshold", 0.0)
         colors = palettes.of_data(self._run.config.data)
         teacher, student = (
@@ -95,9 +128,9 @@ class UnlabeledSheet:
         )
         kept = np.where(seen.kept[..., None], teacher, sheets.pale(views["weak"]))
         share = seen.kept.sum() / valid.sum()
-        panels = [
+        columns = [
             ("weak view", views["weak"], cv2.INTER_AREA),
-            ("averaged teacher" if averaged else "teacher", teacher, cv2.INTER_NEAREST),
+            ("EMA teacher" if ema else "teacher", teacher, cv2.INTER_NEAREST),
             ("confidence", heat_map.shades(seen.confidence), cv2.INTER_AREA),
             (f"kept: {share:.1%} at {threshold:g} or more", kept, cv2.INTER_NEAREST),
             ("strong view", views["strong1"], cv2.INTER_AREA),
@@ -105,21 +138,14 @@ class UnlabeledSheet:
         ]
         if seen.agreement is not None:
             title = f"agreement, mean {seen.agreement[valid].mean():.2f}"
-            panels.append((title, heat_map.shades(seen.agreement), cv2.INTER_AREA))
-        rows = [
-            [
-                sheets.fit(np.where(inside[..., None], pictures[row], _WHITE), interpolation)
-                for _, pictures, interpolation in panels
-            ]
-            for row, inside in enumerate(valid)
+            columns.append((title, heat_map.shades(seen.agreement), cv2.INTER_AREA))
+        return [
+            Panel(
+                title,
+                [
+                    sheets.fit(np.where(inside[..., None], picture, _WHITE), interpolation)
+                    for picture, inside in zip(pictures, valid, strict=True)
+                ],
+            )
+            for title, pictures, interpolation in columns
         ]
-        more = {
-            "not kept": sheets.PALE,
-            "padding": _WHITE,
-            **heat_map.scale("confidence, agreement "),
-        }
-        return sheets.sheet(
-            rows,
-            [title for title, *_ in panels],
-            **sheets.legend(partition.class_names, colors, more),
-        )

@@ -1,4 +1,4 @@
-"""A real browser for the pages that a run writes: Chromium through its debugging pipe."""
+"""A real browser for the pages that runs write: Chromium, controlled through its debugging pipe."""
 
 import contextlib
 import itertools
@@ -10,15 +10,15 @@ import sys
 from collections.abc import Iterator
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-# As root there is no sandbox, and nothing is to be looked for in a network.
+# Root gets no sandbox; background services would look for a network.
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--remote-debugging-pipe",
 )  # fmt: skip
 
-# Chromium reads from 3 and writes to 4. In a process of its own: a fork of this one, where JAX has
-# threads, is warned of.
+# Chromium reads from descriptor 3 and writes to 4. A separate process moves them there, because
+# Python warns of a fork of this one, in which JAX has threads.
 _PLACE = """
 import fcntl, os, sys
 source, to = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
@@ -29,7 +29,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Tab:
-    """A tab; `messages` is what its console and its log said."""
+    """A tab. `messages` are the messages of its console and its log."""
 
     def __init__(self, to: int, source):
         self._to, self._source, self._numbers = to, source, itertools.count(1)
@@ -52,7 +52,7 @@ class Tab:
         while True:
             text = bytearray()
             while (byte := self._source.read(1)) != b"\0":
-                assert byte, "the browser has ended"
+                assert byte, "the browser has exited"
                 text += byte
             found = json.loads(text)
             if found.get("method") in ("Log.entryAdded", "Runtime.consoleAPICalled"):
@@ -62,14 +62,14 @@ class Tab:
                 return found
 
     def open(self, path, *, width: int, height: int) -> None:
-        """Opens a file in a window of this size and waits until all of it is there."""
+        """Opens a file in a window of this size and waits until it is loaded."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         self.call("Page.navigate", url=path.resolve().as_uri())
         self._receive(lambda found: found.get("method") == "Page.loadEventFired")
 
     def evaluate(self, expression: str):
-        """The value of an expression of JavaScript."""
+        """Evaluates a JavaScript expression."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
@@ -85,7 +85,7 @@ class Tab:
 
 @contextlib.contextmanager
 def tab(profile) -> Iterator[Tab]:
-    """A tab of a browser of its own, with its files in an empty folder."""
+    """A tab of a new browser, with its files in an empty folder."""
     (their_input, our_output), (our_input, their_output) = os.pipe(), os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-c", _PLACE, str(their_input), str(their_output)]

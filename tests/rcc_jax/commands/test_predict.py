@@ -287,7 +287,7 @@ def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):
     assert table[1 + names.index(first)][1 + names.index(second)] == mean
     assert all(table[1 + index][1 + index] == "" for index in range(len(names)))
     made = {path.name for path in tmp_path.iterdir()}
-    assert {"student.csv", "counts.csv", "consensus.png", "consensus.json"} <= made
+    assert {"student.csv", "counts.csv", "consensus.svg", "consensus.json"} <= made
     assert json.loads((tmp_path / "consensus.json").read_text())["teacher"] == "averaged teacher"
     with pytest.raises(ConfigError, match="no class 'barred_fisch'; did you mean 'barred_fish'?"):
         explain(config, str(workdir), output=str(tmp_path), pair="barred_fisch,seabed")

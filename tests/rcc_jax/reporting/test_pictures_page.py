@@ -1,4 +1,4 @@
-"""The page of a run's pictures: what it links to is there, and it wants nothing else."""
+"""The page of a run's pictures: all it refers to are the sheets, which exist."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_every_sheet_is_linked_once_the_newest_first(folder):
     assert "://" not in text
 
 
-def test_page_is_written_anew(folder):
+def test_page_is_rewritten(folder):
     (folder / "step_0000002.png").unlink()
     sheets.save_png(folder / "step_0000020.png", np.zeros((5, 5, 3), np.uint8))
     pictures_page.write(folder, "run", {})
@@ -61,6 +61,6 @@ def test_page_in_a_browser(folder, tmp_path_factory, width):
         assert tab.evaluate("document.images.length") == 4
         assert tab.evaluate(BROKEN) == 0
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        # Readable on a phone too, where a sheet scrolls by itself.
+        # Readable on a phone, too, where a sheet can be scrolled on its own.
         assert tab.evaluate("document.images[0].getBoundingClientRect().width") >= 700
         assert tab.messages == []

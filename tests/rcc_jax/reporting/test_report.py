@@ -1,10 +1,13 @@
-"""The page on many runs, read back with a parser: numbers, escaping, no address outside it."""
+"""The report, read back with a parser: numbers, escaping, no links to other places."""
 
 import base64
 import html.parser
 import io
 import json
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,14 +17,12 @@ from configs import camvid
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import (
     heat_map,
-    line_chart,
     palettes,
     prediction_sheet,
     report,
-    report_pictures,
     sheets,
 )
-from tests.support.commands import finish, start
+from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, start
 
 HOSTILE = '<script>alert("1")</script>&\'"'
 CLASSES = ("road", HOSTILE, "tree")
@@ -85,22 +86,21 @@ def write_run(folder, method, seed, scores, *, finished=True):
     (folder / "environment.json").write_text(json.dumps(environment))
     if finished:
         (folder / "result.json").write_text("{}")
-    colors = sheets.palette(3)
+    colors = palettes.of_data(config.data)
     draws = np.random.default_rng(7)
-    shown, rows = [], []
+    shown = []
     for number in range(2):
         image, truth = draws.integers(0, 255, (80, 90, 3), np.uint8), draws.integers(0, 3, (80, 90))
         guess = (truth + len(method) + number) % 3
         shown.append([image, truth, guess, draws.random((80, 90))])
-        rows.append([image, colors[truth], colors[guess]])
     pictures = folder / "pictures"
     pictures.mkdir()
-    sheet = prediction_sheet.draw(*zip(*shown, strict=True), class_names=CLASSES, palette=colors)
-    sheets.save_png(pictures / "step_0000002.png", sheet)
+    rows = prediction_sheet.panels(*zip(*shown, strict=True), colors)
+    sheet = prediction_sheet.sheet(rows, CLASSES, colors)
+    prediction_sheet.save(pictures / "step_0000002.png", rows, sheet)
     for step, grey in ((1, 50), (2, 150)):
         sheet = np.full((600, 1500, 3), grey, np.uint8)
         sheets.save_png(pictures / f"unlabeled_{step:07d}.png", sheet)
-    return rows
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_page_of_several_folders_has_the_numbers_of_the_runs(runs):
     assert page.tables["Versions and devices"][2] == ["rcc0", "0", "abc", HOSTILE]
 
 
-def test_scores_of_two_protocols_stand_apart(runs):
+def test_scores_of_two_protocols_are_kept_apart(runs):
     path = runs / "a" / "rcc1" / "metrics.jsonl"
     lines = path.read_text().splitlines()
     lines[3] = json.dumps({**json.loads(lines[3]), "protocol": "whole-flip"})  # Step 2.
@@ -166,7 +166,40 @@ def test_scores_of_two_protocols_stand_apart(runs):
     assert row[-1] == "best 40.00 when evaluated whole"
 
 
-def test_page_is_whole_in_itself_and_escapes_what_runs_hold(runs):
+def test_page_is_the_same_byte_for_byte(runs):
+    for name in ("first", "second"):
+        report.write([runs], runs / f"{name}.html", print)
+    assert (runs / "first.html").read_bytes() == (runs / "second.html").read_bytes()
+    # Also by a process that has another hash seed, and no place to keep matplotlib's files.
+    other = {"PYTHONHASHSEED": "7", "MPLCONFIGDIR": "/dev/null/none"}
+    flags = ["--mode=report", f"--workdir={runs}", f"--output={runs / 'third.html'}"]
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "main.py", *flags],
+        env={**ENVIRONMENT, **other},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert (runs / "first.html").read_bytes() == (runs / "third.html").read_bytes()
+
+
+def test_page_without_a_chart_needs_neither_matplotlib_nor_jax(tmp_path):
+    write_run(tmp_path / "run", "rcc", 0, [])
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1, "loss": null}\n')
+    code = (
+        "import runpy, sys\n"
+        "sys.modules.update(dict.fromkeys(['jax', 'matplotlib']))  # Importing them fails.\n"
+        f"runpy.run_path({str(REPOSITORY / 'main.py')!r}, run_name='__main__')\n"
+    )
+    flags = ["--mode=report", f"--workdir={tmp_path}", f"--output={tmp_path / 'page.html'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *flags], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert 'svg class="chart"' not in (tmp_path / "page.html").read_text()
+
+
+def test_page_is_self_contained_and_escapes_texts_of_runs(runs):
     report.write([runs], runs / "report.html", print)
     text = (runs / "report.html").read_text()
     page = Page(text)
@@ -191,7 +224,7 @@ def test_page_is_whole_in_itself_and_escapes_what_runs_hold(runs):
     pictures = [attributes for tag, attributes in page.elements if tag == "img"]
     assert len(pictures) == 2 * 4 + 3
     swatches = [x["style"] for _, x in page.elements if x.get("class") == "swatch"]
-    assert swatches == [f"background:#{code}" for code in ("000000", "800000", "008000", "ffffff")]
+    assert swatches == [f"background:#{code}" for code in ("808080", "800000", "c0c080", "ffffff")]
 
 
 def test_the_last_unlabelled_sheet_of_each_run_is_there_and_small(runs):
@@ -213,53 +246,68 @@ def test_the_last_unlabelled_sheet_of_each_run_is_there_and_small(runs):
     assert "unlabelled images" not in (runs / "report.html").read_text()
 
 
-def test_sheets_come_apart_into_what_they_were_made_of(tmp_path):
-    rows = write_run(tmp_path / "run", "rcc", 0, [(1.0, 2.0, 3.0)])
-    drawn = report_pictures.open_picture(tmp_path / "run/pictures/step_0000002.png")
-    # And one of before there was a confidence.
-    old = sheets.sheet(rows, ["image", "truth", "prediction"], class_names=CLASSES)
-    for sheet in (drawn, old):
-        found = prediction_sheet.cut(sheet, 2, CLASSES)
-        np.testing.assert_array_equal(found.rows, rows)
-        np.testing.assert_array_equal(found.colors, sheets.palette(3)[:3])
-    rows[1] = [picture[:77] for picture in rows[1]]
-    sheet = sheets.sheet(rows, ["image", "truth", "prediction"], class_names=CLASSES)
-    assert prediction_sheet.cut(sheet, 2, CLASSES) is None
+def test_a_run_without_panels_or_with_other_colours_shows_its_whole_sheet(runs):
+    def alts():
+        report.write([runs], runs / "report.html", print)
+        elements = Page((runs / "report.html").read_text()).elements
+        return [x["alt"] for tag, x in elements if tag == "img" and "unlabelled" not in x["alt"]]
+
+    def predicted(run):
+        return [f"classes of image {number} predicted by {run}" for number in (1, 2)]
+
+    whole = "images, truth and predictions of rcc0"
+    assert set(alts()) > {*predicted("uni"), *predicted("rcc0")}
+    path = runs / "a" / "rcc0" / "config.json"
+    before = path.read_text()
+    config = json.loads(before)
+    config["data"]["colormap"] = "#123456:1"
+    path.write_text(json.dumps(config))
+    assert set(alts()) > {*predicted("uni"), whole}
+    assert not set(alts()) & set(predicted("rcc0"))
+    path.write_text(before)
+    shutil.rmtree(runs / "a" / "rcc0" / "pictures" / "step_0000002")
+    assert set(alts()) > {*predicted("uni"), whole}
+    runs.joinpath("b/uni/pictures/step_0000002/0_truth.png").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"step_0000002/0_truth.png is corrupt"):
+        alts()
 
 
-def test_sheet_of_predictions_shows_confidence_beside_them():
+def test_panels_are_saved_as_drawn_beside_the_newest_sheet(tmp_path):
     draws = np.random.default_rng(3)
     images = draws.integers(0, 255, (2, 70, 90, 3), np.uint8)
     labels = draws.integers(0, 3, (2, 70, 90))
     confidences = draws.random((2, 70, 90))
     colors = palettes.of_data({"num_classes": 3, "name": "", "source": "folder", "colormap": ""})
-    sheet = prediction_sheet.draw(
-        images, labels, 2 - labels, confidences, class_names=CLASSES, palette=colors
-    )
-    names = (*CLASSES, "ignored", "confidence 0", "0.5", "1")
-    rows = sheets.cut_sheet(sheet, 2, prediction_sheet.TITLES, names)
+    rows = prediction_sheet.panels(images, labels, 2 - labels, confidences, colors)
     for row in range(2):
         expected = [images[row], colors[labels[row]], colors[2 - labels[row]]]
         np.testing.assert_array_equal(rows[row], [*expected, heat_map.shades(confidences[row])])
-    assert sheets.legend_colors(sheet, names)[3].tolist() == [255, 255, 255]
+    sheet = prediction_sheet.sheet(rows, CLASSES, colors)
+    (tmp_path / "step_notes").mkdir()
+    (tmp_path / "unlabeled_0000001.png").write_bytes(b"")
+    for step, count in (
+        (1, 2),
+        (2, 2),
+        (2, 1),
+    ):  # Step 2 again, after a resume with fewer pictures.
+        path = tmp_path / f"step_{step:07d}.png"
+        prediction_sheet.save(path, rows[:count], sheet)
+        found = [
+            [np.asarray(Image.open(file)) for file in row] for row in prediction_sheet.saved(path)
+        ]
+        np.testing.assert_array_equal(found, [row[:3] for row in rows[:count]])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step_0000001.png", "step_0000002", "step_0000002.png", "step_notes",
+        "unlabeled_0000001.png",
+    ]  # fmt: skip
+    assert len(list((tmp_path / "step_0000002").iterdir())) == 3
+    assert prediction_sheet.saved(tmp_path / "step_0000001.png") == []
 
 
-def test_a_line_breaks_where_a_number_is_missing_and_keeps_its_places():
-    points = [(0, 0.0), (5, 10.0), (6, None), (10, 5.0)]
-    drawn = line_chart.line_chart("t", [line_chart.Series("s", 0, points)])
-    places = re.findall(r'points="([^"]*)"', drawn)
-    assert [len(piece.split()) for piece in places] == [2, 1]
-    (left, bottom), (middle, top) = (map(float, p.split(",")) for p in places[0].split())
-    assert (left, bottom) == (line_chart.LEFT, line_chart.HEIGHT - line_chart.BOTTOM)
-    assert top == line_chart.TOP
-    assert middle == (line_chart.LEFT + line_chart.WIDTH - line_chart.RIGHT) / 2
-    assert line_chart.line_chart("t", [line_chart.Series("s", 0, [(1, None)])]) == ""
-
-
-def test_folders_without_a_run_and_damaged_files_are_named(runs):
+def test_folders_without_a_run_and_corrupt_files_are_named(runs):
     with pytest.raises(ConfigError, match="there is no run in it"):
         report.write([runs / "a" / "rcc0" / "pictures"], runs / "x.html", print)
     (runs / "a" / "rcc1" / "data.json").write_text("[")
-    with pytest.raises(ConfigError, match="rcc1/data.json is damaged"):
+    with pytest.raises(ConfigError, match="rcc1/data.json is corrupt"):
         report.write([runs], runs / "x.html", print)
     assert not (runs / "x.html").exists()

@@ -1,4 +1,4 @@
-"""The page on many runs as a real browser shows it: wide, on a phone, by keyboard, in print."""
+"""The report in a real browser: wide, on a phone, by keyboard, in print."""
 
 import pytest
 
@@ -28,9 +28,9 @@ def tab(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
-def test_page_fits_and_shows_its_pictures_and_says_nothing(tab, page, width, height):
+def test_page_fits_its_window_and_loads_every_picture_without_messages(tab, page, width, height):
     tab.open(page, width=width, height=height)
-    # Pictures below the window wait until it gets there.
+    # Pictures below the window would not be loaded yet.
     tab.evaluate("document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
     for image in range(tab.evaluate("document.images.length")):
         tab.call("Runtime.evaluate", expression=f"document.images[{image}].decode()",
@@ -41,7 +41,7 @@ def test_page_fits_and_shows_its_pictures_and_says_nothing(tab, page, width, hei
     assert tab.messages == []
 
 
-def test_page_is_worked_by_keyboard(tab, page):
+def test_everything_can_be_reached_by_keyboard(tab, page):
     tab.open(page, width=1280, height=900)
     reached = set()
     for _ in range(40):
@@ -56,13 +56,13 @@ def test_page_is_worked_by_keyboard(tab, page):
     assert len(reached) >= tab.evaluate(stops) > 5
 
 
-def test_print_opens_what_is_folded_and_keeps_words_whole(tab, page):
+def test_print_shows_what_is_folded_and_breaks_no_word(tab, page):
     tab.open(page, width=718, height=900)  # A sheet of A4 between its margins.
     tab.call("Emulation.setEmulatedMedia", media="print")
     folded = "[...document.querySelectorAll('details > :not(summary)')]"
     hidden = f"{folded}.filter(x => !x.checkVisibility() || !x.offsetHeight).length"
     assert tab.evaluate(hidden) == 0
-    # A word of a class on several lines would be as high as them.
+    # A name broken into several lines would be taller.
     rows = "[...document.querySelectorAll('tbody th')].filter(x => x.textContent === 'road')"
     assert tab.evaluate(f"Math.max(...{rows}.map(x => x.offsetHeight))") < 40
     assert tab.evaluate("document.documentElement.scrollWidth") <= 718

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rcc_jax.reporting.sheets import colorize, legend, legend_colors, palette, save_png, sheet
+from rcc_jax.reporting.sheets import colorize, legend, palette, save_png, sheet
 
 
 def test_palette_is_pascals_with_white_for_ignored():
@@ -55,9 +55,10 @@ def test_headings_and_legend_of_a_sheet():
     assert first == 4
     assert 60 + 60 < last - first <= 60 + 4 + 60
     assert (second, end - second) == (4 + 2 * (60 + 4), last - first - 60 - 4)
-    names = (*("x", "y"), *more)
-    colors = legend_colors(with_groups, names)
-    assert colors.tolist() == [[0, 0, 0], [128, 0, 0], [255, 255, 255], [0, 0, 255]]
+    assert entries["class_names"] == ("x", "y", "ignored", "blue")
+    assert entries["palette"].tolist() == [[0, 0, 0], [128, 0, 0], [255, 255, 255], [0, 0, 255]]
+    squares = with_groups[height + 24 + 24 :].reshape(-1, 3)
+    assert all((squares == color).all(-1).sum() > 50 for color in entries["palette"])
 
 
 def test_sheet_refuses_ragged_rows():

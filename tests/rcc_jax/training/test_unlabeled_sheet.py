@@ -1,4 +1,4 @@
-"""The picture of unlabelled views, cut apart again, against the networks themselves."""
+"""The panels of unlabelled views against the networks themselves."""
 
 import functools
 
@@ -12,7 +12,7 @@ from configs import demo, folder
 from input_pipeline.batches.views import UnlabeledViews
 from input_pipeline.errors import DataError
 from rcc_jax.reporting import heat_map
-from rcc_jax.reporting.sheets import cut_sheet, fit, palette
+from rcc_jax.reporting.sheets import SIDE, fit, palette
 from rcc_jax.training.method_view import rank_agreement
 from rcc_jax.training.run import Run
 from rcc_jax.training.unlabeled_sheet import UnlabeledSheet
@@ -27,7 +27,6 @@ TINY = {
     # Of the evaluation alone: training sees each view once and whole.
     "eval.flip": True,
 }
-LEGEND = ("not kept", "padding", "0", "0.5", "1")
 
 
 def build(config, **fields):
@@ -35,12 +34,10 @@ def build(config, **fields):
     return Run.build(config)
 
 
-def panels(run, state, columns=7):
-    """The drawn panels, [columns] of [rows, SIDE, SIDE, 3]."""
-    sheet = UnlabeledSheet(run).draw(state)
-    names = (*run.partition.class_names, *LEGEND)
-    rows = cut_sheet(sheet, run.config.eval.pictures, ["?"] * columns, names)
-    return np.stack(rows, axis=1)
+def panels(run, state):
+    """The drawn panels, [columns, rows, SIDE, SIDE, 3], and their titles."""
+    columns = UnlabeledSheet(run).panels(state)
+    return np.array([each.pictures for each in columns]), [each.title for each in columns]
 
 
 def test_panels_show_views_labels_kept_pixels_and_agreement_of_the_networks():
@@ -69,7 +66,8 @@ def test_panels_show_views_labels_kept_pixels_and_agreement_of_the_networks():
     threshold = float(np.quantile(confidence[valid], 0.6))
     config.method.confidence_threshold = threshold
 
-    drawn = panels(Run.build(config), state)
+    drawn, titles = panels(Run.build(config), state)
+    assert titles[1] == "EMA teacher"
     colors = palette(run.partition.num_classes)
     classes, others = (np.asarray(logits).argmax(-1) for logits in (teacher, student))
     assert (classes == others)[valid].mean() < 0.9
@@ -128,12 +126,16 @@ def test_two_classes_have_no_agreement_and_a_broken_image_is_replaced_or_named(t
     config = folder.get_config("method=fixmatch")
     run = build(config, **fields, data__on_error="skip")
     state = filled(run.abstract_state())
-    drawn = panels(run, state, columns=6)
+    drawn, titles = panels(run, state)
+    assert len(titles) == 6
     # In place of the first stands the second.
     second, draws = run.partition.unlabeled[1], np.random.default_rng([0, 0])
     view = UnlabeledViews(17, 1, boxes=False)(second, draws)
     weak = np.where(view["valid"][..., None], view["weak"], 255).astype(np.uint8)
     np.testing.assert_array_equal(drawn[0, 0], fit(weak, cv2.INTER_NEAREST))
+    sheet = UnlabeledSheet(run).draw(state)
+    assert sheet.shape[0] > 2 * SIDE
+    assert sheet.shape[1] > 6 * SIDE
     with pytest.raises(DataError, match=r"1\.png"):
         UnlabeledSheet(build(config, data__on_error="stop")).draw(state)
 
