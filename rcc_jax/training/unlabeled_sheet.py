@@ -112,7 +112,12 @@ class UnlabeledSheet:
             source = SkippingSource(source, max_bad)
         # Spread evenly: neighbours in a list are often of one scene.
         chosen = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
-        make = UnlabeledViews(run.config.data.crop_size, strong_views=1, boxes=False)
+        make = UnlabeledViews(
+            run.config.data.crop_size,
+            strong_views=1,
+            boxes=False,
+            recipe=run.method.views.recipe,
+        )
         rows = [
             make(source[index], np.random.default_rng([_SEED, row]))
             for row, index in enumerate(chosen.tolist())
