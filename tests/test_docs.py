@@ -18,7 +18,18 @@ def test_sessions_of_the_pages(page):
 
 @pytest.mark.parametrize(
     "name",
-    ["averaging", "consensus", "evaluation", "losses", "method_view", "models.resize", "views"],
+    [
+        "consensus.agreement",
+        "consensus.losses",
+        "consensus.values",
+        "evaluation.evaluator",
+        "evaluation.padded_views",
+        "evaluation.tta",
+        "losses",
+        "models.conv",
+        "models.resize",
+        "views",
+    ],
 )
 def test_examples_in_the_docstrings(name):
     module = importlib.import_module(f"rcc_jax.{name}")

@@ -15,7 +15,7 @@ import input_pipeline
 from input_pipeline.batches import photos as photo_files
 from input_pipeline.batches.photometric import strong_view
 from rcc_jax import build
-from rcc_jax.consensus.checks import MAX_PLAYERS
+from rcc_jax.consensus.players import MAX_PLAYERS
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.consensus_map import ConsensusMap
 from rcc_jax.reporting import heat_map, sheets

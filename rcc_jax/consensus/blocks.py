@@ -22,7 +22,7 @@ _CPU_BLOCK, _BLOCK = 4096, 2**20
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def rank_losses(teacher: jax.Array, student: jax.Array, temperature: float) -> jax.Array:
+def rcc_losses(teacher: jax.Array, student: jax.Array, temperature: float) -> jax.Array:
     """Relative difference of the soft rankings of pairs (RCC, eq. 9): [N, ...] twice to [...]."""
     ranks = [
         soft_ranking.soft_ranks(_consensus(players), temperature, multiply_for_gradient)
@@ -31,7 +31,7 @@ def rank_losses(teacher: jax.Array, student: jax.Array, temperature: float) -> j
     return soft_ranking.relative_difference(*ranks)
 
 
-def strict_losses(teacher: jax.Array, student: jax.Array, kind: str) -> jax.Array:
+def cc_losses(teacher: jax.Array, student: jax.Array, kind: str) -> jax.Array:
     """Difference of the consensus itself (RCC, eq. 8 and table 5): [N, ...] twice to [...].
 
     Args:

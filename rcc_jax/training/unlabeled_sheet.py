@@ -40,7 +40,7 @@ class UnlabeledSheet:
 
         The teacher (the averaged one where there is one) labels the weak view. Kept are the pixels
         whose confidence reaches the threshold. The student labels the first strong view, before
-        CutMix, so that all pictures of a row show the same places. `method_view.rank_agreement`
+        CutMix, so that all pictures of a row show the same places. `agreement.rank_agreement`
         compares the two. Both networks are in evaluation mode, with BatchNorm's running statistics,
         where training steps have those of the batch.
 

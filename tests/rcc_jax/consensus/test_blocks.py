@@ -24,8 +24,8 @@ def value_and_derivative(loss, teacher, student, weights, block):
 @pytest.mark.parametrize(
     "loss",
     [
-        functools.partial(blocks.rank_losses, temperature=0.3),
-        *(functools.partial(blocks.strict_losses, kind=kind) for kind in ("l2", "kl")),
+        functools.partial(blocks.rcc_losses, temperature=0.3),
+        *(functools.partial(blocks.cc_losses, kind=kind) for kind in ("l2", "kl")),
     ],
 )
 def test_blocks_change_nothing(loss):
@@ -44,7 +44,7 @@ def test_blocks_change_nothing(loss):
 
 
 def test_blocks_bound_the_memory():
-    loss = functools.partial(blocks.rank_losses, temperature=1.0)
+    loss = functools.partial(blocks.rcc_losses, temperature=1.0)
     players = jnp.zeros((6, 2, 20_000))
 
     def memory(block):
