@@ -19,10 +19,10 @@ from rcc_jax.consensus.players import MAX_PLAYERS
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.consensus_map import ConsensusMap
 from rcc_jax.reporting import heat_map, sheets
+from rcc_jax.reporting.progress import Progress
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.folder import write_atomically
-from rcc_jax.workdir.metrics import Progress
 
 TOP_PAIRS = 10
 # Pairs that hardly any pixel plays are left out of the list in words; pairs.csv has them.

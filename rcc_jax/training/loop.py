@@ -16,6 +16,7 @@ from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.distributed.stop_vote import StopVote
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.evaluator import Scores, scores
+from rcc_jax.reporting.progress import Progress
 from rcc_jax.training import nonfinite
 from rcc_jax.training.clock import StepClock
 from rcc_jax.training.monitor import EvaluationReport
@@ -27,7 +28,7 @@ from rcc_jax.workdir.bad_files import BadFiles
 from rcc_jax.workdir.best_scores import BestScores
 from rcc_jax.workdir.checkpoints import Checkpoints
 from rcc_jax.workdir.folder import Workdir, flatten, write_atomically
-from rcc_jax.workdir.metrics import MetricWriter, Progress
+from rcc_jax.workdir.metrics import MetricWriter
 
 # Steps that may be queued on the devices; each holds a batch in their memory.
 _STEPS_IN_FLIGHT = 2

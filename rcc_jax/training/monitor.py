@@ -10,10 +10,11 @@ from rcc_jax.config import protocols
 from rcc_jax.evaluation.evaluator import Scores
 from rcc_jax.evaluation.score_table import score_table
 from rcc_jax.reporting import pictures_page, sheets
+from rcc_jax.reporting.progress import Progress
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.training.unlabeled_sheet import UnlabeledSheet
-from rcc_jax.workdir.metrics import MetricWriter, Progress
+from rcc_jax.workdir.metrics import MetricWriter
 
 # Where there is no terminal to ask.
 _LINE = 100

@@ -1,12 +1,10 @@
-"""What a run reports: metrics.jsonl, timing.jsonl, TensorBoard events and its progress."""
+"""The numbers that a run records: metrics.jsonl, timing.jsonl and TensorBoard events."""
 
 import io
 import json
 import math
 import os
 import pathlib
-import sys
-import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -221,103 +219,3 @@ def _flat(entry: Scalars) -> list[tuple[str, Any]]:
         else:
             flat.append((name, value))
     return flat
-
-
-class Progress:
-    """How far a run is: a bar on a terminal, a plain line a log elsewhere."""
-
-    def __init__(
-        self,
-        total_steps: int,
-        start_step: int,
-        *,
-        stream: TextIO | None = None,
-        unit: str = "step",
-        enabled: bool = True,
-    ):
-        """Starts the clock.
-
-        Args:
-            total_steps: The last step.
-            start_step: The last step that is done.
-            stream: Where to write; standard output by default.
-            unit: What a step is called.
-            enabled: Whether to write at all.
-        """
-        self._unit, self._enabled, self._now = unit, enabled, ""
-        self._stream = stream or sys.stdout
-        self._total, self._start = total_steps, start_step
-        self._clock = time.monotonic()
-        # The first update carries the compilation: it does not count for the time left.
-        self._first: tuple[int, float] | None = None
-        self._bar = None
-        if enabled and self._stream.isatty():
-            from tqdm import tqdm  # only where there is a terminal to draw on
-
-            self._bar = tqdm(
-                total=total_steps,
-                initial=start_step,
-                file=self._stream,
-                unit=unit,
-                dynamic_ncols=True,
-            )
-
-    def update(self, step: int, scalars: Mapping[str, float] | None = None) -> None:
-        """Shows that a step is done, and its numbers.
-
-        Args:
-            step: The step.
-            scalars: Numbers to show by name: losses, ratios and shares in [0, 1]. Without them
-                only the bar moves.
-        """
-        shown = "  ".join(f"{name} {_brief(value)}" for name, value in (scalars or {}).items())
-        if self._bar is not None:
-            self._bar.update(step - self._bar.n)
-            if shown:
-                self._bar.set_postfix_str(shown)
-        elif scalars is not None:
-            shown = f"{shown}  " if shown else ""
-            place = f"{self._now}{self._unit} {step}/{self._total}"
-            self.message(f"{place}  {shown}left {self._time_left(step)}")
-
-    def _time_left(self, step: int) -> str:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (step, now)
-            done, elapsed = step - self._start, now - self._clock
-        else:
-            done, elapsed = step - self._first[0], now - self._first[1]
-        if done <= 0:
-            return "?"
-        seconds = round((self._total - step) * elapsed / done)
-        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-
-    def describe(self, text: str) -> None:
-        """Says what is being done now, in front of the bar or of the next lines."""
-        self._now = f"{text}: "
-        if self._bar is not None:
-            self._bar.set_description_str(text)
-
-    def message(self, text: str) -> None:
-        """Writes a line of its own, above the bar where there is one."""
-        if not self._enabled:
-            return
-        if self._bar is not None:
-            self._bar.write(text, file=self._stream)
-        else:
-            print(text, file=self._stream, flush=True)
-
-    def close(self) -> None:
-        """Leaves the bar as it stands."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _brief(value: float) -> str:
-    return f"{float(value):.4g}"
