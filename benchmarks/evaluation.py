@@ -28,7 +28,8 @@ from flax import nnx
 from input_pipeline import choose_shapes, count_sizes, evaluation_batches
 from rcc_jax import views
 from rcc_jax.distributed import meshes
-from rcc_jax.evaluation.evaluator import Evaluator, scores
+from rcc_jax.evaluation.evaluator import Evaluator
+from rcc_jax.evaluation.scores import scores
 from rcc_jax.models import BACKBONES
 from rcc_jax.training.train_state import Weights
 

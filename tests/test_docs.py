@@ -22,7 +22,7 @@ def test_sessions_of_the_pages(page):
         "consensus.agreement",
         "consensus.losses",
         "consensus.values",
-        "evaluation.evaluator",
+        "evaluation.scores",
         "evaluation.padded_views",
         "evaluation.tta",
         "losses",

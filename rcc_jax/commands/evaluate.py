@@ -11,7 +11,7 @@ import ml_collections
 
 from rcc_jax.distributed import processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
-from rcc_jax.evaluation.evaluator import Scores, scores
+from rcc_jax.evaluation.scores import Scores, scores
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.training.validation import evaluate_confusion

@@ -1,7 +1,6 @@
 """Whole-image and sliding-window evaluation with one global confusion matrix."""
 
 import collections
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -245,74 +244,3 @@ def _confusion(labels: jax.Array, truth: jax.Array, *, num_classes: int) -> jax.
     # A histogram an image: each device counts its own rows before they are summed.
     counts = jax.vmap(functools.partial(jnp.bincount, length=size + 1))(cells)
     return counts.sum(axis=0, dtype=jnp.int32)[:size].reshape(num_classes, num_classes)
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """What a confusion matrix says, in percent.
-
-    Attributes:
-        miou: Mean of `iou` over the classes that have one; nan where none has.
-        iou: Intersection over union by class name; nan where the class is neither in the ground
-            truth nor predicted.
-        absent: Names of the classes without a pixel in the ground truth.
-        accuracy: Share of the pixels that are right; nan where there are none.
-    """
-
-    miou: float
-    iou: dict[str, float]
-    absent: tuple[str, ...]
-    accuracy: float
-
-    def table(self) -> str:
-        """One line a class, then the mean over classes and the share of right pixels."""
-        width = max(len(name) for name in (*self.iou, "accuracy"))
-        lines = []
-        for name, value in self.iou.items():
-            note = ""
-            if name in self.absent:
-                counts = "does not count" if np.isnan(value) else "but predicted: counts as 0"
-                note = f"  not in the ground truth, {counts}"
-            lines.append(f"{name:<{width}}  {_percent(value)}{note}")
-        counted = sum(not np.isnan(value) for value in self.iou.values())
-        over = f"over {counted} of {len(self.iou)} classes"
-        lines.append(f"{'mIoU':<{width}}  {_percent(self.miou)}  {over}")
-        lines.append(f"{'accuracy':<{width}}  {_percent(self.accuracy)}")
-        return "\n".join(lines)
-
-
-def scores(confusion: np.ndarray, class_names: Sequence[str]) -> Scores:
-    """Turns counts into intersection over union; a class with an empty union has none.
-
-    Args:
-        confusion: Counts [K, K], a row a true class and a column a predicted one.
-        class_names: K different names.
-
-    Returns:
-        The scores.
-
-    Raises:
-        ValueError: If the names do not fit the matrix.
-
-    >>> scores(np.array([[3, 1], [0, 4]]), ["sky", "road"]).iou
-    {'sky': 75.0, 'road': 80.0}
-    """
-    if len(set(class_names)) != len(class_names) or len(class_names) != len(confusion):
-        raise ValueError(
-            f"{len(confusion)} classes need as many different names, not {list(class_names)}"
-        )
-    hits = np.diag(confusion)
-    truth = confusion.sum(axis=1)
-    union = truth + confusion.sum(axis=0) - hits
-    iou = np.divide(100 * hits, union, out=np.full(len(hits), np.nan), where=union > 0)
-    total = confusion.sum()
-    return Scores(
-        miou=float(np.nanmean(iou)) if (union > 0).any() else float("nan"),
-        iou=dict(zip(class_names, iou.tolist(), strict=True)),
-        absent=tuple(n for n, pixels in zip(class_names, truth, strict=True) if pixels == 0),
-        accuracy=float(100 * hits.sum() / total) if total else float("nan"),
-    )
-
-
-def _percent(value: float) -> str:
-    return "     -" if np.isnan(value) else f"{value:6.2f}"

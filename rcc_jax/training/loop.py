@@ -14,7 +14,7 @@ from rcc_jax.distributed import meshes, processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.distributed.stop_vote import StopVote
 from rcc_jax.errors import ConfigError
-from rcc_jax.evaluation.evaluator import Scores, scores
+from rcc_jax.evaluation.scores import Scores, scores
 from rcc_jax.reporting.progress import Progress
 from rcc_jax.training import nonfinite
 from rcc_jax.training.clock import StepClock

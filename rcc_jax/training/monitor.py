@@ -6,8 +6,7 @@ import shutil
 from collections.abc import Mapping
 
 from rcc_jax.config import protocols
-from rcc_jax.evaluation.evaluator import Scores
-from rcc_jax.evaluation.score_table import score_table
+from rcc_jax.evaluation.scores import Scores, score_table
 from rcc_jax.reporting import pictures_page, sheets
 from rcc_jax.reporting.progress import Progress
 from rcc_jax.training.run import Run

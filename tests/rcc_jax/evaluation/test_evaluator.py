@@ -6,7 +6,8 @@ from jax.sharding import AxisType
 
 from rcc_jax.distributed.meshes import make_mesh
 from rcc_jax.errors import ConfigError
-from rcc_jax.evaluation.evaluator import Evaluator, scores
+from rcc_jax.evaluation.evaluator import Evaluator
+from rcc_jax.evaluation.scores import scores
 from rcc_jax.evaluation.tta import window_spans
 
 IMAGES = 5

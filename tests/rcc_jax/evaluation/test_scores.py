@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rcc_jax.evaluation.evaluator import scores
-from rcc_jax.evaluation.score_table import score_table
+from rcc_jax.evaluation.scores import score_table, scores
 
 STAR = "*: not in the ground truth; where predicted it counts as 0 in mIoU"
 NAMES = [f"class {number}" for number in range(19)]
