@@ -141,7 +141,7 @@ def test_a_run_survives_one_fault_after_another(command, finished, tmp_path):
     faults.flip_checkpoint(command, tmp_path, 6, moments)
     newest = saved_steps(tmp_path)[-1]
     output, lost = faults.go_on(command, tmp_path)
-    assert f"checkpoint {newest} is damaged and no longer used" in output
+    assert f"checkpoint {newest} is corrupt and no longer used" in output
     assert lost > 0
     assert not different(tmp_path, finished)
 

@@ -45,7 +45,7 @@ def explain(
     """Averages the class consensus over images, writes tables and pictures, prints the top pairs.
 
     The teacher sees the images as they are. The student sees their colours distorted as in the
-    strong views of training; where the run has no averaged teacher both have the same weights.
+    strong views of training; where the run has no EMA teacher both have the same weights.
 
     Args:
         config: The configuration of the run; its `method.top_n` classes play, of whatever method.

@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 class Progress:
-    """How far a run is: a bar on a terminal, a plain line a log elsewhere."""
+    """How far a run is: a bar on a terminal, elsewhere one plain line per log."""
 
     def __init__(
         self,
@@ -24,18 +24,18 @@ class Progress:
             total_steps: The last step.
             start_step: The last step that is done.
             stream: Where to write; standard output by default.
-            unit: What a step is called.
+            unit: The word for a step.
             enabled: Whether to write at all.
         """
         self._unit, self._enabled, self._now = unit, enabled, ""
         self._stream = stream or sys.stdout
         self._total, self._start = total_steps, start_step
         self._clock = time.monotonic()
-        # The first update carries the compilation: it does not count for the time left.
+        # The first update includes the compilation, so the time left is estimated from later ones.
         self._first: tuple[int, float] | None = None
         self._bar = None
         if enabled and self._stream.isatty():
-            from tqdm import tqdm  # only where there is a terminal to draw on
+            from tqdm import tqdm  # Only needed on a terminal.
 
             self._bar = tqdm(
                 total=total_steps,
@@ -46,12 +46,11 @@ class Progress:
             )
 
     def update(self, step: int, scalars: Mapping[str, float] | None = None) -> None:
-        """Shows that a step is done, and its numbers.
+        """Shows that a step is done, with its numbers.
 
         Args:
             step: The step.
-            scalars: Numbers to show by name: losses, ratios and shares in [0, 1]. Without them
-                only the bar moves.
+            scalars: Numbers to show, by name. Without them only the bar moves.
         """
         shown = "  ".join(f"{name} {_brief(value)}" for name, value in (scalars or {}).items())
         if self._bar is not None:
@@ -76,13 +75,13 @@ class Progress:
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
     def describe(self, text: str) -> None:
-        """Says what is being done now, in front of the bar or of the next lines."""
+        """Sets the text in front of the bar or of the next lines: what is being done now."""
         self._now = f"{text}: "
         if self._bar is not None:
             self._bar.set_description_str(text)
 
     def message(self, text: str) -> None:
-        """Writes a line of its own, above the bar where there is one."""
+        """Writes a line, above the bar if there is one."""
         if not self._enabled:
             return
         if self._bar is not None:

@@ -239,8 +239,8 @@ DAMAGE = {
     "no_metadata": (lambda folder: lose(folder / "state/_METADATA"), "_METADATA cannot be read"),
     "no_checksums": (lambda folder: lose(folder / "SHA256SUMS"), "SHA256SUMS cannot be read"),
     "cut_checksums": (lambda folder: cut(folder / "SHA256SUMS"), "SHA256SUMS is cut off"),
-    "cut_arrays": (lambda folder: cut(largest(folder)), "is not as it was written"),
-    "flipped_arrays": (lambda folder: flip(largest(folder)), "is not as it was written"),
+    "cut_arrays": (lambda folder: cut(largest(folder)), "has changed since it was written"),
+    "flipped_arrays": (lambda folder: flip(largest(folder)), "has changed since it was written"),
     "flipped_score": (lambda folder: flip(folder / "metrics/metrics"), "metrics/metrics is not"),
 }
 
@@ -255,19 +255,19 @@ def two_steps(tmp_path_factory):
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_checkpoint_gives_way_to_the_newest_whole_one(tmp_path, two_steps, damage):
+def test_a_corrupt_checkpoint_gives_way_to_the_newest_intact_one(tmp_path, two_steps, damage):
     spoil, fault = DAMAGE[damage]
     folder = shutil.copytree(two_steps, tmp_path / "run")
     spoil(folder / "2")
     # An evaluation changes nothing, so it can only say what is wrong.
     with (
-        pytest.raises(ConfigError, match=f"{folder}/2: a damaged.*{fault}.*go on from step 1"),
+        pytest.raises(ConfigError, match=f"{folder}/2: corrupt.*{fault}.*resume from step 1"),
         Checkpoints(folder, read_only=True) as checkpoints,
     ):
         checkpoints.restore(abstract(make_state(0)))
     with Checkpoints(folder) as checkpoints:
         (line,) = checkpoints.set_aside
-        assert line.startswith("checkpoint 2 is damaged and no longer used (")
+        assert line.startswith("checkpoint 2 is corrupt and no longer used (")
         assert fault in line
         assert (checkpoints.latest_step, checkpoints.best_score) == (1, 10.0)
         assert_equal(checkpoints.restore(abstract(make_state(0))), make_state(1))
@@ -281,7 +281,10 @@ def test_the_only_checkpoint_is_not_set_aside(tmp_path, two_steps):
     folder = shutil.copytree(two_steps, tmp_path / "run")
     for step in (1, 2):
         flip(largest(folder / str(step)))
-    with Checkpoints(folder) as checkpoints, pytest.raises(ConfigError, match="2: a damaged"):
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.raises(ConfigError, match="2: corrupt"),
+    ):
         checkpoints.restore(abstract(make_state(0)))
     assert steps_on_disk(folder) == {1, 2}
 
@@ -301,7 +304,7 @@ def test_a_save_that_fails_names_the_checkpoint_and_leaves_the_others(tmp_path):
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (256, hard))
         try:
-            with pytest.raises(SaveError, match=f"{tmp_path}/2: .*goes on after step 1"):
+            with pytest.raises(SaveError, match=f"{tmp_path}/2: .*resumes from step 1"):
                 checkpoints.save(2, make_state(2), wait=True)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

@@ -89,8 +89,8 @@ def test_warning_names_what_changed_and_how_new_fields_are_set():
     assert revisions.CHANGES[1] not in line
     line = revisions.warning(revisions.CURRENT, {"a.b": 1, "a.c": 2}, {"a.b": 1, "a.c": 3})
     assert line.endswith(
-        "New fields have the value that reproduces what it did: a.b = 1. "
-        "New fields have another value than so far: a.c = 3 (so far 2)."
+        "New fields have the values that reproduce the earlier behaviour: a.b = 1. "
+        "New fields change the earlier behaviour: a.c = 3 (was 2)."
     )
 
 

@@ -61,5 +61,5 @@ def test_folders_that_hold_no_weights_are_named(earlier, tmp_path):
     damaged = tmp_path / "checkpoints"
     shutil.copytree(earlier[0] / "checkpoints", damaged)
     (damaged / "7" / "state" / "_METADATA").write_text("{")
-    with pytest.raises(ConfigError, match="checkpoints/7 is a damaged checkpoint"):
+    with pytest.raises(ConfigError, match="checkpoints/7 is a corrupt checkpoint"):
         build(model__pretrained=str(tmp_path)).check_start()
