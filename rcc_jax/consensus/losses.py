@@ -1,7 +1,7 @@
-"""Losses that make teacher and student agree on the consensus of the classes of a pixel.
+"""Losses that make teacher and student agree on the consensus of a pixel's classes.
 
-RCC asks both to rank the pairs of classes alike, CC to give each pair the same consensus. Depends
-on jax alone.
+RCC makes both rank the pairs of classes alike; CC makes both give each pair the same consensus.
+Depends only on jax.
 
 Reference: Mai, Sun, Wu. "Relaxed Class-consensus Consistency for Semi-supervised Semantic
 Segmentation", AAAI 2025, equations 8-11 and table 5.
@@ -37,7 +37,7 @@ def pixel_rcc_loss(
     top_n: int = 4,
     temperature: float = 1.0,
 ) -> jax.Array:
-    """`rcc_loss` of every pixel, [...], before the mean.
+    """`rcc_loss` of each pixel, [...], before the mean.
 
     >>> logits = jnp.arange(8.0).reshape(2, 4)
     >>> pixel_rcc_loss(logits, logits).tolist()
@@ -45,7 +45,7 @@ def pixel_rcc_loss(
     """
     players.check_temperature(temperature)
     if isinstance(temperature, jax.core.Tracer):
-        # One that jit or grad traces has a derivative of its own, which blocks do not compute.
+        # A traced temperature may need a derivative, which blocks do not compute.
         _, teacher, student = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
         return rank_loss(teacher, student, temperature)
     loss = functools.partial(blocks.rcc_losses, temperature=temperature)
@@ -55,7 +55,7 @@ def pixel_rcc_loss(
 def pixel_cc_loss(
     teacher_logits: jax.Array, student_logits: jax.Array, *, top_n: int = 4, kind: str = "l2"
 ) -> jax.Array:
-    """`cc_loss` of every pixel, [...], before the mean.
+    """`cc_loss` of each pixel, [...], before the mean.
 
     >>> logits = jnp.arange(8.0).reshape(2, 4)
     >>> pixel_cc_loss(logits, logits).tolist()
@@ -92,12 +92,12 @@ def rcc_loss(
         teacher_logits: [..., K] logits of the weak view; no gradient flows into them.
         student_logits: [..., K] logits of the strong view.
         top_n: Number of players N, the teacher's top classes; 2 <= N <= min(8, K). At N = 2 there
-            is one pair only and the loss is 0.
+            is only one pair and the loss is 0.
         temperature: tau of the relaxed ranks, above 0.
-        where: [...] bool, pixels that count; all if None.
+        where: bool [...], the pixels that count; None for all.
 
     Returns:
-        Scalar mean over the pixels that count, 0 where there are none.
+        Scalar mean over the pixels that count; 0 if there are none.
 
     Raises:
         ValueError: For integer logits, mismatched shapes, a top_n or temperature out of range.
@@ -128,10 +128,10 @@ def cc_loss(
         top_n: Number of players N, 2 <= N <= min(8, K).
         kind: 'l2' for the squared distance summed over the pairs; 'ce' and 'kl' compare the
             softmax over the pairs (their gradients agree).
-        where: [...] bool, pixels that count; all if None.
+        where: bool [...], the pixels that count; None for all.
 
     Returns:
-        Scalar mean over the pixels that count, 0 where there are none.
+        Scalar mean over the pixels that count; 0 if there are none.
 
     Raises:
         ValueError: For integer logits, mismatched shapes, an unknown kind or a top_n out of range.

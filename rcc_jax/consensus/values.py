@@ -1,4 +1,4 @@
-"""The consensus of a pixel's classes: entropies of subsets, interactions of pairs, their ranks.
+"""The consensus of a pixel's classes: entropies of subsets, interactions of pairs, ranks.
 
 The players are the top-N classes of one pixel, the value of a coalition is the entropy of the
 softmax over its members, and the consensus of two classes is their Banzhaf interaction. Depends on
@@ -69,7 +69,7 @@ def soft_ranks(values: jax.Array, temperature: float = 1.0) -> jax.Array:
 
     Args:
         values: [..., M] values to rank.
-        temperature: tau > 0 in the unit of the values; towards 0 the ranks become hard.
+        temperature: tau > 0 in the unit of the values; the ranks become hard as tau -> 0.
 
     Returns:
         [..., M] ranks between 1 and M that sum to M (M + 1) / 2.
@@ -96,7 +96,7 @@ def rank_loss(
         temperature: tau of `soft_ranks`, the same for both.
 
     Returns:
-        [...] losses, 0 where both rank alike and always below M.
+        [...] losses; 0 if both rankings are equal, and always below M.
 
     Raises:
         ValueError: For mismatched shapes, integer values or a temperature that is not above 0.
@@ -119,7 +119,7 @@ def rank_loss(
 def top_class_consensus(
     teacher_logits: jax.Array, student_logits: jax.Array, *, top_n: int = 4
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Consensus of teacher and student over the teacher's top classes, as the losses compare it.
+    """Consensus of teacher and student over the teacher's top classes, which the losses compare.
 
     Args:
         teacher_logits: [..., K] logits that choose the players; no gradient flows into them.
@@ -127,8 +127,8 @@ def top_class_consensus(
         top_n: Number of players N; 2 <= N <= min(8, K).
 
     Returns:
-        The players, ids [..., N] from the likeliest on; the consensus of the teacher and that of
-        the student, each [..., N * (N - 1) / 2], pairs in the order of
+        The players' ids [..., N], likeliest first; then the consensus of the teacher and of the
+        student, each [..., N * (N - 1) / 2] with pairs in the order of
         `itertools.combinations(range(N), 2)`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a confusion matrix says: IoU by class, their mean, and both as tables. Numpy alone."""
+"""Scores from a confusion matrix: IoU by class and mIoU, also as tables. Numpy only."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 _GAP = "   "
-# Of the columns of numbers, by the suffix of their names in metrics.jsonl.
+# Heads of the columns, by the suffix of their names in metrics.jsonl.
 _HEADS = {"": "student", "_ema": "EMA"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What a confusion matrix says, in percent.
+    """Scores of a confusion matrix, in percent.
 
     Attributes:
-        miou: Mean of `iou` over the classes that have one; nan where none has.
-        iou: Intersection over union by class name; nan where the class is neither in the ground
+        miou: Mean of `iou` over the classes that have one; nan if none has.
+        iou: Intersection over union by class name; nan for a class that is neither in the ground
             truth nor predicted.
         absent: Names of the classes without a pixel in the ground truth.
-        accuracy: Share of the pixels that are right; nan where there are none.
+        accuracy: Share of correct pixels; nan if there are no pixels.
     """
 
     miou: float
@@ -29,7 +29,7 @@ class Scores:
     accuracy: float
 
     def table(self) -> str:
-        """One line a class, then the mean over classes and the share of right pixels."""
+        """One line per class, then mIoU and accuracy."""
         width = max(len(name) for name in (*self.iou, "accuracy"))
         lines = []
         for name, value in self.iou.items():
@@ -46,17 +46,17 @@ class Scores:
 
 
 def scores(confusion: np.ndarray, class_names: Sequence[str]) -> Scores:
-    """Turns counts into intersection over union; a class with an empty union has none.
+    """Turns counts into intersection over union; a class with an empty union gets nan.
 
     Args:
-        confusion: Counts [K, K], a row a true class and a column a predicted one.
+        confusion: Counts [K, K]; rows are true classes, columns predicted ones.
         class_names: K different names.
 
     Returns:
         The scores.
 
     Raises:
-        ValueError: If the names do not fit the matrix.
+        ValueError: If the names are not K different ones.
 
     >>> scores(np.array([[3, 1], [0, 4]]), ["sky", "road"]).iou
     {'sky': 75.0, 'road': 80.0}
@@ -85,19 +85,19 @@ def _percent(value: float) -> str:
 def score_table(
     results: Mapping[str, Scores], previous: Mapping[str, Any] | None = None, *, width: int = 100
 ) -> str:
-    """Several classes a line, in columns that are read downwards.
+    """The IoU of an evaluation during training, several classes per line, in columns.
 
     Args:
-        results: Of the networks, by '' (student) and '_ema' (averaged teacher); the last one is
-            what counts.
-        previous: Line of the evaluation before in metrics.jsonl, with 'step', 'iou' and 'iou_ema';
-            None where there is none.
-        width: Characters of a line; longer names of classes may take more.
+        results: Scores of the networks, by '' (student) and '_ema' (EMA teacher); the last one is
+            the score of the run.
+        previous: The previous evaluation's line of metrics.jsonl, with 'step', 'iou' and 'iou_ema';
+            None if there is none.
+        width: Characters per line; long class names may exceed it.
 
     Returns:
-        IoU in percent of each network, and how much that of the last one has changed in points.
-        Classes without a pixel in the ground truth have a star, and '-' where they are not
-        predicted either and do not count.
+        IoU of each network in percent, and the change of the last network's IoU in points. Classes
+        without a pixel in the ground truth are marked with a star; '-' means that such a class is
+        not predicted either and does not count.
     """
     suffix, counts = list(results.items())[-1]
     before = (previous or {}).get(f"iou{suffix}", {})
@@ -141,4 +141,4 @@ def _number(value: float) -> str:
 def _change(value: float, before: float | None) -> str:
     if before is None or np.isnan(value):
         return ""
-    return f"{round(value - before, 1) + 0.0:+.1f}"  # Adding 0 makes -0 a 0.
+    return f"{round(value - before, 1) + 0.0:+.1f}"  # Adding 0 turns -0 into 0.

@@ -24,8 +24,8 @@ class MetricWriter:
     """Writes the numbers of a run as they come.
 
     metrics.jsonl holds only what the configuration determines, so an interrupted run ends with the
-    same bytes as an uninterrupted one. What depends on the clock goes to timing.jsonl. That file and
-    the events lose their oldest entries when they grow too large; metrics.jsonl never does.
+    same bytes as an uninterrupted one. What depends on the clock goes to timing.jsonl. It and the
+    events lose their oldest entries when they grow too large; metrics.jsonl never does.
     """
 
     def __init__(

@@ -97,5 +97,5 @@ def test_parts_of_an_extent_by_hand():
     np.testing.assert_allclose(mean[1, 0, 0], x[1, :2].mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(resized[1:, :6], expected, atol=1e-6)
     assert not np.asarray(resized)[1, 6:].any()
-    with pytest.raises(ValueError, match="features of 4 pixels are of no image of 10 pixels"):
+    with pytest.raises(ValueError, match="features of 4 pixels do not fit an image of 10 pixels"):
         Extent(np.array([[9, 5]]), (10, 8)).clear(np.zeros((1, 4, 8, 1)))
