@@ -18,7 +18,7 @@ from rcc_jax.training.validation import evaluate_confusion
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.folder import evaluation_name, write_atomically
 
-_NOTICE = "noticed; the evaluation ends after the images under way"
+_NOTICE = "noticed; the evaluation ends after the current images"
 
 
 def evaluate(
@@ -30,21 +30,21 @@ def evaluate(
 ) -> dict[str, Scores]:
     """Scores a checkpoint on the validation images, or on others, and prints a table.
 
-    The workdir is only read, apart from `evaluation_<step>.json` (`evaluation_<step>_test.json` of
-    a list test.txt), so that a run may be evaluated while it goes on.
+    Only `evaluation_<step>.json` is written to the workdir (`evaluation_<step>_test.json` for a
+    list test.txt), so a run may be evaluated while it trains.
 
     Args:
-        config: The configuration of the run, but for `checkpoint_paths.MAY_DIFFER`.
+        config: The configuration of the run; fields of `checkpoint_paths.MAY_DIFFER` may differ.
         workdir_path: Folder of the run.
         checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
-        images: What takes the place of `data.val`, and is written like it; '' = nothing.
+        images: Replaces `data.val`, in the same syntax; '' = no replacement.
 
     Returns:
-        Scores by network: 'student' and, where there is one, 'ema'.
+        Scores by network: 'student' and, if the run has an EMA teacher, 'ema'.
 
     Raises:
         ConfigError, DataError: For input that cannot work.
-        Interrupted: After SIGTERM or SIGINT; it says which scores are complete and where they are.
+        Interrupted: After SIGTERM or SIGINT; the message says which scores are complete and where.
     """
     with Interruption(_NOTICE if processes.is_first() else "") as interruption:
         run = Run.build(config, workdir_path, images=images)
@@ -59,7 +59,7 @@ def evaluate(
         if record and not missing and processes.is_first():
             content = {"step": step, "images": images or config.data.val, **_as_json(results, run)}
             _write(record, content)
-        # Of whichever process got one; the scores are complete in all or in none.
+        # The signal of any process ends all; their scores are complete in all or in none.
         if signum := max(processes.gather(interruption.signum)):
             raise Interrupted(signum, _kept(step, results, missing, record))
     return results
@@ -68,7 +68,7 @@ def evaluate(
 def _score(
     run: Run, state: TrainState, title: str, interruption: Interruption
 ) -> tuple[dict[str, Scores], list[str]]:
-    """Scores each network and prints its table; also the names that a signal has left out."""
+    """Scores each network and prints its table; also names those that a signal prevented."""
     networks = {"student": state.weights}
     if state.ema is not None:
         networks["ema"] = state.ema
@@ -89,7 +89,7 @@ def _write(record: pathlib.Path, content: dict) -> None:
     try:
         write_atomically(record, json.dumps(content, indent=2) + "\n")
     except OSError as error:
-        # The run of someone else: what was asked for is printed.
+        # Perhaps another user's run: the scores are on the console anyway.
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         print(f"not written to {record}: {error.strerror}", file=sys.stderr)
@@ -98,7 +98,7 @@ def _write(record: pathlib.Path, content: dict) -> None:
 def _kept(
     step: int, results: Collection[str], missing: Sequence[str], record: pathlib.Path | None
 ) -> str:
-    """What is left of an evaluation that a signal has ended."""
+    """The message of an interrupted evaluation: which scores are kept, and where."""
     if not missing:
         where = f"; they are in {record}" if record else ""
         return f"stopped after all scores of step {step} were complete{where}."

@@ -1,8 +1,8 @@
 """The consensus of a pixel's classes: entropies of subsets, interactions of pairs, ranks.
 
 The players are the top-N classes of one pixel, the value of a coalition is the entropy of the
-softmax over its members, and the consensus of two classes is their Banzhaf interaction. Depends on
-jax alone.
+softmax over its members, and the consensus of two classes is their Banzhaf interaction. Depends
+only on jax.
 
 Reference: Mai, Sun, Wu. "Relaxed Class-consensus Consistency for Semi-supervised Semantic
 Segmentation", AAAI 2025, equations 4-7 and 9-11.
@@ -29,8 +29,8 @@ def subset_entropies(logits: jax.Array) -> jax.Array:
         logits: [..., N] logits of the N players, 2 <= N <= 8.
 
     Returns:
-        [..., 2**N] entropies in nats, at least float32; bit i of the last index tells whether
-        player i is in the subset. The empty set and the single players have entropy 0.
+        [..., 2**N] entropies in nats, at least float32; player i is in the subset if
+        bit i of the last index is set. The empty set and the single players have entropy 0.
 
     Raises:
         ValueError: For integer logits, or N outside 2..8.

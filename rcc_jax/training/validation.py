@@ -14,12 +14,12 @@ from rcc_jax.training.run import Run
 def evaluate_confusion(run: Run, weights, should_stop=lambda: False) -> np.ndarray | None:
     """Confusion matrix [K, K] (rows = truth) over the validation images.
 
-    Each process counts a share of the images, without the others; then the counts are added up.
+    Each process counts a share of the images by itself; then the counts are summed.
 
     Args:
         run: The run.
         weights: Weights of the network.
-        should_stop: Asked between batches; once true in any process, the result is None in all.
+        should_stop: Called before each batch; True in any process makes the result None in all.
     """
     shard = processes.index(), processes.count()
     own = run.evaluator.confusion(weights, _batches(run, shard), should_stop=should_stop)
@@ -30,7 +30,7 @@ def evaluate_confusion(run: Run, weights, should_stop=lambda: False) -> np.ndarr
 def _batches(run: Run, shard: tuple[int, int] = (0, 1)) -> Iterator[dict[str, np.ndarray]]:
     return input_pipeline.evaluation_batches(
         run.partition.val,
-        # So many on all devices together: the share of each does not grow with the processes.
+        # eval.batch_size counts the images on all devices of all processes.
         batch_size=math.ceil(run.config.eval.batch_size / processes.count()),
         num_threads=run.config.data.num_threads,
         shard=shard,
@@ -39,14 +39,22 @@ def _batches(run: Run, shard: tuple[int, int] = (0, 1)) -> Iterator[dict[str, np
 
 
 def draw_predictions(run: Run, weights) -> np.ndarray | None:
-    """Image, truth, prediction and confidence of some validation images, uint8 [H, W, 3]."""
+    """A picture of image, truth, prediction and confidence of some validation images.
+
+    Args:
+        run: The run.
+        weights: Weights of the network.
+
+    Returns:
+        uint8 [H, W, 3]; None if `config.eval.pictures` is 0 or there are no images.
+    """
     count = min(run.config.eval.pictures, len(run.partition.val))
     if not count:
         return None
     found = []
-    # Spread evenly: neighbours in a list often are of one scene.
+    # Spread evenly: neighbours in a list often show the same scene.
     for batch in _batches(run, (0, len(run.partition.val) // count)):
-        # The rest of the batch would only take memory: this program is not the one that counts.
+        # Drop the other rows to save memory; this compiles a program of its own anyway.
         rows = np.flatnonzero(batch["index"] >= 0)[: count - len(found)]
         batch = {name: array[rows] for name, array in batch.items()}
         seen = run.evaluator.describe(weights, batch["image"], batch.get("size"))

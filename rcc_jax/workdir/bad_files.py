@@ -81,8 +81,8 @@ class BadFiles:
         if error and len(self._known) > self._max_bad:
             raise DataError(
                 f"{error} That makes {len(self._known)} unusable files, more than "
-                f"data.max_bad = {self._max_bad}. {self._path} lists them: repair them, remove "
-                "them from the data, or raise data.max_bad."
+                f"data.max_bad = {self._max_bad}. {self._path} lists them. Repair or remove them, "
+                "or raise data.max_bad."
             )
         return lines
 

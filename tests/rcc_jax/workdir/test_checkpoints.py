@@ -238,10 +238,13 @@ DAMAGE = {
     "no_state": (lambda folder: lose(folder / "state"), "cannot be read"),
     "no_metadata": (lambda folder: lose(folder / "state/_METADATA"), "_METADATA cannot be read"),
     "no_checksums": (lambda folder: lose(folder / "SHA256SUMS"), "SHA256SUMS cannot be read"),
-    "cut_checksums": (lambda folder: cut(folder / "SHA256SUMS"), "SHA256SUMS is cut off"),
+    "cut_checksums": (lambda folder: cut(folder / "SHA256SUMS"), "SHA256SUMS is truncated"),
     "cut_arrays": (lambda folder: cut(largest(folder)), "has changed since it was written"),
     "flipped_arrays": (lambda folder: flip(largest(folder)), "has changed since it was written"),
-    "flipped_score": (lambda folder: flip(folder / "metrics/metrics"), "metrics/metrics is not"),
+    "flipped_score": (
+        lambda folder: flip(folder / "metrics/metrics"),
+        "metrics/metrics has changed",
+    ),
 }
 
 
