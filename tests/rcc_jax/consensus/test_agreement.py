@@ -30,10 +30,10 @@ def test_agreement_is_the_share_of_comparisons_that_come_out_alike(logits, top_n
 
 def test_agreement_is_one_where_both_views_are_alike(logits):
     teacher = jnp.asarray(logits[0])
-    # The game does not see a constant; uniform logits leave everything open in both.
+    # A constant does not change the game; uniform logits are ties in both.
     for first, second in ((teacher, teacher), (teacher, teacher + 7), (teacher * 0, teacher * 0)):
         assert (np.asarray(rank_agreement(first, second)) == 1).all()
-    # What the student alone leaves open counts half.
+    # A tie of the student only counts half.
     np.testing.assert_allclose(rank_agreement(teacher, teacher * 0), 0.5, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Which GPUs a task takes, how the flag is read, and what two processes tell each other."""
+"""The GPUs of a task, the flag, and the messages between two processes."""
 
 import subprocess
 import sys

@@ -55,7 +55,7 @@ def tiny_model(variables, images):
 
 
 def color_model(variables, images):
-    """Logits from the pixel alone, so that any window sees the same."""
+    """Logits that depend only on the pixel, so that all windows agree."""
     return images.astype(jnp.float32) @ variables
 
 
@@ -94,7 +94,7 @@ def test_whole_images_equal_the_oracle(oracle):
 
 
 def test_windows_cut_off_equal_the_oracle(oracle):
-    """Among the images are one as large as a window and one that is narrower."""
+    """One of the images is as large as a window and one is narrower."""
     evaluator = Evaluator(
         tiny_model,
         num_classes=19,
@@ -191,7 +191,7 @@ def test_stops_between_batches():
 
 @pytest.mark.parametrize(("windows", "width"), [("cut", 6), ("shifted", 8)])
 def test_an_image_smaller_than_a_window(windows, width):
-    """Cut, it is seen as it is; shifted, in black, so that every window has one size."""
+    """With 'cut' it keeps its size; with 'shifted' it is padded to the size of a window."""
     seen = set()
 
     def predict(variables, images):

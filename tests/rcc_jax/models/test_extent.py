@@ -1,4 +1,4 @@
-"""Images in a padded batch get the logits that they get alone."""
+"""Images in a padded batch get the same logits as alone."""
 
 import functools
 
@@ -14,7 +14,7 @@ from rcc_jax.models.resize import resize_bilinear
 from rcc_jax.models.resnet import ARCHITECTURES, BasicBlock, Bottleneck
 from tests.rcc_jax.models.test_deeplabv3plus import jit
 
-# The half of 16 is even, where the pooled features reach one pixel out of the image.
+# Half of 16 is even, so pooled features reach one pixel outside the image.
 SIZES = [(33, 42), (16, 47)]
 SMALL = {"width": 4, "decoder_channels": 16, "aspp_rates": (1, 2, 3)}
 
@@ -46,7 +46,7 @@ def compare(model, sizes, shape, tolerance):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Backbones of both kinds of blocks, and the form of convolutions, that compile fastest."""
+    """Small backbones of both kinds of blocks, with convolutions that compile fast."""
     monkeypatch.setattr(layers, "convolve", plain)
     monkeypatch.setitem(ARCHITECTURES, "basic", (BasicBlock, (1, 1, 1, 2)))
     monkeypatch.setitem(ARCHITECTURES, "bottleneck", (Bottleneck, (1, 1, 1, 2)))

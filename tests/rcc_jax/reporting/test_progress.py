@@ -5,17 +5,17 @@ import sys
 from rcc_jax.reporting.progress import Progress
 
 
-def test_progress_without_a_terminal_is_one_line_a_log():
+def test_progress_without_a_terminal_is_one_line_per_log():
     stream = io.StringIO()
     with Progress(10, 4, stream=stream) as progress:
-        progress.message("going on")
+        progress.message("resumed")
         progress.update(5)
         progress.update(6, {"loss": 0.123456, "wait_share": 0.25})
         progress.update(10, {"loss": 1e-7})
         progress.describe("second run")
         progress.update(10, {})
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "going on"
+    assert lines[0] == "resumed"
     assert lines[1].startswith("step 6/10  loss 0.1235  wait_share 0.25  left 0:00:0")
     assert lines[2] == "step 10/10  loss 1e-07  left 0:00:00"
     assert lines[3] == "second run: step 10/10  left 0:00:00"

@@ -53,7 +53,7 @@ def test_another_config_is_refused_with_every_field_that_differs(tmp_path):
         "  seed: 0 -> 1",
     ]
     assert lines[-1] == "Use another --workdir for this config, or set these fields back."
-    # A refused start lets go of the folder.
+    # A refused start releases the folder.
     Workdir.open(tmp_path, config()).close()
 
 
@@ -73,7 +73,7 @@ def test_a_field_that_a_run_lacks_has_the_value_that_reproduces_it(tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before
     with Workdir.open(tmp_path, newer) as workdir:
         assert workdir.added == {field: value}
-    # Recorded now, so that it is told once.
+    # Recorded now, so that the warning comes once.
     with Workdir.open(tmp_path, newer) as workdir:
         assert workdir.added == {}
     recorded = json.loads((tmp_path / "config.json").read_text())
@@ -124,7 +124,7 @@ def test_more_steps_are_refused_with_a_way_to_go_on(tmp_path):
         Workdir.open(folder, longer)
     flag = shlex.split(str(caught.value).splitlines()[-1])
     assert flag == [f"--config.model.pretrained={folder}"]
-    with pytest.raises(ConfigError) as caught:  # Which trains nothing.
+    with pytest.raises(ConfigError) as caught:  # A mode that does not train.
         Workdir.open(folder, longer, read_only=True, way_out="Leave them out.")
     assert str(caught.value).endswith("Leave them out.")
 
@@ -180,7 +180,7 @@ def test_folder_that_cannot_be_written(tmp_path):
         Workdir.open(tmp_path / "file" / "run", config())
 
 
-def test_damaged_config_is_refused(tmp_path):
+def test_corrupt_config_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(ConfigError, match=r"config\.json: not a JSON object"):
         Workdir.open(tmp_path, config())

@@ -99,7 +99,7 @@ LIMIT = 60_000
 
 
 def write_much(path, first, last, max_bytes=LIMIT):
-    """A run that logs each step and draws each tenth, about 7 kB a picture."""
+    """A run that logs each step and draws a picture of about 7 kB every tenth step."""
     noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
     with MetricWriter(path, start_step=first - 1, total_steps=900, max_bytes=max_bytes) as writer:
         for step in range(first, last + 1):
@@ -112,7 +112,7 @@ def write_much(path, first, last, max_bytes=LIMIT):
 
 
 def bounded(path):
-    """Files of events and logs with their sizes; all but metrics.jsonl."""
+    """Files of events and logs with their sizes, without metrics.jsonl."""
     found = [file for file in path.rglob("*") if file.is_file() and file.name != "metrics.jsonl"]
     return [(file, file.stat().st_size) for file in found]
 
@@ -130,7 +130,7 @@ def test_events_and_logs_stay_small_and_metrics_are_never_cut(tmp_path):
         expected = (tmp_path / "unbounded" / "metrics.jsonl").read_bytes()
         assert (folder / "metrics.jsonl").read_bytes() == expected
         assert sum(size for _, size in bounded(folder)) <= LIMIT
-        # What is left is the newest, without a gap.
+        # The newest lines are left, without a gap.
         lines = (folder / "timing.jsonl").read_text().splitlines()
         timing = [json.loads(line)["step"] for line in lines]
         assert timing == list(range(timing[0], 901))
