@@ -38,7 +38,8 @@ def paste(mask: jax.Array, partner: jax.Array, own: jax.Array) -> jax.Array:
 
     Args:
         mask: bool [B, H, W].
-        partner, own: [B, H, W] or [B, H, W, C].
+        partner: [B, H, W] or [B, H, W, C].
+        own: The same shape.
 
     >>> paste(jnp.array([[[True, False]]]), jnp.ones((1, 1, 2)), jnp.zeros((1, 1, 2))).tolist()
     [[[1.0, 0.0]]]

@@ -198,8 +198,7 @@ def _read(batches, num_threads: int, num_workers: int) -> BatchStream:
 
 
 def _leave_to_parent(worker: int, count: int) -> None:
-    """Signals may reach every process of a terminal or a cluster's job; the training process ends
-    the workers itself."""
+    """Ignores signals, which may reach all processes of a job: training ends its workers itself."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
 

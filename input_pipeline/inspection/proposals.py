@@ -193,7 +193,8 @@ def validation(
     """More validation images, where those there are tell little.
 
     Args:
-        num_labeled, num_val: Images of the two parts.
+        num_labeled: Number of labelled images.
+        num_val: Number of validation images.
         absent: Names of the classes that the labelled masks hold and those of the validation lack.
         share: data.val where it is a share of the labelled images, else None.
     """

@@ -136,7 +136,10 @@ def open_what_can_be(
 
     Args:
         note: Takes each fault once.
-        labeled, unlabeled, val, others: As for `open_partition`.
+        labeled: As for `open_partition`.
+        unlabeled: As for `open_partition`.
+        val: As for `open_partition`.
+        **others: Further arguments of `open_partition`.
 
     Returns:
         What can be opened; None where that is nothing.

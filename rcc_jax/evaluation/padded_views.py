@@ -10,7 +10,6 @@ from rcc_jax.models.resize import resample
 def scaled(sizes: np.ndarray, scale: float) -> np.ndarray:
     """Scales heights and widths, int of any shape: at least 1, halves rounded to even.
 
-
     >>> scaled(np.array([[1, 10], [3, 11]]), 0.5).tolist()
     [[1, 5], [2, 6]]
     """

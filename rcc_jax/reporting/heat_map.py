@@ -17,7 +17,8 @@ def colors_of(values: np.ndarray, low: float, high: float, *, signed: bool = Fal
 
     Args:
         values: [...]; what is not finite becomes white.
-        low, high: The ends of the scale; beyond them the colours stay.
+        low: The value of the scale's first colour, and of all below.
+        high: The value of the scale's last colour, and of all above.
         signed: Blue below 0 and red above, instead of dark to bright.
 
     Returns:
@@ -63,7 +64,9 @@ def heat_map(
     Args:
         values: [K, K]; cells that are nan stay empty.
         names: K names.
-        low, high, signed: See `colors_of`.
+        low: See `colors_of`.
+        high: See `colors_of`.
+        signed: See `colors_of`.
 
     Returns:
         uint8 [H, W, 3].

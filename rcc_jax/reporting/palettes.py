@@ -78,5 +78,5 @@ def _own() -> np.ndarray:
 
 
 def _lab(colors: np.ndarray) -> np.ndarray:
-    """sRGB uint8 [N, 3] to CIELAB, float32 [N, 3]."""
+    """From sRGB, uint8 [N, 3], to CIELAB, float32 [N, 3]."""
     return cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]

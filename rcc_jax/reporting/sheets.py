@@ -155,7 +155,8 @@ def cut_sheet(
     Args:
         picture: The sheet [H, W, 3].
         num_rows: Its rows.
-        titles, class_names: What it was made with.
+        titles: The titles that it was made with.
+        class_names: The names that it was made with.
     """
     font = ImageFont.load_default(TEXT_SIZE)
     width, rest_x = divmod(picture.shape[1] - GAP, len(titles))
