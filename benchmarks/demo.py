@@ -87,7 +87,7 @@ def expected_time(count: int, total: int, left: int) -> str:
 
 
 def read_scores(workdir: pathlib.Path) -> dict:
-    """mIoU in percent by step, of the last and of the best evaluation, and IoU by class."""
+    """Reads mIoU in percent by step, of the last and of the best evaluation, and IoU by class."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     lines = [line for line in lines if "miou" in line]
     return {

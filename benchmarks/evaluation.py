@@ -27,7 +27,8 @@ from flax import nnx
 # `environment` has put the repository on the path.
 from input_pipeline import choose_shapes, count_sizes, evaluation_batches
 from rcc_jax.distributed import meshes
-from rcc_jax.evaluation.evaluator import Evaluator, scores
+from rcc_jax.evaluation.evaluator import Evaluator
+from rcc_jax.evaluation.scores import scores
 from rcc_jax.models import BACKBONES
 from rcc_jax.models.network import Weights, normalize
 

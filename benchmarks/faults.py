@@ -191,7 +191,7 @@ class Campaign:
             fault(self.command, workdir, self.rng.choice((2, 4, 6, 8)), self.rng)
             output, lost = go_on(self.command, workdir)
             if fault in (cut_checkpoint, flip_checkpoint, lose_checkpoint):
-                _require("is damaged and no longer used", output)
+                _require("is corrupt and no longer used", output)
             row["times"] += 1
             row["lost"] = max(row["lost"], lost)
             row["different"] += bool(runs.different(workdir, self.reference))

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from rcc_jax import shipped
 from rcc_jax.commands import sweep
+from rcc_jax.reporting.progress import Progress
 from rcc_jax.workdir.folder import RESULT
-from rcc_jax.workdir.metrics import Progress
 
 # Of what a run prints: how far it is, and the lines to pass on. The tables are left out.
 _STEP = re.compile(r"step (\d+)/\d+ ")

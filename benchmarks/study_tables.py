@@ -63,8 +63,7 @@ def _difference(values: Sequence[float]) -> str:
 
 
 def by_class(kept: Kept) -> str:
-    """Markdown: IoU by class on validation and test images, mean over the seeds, a table a
-    partition."""
+    """IoU by class on validation and test images, mean over the seeds, one table per partition."""
     texts = []
     for partition in tables.in_order({each.partition for _, each in kept}):
         chosen = [(record, each) for record, each in kept if each.partition == partition]

@@ -27,7 +27,7 @@ class Segmenter:
         class_names: K names in id order.
         palette: Colour of each class, uint8 [256, 3].
         checkpoint: Folder of the step that the weights are of, as an absolute path.
-        network: 'averaged teacher' where the run had one, else 'student'.
+        network: 'EMA teacher' where the run had one, else 'student'.
     """
 
     def __init__(self, config: ml_collections.ConfigDict, checkpoint: str | os.PathLike):
@@ -111,7 +111,7 @@ class Segmenter:
         return self.evaluator.describe(self.weights, images, sizes, probabilities=probabilities)
 
     def student_weights(self) -> Weights:
-        """The weights of the student, where `weights` are of the averaged teacher."""
+        """The weights of the student, where `weights` are of the EMA teacher."""
         return self._read(self.checkpoint, student=True)[0]
 
     def _describe(self, image, **options) -> dict[str, np.ndarray]:

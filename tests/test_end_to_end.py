@@ -142,7 +142,7 @@ def test_a_run_survives_one_fault_after_another(command, finished, tmp_path):
     faults.flip_checkpoint(command, tmp_path, 6, moments)
     newest = saved_steps(tmp_path)[-1]
     output, lost = faults.go_on(command, tmp_path)
-    assert f"checkpoint {newest} is damaged and no longer used" in output
+    assert f"checkpoint {newest} is corrupt and no longer used" in output
     assert lost > 0
     assert not different(tmp_path, finished)
 
@@ -267,7 +267,7 @@ def test_an_evaluation_that_is_stopped_says_what_is_kept(finished, tmp_path, sig
         process.wait(timeout=300)
     said = output.read_text()
     assert process.returncode == code, said
-    assert "noticed; the evaluation ends after the images under way" in said
+    assert "noticed; the evaluation ends after the current images" in said
     assert f"stopped while scoring step {STEPS}: the scores of student are printed above" in said
     assert "those of ema are not complete and not kept" in said
     assert "was not written or changed. The same command starts this evaluation again." in said

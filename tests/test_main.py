@@ -65,7 +65,7 @@ def run(*flags, folder=REPOSITORY):
         ),
         (
             ["--mode=check", "--config=configs/folder.py", "--workdir=README.md"],
-            ["README.md is a file; name a folder"],
+            ["README.md is a file; name a new folder"],
         ),
         (
             ["--mode=check", "--config=configs/folder.py", "--config.data.root=dcs"],

@@ -142,4 +142,4 @@ def test_a_machine_of_no_cluster_is_told_what_to_give():
         text=True,
     )
     _, errors = finish(process, 2)
-    assert errors.startswith("error: --distributed=auto: no cluster was recognised")
+    assert errors.startswith("error: --distributed=auto: found no Slurm, Open MPI or TPU pod")

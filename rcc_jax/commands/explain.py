@@ -16,14 +16,14 @@ from input_pipeline.batches import photos as photo_files
 from input_pipeline.batches.photometric import strong_view
 from rcc_jax import build
 from rcc_jax.config import schema
-from rcc_jax.consensus.checks import MAX_PLAYERS
+from rcc_jax.consensus.players import MAX_PLAYERS
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.consensus_map import ConsensusMap
 from rcc_jax.reporting import heat_map, sheets
+from rcc_jax.reporting.progress import Progress
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.folder import write_atomically
-from rcc_jax.workdir.metrics import Progress
 
 TOP_PAIRS = 10
 # The printed list leaves out pairs that occur in hardly any pixel; pairs.csv has them.

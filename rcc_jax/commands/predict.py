@@ -21,9 +21,9 @@ from rcc_jax.commands.prediction_record import BatchPlan, PredictionRecord, assi
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import sheets
+from rcc_jax.reporting.progress import Progress
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
-from rcc_jax.workdir.metrics import Progress
 
 # From so many sizes on it is worth a word that each is compiled for.
 _MANY_SIZES = 4

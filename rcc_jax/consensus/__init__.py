@@ -1,13 +1,9 @@
 """The paper's equations: games over the classes of a pixel, as functions of arrays."""
 
-from rcc_jax.consensus.losses import (
-    CC_KINDS,
-    cc_loss,
+from rcc_jax.consensus.losses import CC_KINDS, cc_loss, pixel_cc_loss, pixel_rcc_loss, rcc_loss
+from rcc_jax.consensus.values import (
     class_consensus,
-    pixel_cc_loss,
-    pixel_rcc_loss,
     rank_loss,
-    rcc_loss,
     soft_ranks,
     subset_entropies,
     top_class_consensus,

@@ -1,9 +1,9 @@
 """Losses between the players of teacher and student, with the players on the leading axis.
 
-A pixel has far more values on the way (63 subsets and 105 comparisons of pairs at N = 6) than at
-its ends. So pixels are worked on in blocks that stay in the processor's cache, and the derivative
-is taken along with the value: between forward and backward pass only N numbers a pixel are kept.
-Depends on jax alone.
+A pixel has far more intermediate values (63 subsets and 105 comparisons of pairs at N = 6) than
+inputs and outputs. So pixels are processed in blocks that fit in the processor's cache, and the
+forward pass computes the derivative too: only N numbers per pixel are kept for the backward pass.
+Depends only on jax.
 """
 
 import functools
@@ -16,14 +16,14 @@ from rcc_jax.consensus import game
 from rcc_jax.consensus import ranks as soft_ranking
 from rcc_jax.consensus.products import multiply_for_gradient
 
-# Pixels of a block. On accelerators only to bound the memory: a small block would leave them idle.
+# Pixels per block. On accelerators a block only bounds the memory; a small one would idle them.
 _CPU_BLOCK, _BLOCK = 4096, 2**20
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def rank_losses(teacher: jax.Array, student: jax.Array, temperature: float) -> jax.Array:
-    """Relative difference of the soft rankings of pairs (RCC, eq. 9): [N, ...] twice to [...]."""
+def rcc_losses(teacher: jax.Array, student: jax.Array, temperature: float) -> jax.Array:
+    """Relative difference of the soft rankings of pairs (RCC, eq. 9): two [N, ...] to [...]."""
     ranks = [
         soft_ranking.soft_ranks(_consensus(players), temperature, multiply_for_gradient)
         for players in (teacher, student)
@@ -31,12 +31,12 @@ def rank_losses(teacher: jax.Array, student: jax.Array, temperature: float) -> j
     return soft_ranking.relative_difference(*ranks)
 
 
-def strict_losses(teacher: jax.Array, student: jax.Array, kind: str) -> jax.Array:
-    """Difference of the consensus itself (RCC, eq. 8 and table 5): [N, ...] twice to [...].
+def cc_losses(teacher: jax.Array, student: jax.Array, kind: str) -> jax.Array:
+    """Difference of the consensus itself (RCC, eq. 8 and table 5): two [N, ...] to [...].
 
     Args:
-        teacher: players.
-        student: players.
+        teacher: Logits of the players, [N, ...].
+        student: Logits of the same players, [N, ...].
         kind: 'l2', 'ce' or 'kl'.
     """
     teacher, student = _consensus(teacher), _consensus(student)
@@ -56,18 +56,17 @@ def _consensus(players: jax.Array) -> jax.Array:
 def in_blocks(
     loss: Loss, teacher: jax.Array, student: jax.Array, *, block: int | None = None
 ) -> jax.Array:
-    """Evaluates a loss of single pixels block by block, with the derivative for the student alone.
+    """Evaluates a loss of single pixels block by block; only the student gets a derivative.
 
     Args:
-        loss: From players [N, B, P] of teacher and student to [B, P]; pixels independent of each
-            other.
-        teacher: [N, B, P]; the derivative is 0.
-        student: [N, B, P]; first-order reverse-mode derivatives.
-        block: Pixels of a block; by default what suits the platform. Blocks are cut along P, so
-            that the images B may be spread over devices.
+        loss: From players [N, B, P] of teacher and student to [B, P], each pixel by itself.
+        teacher: [N, B, P]; its derivative is 0.
+        student: [N, B, P]; has first-order reverse-mode derivatives.
+        block: Pixels per block; the default depends on the platform. Blocks are cut along P, so
+            that the images B may be sharded over devices.
 
     Returns:
-        [B, P].
+        Losses [B, P].
     """
     if block is not None:
         return _in_blocks(loss, block, teacher, student)
@@ -100,7 +99,7 @@ _in_blocks.defvjp(_forward, _backward)
 
 
 def _map(function, block: int, *arrays: jax.Array):
-    """Applies a function of arrays [N, B, P] to blocks of the last axis, and joins its outputs."""
+    """Applies a function of arrays [N, B, P] to blocks of the last axis and joins its outputs."""
     players, images, pixels = arrays[0].shape
     size = max(1, min(pixels, block // max(1, images)))
     count = -(-pixels // size)

@@ -1,7 +1,7 @@
-"""The game behind the consensus, with the players on the leading axis. Depends on jax alone.
+"""The game behind the consensus, with the players on the leading axis. Depends only on jax.
 
-That axis leads because the pixels are then the last one, along which the processor works: a few
-players at the end of each pixel would be neighbours that have different things done to them.
+The players lead so that pixels are the last axis: a processor vectorises along the last axis, and
+all pixels undergo the same operations, while the players do not.
 """
 
 import itertools
@@ -14,19 +14,19 @@ import numpy as np
 from rcc_jax.consensus.products import multiply
 
 
-# Compiled as a whole also where the caller is not: one operation at a time takes twice as long.
+# Compiled even if the caller is not: one operation at a time takes twice as long.
 @jax.jit
 def entropies(players: jax.Array) -> jax.Array:
     """Entropy of the softmax over every non-empty subset of the players (RCC, eq. 6).
 
-    The chain rule of entropy adds one player at a time, so no subset needs a maximum of its own
-    and the result stays finite for logits of +-1e4.
+    The chain rule of entropy adds one player at a time, so no maximum per subset is needed and the
+    result stays finite for logits of +-1e4.
 
     Args:
         players: [N, ...] floating-point logits.
 
     Returns:
-        [2**N - 1, ...] entropies in nats; bit i of (index + 1) tells whether player i is in.
+        [2**N - 1, ...] entropies in nats; player i is in if bit i of (index + 1) is set.
     """
     zero = jnp.zeros_like(players[:1])
     entropy, log_sum = zero, players[:1]
@@ -34,21 +34,21 @@ def entropies(players: jax.Array) -> jax.Array:
         joined, joined_sum = _join(jnp.broadcast_to(own, log_sum.shape), log_sum, entropy)
         entropy = jnp.concatenate([entropy, zero, joined])
         log_sum = jnp.concatenate([log_sum, own, joined_sum])
-        # Or each round computes the earlier ones again, inside of its own loop.
+        # Without the barrier XLA fuses the rounds and each one recomputes all earlier ones.
         entropy, log_sum = jax.lax.optimization_barrier((entropy, log_sum))
     return entropy
 
 
 @jax.custom_jvp
 def _join(own: jax.Array, log_sum: jax.Array, entropy: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Entropy and log-sum-exp of subsets, given by theirs, after one more player has joined."""
+    """Entropy and log-sum-exp of subsets after one more player has joined them."""
     outputs, _ = _join_and_shares(own, log_sum, entropy)
     return outputs
 
 
 @_join.defjvp
 def _join_jvp(primals, tangents):
-    # By hand: smooth where player and subset weigh the same, and without a second exponential.
+    # By hand: smooth where player and subset have equal weight, and without a second exponential.
     (own, log_sum, entropy), (d_own, d_log_sum, d_entropy) = primals, tangents
     outputs, share = _join_and_shares(own, log_sum, entropy)
     # The share s falls by s (1 - s) per unit of odds x, and the two-way entropy by x s (1 - s).
@@ -58,14 +58,14 @@ def _join_jvp(primals, tangents):
 
 
 def _join_and_shares(own, log_sum, entropy):
-    """The outputs of `_join`, and the weight of the subset in the softmax with the new player."""
+    """The outputs of `_join`, and the subset's weight in the softmax with the new player."""
     odds = own - log_sum
     ahead = odds >= 0
     distance = jnp.abs(odds)
     ratio = jnp.exp(-distance)
     larger = 1 / (1 + ratio)
     smaller = ratio * larger
-    # Not log1p: it is some ten times slower, and no better next to the other terms.
+    # Not log1p: about ten times slower, and not more accurate beside the other terms.
     log = jnp.log(1 + ratio)
     share = jnp.where(ahead, smaller, larger)
     joined = log + distance * smaller + share * entropy
@@ -77,7 +77,7 @@ def interactions(entropy: jax.Array, product: Callable = multiply) -> jax.Array:
 
     Args:
         entropy: [2**N - 1, ...] values of the non-empty coalitions, from `entropies`.
-        product: Of `matrix_product`.
+        product: `products.multiply` or `products.multiply_for_gradient`.
 
     Returns:
         [N (N - 1) / 2, ...], pairs in the order of `itertools.combinations(range(N), 2)`.
@@ -86,7 +86,7 @@ def interactions(entropy: jax.Array, product: Callable = multiply) -> jax.Array:
 
 
 def _interaction_matrix(players: int) -> np.ndarray:
-    """[M, 2**N - 1]: in an interaction, + where both or none are in, - where one of them is."""
+    """[M, 2**N - 1] signs of eq. 7: + for subsets with both or neither of a pair, - with one."""
     subsets = np.arange(1, 2**players) >> np.arange(players)[:, None] & 1
     rows = [
         np.where(subsets[u] == subsets[v], 1.0, -1.0)

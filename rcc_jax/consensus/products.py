@@ -1,4 +1,4 @@
-"""Products of a constant matrix with values on the leading axis. Depends on jax alone."""
+"""Products of a constant matrix with values on the leading axis. Depends only on jax."""
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,15 @@ def multiply(matrix: np.ndarray, values: jax.Array) -> jax.Array:
 
 
 def multiply_for_gradient(matrix: np.ndarray, values: jax.Array) -> jax.Array:
-    """`multiply` whose gradient keeps the pixels last; reverse mode alone.
+    """`multiply` with a gradient that keeps the pixels on the last axis; reverse mode only.
 
-    JAX would put them first in the transposed product, which takes a CPU five times as long.
+    JAX's transposed product puts the pixels first, which takes a CPU five times as long.
     """
     return _pixels_last(jnp.asarray(matrix, values.dtype), values)
 
 
 def _multiply(matrix: jax.Array, values: jax.Array) -> jax.Array:
-    # HIGHEST: terms of the game nearly cancel, which TF32 on a GPU would not survive.
+    # HIGHEST: terms of the game nearly cancel, and TF32 on a GPU would lose the difference.
     return jnp.tensordot(matrix, values, 1, precision=jax.lax.Precision.HIGHEST)
 
 

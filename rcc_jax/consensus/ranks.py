@@ -1,4 +1,4 @@
-"""Relaxed ranks, with the ranked values on the leading axis. Depends on jax alone."""
+"""Relaxed ranks, with the ranked values on the leading axis. Depends only on jax."""
 
 import itertools
 from collections.abc import Callable
@@ -11,12 +11,15 @@ from rcc_jax.consensus.products import multiply
 
 
 def soft_ranks(values: jax.Array, temperature: float, product: Callable = multiply) -> jax.Array:
-    """Sigmoid-relaxed descending ranks of values [M, ...] (RCC, eq. 11); see `consensus`.
+    """Sigmoid-relaxed descending ranks of values [M, ...] (RCC, eq. 11); see `values.soft_ranks`.
 
-    `product` is one of `matrix_product`.
+    Args:
+        values: [M, ...].
+        temperature: tau.
+        product: `products.multiply` or `products.multiply_for_gradient`.
     """
-    # One sigmoid a pair, since sigmoid(-x) = 1 - sigmoid(x), and no [M, M, ...] array: of a pair
-    # (a, b) the first gains rank by what the second is larger, and the second loses it.
+    # One sigmoid per pair, since sigmoid(-x) = 1 - sigmoid(x), and no [M, M, ...] array. With s the
+    # sigmoid of b - a, a pair (a, b) adds s to the rank of a and subtracts s from that of b.
     pairs = _pair_differences(len(values))
     larger = jax.nn.sigmoid(product(pairs.T, values) / temperature)
     lost = product(pairs, larger)
@@ -25,12 +28,12 @@ def soft_ranks(values: jax.Array, temperature: float, product: Callable = multip
 
 
 def relative_difference(teacher: jax.Array, student: jax.Array) -> jax.Array:
-    """Of two rankings [M, ...], summed over the ranked values (RCC, eq. 9)."""
+    """Relative difference of two rankings [M, ...], summed over the values (RCC, eq. 9)."""
     return jnp.sum(1 - jnp.minimum(teacher, student) / jnp.maximum(teacher, student), axis=0)
 
 
 def _pair_differences(count: int) -> np.ndarray:
-    """[M, M (M - 1) / 2] matrix that turns values into b - a for every pair a before b."""
+    """Matrix [M, M (M - 1) / 2] with -1 at a and 1 at b in the column of each pair a < b."""
     columns = np.zeros((count, count * (count - 1) // 2))
     for column, (a, b) in enumerate(itertools.combinations(range(count), 2)):
         columns[a, column], columns[b, column] = -1, 1

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: noticed at once, acted on between two steps."""
+"""SIGTERM and SIGINT: noticed at once, acted on between two steps. No JAX."""
 
 import contextlib
 import os
@@ -10,21 +10,21 @@ _STDERR = 2
 
 
 class Interrupted(Exception):
-    """Training stopped because it was asked to; the work so far is saved."""
+    """A signal stopped the program; the work so far is saved."""
 
     def __init__(self, signum: int, message: str):
         super().__init__(message)
-        # What a shell reports for a process that died of the signal; clusters restart on 143.
+        # The code that a shell reports after death by this signal; clusters restart on 143.
         self.exit_code = 128 + signum
 
 
 class Interruption:
     """Remembers a SIGTERM or SIGINT while the context is open.
 
-    A second SIGINT raises KeyboardInterrupt at once, for a user who does not want to wait.
+    A second SIGINT raises KeyboardInterrupt at once, so that a user need not wait.
 
     Args:
-        notice: What a line on stderr says at once of the first signal; '' = no line.
+        notice: Text that is printed to stderr when the first signal arrives; '' prints nothing.
     """
 
     def __init__(self, notice: str = ""):
@@ -33,6 +33,7 @@ class Interruption:
         self._wakeup = _Wakeup(notice) if notice else contextlib.nullcontext()
 
     def requested(self) -> bool:
+        """Whether a signal has arrived."""
         return self.signum != 0
 
     def _notice(self, signum, frame):
@@ -53,10 +54,10 @@ class Interruption:
 
 
 class _Wakeup:
-    """Tells of the first signal from a thread of its own.
+    """Prints the notice of the first signal from a separate thread.
 
-    A handler in Python runs only when the main thread is back from what it is in, and the compiler
-    is in for minutes. What Python's own handler does at once is to write to a pipe.
+    Python runs a signal handler only when the main thread returns to the interpreter, and a
+    compilation keeps it away for minutes. Python's C handler, however, writes to a pipe at once.
     """
 
     def __init__(self, notice: str):
@@ -71,7 +72,7 @@ class _Wakeup:
 
     def __exit__(self, *error):
         signal.set_wakeup_fd(self._previous)
-        os.close(self._write)  # The thread then finds the end of the pipe.
+        os.close(self._write)  # The thread then reads the end of the pipe.
         self._thread.join()
 
     def _tell(self, read: int) -> None:
@@ -81,7 +82,7 @@ class _Wakeup:
                 if told or data[0] not in _SIGNALS:
                     continue
                 told = True
-                # Below a bar, which has no end of line.
+                # Start below a progress bar, which has no end of line.
                 start = "\n" if os.isatty(_STDERR) else ""
                 again = "; once more: at once" if data[0] == signal.SIGINT else ""
                 line = f"{start}{signal.Signals(data[0]).name}: {self._notice}{again}\n"

@@ -1,4 +1,4 @@
-"""Devices as one mesh axis, and the placement of arrays onto it."""
+"""All devices as one mesh axis, and the placement of arrays on it."""
 
 import collections
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ PyTree = Any
 def make_mesh() -> Mesh:
     """Puts all devices, of all processes, on one axis called 'data'.
 
-    The devices of a process lie side by side, so that it feeds one run of rows of a batch.
+    The devices of a process are neighbours, so that it supplies consecutive rows of a batch.
 
     Raises:
         ConfigError: If the processes have different numbers of devices.
@@ -26,8 +26,8 @@ def make_mesh() -> Mesh:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"process {index} {count}" for index, count in sorted(counts.items()))
         raise ConfigError(
-            f"--distributed: every process needs as many devices as the others, not {listed}. Give "
-            "each the same number (JAX_LOCAL_DEVICE_IDS=0,1 chooses those of a process)."
+            f"--distributed: the processes have different numbers of devices ({listed}). Give each "
+            "the same number (JAX_LOCAL_DEVICE_IDS=0,1 chooses the devices of a process)."
         )
     return _mesh_of(devices)
 
@@ -43,7 +43,7 @@ def _mesh_of(devices: Sequence[jax.Device]) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds whole: parameters, statistics, scalars."""
+    """The sharding of arrays that every device holds whole: parameters, statistics, scalars."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -53,17 +53,17 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def local_device_count(mesh: Mesh) -> int:
-    """The devices of the mesh that this process feeds."""
+    """Number of the mesh's devices that belong to this process."""
     return sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
 
 
 def place_batch(mesh: Mesh, batch: PyTree) -> PyTree:
-    """Makes global arrays of the rows that this process holds.
+    """Makes global arrays from the rows that each process holds.
 
     Args:
         mesh: The devices, from `make_mesh`.
-        batch: A pytree of numpy arrays [rows, ...]; the rows of this process alone, a multiple of
-            its devices.
+        batch: A pytree of numpy arrays [rows, ...], the rows of this process; their number is a
+            multiple of its devices.
 
     Returns:
         The same pytree of `jax.Array`s whose leading axis is split over all devices.
@@ -77,7 +77,7 @@ def place_batch(mesh: Mesh, batch: PyTree) -> PyTree:
         if array.ndim == 0 or array.shape[0] % devices:
             raise ValueError(
                 f"cannot split a batch array of shape {array.shape} over {devices} devices: its "
-                "leading axis has to be a multiple of them"
+                "leading axis must be a multiple of that number"
             )
         return jax.make_array_from_process_local_data(sharding, array)
 
@@ -85,11 +85,11 @@ def place_batch(mesh: Mesh, batch: PyTree) -> PyTree:
 
 
 def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
-    """Puts a pytree of arrays whole onto every device of a mesh.
+    """Copies a pytree of arrays to every device of a mesh.
 
     Args:
-        mesh: The devices, of all processes or of this one alone.
-        tree: Arrays that are the same in every process, or lie whole on every device already.
+        mesh: The devices of all processes, or of this one.
+        tree: Arrays that are equal in all processes, or replicated already.
 
     Returns:
         The same pytree of `jax.Array`s.
@@ -100,7 +100,7 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
         if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
             return leaf
         if sharding.is_fully_addressable:
-            # The part that lies here of an array of all processes is the whole of it.
+            # The array is replicated over all processes, so any local shard is the whole array.
             spread = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
             return jax.device_put(leaf.addressable_data(0) if spread else leaf, sharding)
         return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
@@ -113,17 +113,17 @@ def check_batch_size(batch_size: int, accumulation: int, num_devices: int, field
 
     Args:
         batch_size: Rows of the global batch.
-        accumulation: Parts that a step computes one after the other; 1 where there are none.
+        accumulation: Number of parts that a step processes one after another.
         num_devices: Devices that share each part.
         field: The config field that holds `batch_size`, for the message.
 
     Raises:
-        ConfigError: With the nearest sizes, accumulations and device counts that do work.
+        ConfigError: Names the nearest sizes, accumulations and device counts that work.
     """
     if accumulation < 1:
         raise ConfigError(f"train.accumulation={accumulation}: give 1 (no accumulation) or more")
     if batch_size < 1:
-        raise ConfigError(f"{field}={batch_size}: a global batch has at least one row")
+        raise ConfigError(f"{field}={batch_size}: use at least 1 row")
     unit = accumulation * num_devices
     if batch_size % unit == 0:
         return
@@ -142,5 +142,5 @@ def check_batch_size(batch_size: int, accumulation: int, num_devices: int, field
     raise ConfigError(
         f"{field}={batch_size} does not split evenly over {num_devices} devices"
         f"{f' x {accumulation} accumulation steps' if accumulation > 1 else ''}: "
-        f"it has to be a multiple of {unit}. Use {', or '.join(ways)}."
+        f"it must be a multiple of {unit}. Use {', or '.join(ways)}."
     )

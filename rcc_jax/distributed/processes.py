@@ -1,4 +1,4 @@
-"""Several processes of one run: how they start, agree on a value, and end together."""
+"""Several processes of one run: how they start, exchange values, and end together."""
 
 import atexit
 import contextlib
@@ -13,24 +13,24 @@ from typing import Any, NoReturn
 
 from rcc_jax.errors import ConfigError
 
-# After so long without a sign of life a process counts as dead, and JAX ends the others.
+# A process without a heartbeat for this long counts as dead, and JAX ends the others.
 HEARTBEAT_SECONDS = 60
 _WATCH_SECONDS = 1
 _FAILED = "rcc_jax/failed"
 _EXPLICIT = re.compile(r"(?P<coordinator>[^,]+:\d+),(?P<index>\d+)/(?P<count>\d+)")
 
-# What errors of the sums over all processes have in common, on CPUs and on GPUs.
+# Appears in the errors of failed collectives, on CPUs and on GPUs.
 _CONNECTION = re.compile("gloo|nccl|connection|unavailable", re.IGNORECASE)
 
 
 class _Group:
-    """This process among the others; alone until `start`."""
+    """What this process knows of the others; it is alone until `start`."""
 
     def __init__(self):
         self.client = None
         self.index, self.count = 0, 1
         self.rounds = 0
-        # Held once this process is ending for a fault, its own or another's.
+        # Acquired for good once a fault, here or in another process, ends this one.
         self.ending = threading.Lock()
         self.done = threading.Event()
 
@@ -39,14 +39,14 @@ _group = _Group()
 
 
 def start(how: str) -> None:
-    """Joins this process to the others; to be called before the first use of a device.
+    """Connects this process to the others; call it before the first use of a device.
 
     Args:
-        how: 'off' for one process alone; 'auto' where JAX finds the others by itself (Slurm, Open
+        how: 'off' for a single process; 'auto' where JAX finds the others by itself (Slurm, Open
             MPI, TPU pods); else HOST:PORT,INDEX/COUNT, where HOST:PORT is an address of process 0.
 
     Raises:
-        ConfigError: If this cannot be read, or the others cannot be reached.
+        ConfigError: If `how` is none of these, or the other processes cannot be reached.
     """
     if how == "off":
         return
@@ -55,7 +55,7 @@ def start(how: str) -> None:
     import jax
     from jax._src import distributed  # Its key-value store has no public name.
 
-    # Without it processes on CPUs cannot add anything up; other devices do not care.
+    # Collectives between CPU processes need it; other devices ignore it.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
@@ -69,7 +69,7 @@ def start(how: str) -> None:
     _group.client, _group.index, _group.count = state.client, state.process_id, state.num_processes
     watch = threading.Thread(target=_end_with_others, name="end-with-others", daemon=True)
     watch.start()
-    # Before JAX shuts down, which it also does at exit: the last to register is the first to run.
+    # Exit functions run last in, first out, so this one runs before JAX shuts down.
     atexit.register(lambda: (_group.done.set(), watch.join()))
 
 
@@ -91,8 +91,8 @@ def _explicit(how: str) -> dict[str, Any]:
 def _start_failure(how: str, error: Exception) -> str:
     if isinstance(error, ValueError):
         return (
-            f"--distributed={how}: no cluster was recognised (Slurm, Open MPI and TPU pods are); "
-            "give --distributed=HOST:PORT,INDEX/COUNT."
+            f"--distributed={how}: found no Slurm, Open MPI or TPU pod; use "
+            "--distributed=HOST:PORT,INDEX/COUNT."
         )
     return (
         f"--distributed={how}: the processes did not find each other "
@@ -102,14 +102,14 @@ def _start_failure(how: str, error: Exception) -> str:
 
 
 def slurm_devices(environment: Mapping[str, str]) -> str | None:
-    """The GPUs of a Slurm task, of which JAX by itself takes one alone.
+    """The GPUs of a Slurm task; JAX by itself would take only one.
 
     Args:
-        environment: Of the process.
+        environment: Environment variables of the process.
 
     Returns:
-        'all' that are visible, or the indices among the visible ones where the tasks of a node all
-        see the same; None outside Slurm, or where JAX_LOCAL_DEVICE_IDS says it.
+        'all' for every visible GPU; where all tasks of a node see the same GPUs, the indices of
+        this task's share among them; None outside Slurm, or if JAX_LOCAL_DEVICE_IDS is set.
     """
     if "SLURM_LOCALID" not in environment or environment.get("JAX_LOCAL_DEVICE_IDS"):
         return None
@@ -149,17 +149,17 @@ def is_first() -> bool:
 
 
 def gather(value: Any) -> list[Any]:
-    """The values of all processes, in their order; every process has to call it.
+    """The values of all processes, by index; every process must call it.
 
     Args:
-        value: Anything that JSON holds.
+        value: Anything that JSON can hold.
     """
     if _group.count == 1:
         return [value]
     number, _group.rounds = _group.rounds, _group.rounds + 1
     _group.client.key_value_set(_key(number, _group.index), json.dumps(value))
     values = [json.loads(_wait_for(_key(number, each))) for each in range(_group.count)]
-    # Whoever has set its value of this round has read all of the last one.
+    # A process that has set its value of this round has read all values of the last one.
     if number:
         _group.client.key_value_delete(_key(number - 1, _group.index))
     return values
@@ -170,8 +170,8 @@ def _key(number: int, index: int) -> str:
 
 
 def _wait_for(key: str) -> str:
-    # No limit of time: while the others work all is well, and if one dies this one is ended. In
-    # short tries, since Ctrl-C is only noticed between two.
+    # No time limit: the others may be busy for long, and if one dies, JAX ends this process. The
+    # tries are short because Ctrl-C takes effect only between two of them.
     while True:
         try:
             return _group.client.blocking_key_value_get(key, 5000)
@@ -181,21 +181,21 @@ def _wait_for(key: str) -> str:
 
 
 def from_first(value: Any) -> Any:
-    """The value of process 0; every process has to call it."""
+    """The value of process 0; every process must call it."""
     return gather(value if is_first() else None)[0]
 
 
 def wait_for_all() -> None:
-    """Returns when every process has come here."""
+    """Returns when every process has called it."""
     gather(None)
 
 
 def check_same(values: Mapping[str, Any], hint: str) -> None:
-    """Refuses processes that differ.
+    """Refuses values that differ between processes; every process must call it.
 
     Args:
-        values: By name, what has to be the same everywhere.
-        hint: What to do about it.
+        values: The values that must be equal, by name.
+        hint: What the user should do, the end of the message.
 
     Raises:
         ConfigError: In every process, naming the first value that differs.
@@ -211,19 +211,19 @@ def check_same(values: Mapping[str, Any], hint: str) -> None:
 
 
 def announce(message: object, exit_code: int) -> str:
-    """Tells the other processes of a fault that ends this one, and so them.
+    """Announces a fault that ends this process; the others then end as well.
 
     Args:
         message: What went wrong.
-        exit_code: The exit code of all.
+        exit_code: The exit code of all processes.
 
     Returns:
-        What this process is to print: the message, but where another announced a fault before, as
-        all do where all find the same one, a line on that.
+        The text that this process prints: the message, or one line on an earlier fault if another
+        process announced one first, as happens when all find the same fault.
     """
     if _group.count == 1:
         return str(message)
-    # Never released: if the watching thread has it, this waits for it to end the process.
+    # If the watching thread holds it, this blocks until that thread ends the process.
     _group.ending.acquire()
     fault = {"process": _group.index, "line": str(message).splitlines()[0], "code": exit_code}
     try:
@@ -235,15 +235,16 @@ def announce(message: object, exit_code: int) -> str:
 
 
 def lost_connection(error: Exception) -> str | None:
-    """What to say of an error that means another process is gone; None for any other error."""
-    # ValueError: what newer versions of JAX make of it.
+    """A message for an error that means another process is gone; None for any other error."""
+    # Newer versions of JAX raise ValueError.
     if not isinstance(error, RuntimeError | ValueError) or not _CONNECTION.search(str(error)):
         return None
-    # The end of the line: it begins with the path of a source file.
+    # Keep the end of the line, which begins with the path of a source file.
     line = f"{type(error).__name__}: {str(error).splitlines()[0][-200:]}"
     return (
-        f"the connection to another process was lost ({line}). It has ended, as its own output may "
-        "tell, or its host cannot be reached; the same commands go on after the last checkpoint."
+        f"the connection to another process was lost ({line}). That process has ended (see "
+        "its output), or its host cannot be reached. The same commands resume from the last "
+        "checkpoint."
     )
 
 
@@ -254,19 +255,22 @@ def leave(exit_code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if is_first():
-        # The announcement is kept here: time for the others to read it.
+        # Process 0 stores the announcement: give the others time to read it.
         time.sleep(3 * _WATCH_SECONDS)
-    # Not sys.exit, at which JAX waits for processes that may hang in a sum with this one.
+    # Not sys.exit: there JAX waits for processes that may be blocked in a collective with this one.
     os._exit(exit_code)
 
 
 def _end_with_others() -> None:
-    """Watches for an announced fault: the main thread may hang in a sum with who announced it."""
+    """Ends this process after an announced fault.
+
+    The main thread may be blocked in a collective with the failed process.
+    """
     while not _group.done.wait(_WATCH_SECONDS):
         try:
             fault = json.loads(_group.client.key_value_try_get(_FAILED))
         except RuntimeError:
-            continue  # None yet. If it is process 0 that is gone, JAX ends this process.
+            continue  # No announcement yet. If process 0 itself is gone, JAX ends this process.
         if _group.ending.acquire(blocking=False):
             print(f"error: {_ended_by(fault)}", file=sys.stderr, flush=True)
             leave(fault["code"])

@@ -1,4 +1,4 @@
-"""The decision to stop, which all processes have to take after the same step."""
+"""The decision to stop, which all processes must make after the same step."""
 
 import collections
 
@@ -10,15 +10,16 @@ from jax.sharding import Mesh
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.distributed.interruption import Interruption
 
-# Steps between a vote and its result, which is then there without a wait for the devices.
+# Steps between a vote and reading its result, so that reading does not wait for the devices.
 _DELAY = 2
 
 
 class StopVote:
-    """Tells every process at the same step that one of them was asked to stop.
+    """Tells every process at the same step that one of them received a signal.
 
-    A process that stopped alone would leave the others waiting for its share of the next sum. So
-    each puts its signal into a sum of its own a step; one process alone asks itself.
+    A process that stopped alone would leave the others waiting in the next collective. So every
+    step, each process contributes its signal number to one max-reduction. A single process skips
+    this.
     """
 
     def __init__(self, mesh: Mesh, interruption: Interruption):
@@ -29,7 +30,7 @@ class StopVote:
         self._agreed = False
 
     def cast(self) -> None:
-        """Gives this process's vote; to be called once a step by every process."""
+        """Gives this process's vote; every process must call it once per step."""
         if processes.count() == 1:
             return
         devices = meshes.local_device_count(self._mesh)
@@ -39,5 +40,5 @@ class StopVote:
             self._agreed = int(self._votes.popleft()) != 0
 
     def passed(self) -> bool:
-        """Whether all processes are to stop after this step."""
+        """Whether all processes must stop after this step."""
         return self._agreed if processes.count() > 1 else self._interruption.requested()

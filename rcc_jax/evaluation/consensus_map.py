@@ -1,4 +1,4 @@
-"""Class consensus over a data set: mean J(u, v) of every pair of classes, and maps of one pair."""
+"""Class consensus over a data set: mean J(u, v) of each pair of classes, and maps of one pair."""
 
 import dataclasses
 import functools
@@ -16,14 +16,14 @@ _consensus = jax.jit(top_class_consensus, static_argnames="top_n")
 
 @dataclasses.dataclass(frozen=True)
 class PairMap:
-    """Where in an image a pair of classes is played, and with which consensus.
+    """The consensus of one pair of classes at each pixel of an image.
 
     Attributes:
-        name: The image.
+        name: Name of the image.
         image: uint8 [H, W, 3].
-        labels: The teacher's, uint8 [H, W].
-        teacher, student: J of the pair, float32 [H, W]; nan where it is not among the players.
-        pixels: Number of pixels where it is.
+        labels: Labels of the teacher, uint8 [H, W].
+        teacher, student: J of the pair, float32 [H, W]; nan where a class is not a player.
+        pixels: Number of pixels where both are players.
     """
 
     name: str
@@ -40,8 +40,8 @@ class ConsensusMap:
     Attributes:
         class_names: K names.
         top_n: Number of players N.
-        pair: The two classes that maps are kept of, or None.
-        num_images, num_pixels: What was added so far.
+        pair: The two classes of the maps, or None.
+        num_images, num_pixels: Number of images and pixels added so far.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class ConsensusMap:
         Args:
             class_names: K names.
             top_n: N, from 2 to 8 and at most K.
-            pair: Two classes to keep maps of.
-            num_maps: How many maps: of the images with the most pixels of the pair.
+            pair: Two classes of which to keep maps.
+            num_maps: Number of maps to keep: the images with the most pixels of the pair.
         """
         self.class_names, self.top_n = tuple(class_names), top_n
         self.num_images = self.num_pixels = 0
@@ -80,10 +80,10 @@ class ConsensusMap:
         """Adds images.
 
         Args:
-            names: Of the images; rows beyond them are padding and do not count.
+            names: Names of the images; later rows of the logits are padding and do not count.
             images: uint8 [B, H, W, 3].
-            teacher_logits: [rows, H, W, K], logits or log-probabilities, which are the same game.
-            student_logits: The same of a view whose pixels lie at the same places.
+            teacher_logits: [rows, H, W, K] logits or log-probabilities, which define the same game.
+            student_logits: The same, of a view with the same pixel positions.
         """
         found = _consensus(teacher_logits, student_logits, top_n=self.top_n)
         classes, teacher, student = (np.asarray(part)[: len(names)] for part in found)
@@ -118,17 +118,17 @@ class ConsensusMap:
         found = PairMap(
             name, image.copy(), classes[..., 0].astype(np.uint8), *values, int(played.sum())
         )
-        # The earlier of equals comes first, and maps themselves are never compared.
+        # Of equal counts the earlier map wins; the maps themselves are never compared.
         heapq.heappush(self._maps, (found.pixels, -next(self._order), found))
         if len(self._maps) > self._num_maps:
             heapq.heappop(self._maps)
 
     def counts(self) -> np.ndarray:
-        """Pixels where both classes are players, int64 [K, K], symmetric with zeros inside."""
+        """Pixels where both classes are players, int64 [K, K]; symmetric with a zero diagonal."""
         return self._square(self._counts)
 
     def mean(self, network: str) -> np.ndarray:
-        """Mean J(u, v) over those pixels, [K, K]; nan where there are none.
+        """Mean J(u, v) over the pixels where both are players, [K, K]; nan if there are none.
 
         Args:
             network: 'teacher' or 'student'.
@@ -141,11 +141,11 @@ class ConsensusMap:
         return square + square.T
 
     def top_pairs(self, limit: int, *, least_share: float = 0.0) -> list[tuple[int, int]]:
-        """Pairs of classes with the highest mean of the teacher, highest first.
+        """Pairs of classes with the highest mean J of the teacher, highest first.
 
         Args:
-            limit: The most pairs.
-            least_share: Share of all pixels that a pair must be played in.
+            limit: Maximum number of pairs.
+            least_share: Minimum share of all pixels in which both classes are players.
         """
         mean, counts = self.mean("teacher"), self.counts()
         pairs = [
@@ -156,5 +156,5 @@ class ConsensusMap:
         return heapq.nlargest(limit, pairs, key=lambda pair: mean[pair])
 
     def maps(self) -> list[PairMap]:
-        """Maps of the chosen pair, the one with the most pixels first."""
+        """Maps of the chosen pair, those with the most pixels first."""
         return [found for *_, found in sorted(self._maps, key=lambda entry: entry[:2])[::-1]]

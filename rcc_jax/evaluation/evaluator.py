@@ -1,9 +1,8 @@
 """Whole-image and sliding-window evaluation with one global confusion matrix."""
 
 import collections
-import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -11,19 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from rcc_jax.config import checks
 from rcc_jax.distributed import meshes
-from rcc_jax.errors import ConfigError
-from rcc_jax.evaluation.tta import AveragedNetwork, call, shares
+from rcc_jax.evaluation.tta import AveragedNetwork, Protocol, call, normalize_scores
 
 PyTree = Any
 IGNORED = 255
-# Batches whose counts may still be on the devices: enough to hide the host, few enough for memory.
+# Batches whose counts may still be on the devices: enough to overlap with the host's work, few
+# enough to fit in memory.
 MAX_PENDING = 4
 
 
 class Evaluator:
-    """Labels images with a network and counts its hits and misses.
+    """Labels images with a network and counts a confusion matrix.
 
     Attributes:
         num_classes: The classes K, at most 255.
@@ -35,55 +33,29 @@ class Evaluator:
         *,
         num_classes: int,
         mesh: Mesh,
-        mode: str = "whole",
-        window: int | None = None,
-        stride: int | None = None,
-        windows: str = "shifted",
-        flip: bool = False,
-        scales: Sequence[float] = (1.0,),
         size_multiple: int = 1,
+        **protocol: Any,
     ):
         """Compiles nothing yet.
 
         Args:
-            predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable. Of
-                padded batches it takes the sizes [B, 2] as a third argument.
+            predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable. For
+                padded batches it gets the sizes [B, 2] as a third argument.
             num_classes: K.
-            mesh: Devices of this process, from `distributed.make_local_mesh`.
-            mode: 'whole' compiles the network for each size of a batch; 'sliding' for each size of
-                a window, and takes no padded batches.
-            window: Height and width of a window in pixels; for 'sliding' only.
-            stride: Pixels between windows, at most `window`.
-            windows: 'shifted': the last window of a row or column is shifted back to the border,
-                and an image smaller than a window is padded with black to its size; all windows
-                are of one size. 'cut': windows are cut off at the border, as in UniMatch's
-                evaluation, and a smaller image is seen as it is.
-            flip: Whether to average with the mirror image.
-            scales: Factors on the size of the image to average over; `mode` holds for each.
-            size_multiple: What height and width of an image must be multiples of for `predict`.
+            mesh: Devices of this process, from `meshes.make_local_mesh`.
+            size_multiple: `predict` takes images whose height and width are multiples of this.
+            **protocol: The fields of `tta.Protocol`: windows, mirror image, scales.
 
         Raises:
-            ConfigError: If the mode, window, stride, windows or scales cannot work.
+            ConfigError: If the protocol cannot work.
         """
-        for fault in checks.faults_of_scales(scales):
-            raise ConfigError(fault)
-        if mode == "sliding":
-            _check_windows(window, stride, windows, size_multiple)
-        elif mode != "whole":
-            raise ConfigError(f"eval.mode={mode!r}: use 'whole' or 'sliding'")
+        protocol = Protocol(**protocol)
+        protocol.check(size_multiple)
         self.num_classes = num_classes
         self._mesh = mesh
+        self._single_pass = protocol.single_pass
         split, copied = meshes.batch_sharding(mesh), meshes.replicated(mesh)
-        self._network = AveragedNetwork(
-            predict,
-            num_classes=num_classes,
-            sharding=split,
-            window=window if mode == "sliding" else None,
-            stride=stride,
-            cut=windows == "cut",
-            flip=flip,
-            scales=scales,
-        )
+        self._network = AveragedNetwork(predict, protocol, num_classes=num_classes, sharding=split)
         self._gather = jax.jit(lambda tree: tree, out_shardings=copied)
         self._count = jax.jit(
             functools.partial(_confusion, num_classes=num_classes), out_shardings=copied
@@ -92,7 +64,7 @@ class Evaluator:
             lambda *inputs: _argmax(call(predict, *inputs)), out_shardings=split
         )
         self._argmax = jax.jit(_argmax, out_shardings=split)
-        normalize = _log_softmax if self._network.single_pass else _log_shares
+        normalize = _log_softmax if self._single_pass else _log_normalized
         self._log_probabilities = jax.jit(normalize, out_shardings=split)
         self._describe = jax.jit(
             functools.partial(_describe, normalize=normalize),
@@ -112,13 +84,13 @@ class Evaluator:
         Args:
             variables: What `predict` takes, the same on every device.
             batches: 'image' [B, H, W, 3] and 'label' [B, H, W]; pixels of label 255 do not
-                count. Where rows are padded, 'size' is the true height and width of each, int32
-                [B, 2]; the label of the padding is 255.
-            should_stop: Asked between batches.
+                count. Where rows are padded, 'size' holds their true height and width, int32
+                [B, 2], and the label of the padding is 255.
+            should_stop: Called before each batch; True ends the evaluation.
 
         Returns:
-            Counts [K, K] as int64, a row a true class and a column a predicted one; None where
-            `should_stop` said so.
+            Counts [K, K] as int64, rows are true classes and columns predicted ones; None if
+            `should_stop` returned True.
         """
         total = np.zeros((self.num_classes, self.num_classes), np.int64)
         pending = collections.deque()
@@ -138,7 +110,7 @@ class Evaluator:
     def predictions(
         self, variables: PyTree, images: np.ndarray, sizes: np.ndarray | None = None
     ) -> np.ndarray:
-        """Labels images [B, H, W, 3] the way `confusion` does; returns [B, H, W] as uint8."""
+        """Labels images [B, H, W, 3] as `confusion` does; returns uint8 [B, H, W]."""
         labels = self._label(*self._place(variables, images, sizes))
         return np.asarray(self._gather(labels))[: len(images)]
 
@@ -150,17 +122,17 @@ class Evaluator:
         *,
         probabilities: bool = False,
     ) -> dict[str, np.ndarray]:
-        """Labels images as `predictions` does and tells how sure the network is.
+        """Labels images as `predictions` does and adds the confidence of each label.
 
         Args:
             variables: What `predict` takes.
             images: [B, H, W, 3].
             sizes: True height and width of each row where rows are padded, int32 [B, 2].
-            probabilities: Whether to return those of all classes too.
+            probabilities: Whether to return the probabilities of all classes too.
 
         Returns:
-            'labels' uint8 [B, H, W]; 'confidence', the probability of the label, float32
-            [B, H, W]; where asked for 'probabilities' float32 [B, H, W, K].
+            'labels', uint8 [B, H, W]; 'confidence', the probability of the label, float32
+            [B, H, W]; and on request 'probabilities', float32 [B, H, W, K].
         """
         scores = self._network.scores(*self._place(variables, images, sizes))
         found = self._gather(self._describe(scores, probabilities=probabilities))
@@ -169,8 +141,12 @@ class Evaluator:
     def log_probabilities(self, variables: PyTree, images: np.ndarray) -> jax.Array:
         """Logarithms of the probabilities, left on the devices.
 
+        Args:
+            variables: What `predict` takes.
+            images: [B, H, W, 3].
+
         Returns:
-            float32 [rows, H, W, K]: those of the images, then padding for the devices.
+            float32 [rows, H, W, K]: first the images, then rows that fill up the devices.
         """
         scores = self._network.scores(*self._place(variables, images))
         return self._log_probabilities(scores)
@@ -190,32 +166,9 @@ class Evaluator:
         return np.concatenate([array, filling])
 
     def _label(self, variables: PyTree, images: jax.Array, sizes: np.ndarray | None) -> jax.Array:
-        if self._network.single_pass:
+        if self._single_pass:
             return self._predict_labels(variables, images, sizes)
         return self._argmax(self._network.scores(variables, images, sizes))
-
-
-def _check_windows(window, stride, windows, size_multiple) -> None:
-    if not window or window < 1:
-        raise ConfigError(f"eval.window={window}: 'sliding' needs a window of 1 pixel up")
-    if not stride or not 1 <= stride <= window:
-        raise ConfigError(
-            f"eval.stride={stride}: between 1 and eval.window={window}, or pixels are left out"
-        )
-    if windows not in ("cut", "shifted"):
-        raise ConfigError(f"eval.windows={windows!r}: use 'cut' or 'shifted'")
-    if size_multiple > 1 and windows == "cut":
-        raise ConfigError(
-            "eval.windows='cut' makes windows of any size, but this network needs multiples of "
-            f"{size_multiple} pixels; use eval.windows=shifted."
-        )
-    if window % size_multiple:
-        below = window // size_multiple * size_multiple
-        nearest = " or ".join(str(n) for n in (below, below + size_multiple) if n)
-        raise ConfigError(
-            f"eval.window={window}: this network needs multiples of {size_multiple} pixels; use "
-            f"{nearest}."
-        )
 
 
 def _argmax(scores: jax.Array) -> jax.Array:
@@ -226,9 +179,9 @@ def _log_softmax(logits: jax.Array) -> jax.Array:
     return jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
 
 
-def _log_shares(sums: jax.Array) -> jax.Array:
-    # A class that float32 has rounded to nothing stays finite, for who compares two of them.
-    return jnp.log(jnp.maximum(shares(sums), jnp.finfo(jnp.float32).tiny))
+def _log_normalized(sums: jax.Array) -> jax.Array:
+    # Clamp: the log of a probability that underflows stays finite.
+    return jnp.log(jnp.maximum(normalize_scores(sums), jnp.finfo(jnp.float32).tiny))
 
 
 def _describe(scores: jax.Array, *, normalize, probabilities: bool) -> dict[str, jax.Array]:
@@ -240,79 +193,8 @@ def _describe(scores: jax.Array, *, normalize, probabilities: bool) -> dict[str,
 def _confusion(labels: jax.Array, truth: jax.Array, *, num_classes: int) -> jax.Array:
     size = num_classes * num_classes
     cells = truth.astype(jnp.int32) * num_classes + labels.astype(jnp.int32)
-    # Ignored pixels go to a cell of their own, which is cut off.
+    # Ignored pixels go to an extra cell, which is cut off.
     cells = jnp.where(truth == IGNORED, size, cells).reshape(len(truth), -1)
-    # A histogram an image: each device counts its own rows before they are summed.
+    # One histogram per image: each device counts its own rows before they are summed.
     counts = jax.vmap(functools.partial(jnp.bincount, length=size + 1))(cells)
     return counts.sum(axis=0, dtype=jnp.int32)[:size].reshape(num_classes, num_classes)
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """What a confusion matrix says, in percent.
-
-    Attributes:
-        miou: Mean of `iou` over the classes that have one; nan where none has.
-        iou: Intersection over union by class name; nan where the class is neither in the ground
-            truth nor predicted.
-        absent: Names of the classes without a pixel in the ground truth.
-        accuracy: Share of the pixels that are right; nan where there are none.
-    """
-
-    miou: float
-    iou: dict[str, float]
-    absent: tuple[str, ...]
-    accuracy: float
-
-    def table(self) -> str:
-        """One line a class, then the mean over classes and the share of right pixels."""
-        width = max(len(name) for name in (*self.iou, "accuracy"))
-        lines = []
-        for name, value in self.iou.items():
-            note = ""
-            if name in self.absent:
-                counts = "does not count" if np.isnan(value) else "but predicted: counts as 0"
-                note = f"  not in the ground truth, {counts}"
-            lines.append(f"{name:<{width}}  {_percent(value)}{note}")
-        counted = sum(not np.isnan(value) for value in self.iou.values())
-        over = f"over {counted} of {len(self.iou)} classes"
-        lines.append(f"{'mIoU':<{width}}  {_percent(self.miou)}  {over}")
-        lines.append(f"{'accuracy':<{width}}  {_percent(self.accuracy)}")
-        return "\n".join(lines)
-
-
-def scores(confusion: np.ndarray, class_names: Sequence[str]) -> Scores:
-    """Turns counts into intersection over union; a class with an empty union has none.
-
-    Args:
-        confusion: Counts [K, K], a row a true class and a column a predicted one.
-        class_names: K different names.
-
-    Returns:
-        The scores.
-
-    Raises:
-        ValueError: If the names do not fit the matrix.
-
-    >>> scores(np.array([[3, 1], [0, 4]]), ["sky", "road"]).iou
-    {'sky': 75.0, 'road': 80.0}
-    """
-    if len(set(class_names)) != len(class_names) or len(class_names) != len(confusion):
-        raise ValueError(
-            f"{len(confusion)} classes need as many different names, not {list(class_names)}"
-        )
-    hits = np.diag(confusion)
-    truth = confusion.sum(axis=1)
-    union = truth + confusion.sum(axis=0) - hits
-    iou = np.divide(100 * hits, union, out=np.full(len(hits), np.nan), where=union > 0)
-    total = confusion.sum()
-    return Scores(
-        miou=float(np.nanmean(iou)) if (union > 0).any() else float("nan"),
-        iou=dict(zip(class_names, iou.tolist(), strict=True)),
-        absent=tuple(n for n, pixels in zip(class_names, truth, strict=True) if pixels == 0),
-        accuracy=float(100 * hits.sum() / total) if total else float("nan"),
-    )
-
-
-def _percent(value: float) -> str:
-    return "     -" if np.isnan(value) else f"{value:6.2f}"

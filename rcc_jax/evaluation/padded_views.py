@@ -1,4 +1,4 @@
-"""Mirror images and other sizes of a batch whose rows may be padded, each row within its size."""
+"""Mirroring and resizing of batches whose rows may be padded, each row within its true size."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from rcc_jax.models.resize import resample
 
 
 def scaled(sizes: np.ndarray, scale: float) -> np.ndarray:
-    """Heights and widths, int of any shape, times a factor; at least 1, a half to the even one.
+    """Scales heights and widths, int of any shape: at least 1, halves rounded to even.
 
     >>> scaled(np.array([[1, 10], [3, 11]]), 0.5).tolist()
     [[1, 5], [2, 6]]
@@ -21,8 +21,8 @@ def mirror(images: jax.Array, sizes: jax.Array | None) -> jax.Array:
 
     Args:
         images: [B, H, W, C].
-        sizes: True height and width of each row, [B, 2]; padding stays where it is. None where
-            nothing is padded.
+        sizes: True height and width of each row, [B, 2]; padding stays in place. None if no row is
+            padded.
     """
     if sizes is None:
         return images[:, :, ::-1]
@@ -39,16 +39,16 @@ def resize(
     *,
     size: tuple[int, int],
 ) -> jax.Array:
-    """Resizes bilinearly on the grid of pixel centres and smooths where it shrinks, as in training.
+    """Resizes bilinearly on pixel centres, with smoothing when it shrinks, as in training.
 
     Args:
         images: [B, H, W, C].
-        before, after: True height and width of each row and those that they become, [B, 2]. None
-            where nothing is padded.
+        before: True height and width of each row, [B, 2]. None if no row is padded.
+        after: Height and width that each row gets, [B, 2]. None if no row is padded.
         size: Height and width of the result.
 
     Returns:
-        float32 [B, *size, C]; what is padded is 0.
+        float32 [B, *size, C]; padding is 0.
     """
     images = images.astype(jnp.float32)
     if before is None:
@@ -64,12 +64,12 @@ def resize(
 
 
 def _smoothing_matrix(before, after, padded_before: int, padded_after: int) -> jax.Array:
-    """The weights of `jax.image.resize` from `before` pixels to `after`, with zeros around."""
+    """Weights of `jax.image.resize` from `before` to `after` pixels; 0 for padding."""
     step = before.astype(jnp.float32) / after.astype(jnp.float32)
     center = (jnp.arange(padded_after, dtype=jnp.float32)[:, None] + 0.5) * step - 0.5
     pixel = jnp.arange(padded_before, dtype=jnp.int32)[None]
     distance = jnp.abs(center - pixel.astype(jnp.float32)) / jnp.maximum(step, 1)
     weights = jnp.where(pixel < before, jnp.maximum(0, 1 - distance), 0)
-    # At the border there are fewer pixels to take the mean of.
+    # At the border fewer pixels contribute.
     weights = weights / jnp.maximum(weights.sum(axis=1, keepdims=True), 1e-3)
     return jnp.where(jnp.arange(padded_after)[:, None] < after, weights, 0)

@@ -1,5 +1,6 @@
-"""Class scores of whole images, from one pass or averaged over windows, flips and scales."""
+"""Scores of whole images, from one pass or averaged over windows, mirror images and scales."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,48 +10,112 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from rcc_jax.config import checks
+from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation import padded_views
 
 PyTree = Any
 
 
-class AveragedNetwork:
-    """Calls a network on parts and versions of an image and sums up its probabilities.
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How an image becomes scores; the fields are those of `config.eval`.
 
     Attributes:
-        single_pass: Whether the network sees each image once, whole and as it is. Its logits then
-            are the scores.
+        mode: 'whole' runs the network on whole images and compiles it for each size of a batch;
+            'sliding' runs it on windows, compiles it for each size of a window, and takes no
+            padded batches.
+        window: Side of a window in pixels; for 'sliding' only.
+        stride: Pixels between windows, at most `window`; for 'sliding' only.
+        windows: 'shifted': the last window of a row or column is shifted back to the border, and
+            an image smaller than a window is padded with black; all windows have one size. 'cut':
+            windows end at the border, as in UniMatch's evaluation, and a smaller image is not
+            padded.
+        flip: Whether to average with the mirror image.
+        scales: Factors on height and width at which an image is seen; `mode` applies to each.
     """
+
+    mode: str = "whole"
+    window: int | None = None
+    stride: int | None = None
+    windows: str = "shifted"
+    flip: bool = False
+    scales: Sequence[float] = (1.0,)
+
+    @property
+    def sliding(self) -> bool:
+        """Whether the network sees windows instead of whole images."""
+        return self.mode == "sliding"
+
+    @property
+    def single_pass(self) -> bool:
+        """Whether the network sees each image once, whole and unchanged."""
+        return not self.sliding and not self.flip and tuple(self.scales) == (1.0,)
+
+    def check(self, size_multiple: int = 1) -> None:
+        """Refuses a protocol that cannot work.
+
+        Args:
+            size_multiple: The network takes images whose height and width are multiples of this.
+
+        Raises:
+            ConfigError: Names the field and the values that work.
+        """
+        for fault in checks.faults_of_scales(self.scales):
+            raise ConfigError(fault)
+        if self.sliding:
+            self._check_windows(size_multiple)
+        elif self.mode != "whole":
+            raise ConfigError(f"config.eval.mode={self.mode!r}: use 'whole' or 'sliding'.")
+
+    def _check_windows(self, size_multiple: int) -> None:
+        window, stride = self.window, self.stride
+        if not window or window < 1:
+            raise ConfigError(
+                f"config.eval.window={window}: 'sliding' needs a window of at least 1 pixel."
+            )
+        if not stride or not 1 <= stride <= window:
+            raise ConfigError(
+                f"config.eval.stride={stride}: use 1 to config.eval.window={window}; a larger "
+                "stride skips pixels."
+            )
+        if self.windows not in ("cut", "shifted"):
+            raise ConfigError(f"config.eval.windows={self.windows!r}: use 'cut' or 'shifted'.")
+        if size_multiple > 1 and self.windows == "cut":
+            raise ConfigError(
+                "config.eval.windows='cut' makes windows of any size, but this network needs "
+                f"multiples of {size_multiple} pixels; use config.eval.windows=shifted."
+            )
+        if window % size_multiple:
+            below = window // size_multiple * size_multiple
+            nearest = " or ".join(str(n) for n in (below, below + size_multiple) if n)
+            raise ConfigError(
+                f"config.eval.window={window}: this network needs multiples of {size_multiple} "
+                f"pixels; use {nearest}."
+            )
+
+
+class AveragedNetwork:
+    """Runs a network on windows, mirror images and scales of an image and sums probabilities."""
 
     def __init__(
         self,
         predict: Callable[..., jax.Array],
+        protocol: Protocol,
         *,
         num_classes: int,
         sharding: NamedSharding,
-        window: int | None = None,
-        stride: int | None = None,
-        cut: bool = False,
-        flip: bool = False,
-        scales: Sequence[float] = (1.0,),
     ):
         """Compiles nothing yet.
 
         Args:
-            predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable. Of
-                padded batches it takes the sizes [B, 2] as a third argument.
+            predict: From variables and images [B, H, W, 3] to logits [B, H, W, K]; traceable. For
+                padded batches it gets the sizes [B, 2] as a third argument.
+            protocol: How images become scores.
             num_classes: K.
             sharding: Of what is computed for a batch.
-            window, stride: Side of the sliding windows and pixels between them; None for whole
-                images.
-            cut: Whether windows end at the border; else they keep their size: the last one of an
-                axis is shifted back, and a smaller image is padded with black.
-            flip: Whether the mirror image counts too.
-            scales: Sizes at which the image counts, as factors on its height and width.
         """
-        self.single_pass = window is None and not flip and tuple(scales) == (1.0,)
-        self._window, self._stride, self._cut = window, stride, cut
-        self._scales, self._flips = tuple(scales), (False, True) if flip else (False,)
+        self._protocol = protocol
 
         def jit(function, **options):
             return jax.jit(function, out_shardings=sharding, **options)
@@ -66,7 +131,7 @@ class AveragedNetwork:
         self._add = jit(_add, donate_argnums=0)
         self._resize = jit(padded_views.resize, static_argnames="size")
         self._mirror = jit(padded_views.mirror)
-        self._shares = jit(shares)
+        self._normalize = jit(normalize_scores)
         self._sum = jit(jnp.add, donate_argnums=0)
 
     def scores(
@@ -77,15 +142,16 @@ class AveragedNetwork:
         Args:
             variables: What the network takes.
             images: [B, H, W, 3].
-            sizes: Height and width of each image where its row is padded, int32 [B, 2]; for whole
-                images alone.
+            sizes: True height and width of each row where rows are padded, int32 [B, 2]; for
+                whole images only.
 
         Returns:
-            [B, H, W, K], of which the largest is the label: logits, or sums of probabilities.
+            [B, H, W, K] whose argmax is the label: logits, or sums of probabilities.
         """
-        if self.single_pass:
+        if self._protocol.single_pass:
             return self._logits(variables, images, sizes)
-        views = [(scale, flip) for scale in self._scales for flip in self._flips]
+        flips = (False, True) if self._protocol.flip else (False,)
+        views = list(itertools.product(self._protocol.scales, flips))
         if views == [(1.0, False)]:
             return self._one_view(variables, images, sizes)
         full, total = images.shape[1:3], None
@@ -94,8 +160,8 @@ class AveragedNetwork:
             own = None if sizes is None else padded_views.scaled(sizes, scale)
             view = images if size == full else self._resize(images, sizes, own, size=size)
             seen = self._one_view(variables, self._mirror(view, own) if flip else view, own)
-            # Shares: pixels that several windows saw count no more than others.
-            seen = self._shares(self._mirror(seen, own) if flip else seen)
+            # Normalise first, or pixels that several windows cover would weigh more than others.
+            seen = self._normalize(self._mirror(seen, own) if flip else seen)
             seen = seen if size == full else self._resize(seen, own, sizes, size=full)
             total = seen if total is None else self._sum(total, seen)
         return total
@@ -103,21 +169,22 @@ class AveragedNetwork:
     def _one_view(
         self, variables: PyTree, images: jax.Array, sizes: np.ndarray | None
     ) -> jax.Array:
-        if self._window is None:
+        if not self._protocol.sliding:
             return self._probabilities(variables, images, sizes)
         if sizes is not None:
-            raise ValueError("sliding windows know no padding; give images without it")
-        # Cropping and adding compile for each image size, in no time; the network compiles for
-        # each size of a window, of which there is one unless windows are cut.
+            raise ValueError("sliding windows need images without padding; leave out sizes")
+        # Cropping and adding compile quickly, for each image size; the network compiles for each
+        # window size, of which there is one unless windows are cut.
+        window, stride = self._protocol.window, self._protocol.stride
+        cut = self._protocol.windows == "cut"
         rows, columns = (
-            window_spans(length, self._window, self._stride, cut=self._cut)
-            for length in images.shape[1:3]
+            window_spans(length, window, stride, cut=cut) for length in images.shape[1:3]
         )
         sums = self._zeros(images)
         for (top, height), (left, width) in itertools.product(rows, columns):
             corner = np.array([top, left], np.int32)
-            window = self._crop(images, corner, size=(height, width))
-            sums = self._add(sums, self._probabilities(variables, window, None), corner)
+            part = self._crop(images, corner, size=(height, width))
+            sums = self._add(sums, self._probabilities(variables, part, None), corner)
         return sums
 
 
@@ -127,20 +194,20 @@ def call(
     images: jax.Array,
     sizes: jax.Array | None,
 ) -> jax.Array:
-    """Logits of a network that need not know of padding where there is none."""
+    """Calls `predict`, with the sizes only if the batch is padded."""
     return predict(variables, images) if sizes is None else predict(variables, images, sizes)
 
 
 def window_spans(length: int, window: int, stride: int, *, cut: bool) -> list[tuple[int, int]]:
-    """Start and length of the windows along one axis of an image.
+    """Start and length of each window along one axis of an image.
 
     Args:
         length: Pixels of the image.
         window: Pixels of a window.
         stride: Pixels from one start to the next.
-        cut: Whether there is a window at every multiple of the stride, cut off at the border, as
-            in UniMatch's evaluation. Else the last one is shifted back to end at the border, and
-            one window that is longer than the image remains as long.
+        cut: True: a window starts at every multiple of the stride and ends at the border, as in
+            UniMatch's evaluation. False: all windows keep their length; the last one is shifted
+            back to end at the border, and it exceeds an image that is shorter.
 
     >>> window_spans(100, 40, 30, cut=True)
     [(0, 40), (30, 40), (60, 40), (90, 10)]
@@ -153,10 +220,10 @@ def window_spans(length: int, window: int, stride: int, *, cut: bool) -> list[tu
     return [(start, window) for start in (*range(0, last, stride), last)]
 
 
-def shares(sums: jax.Array) -> jax.Array:
-    """Sums of probabilities [..., K] as probabilities.
+def normalize_scores(sums: jax.Array) -> jax.Array:
+    """Turns sums of probabilities [..., K] into probabilities.
 
-    >>> shares(jnp.array([1.0, 3.0])).tolist()
+    >>> normalize_scores(jnp.array([1.0, 3.0])).tolist()
     [0.25, 0.75]
     """
     return sums / jnp.sum(sums, axis=-1, keepdims=True)
@@ -164,7 +231,7 @@ def shares(sums: jax.Array) -> jax.Array:
 
 def _crop(images: jax.Array, corner: jax.Array, *, size: tuple[int, int]) -> jax.Array:
     below, right = (max(s - n, 0) for s, n in zip(size, images.shape[1:3], strict=True))
-    # Black, as training pads: 0 before the normalisation.
+    # Black, the value that training pads with: 0 before normalisation.
     padded = jnp.pad(images, ((0, 0), (0, below), (0, right), (0, 0)))
     starts = (0, corner[0], corner[1], 0)
     return jax.lax.dynamic_slice(padded, starts, (len(images), *size, images.shape[-1]))

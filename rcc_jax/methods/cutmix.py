@@ -9,7 +9,8 @@ def box_masks(boxes: jax.Array, height: int, width: int) -> jax.Array:
 
     Args:
         boxes: [B, 4] integers y0, x0, y1, x1 in pixels; the ends are excluded.
-        height, width: Size of the masks in pixels.
+        height: Height of the masks in pixels.
+        width: Width of the masks in pixels.
 
     Returns:
         bool [B, height, width], True inside.
@@ -28,7 +29,8 @@ def cutmix(mask: jax.Array, partner: jax.Array, own: jax.Array) -> jax.Array:
 
     Args:
         mask: bool [B, H, W].
-        partner, own: [B, H, W] or [B, H, W, C].
+        partner: [B, H, W] or [B, H, W, C].
+        own: Of the same shape.
 
     >>> cutmix(jnp.array([[[True, False]]]), jnp.ones((1, 1, 2)), jnp.zeros((1, 1, 2))).tolist()
     [[[1.0, 0.0]]]

@@ -1,4 +1,4 @@
-"""The network's convolution, and the forms of it that a CPU computes fastest."""
+"""The network's convolution, in the form that is fastest on the platform."""
 
 import functools
 from collections.abc import Iterator
@@ -7,26 +7,26 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# Kernels with fewer weights a tap lose nothing to XLA's own gradient.
+# For kernels with fewer weights per tap XLA's own gradient is as fast.
 _MIN_WEIGHTS = 64 * 128
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
     """Square convolution with symmetric padding that keeps the size at stride 1.
 
-    XLA's 'SAME' pads one more row at the bottom than at the top when stride 2 meets an even size,
-    which shifts every feature against weights trained in PyTorch; hence the explicit padding.
+    The padding is explicit because XLA's 'SAME' pads one more row at the bottom than at the top at
+    stride 2 and an even size, which would shift every feature against weights trained in PyTorch.
 
-    On a CPU, three kinds are computed in matrix products, with the same result up to rounding. XLA
-    is slow there in 1x1 convolutions and in the gradient of a large kernel, and a dilated
-    convolution multiplies its padding, which is most of what a large dilation sees of a small map.
-    benchmarks/conv_forms.py measures the gain.
+    On a CPU three kinds of convolution become matrix products, with the same result up to rounding:
+    1x1 convolutions and the gradients of large kernels, in which XLA is slow, and dilated
+    convolutions, in which XLA multiplies the padding too, which is most of the input if a
+    dilation is large and the map is small. benchmarks/conv_forms.py measures the gain.
 
     Args:
         x: Features, [B, H, W, in].
         kernel: [k, k, in, out] of the type of `x`, k odd.
         stride: Step of the kernel in pixels.
-        dilation: Distance of neighbouring kernel taps in pixels.
+        dilation: Distance between neighbouring kernel taps in pixels.
 
     Returns:
         Features [B, ceil(H / stride), ceil(W / stride), out].
@@ -35,7 +35,8 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
     convolution = functools.partial(xla_convolution, stride, dilation)
-    # Symbolic sizes (jax.export) cannot tell which taps lie outside; bfloat16 would round each sum.
+    # With symbolic sizes (jax.export) it is unknown which taps lie outside the image; in bfloat16
+    # the sum over taps would be rounded after each one.
     concrete = all(isinstance(size, int) for size in x.shape)
     if not concrete or x.dtype not in (jnp.float32, jnp.float64):
         return convolution(x, kernel)
@@ -49,7 +50,7 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
 
 
 def xla_convolution(stride: int, dilation: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`convolve` as one operation of XLA, on any platform."""
+    """`convolve` as a single XLA operation, on any platform."""
     padding = dilation * (len(kernel) // 2)
     return jax.lax.conv_general_dilated(
         x,
@@ -63,7 +64,7 @@ def xla_convolution(stride: int, dilation: int, x: jax.Array, kernel: jax.Array)
 
 @jax.custom_vjp
 def _wide_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Stride 1, no dilation; the gradient of the kernel from products, an image at a time."""
+    """Stride 1, no dilation; the kernel's gradient comes from one product per image."""
     return xla_convolution(1, 1, x, kernel)
 
 
@@ -79,7 +80,7 @@ def _backward(inputs, dy):
         image, image_dy = image_and_dy
         return gradient + jnp.einsum("hwi,hwo->io", _patches(image, len(kernel)), image_dy), None
 
-    # All images at once would copy the features k * k times.
+    # One image at a time: all at once would hold k * k copies of the features.
     start = jnp.zeros((kernel[..., 0].size, kernel.shape[-1]), kernel.dtype)
     gradient, _ = jax.lax.scan(add_image, start, (x, dy))
     return dx, gradient.reshape(kernel.shape)
@@ -89,7 +90,7 @@ _wide_convolution.defvjp(_forward, _backward)
 
 
 def _patches(image: jax.Array, size: int) -> jax.Array:
-    """What each output sees: [H, W, C] to [H, W, size * size * C]."""
+    """The inputs of each output pixel: [H, W, C] to [H, W, size * size * C]."""
     height, width, _ = image.shape
     border = size // 2
     padded = jnp.pad(image, ((border, border), (border, border), (0, 0)))
@@ -98,7 +99,7 @@ def _patches(image: jax.Array, size: int) -> jax.Array:
 
 
 def _products(stride: int, dilation: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution, as a product for every tap with the pixels that it sees."""
+    """The convolution as one product per tap, with the pixels that the tap sees."""
     parts = []
     for i, j, rows, columns in _taps(stride, dilation, len(kernel), x.shape):
         part = x[:, rows.pixels, columns.pixels] @ kernel[i, j]
@@ -107,7 +108,7 @@ def _products(stride: int, dilation: int, x: jax.Array, kernel: jax.Array) -> ja
 
 
 class _Span(NamedTuple):
-    """What a tap sees along one axis: pixels, and how many outputs before and after see none."""
+    """The pixels that a tap sees along one axis, and the number of outputs around that see none."""
 
     pixels: slice
     around: tuple[int, int]
@@ -116,7 +117,7 @@ class _Span(NamedTuple):
 def _taps(
     stride: int, dilation: int, size: int, shape: tuple[int, ...]
 ) -> Iterator[tuple[int, int, _Span, _Span]]:
-    """Row, column and spans of every tap that sees more than padding."""
+    """Row, column and spans of every tap that sees pixels, not only padding."""
     rows, columns = (
         [_span(extent, stride, dilation * (tap - size // 2)) for tap in range(size)]
         for extent in shape[1:3]
@@ -128,7 +129,7 @@ def _taps(
 
 
 def _span(extent: int, stride: int, offset: int) -> _Span | None:
-    """Of output o at pixel o * stride + offset; None where no output sees a pixel."""
+    """Span of a tap that sees pixel o * stride + offset at output o; None if it sees no pixel."""
     count = -(-extent // stride)
     first = max(0, -(offset // stride))
     last = min(count - 1, (extent - 1 - offset) // stride)

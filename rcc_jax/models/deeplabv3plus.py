@@ -159,9 +159,7 @@ class DeepLabV3Plus(nnx.Module):
     def encode(
         self, images: jax.Array, *, train: bool, extent: Extent = WHOLE
     ) -> tuple[jax.Array, jax.Array]:
-        """Features of the first and of the last stage: [B, h, w, C], at a quarter of the size and
-        at the output stride.
-        """
+        """Features [B, h, w, C] of the first stage (stride 4) and the last (the output stride)."""
         x = extent.clear(images.astype(self.dtype))
         low, _, _, high = self.backbone(x, train=train, extent=extent)
         return low, high

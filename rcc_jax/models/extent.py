@@ -1,4 +1,4 @@
-"""Where the images lie in a padded batch, so that the network computes as if they stood alone."""
+"""Positions of images in a padded batch, so that the network treats each as if it were alone."""
 
 import functools
 from typing import Any
@@ -10,18 +10,18 @@ from rcc_jax.models.resize import interpolation_matrix, resample, resize_bilinea
 
 
 class Extent:
-    """The true sizes of the images of a batch, which lie in its upper left corners.
+    """The true sizes of the images of a batch, each of which lies in the upper left corner.
 
-    A convolution pads with zeros, so it sees an image alone where all that lies outside is zero
-    before it: normalisation, whose shift makes it something else, and pooling are followed by
-    `clear`. Means and resizing count what is inside. Each stride halves a size and rounds up, as it
-    does the size of the batch, so the features tell their own stride by their shape.
+    A convolution pads with zeros, so it treats an image as if it were alone if everything outside
+    the image is zero. Normalisation and pooling put other values there, so `clear` follows both.
+    Means and resizing use only the pixels inside. A stride of 2 halves the sizes of images and
+    batch alike, rounding up, so the stride of features follows from their shape.
 
-    With no sizes an image fills all of its batch, and nothing is added to the program.
+    Without sizes each image fills its row, and nothing is added to the program.
 
     Args:
         sizes: Height and width of each image in pixels, int [B, 2], at least 1; may be traced.
-        padded: Height and width of the batch, at least as large as any of `sizes`.
+        padded: Height and width of the batch, at least as large as all `sizes`.
     """
 
     def __init__(self, sizes: jax.Array | None = None, padded: tuple[int, int] = (0, 0)):
@@ -29,7 +29,7 @@ class Extent:
         self._padded = padded
 
     def clear(self, x: jax.Array) -> jax.Array:
-        """Features [B, h, w, C], of any of the network's resolutions, with zeros outside."""
+        """Sets features [B, h, w, C] of any stride to zero outside the images."""
         if self._sizes is None:
             return x
         heights, widths = self._sizes_at(x.shape[1:3])
@@ -39,7 +39,7 @@ class Extent:
         return jnp.where(inside, x, jnp.zeros((), x.dtype))
 
     def mean(self, x: jax.Array) -> jax.Array:
-        """Mean over the pixels inside: features [B, h, w, C] that are clear to [B, 1, 1, C]."""
+        """Mean over the pixels inside, from cleared features [B, h, w, C] to [B, 1, 1, C]."""
         if self._sizes is None:
             return jnp.mean(x, axis=(1, 2), keepdims=True)
         wide = jnp.promote_types(x.dtype, jnp.float32)
@@ -48,7 +48,7 @@ class Extent:
         return (total / (heights * widths).astype(wide).reshape(-1, 1, 1, 1)).astype(x.dtype)
 
     def resize(self, x: jax.Array, size: tuple[Any, Any]) -> jax.Array:
-        """`resize_bilinear` of what is inside to what is inside at the new size; clear outside."""
+        """Applies `resize_bilinear` to the pixels inside; the result is zero outside."""
         if self._sizes is None:
             return resize_bilinear(x, size)
         dtype = jnp.promote_types(x.dtype, jnp.float32)
@@ -60,7 +60,7 @@ class Extent:
         return resample(x, rows, columns)
 
     def _sizes_at(self, shape: tuple[int, int]) -> list[jax.Array]:
-        """Heights [B] and widths [B] of the images where the batch is of this height and width."""
+        """Heights [B] and widths [B] of the images at the stride of features of this shape."""
         return [
             -(-self._sizes[:, axis] // _stride(self._padded[axis], shape[axis])) for axis in (0, 1)
         ]
@@ -76,7 +76,9 @@ def _stride(full: int, length: int) -> int:
     while -(-full // stride) > length:
         stride *= 2
     if -(-full // stride) != length:
-        raise ValueError(f"features of {length} pixels are of no image of {full} pixels")
+        raise ValueError(
+            f"features of {length} pixels do not fit an image of {full} pixels at any stride"
+        )
     return stride
 
 

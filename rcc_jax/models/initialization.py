@@ -1,4 +1,4 @@
-"""Initial kernels, many from one draw: compiling a draw for each takes ten times longer."""
+"""Initial kernels, all from one draw: compiling one draw per kernel takes ten times as long."""
 
 import functools
 import math
@@ -12,7 +12,11 @@ from rcc_jax.models.layers import Conv
 
 
 def draw_he_normal(modules: Iterable[nnx.Module], key: jax.Array) -> None:
-    """Fills the kernels of all convolutions in `modules`, in place: normal, variance 2 / fan out.
+    """Draws the kernels of all convolutions in place, normal with variance 2 / fan out.
+
+    Args:
+        modules: Modules that contain the convolutions.
+        key: Random key.
 
     References:
         He et al., "Delving Deep into Rectifiers", ICCV 2015, equation 14.
@@ -21,7 +25,7 @@ def draw_he_normal(modules: Iterable[nnx.Module], key: jax.Array) -> None:
 
 
 def draw_uniform(modules: Iterable[nnx.Module], key: jax.Array) -> None:
-    """Fills kernels and biases alike, in place: uniform in +-1/sqrt(fan in), PyTorch's default."""
+    """Draws kernels and biases in place, uniform in +-1/sqrt(fan in), PyTorch's default."""
     sample = functools.partial(jax.random.uniform, minval=-1, maxval=1)
     _draw(modules, key, sample, lambda conv: 1 / math.sqrt(_fan(conv, 2)))
 

@@ -12,22 +12,22 @@ from rcc_jax.models.extent import WHOLE, Extent
 
 
 def param_dtype(dtype: Any) -> Any:
-    """Type in which parameters and statistics live: float32, or float64 where that is computed."""
+    """Type of parameters and statistics: float32, or float64 if the computation has it."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
 class Conv(nnx.Module):
     """Square convolution with symmetric padding that keeps the size at stride 1.
 
-    Kernel and bias are zeros until `initialization` draws them.
+    Kernel and bias are zero until `initialization` draws them.
 
     Args:
         in_features: Channels of the input.
         out_features: Channels of the output.
         kernel: Side of the square kernel, odd.
         stride: Step of the kernel in pixels.
-        dilation: Distance of neighbouring kernel taps in pixels.
-        bias: Adds a learned bias.
+        dilation: Distance between neighbouring kernel taps in pixels.
+        bias: Whether to add a learned bias.
         dtype: Type of the computation and of the result.
     """
 
@@ -57,16 +57,16 @@ class Conv(nnx.Module):
 
 
 class BatchNorm(nnx.Module):
-    """Batch normalisation over batch and space, with everything inside in at least float32.
+    """Batch normalisation over batch and space, computed in at least float32.
 
-    The running statistics move by a tenth each step (PyTorch's momentum 0.1). As in PyTorch a batch
-    is normalised by its biased variance, while the running one is unbiased, n / (n - 1) of it for n
-    values a channel. One value has no unbiased variance and PyTorch refuses it: it stays biased.
-    Over a batch sharded across devices n and the statistics are those of all of it.
+    The running statistics move by a tenth each step (PyTorch's momentum 0.1). As in PyTorch, the
+    biased variance normalises a batch, and the running variance is unbiased: n / (n - 1) times the
+    biased one for n values per channel. A single value, which PyTorch refuses, keeps the biased
+    variance. If a batch is sharded over devices, n and the statistics are those of the whole batch.
 
     Args:
         features: Number of channels.
-        frozen: Uses the running statistics while training, too, and leaves them as they are.
+        frozen: Whether to use the running statistics in training too, and keep them unchanged.
         dtype: Type of the result.
 
     References:
@@ -83,18 +83,18 @@ class BatchNorm(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
-        """Normalises `x` [B, H, W, C]; in training (unless frozen) by its own statistics.
+        """Normalises `x` [B, H, W, C], in training by its own statistics unless frozen.
 
-        Outside of the extent, which training does not know, the result is 0.
+        The result is 0 outside the extent, which training does not use.
         """
         x = x.astype(self.scale.dtype)
         if train and not self.frozen:
             mean = jnp.mean(x, axis=(0, 1, 2))
-            # Not E[x^2] - E[x]^2, which cancels where the mean is large.
+            # Not E[x^2] - E[x]^2, which cancels if the mean is large.
             var = jnp.mean(jnp.square(x - _last_axis(mean)), axis=(0, 1, 2))
             count = math.prod(x.shape[:3])
             unbiased = var * (count / max(count - 1, 1))
-            # `variable[...] = value` would put a scatter into the program, and trace slowly.
+            # `variable[...] = value` would add a scatter to the program and trace slowly.
             self.mean.set_value(0.9 * self.mean[...] + 0.1 * mean)
             self.var.set_value(0.9 * self.var[...] + 0.1 * unbiased)
         else:
@@ -109,7 +109,7 @@ def _last_axis(channels: jax.Array) -> jax.Array:
 
 
 class ConvBN(nnx.Module):
-    """A convolution without bias, then batch normalisation, then ReLU unless told otherwise."""
+    """A convolution without bias, batch normalisation, and by default a ReLU."""
 
     def __init__(
         self,
@@ -130,25 +130,26 @@ class ConvBN(nnx.Module):
         self.bn = BatchNorm(out_features, frozen=frozen, dtype=dtype)
 
     def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
+        """Features [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         x = self.bn(self.conv(x), train=train, extent=extent)
         return nnx.relu(x) if self.relu else x
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """Maximum over 3x3 windows at stride 2, one pixel of -inf around: [B, H, W, C] -> half size."""
+    """Maximum over 3x3 windows at stride 2, padded with one pixel of -inf: half the size."""
     return nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
 def dropout_channels(x: jax.Array, key: jax.Array, rate: float = 0.5) -> jax.Array:
-    """Drops whole channels of single examples and scales the others up (PyTorch's Dropout2d).
+    """Drops whole channels of each example and scales up the others (PyTorch's Dropout2d).
 
     Args:
         x: Features, [B, H, W, C].
-        key: Random key; each of the B * C channels is kept or dropped by its own draw.
+        key: Random key; each of the B * C channels has an independent draw.
         rate: Probability that a channel is dropped.
 
     Returns:
-        Array like `x`, its kept channels divided by 1 - rate.
+        Array like `x` whose kept channels are divided by 1 - rate.
 
     References:
         Tompson et al., "Efficient Object Localization Using Convolutional Networks", CVPR 2015.

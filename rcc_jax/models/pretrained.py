@@ -1,6 +1,6 @@
-"""Weights in and out: PyTorch state dicts of the backbone or of the whole network.
+"""Import and export of weights: PyTorch state dicts of the backbone or the whole network.
 
-`python -m rcc_jax.models.pretrained --source=FILE` tells what a file is good for.
+`python -m rcc_jax.models.pretrained --source=FILE` says which network a file fits.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from rcc_jax.models.torch_matching import match
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What `load_torch` did.
+    """What `load_torch` loaded.
 
     Attributes:
         path: The file.
@@ -30,8 +30,8 @@ class Summary:
         stem: 'v1' or 'deep'.
         covers: 'backbone' or 'network'.
         loaded: Number of tensors taken from the file.
-        missing: Names in the model, not in the file, that were allowed to be missing.
-        unused: Names in the file, not in the model, that were allowed to be unused.
+        missing: Names in the model that the file lacks, as `allow_missing` permits.
+        unused: Names in the file that the model lacks, as `allow_unused` permits.
     """
 
     path: str
@@ -59,32 +59,34 @@ def load_torch(
 ) -> Summary:
     """Loads a PyTorch state dict into a model, in place, and accounts for every name.
 
-    The names are torchvision's or timm's (a bare backbone) or UniMatch's (the whole network). A
-    bare backbone leaves the decoder as it is. After an error the model is unchanged.
+    The names are torchvision's or timm's (a bare backbone) or UniMatch's (the whole network). With
+    a bare backbone the decoder does not change. After an error the model is unchanged.
 
     Args:
         model: Network to change.
         path: .npz, .safetensors, or .pth / .pt (which needs PyTorch; nothing else is unpickled).
-        allow_missing: Names or leading parts of names, such as 'layer4', that the file may lack.
-        allow_unused: Names or leading parts that the file may have in excess. A name that both
-            lists allow may also have another shape, and then stays as it is in the model: so
-            'classifier' in both starts a network with other classes.
+        allow_missing: Names, or prefixes of names such as 'layer4', that the file may lack.
+        allow_unused: Names or prefixes that only the file may have. A name in both lists may also
+            have another shape; it then keeps its value in the model. So 'classifier' in both lists
+            starts a network with other classes.
 
     Returns:
-        What was loaded, missing and unused.
+        What was loaded, what is missing and what is unused.
 
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: A .pth or .pt file, and PyTorch is not installed.
-        ValueError: A damaged file; names that are missing, in excess or of another shape; values
-            that are not finite; an allow_missing that fits nothing in the model.
+        ValueError: A corrupt file; names that are missing, unused or of another shape; values that
+            are not finite; an allow_missing that matches nothing in the model.
     """
     state = state_dict_files.read(path)
     shapes = {name: value.shape for name, value in state.items()}
     variables, missing, unused = match(model, path, shapes, allow_missing, allow_unused)
     for name in variables:
         if not np.isfinite(state[name]).all():
-            raise ValueError(f"{path}: {name} has values that are not finite; get the file again")
+            raise ValueError(
+                f"{path}: {name} has values that are not finite; download the file again"
+            )
     for name, variable in variables.items():
         value = torch_names.from_torch_layout(state[name])
         variable.set_value(jnp.asarray(value, variable.dtype))
@@ -101,11 +103,11 @@ def load_torch(
 
 
 def save_torch(model: DeepLabV3Plus, path: str | os.PathLike[str]) -> None:
-    """Writes a model as a state dict with UniMatch's names, which PyTorch code loads strictly.
+    """Writes a model as a state dict with UniMatch's names; PyTorch can load it strictly.
 
     Args:
         model: Network to save.
-        path: .npz, .safetensors, or .pth / .pt (which needs PyTorch); appears whole or not at all.
+        path: .npz, .safetensors, or .pth / .pt (which needs PyTorch); written atomically.
 
     Raises:
         ImportError: A .pth or .pt file, and PyTorch is not installed.
@@ -122,17 +124,17 @@ def save_torch(model: DeepLabV3Plus, path: str | os.PathLike[str]) -> None:
 
 
 def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
-    """Checks that a file fits a network that we can build, down to every name and shape.
+    """Checks that a file fits one of our networks, in every name and shape.
 
     Args:
-        path: File as for `load_torch`.
-        backbone: Name that the file is expected to be; by default whatever it is.
+        path: The file, as for `load_torch`.
+        backbone: The expected backbone; None accepts any.
 
     Returns:
-        Lines for a person: hash, stem, what the file covers, and settings that fit.
+        Lines for a reader: hash, stem, contents, and the fields of `config.model` that fit.
 
     Raises:
-        FileNotFoundError, ImportError, ValueError: As `load_torch`.
+        FileNotFoundError, ImportError, ValueError: As in `load_torch`.
     """
     state = state_dict_files.read(path)
     shapes = {name: value.shape for name, value in state.items()}
@@ -140,7 +142,7 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
     backbone = backbone or contents.backbone
     if backbone not in BACKBONES or contents.stem not in STEMS:
         raise ValueError(
-            f"{path} seems to be {contents}; what fits is {', '.join(BACKBONES)} with a stem"
+            f"{path} seems to be {contents}; use weights of {', '.join(BACKBONES)} with a stem"
             " v1 (one 7x7) or deep (3x3, 64-64-128)"
         )
     model = nnx.eval_shape(
@@ -177,20 +179,21 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
     lines.append("fits     " + " ".join(f"--config.model.{k}={v}" for k, v in settings.items()))
     if contents.num_classes is not None:
         lines.append(
-            f"remark   the classifier is of config.data.num_classes = {contents.num_classes}; for "
-            "others add classifier to allow_missing and allow_unused. No file of weights tells "
-            "config.model.aspp_rates and output_stride: take those of its training"
+            f"remark   the classifier has config.data.num_classes = {contents.num_classes}; for "
+            "another number add classifier to allow_missing and allow_unused. Weights do not tell "
+            "config.model.aspp_rates and output_stride: use those of their training"
         )
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints what a file of weights fits; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m rcc_jax.models.pretrained",
-        description="Checks a file of weights: hash, stem, what it covers, settings that fit.",
+        description="Checks a file of weights; prints hash, contents, fitting fields.",
     )
     parser.add_argument("--source", required=True, help=".npz, .safetensors, .pth or .pt")
-    parser.add_argument("--backbone", choices=BACKBONES, help="what the file should be")
+    parser.add_argument("--backbone", choices=BACKBONES, help="the expected backbone")
     options = parser.parse_args(arguments)
     try:
         print(check(options.source, options.backbone))

@@ -1,4 +1,4 @@
-"""Bilinear resizing on the grid whose corners coincide (align_corners=True), as two products."""
+"""Bilinear resizing with aligned corners (align_corners=True), as two matrix products."""
 
 from typing import Any
 
@@ -9,27 +9,26 @@ import jax.numpy as jnp
 def interpolation_matrix(
     in_size: Any, out_size: Any, dtype: Any = jnp.float32, *, shape: tuple[int, int] | None = None
 ) -> jax.Array:
-    """Weights of the `in_size` samples in each of `out_size` samples between the same end points.
+    """Matrix of linear interpolation from `in_size` to `out_size` samples with equal end points.
 
-    Output o lies at o * (in_size - 1) / (out_size - 1) of the input, a single output at 0.
-    Computed from the sizes with jnp, so that either may be a symbolic dimension of `jax.export`.
+    Output o lies at input position o * (in_size - 1) / (out_size - 1); a single output lies at 0.
+    It is computed with jnp, so either size may be a symbolic dimension of `jax.export`.
 
     Args:
         in_size: Number of input samples, at least 1.
         out_size: Number of output samples, at least 1.
         dtype: Floating type of the weights.
-        shape: Rows and columns of the matrix where there are more than samples; then the sizes may
-            be traced, too.
+        shape: Rows and columns of the matrix, at least the sizes; the sizes may then be traced.
 
     Returns:
-        Matrix [out_size, in_size] whose rows sum to 1, with at most two entries in each; zeros in
-        what `shape` has beyond that.
+        Matrix [out_size, in_size] whose rows sum to 1, with at most two entries each; entries of a
+        larger `shape` are zero.
 
     >>> interpolation_matrix(2, 3).tolist()
     [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
-    # Integer division places every sample exactly; in floating point the last one can miss the
-    # edge. The products fit int32 for any sizes below 46,340.
+    # Integer division places every sample exactly; in floating point the last one may miss the
+    # edge. The products fit in int32 for sizes below 46,340.
     steps = jnp.maximum(jnp.asarray(out_size, jnp.int32) - 1, 1)
     span = jnp.asarray(in_size, jnp.int32) - 1
     rows, columns = (out_size, in_size) if shape is None else shape
@@ -49,16 +48,16 @@ def interpolation_matrix(
 def resize_bilinear(images: jax.Array, size: tuple[Any, Any]) -> jax.Array:
     """Resizes the two middle axes bilinearly with aligned corners.
 
-    Unlike `jax.image.resize`, which puts pixels on half-integers and smooths when it shrinks, this
-    is PyTorch's `interpolate(mode='bilinear', align_corners=True)`. A value that is not finite
-    spoils its whole row and column, since the weights of all others are 0, not absent.
+    This is PyTorch's `interpolate(mode='bilinear', align_corners=True)`, unlike `jax.image.resize`,
+    which puts pixels on half-integers and smooths when it shrinks. A value that is not finite
+    spreads over its whole row and column, because it is multiplied by weights of 0.
 
     Args:
         images: Floating array, [B, H, W, C].
         size: (height, width) of the result in pixels; either may be symbolic.
 
     Returns:
-        Array [B, height, width, C] of the type of `images`, computed in at least float32.
+        Array [B, height, width, C] of the dtype of `images`, computed in at least float32.
 
     >>> resize_bilinear(jnp.array([[[[0.0], [1.0]]]]), (1, 3)).ravel().tolist()
     [0.0, 0.5, 1.0]
@@ -74,15 +73,15 @@ def resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Arra
 
     Args:
         images: Floating array, [B, H, W, C].
-        rows, columns: Weights [height, H] and [width, W], or ones for each image, [B, height, H]
-            and [B, width, W].
+        rows: Weights [height, H], or one matrix per image, [B, height, H].
+        columns: Weights [width, W], or one matrix per image, [B, width, W].
 
     Returns:
-        Array [B, height, width, C] of the type of `images`, computed in that of the matrices.
+        Array [B, height, width, C] of the dtype of `images`, computed in that of the matrices.
     """
     each = "b" if rows.ndim == 3 else ""
-    # Accelerators multiply float32 with 8 or 11 bits unless told to keep them all; logits that are
-    # compared with a threshold, or ranked, need them.
+    # By default accelerators multiply float32 with 8 or 11 bits, too few for logits that are ranked
+    # or compared with a threshold.
     precision = jax.lax.Precision.HIGHEST
     x = images.astype(rows.dtype)
     x = jnp.einsum(f"{each}oh,bhwc->bowc", rows, x, precision=precision)

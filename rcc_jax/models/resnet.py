@@ -1,4 +1,4 @@
-"""ResNet-18, 34, 50 and 101 whose last stages can be dilated instead of strided."""
+"""ResNet-18, 34, 50 and 101, whose last stages can be dilated instead of strided."""
 
 import functools
 from typing import Any
@@ -13,7 +13,7 @@ from rcc_jax.models.layers import BatchNorm, Conv, ConvBN, max_pool
 
 
 class BasicBlock(nnx.Module):
-    """Two 3x3 convolutions around a shortcut (He et al. 2016, figure 5 left)."""
+    """Two 3x3 convolutions beside a shortcut (He et al. 2016, figure 5 left)."""
 
     expansion = 1
 
@@ -36,6 +36,7 @@ class BasicBlock(nnx.Module):
         self.downsample = _shortcut(in_features, planes, stride, frozen, dtype)
 
     def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
+        """Features [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         mode = {"train": train, "extent": extent}
         y = nnx.relu(self.bn1(self.conv1(x), **mode))
         y = self.bn2(self.conv2(y), **mode)
@@ -43,7 +44,10 @@ class BasicBlock(nnx.Module):
 
 
 class Bottleneck(nnx.Module):
-    """1x1, 3x3, 1x1 around a shortcut, four times as wide outside, the stride on the 3x3 (v1.5)."""
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut; the stride is on the 3x3 one (v1.5).
+
+    Input and output have four times the channels of the 3x3 convolution.
+    """
 
     expansion = 4
 
@@ -69,6 +73,7 @@ class Bottleneck(nnx.Module):
         self.downsample = _shortcut(in_features, out_features, stride, frozen, dtype)
 
     def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
+        """Features [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         mode = {"train": train, "extent": extent}
         y = nnx.relu(self.bn1(self.conv1(x), **mode))
         y = nnx.relu(self.bn2(self.conv2(y), **mode))
@@ -109,7 +114,7 @@ _DILATED = {16: (False, True), 8: (True, True)}
 
 
 class ResNet(nnx.Module):
-    """Residual network that returns the features of all four stages.
+    """Residual network that returns the features of its four stages.
 
     Args:
         name: One of `BACKBONES`.
@@ -117,12 +122,12 @@ class ResNet(nnx.Module):
         output_stride: 16 (stage 4 dilated instead of strided) or 8 (stages 3 and 4).
         width: Channels of the first stage's inner convolutions; 64 is the standard network.
         dtype: Type of the computation.
-        remat: Recomputes the inside of each residual block in the backward pass to save memory.
-        freeze_bn: Batch normalisation uses its running statistics in training, too.
+        remat: Whether to recompute each residual block in the backward pass, to save memory.
+        freeze_bn: Whether batch normalisation uses its running statistics in training too.
         rngs: Source of the initial values.
 
     Raises:
-        ValueError: Name, stem or output stride is none of the above.
+        ValueError: If name, stem or output stride is unknown, or the width is below 1.
 
     References:
         He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; the dilation follows
@@ -171,7 +176,7 @@ class ResNet(nnx.Module):
             planes = width * 2**stage
             blocks = nnx.List([])
             for i in range(count):
-                # The first block of a dilated stage keeps the dilation before it, as in PyTorch.
+                # The first block of a dilated stage keeps the previous dilation, as in PyTorch.
                 blocks.append(
                     block(
                         features,
@@ -190,10 +195,10 @@ class ResNet(nnx.Module):
     def __call__(
         self, x: jax.Array, *, train: bool, extent: Extent = WHOLE
     ) -> tuple[jax.Array, ...]:
-        """Features of the four stages of images [B, H, W, 3], at strides 4, 8, 8 to 16, 8 or 16."""
+        """Features after each stage of images [B, H, W, 3], at strides 4, 8, 8 or 16, 8 or 16."""
         for conv_bn in self.stem:
             x = conv_bn(x, train=train, extent=extent)
-        # What is zero around features that are not negative does not change their maxima.
+        # Features after ReLU are not negative, so zeros around them do not change the maxima.
         x = extent.clear(max_pool(x))
         stages = []
         moving = train and not self.freeze_bn
@@ -208,7 +213,7 @@ class ResNet(nnx.Module):
 def rematerialised(
     block: nnx.Module, x: jax.Array, *, train: bool, extent: Extent = WHOLE
 ) -> jax.Array:
-    """Runs a block of which the backward pass keeps only the input; its statistics still move."""
+    """Runs a block and keeps only its input for the backward pass; its statistics still move."""
     graphdef, params, stats = nnx.split(block, nnx.Param, nnx.BatchStat)
 
     @jax.checkpoint

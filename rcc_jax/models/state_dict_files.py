@@ -1,4 +1,4 @@
-"""State dicts on disk: .npz, .safetensors and PyTorch's .pth, as named numpy arrays."""
+"""State dicts in files (.npz, .safetensors and PyTorch's .pth), as numpy arrays by name."""
 
 import hashlib
 import os
@@ -12,14 +12,14 @@ import safetensors
 import safetensors.numpy
 
 FORMATS = {".npz": "npz", ".safetensors": "safetensors", ".pth": "torch", ".pt": "torch"}
-# Where training scripts put the weights among the optimizer and the rest.
+# Keys under which training scripts store the weights beside the optimizer.
 _WRAPPERS = ("model", "state_dict")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a state dict without unpickling any object.
 
-    A wrapper `{'model': ...}` or `{'state_dict': ...}` and the prefix `module.` are taken off.
+    A wrapper `{'model': ...}` or `{'state_dict': ...}` and the prefix `module.` are removed.
 
     Args:
         path: File whose suffix is one of `FORMATS`.
@@ -30,7 +30,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: A .pth or .pt file, and PyTorch is not installed.
-        ValueError: Another suffix, a damaged file, or one that holds anything but tensors.
+        ValueError: Another suffix, a corrupt file, or one with anything except tensors.
     """
     path = pathlib.Path(path)
     kind = file_format(path)
@@ -46,7 +46,11 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def write(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> None:
-    """Writes a state dict in the format of the suffix, all of it or nothing.
+    """Writes a state dict atomically, in the format of the suffix.
+
+    Args:
+        path: The file.
+        state: Arrays by name.
 
     Raises:
         ImportError: A .pth or .pt file, and PyTorch is not installed.
@@ -57,7 +61,7 @@ def write(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> None
     kind = file_format(path)
     if kind == "torch":
         torch = _torch(path)
-    # A reader, or a second start after a crash, sees the old file or the whole new one.
+    # A rename, so that a reader sees the old file or the complete new one, also after a crash.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -77,7 +81,7 @@ def write(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> None
 
 
 def file_format(path: str | os.PathLike[str]) -> str:
-    """Format that a suffix stands for: 'npz', 'safetensors' or 'torch'."""
+    """The format of a suffix: 'npz', 'safetensors' or 'torch'."""
     suffix = pathlib.Path(path).suffix
     if suffix not in FORMATS:
         raise ValueError(f"{path} has suffix {suffix!r}; weights are one of {', '.join(FORMATS)}")
@@ -92,11 +96,11 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        # Opened here, because numpy leaves a file open that turns out not to be an archive.
+        # Opened here, because numpy leaves a file open if it is not an archive.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except Exception as error:  # numpy and zipfile pass on whatever a wrong header leads to.
-        raise _damaged(path, error) from error
+    except Exception as error:  # A wrong header makes numpy and zipfile raise many types.
+        raise _unreadable(path, error) from error
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -105,15 +109,15 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     except KeyError as error:
         raise ValueError(f"{path} has values of type {error}; save them as float32") from error
     except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise _damaged(path, error) from error
+        raise _unreadable(path, error) from error
 
 
 def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     torch = _torch(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # PyTorch passes on whatever its readers raise.
-        raise _damaged(path, error) from error
+    except Exception as error:  # PyTorch raises many types.
+        raise _unreadable(path, error) from error
     wrappers = list(_WRAPPERS)
     while wrappers and isinstance(state, dict):
         key = wrappers.pop(0)
@@ -127,7 +131,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
                 f"{path} holds a {type(value).__name__} under {name!r} where a tensor belongs;"
                 " save model.state_dict(), bare or as {'model': ...}"
             )
-    # numpy has no bfloat16; the way to float32 is exact.
+    # numpy has no bfloat16; the conversion to float32 is exact.
     wide = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in state.items()}
     return {k: v.numpy() for k, v in wide.items()}
 
@@ -142,9 +146,9 @@ def _torch(path: pathlib.Path) -> Any:
     return torch
 
 
-def _damaged(path: pathlib.Path, error: Exception) -> ValueError:
+def _unreadable(path: pathlib.Path, error: Exception) -> ValueError:
     reason = str(error).strip().split("\n")[0] or type(error).__name__
-    return ValueError(f"cannot read weights from {path}: damaged, or another format ({reason})")
+    return ValueError(f"cannot read weights from {path}: corrupt, or another format ({reason})")
 
 
 def _umask() -> int:

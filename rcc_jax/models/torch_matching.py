@@ -1,4 +1,4 @@
-"""Accounts for every name of a PyTorch state dict: found, missing, in excess, of another shape."""
+"""Matches the names of a PyTorch state dict with a model: found, missing, unused, wrong shape."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,20 +17,20 @@ def match(
     allow_missing: Sequence[str],
     allow_unused: Sequence[str],
 ) -> tuple[dict[str, nnx.Variable], tuple[str, ...], tuple[str, ...]]:
-    """Finds the variable for every name of a state dict, or says what does not fit.
+    """Finds the variable of each name of a state dict, or says what does not fit.
 
     Args:
-        model: Network to load into; one without arrays (`nnx.eval_shape`) will do.
-        path: The file, for messages.
+        model: Network to load into; an abstract one (`nnx.eval_shape`) suffices.
+        path: The file, for error messages.
         shapes: Shape in PyTorch of every tensor of the file, by name.
-        allow_missing: Names or leading parts of names that the file may lack.
-        allow_unused: Names or leading parts that the file may have in excess.
+        allow_missing: Names or prefixes of names that the file may lack.
+        allow_unused: Names or prefixes that only the file may have.
 
     Returns:
         The model's variables by the file's names; the missing names; the unused names.
 
     Raises:
-        ValueError: Names are missing, in excess or of another shape, or an allow_missing fits
+        ValueError: If names are missing, unused or of another shape, or an allow_missing matches
             nothing in the model.
     """
     variables = torch_names.named_variables(model)
@@ -56,7 +56,7 @@ def match(
             problems.append(f"{k} {shapes[k]}, in the model {wanted}")
     reports = [
         ("missing", [k for k in missing if not _allowed(k, allow_missing)]),
-        ("left over", [k for k in unused if not _allowed(k, allow_unused)]),
+        ("unused", [k for k in unused if not _allowed(k, allow_unused)]),
         ("of another shape", problems),
     ]
     if any(names for _, names in reports):
@@ -98,13 +98,13 @@ def _way_out(model: torch_names.Contents, contents: torch_names.Contents) -> str
     }
     if sizes:
         fields = " ".join(f"--config.model.{name}={value}" for name, value in sizes.items())
-        return f"what fits the file: {fields}; or use other weights"
+        return f"use {fields}, which fits the file, or other weights"
     if contents.num_classes not in (None, model.num_classes):
         return (
             f"the file has {contents.num_classes} classes, the model {model.num_classes}: name "
-            "'classifier' in both allow_missing and allow_unused, and it starts random"
+            "'classifier' in both allow_missing and allow_unused to start the classifier at random"
         )
-    return "use other weights, or name what may differ in allow_missing, allow_unused"
+    return "use other weights, or name what may differ in allow_missing and allow_unused"
 
 
 def _check_allowed(
@@ -117,8 +117,8 @@ def _check_allowed(
     for prefix in allow_missing:
         if not any(_allowed(name, [prefix]) for name in bare):
             raise ValueError(
-                f"allow_missing names {prefix!r}, which is nothing in the model;"
-                " use leading parts of names such as 'layer4' or 'head.b4'"
+                f"allow_missing names {prefix!r}, which matches nothing in the model;"
+                " use prefixes of names such as 'layer4' or 'head.b4'"
             )
 
 

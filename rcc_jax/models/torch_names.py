@@ -1,4 +1,4 @@
-"""Names and layout of the weights in PyTorch code (torchvision, timm, UniMatch) and in ours."""
+"""Names and layouts of weights in PyTorch code (torchvision, timm, UniMatch) and in ours."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from flax import nnx
 from rcc_jax.models.deeplabv3plus import DeepLabV3Plus
 from rcc_jax.models.resnet import ARCHITECTURES, Bottleneck
 
-# Our module -> PyTorch's, where they differ. In a Sequential of convolution, norm, ReLU the parts
-# are numbered; parts without weights count, too.
+# Our module -> PyTorch's, where they differ. PyTorch numbers the parts of a Sequential of
+# convolution, norm and ReLU, including those without weights.
 _STEM = {
     "v1": {"stem.0.conv": "conv1", "stem.0.bn": "bn1"},
     "deep": {
@@ -44,13 +44,13 @@ _NETWORK = (BACKBONE, "head.", "reduce.", "fuse.", "classifier.")
 
 
 def named_variables(model: DeepLabV3Plus) -> dict[str, nnx.Variable]:
-    """All parameters and statistics of a model under UniMatch's names, backbone first.
+    """All parameters and statistics of a model by UniMatch's names, backbone first.
 
     Args:
-        model: The network; one without arrays (`nnx.eval_shape`) will do.
+        model: The network; an abstract one (`nnx.eval_shape`) suffices.
 
     Returns:
-        The model's own variables (assigning to one changes the model) by PyTorch's name.
+        The model's variables by PyTorch's names; assigning to one changes the model.
     """
     special = {BACKBONE + k: BACKBONE + v for k, v in _STEM[model.backbone.stem_name].items()}
     special |= _DECODER
@@ -69,35 +69,35 @@ def named_variables(model: DeepLabV3Plus) -> dict[str, nnx.Variable]:
 
 
 def torch_shape(variable: nnx.Variable) -> tuple[int, ...]:
-    """Shape of a variable in PyTorch: kernels are [out, in, height, width] there."""
+    """Shape of a variable in PyTorch, where kernels are [out, in, height, width]."""
     shape = variable.shape
     return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else tuple(shape)
 
 
 def to_torch_layout(value: np.ndarray) -> np.ndarray:
-    """Kernel [height, width, in, out] -> [out, in, height, width]; the rest as it is."""
+    """Kernel [height, width, in, out] -> [out, in, height, width]; the rest unchanged."""
     return np.ascontiguousarray(value.transpose(3, 2, 0, 1)) if value.ndim == 4 else value
 
 
 def from_torch_layout(value: np.ndarray) -> np.ndarray:
-    """Kernel [out, in, height, width] -> [height, width, in, out]; the rest as it is."""
+    """Kernel [out, in, height, width] -> [height, width, in, out]; the rest unchanged."""
     return np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
 
 
 def is_network(names: Mapping[str, object]) -> bool:
-    """Whether names are those of a whole network rather than of a bare backbone."""
+    """Whether names belong to a whole network rather than a bare backbone."""
     return any(name.startswith(_NETWORK) for name in names)
 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a state dict seems to hold; None where it cannot be told.
+    """What a state dict seems to hold; None where this is unknown.
 
     Attributes:
-        backbone: 'resnet50' and the like, or what else the blocks look like.
-        stem: 'v1', 'deep', or what else the first convolutions look like.
+        backbone: A name such as 'resnet50', or a description of unknown blocks.
+        stem: 'v1', 'deep', or a description of other first convolutions.
         width: Base width of the ResNet, 64 in the standard one.
-        stages: Those of 'layer1' to 'layer4' that are there.
+        stages: Those of 'layer1' to 'layer4' that are present.
         decoder_channels: Width of the decoder; None in a bare backbone.
         num_classes: Number of classes of the classifier; None in a bare backbone.
     """
@@ -122,7 +122,7 @@ class Contents:
 
 
 def describe(shapes: Mapping[str, tuple[int, ...]]) -> Contents:
-    """Tells from names and shapes (PyTorch's) which network a state dict belongs to."""
+    """Infers from PyTorch's names and shapes which network a state dict belongs to."""
     shapes = {name.removeprefix(BACKBONE): tuple(shape) for name, shape in shapes.items()}
     blocks: dict[str, set[str]] = {}
     for name in shapes:
@@ -142,7 +142,7 @@ def describe(shapes: Mapping[str, tuple[int, ...]]) -> Contents:
 
 
 def describe_model(model: DeepLabV3Plus) -> Contents:
-    """The same of the state dict that a network would be saved as."""
+    """`describe` for the state dict that `save_torch` would write for a network."""
     return describe({name: torch_shape(value) for name, value in named_variables(model).items()})
 
 

@@ -36,7 +36,8 @@ def draw(
 
     Args:
         plot: Called with the matplotlib Figure to draw into.
-        width, height: In points, of which 72 are an inch.
+        width: Width in points, of which 72 are an inch.
+        height: Height in points.
         name: Distinguishes the figures of one page: the ids in the SVG are derived from it.
         notes: By the gid of a plotted line, a text for each of its markers, shown while the mouse
             is over it.

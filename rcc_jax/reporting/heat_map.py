@@ -37,7 +37,8 @@ def colors_of(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
     Args:
         values: [...]; those that are not finite become white.
-        low, high: The ends of the colour scale; numbers outside get the colour of the nearer end.
+        low: The value of the scale's first colour, and of all below.
+        high: The value of the scale's last colour, and of all above.
 
     Returns:
         uint8 [..., 3].

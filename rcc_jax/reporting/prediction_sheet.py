@@ -30,7 +30,8 @@ def panels(
 
     Args:
         images: uint8 [H, W, 3] each.
-        truths, predictions: Ids, uint8 [H, W].
+        truths: True ids, uint8 [H, W].
+        predictions: Predicted ids, uint8 [H, W].
         confidences: Probability of the prediction, float [H, W].
         palette: Colours of the ids, uint8 [256, 3].
 

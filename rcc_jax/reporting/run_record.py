@@ -88,7 +88,7 @@ class RunRecord:
 
 
 def score(evaluation: Mapping[str, Any]) -> float | None:
-    """mIoU of an evaluation: that of the EMA teacher if there is one."""
+    """MIoU of an evaluation: that of the EMA teacher if there is one."""
     return evaluation.get("miou_ema", evaluation["miou"])
 
 

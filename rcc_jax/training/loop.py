@@ -9,25 +9,26 @@ import jax
 import ml_collections
 
 from rcc_jax import build
-from rcc_jax.commands.evaluate import evaluate_confusion
 from rcc_jax.config import method_group, protocols
 from rcc_jax.config.recorded import flatten
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.distributed.stop_vote import StopVote
 from rcc_jax.errors import ConfigError
-from rcc_jax.evaluation.evaluator import Scores, scores
+from rcc_jax.evaluation.scores import Scores, scores
+from rcc_jax.reporting.progress import Progress
 from rcc_jax.training import nonfinite
 from rcc_jax.training.monitor import EvaluationReport
 from rcc_jax.training.run import Run
 from rcc_jax.training.timing import StepClock, compile_step
 from rcc_jax.training.train_state import TrainState
+from rcc_jax.training.validation import evaluate_confusion
 from rcc_jax.workdir import environment, image_lists, revisions
 from rcc_jax.workdir.bad_files import BadFiles
 from rcc_jax.workdir.best_scores import BestScores
 from rcc_jax.workdir.checkpoints import Checkpoints
 from rcc_jax.workdir.folder import Workdir, write_atomically
-from rcc_jax.workdir.metrics import MetricWriter, Progress
+from rcc_jax.workdir.metrics import MetricWriter
 
 # Steps that may be queued on the devices; each holds a batch in their memory.
 _STEPS_IN_FLIGHT = 2

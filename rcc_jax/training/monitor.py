@@ -5,15 +5,15 @@ import pathlib
 import shutil
 from collections.abc import Mapping
 
-from rcc_jax.commands.evaluate import draw_predictions
 from rcc_jax.config import protocols
-from rcc_jax.evaluation.evaluator import Scores
-from rcc_jax.evaluation.score_table import score_table
+from rcc_jax.evaluation.scores import Scores, score_table
 from rcc_jax.reporting import palettes, pictures_page, prediction_sheet, sheets
+from rcc_jax.reporting.progress import Progress
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.training.unlabeled_sheet import UnlabeledSheet
-from rcc_jax.workdir.metrics import MetricWriter, Progress
+from rcc_jax.training.validation import draw_predictions
+from rcc_jax.workdir.metrics import MetricWriter
 
 # Columns of the table if the output is not a terminal.
 _LINE = 100

@@ -136,7 +136,8 @@ def make_train_step(
         optimizer: The optimizer.
         schedule: Learning rate by step, only to be reported.
         mesh: Mesh with the axis 'data', over which the rows of the batch are spread.
-        num_steps, steps_per_epoch: Length of the run and of an epoch, for the method's clock.
+        num_steps: Length of the run, for the method's clock.
+        steps_per_epoch: Length of an epoch, for the same.
         accumulation: Number of parts that a batch is split into. Equal to one part only where
             BatchNorm is frozen and the labelled loss is 'ce': otherwise batch statistics and the
             choice of hard pixels are those of each part.

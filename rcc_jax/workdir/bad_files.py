@@ -1,4 +1,4 @@
-"""The files that a run could not use and trained on without: listed, counted, limited."""
+"""Files that a run could not use and trained without: listed, counted, limited."""
 
 import itertools
 import json
@@ -15,15 +15,15 @@ NAME = "bad_files.jsonl"
 class BadFiles:
     """Lists every unusable file once, in `bad_files.jsonl` of the run's folder.
 
-    A line is {"step", "part", "image", "error"}: the step whose batch met it first. Lines past the
-    step that a run goes on from are dropped, so an interrupted run ends with the same list. Of
-    several processes each meets files of its own; the first one keeps the list.
+    A line is {"step", "part", "image", "error"}, where the step is that of the first batch with the
+    file. Opening drops the lines after the step that a run resumes from, so an interrupted run ends
+    with the same list. Each process finds the bad files of its own rows; process 0 writes the list.
     """
 
     def __init__(
         self, path: str | os.PathLike, partition: Partition, *, start_step: int, max_bad: int
     ):
-        """Goes on with the list; every process has to.
+        """Opens the list; every process must call it.
 
         Args:
             path: The run's folder.
@@ -41,11 +41,11 @@ class BadFiles:
         self._met = []
 
     def note(self, step: int, replaced: list[tuple[str, int]]) -> None:
-        """Remembers, until `write`, what this process's rows of a batch had to do without.
+        """Remembers until `write` the files that were unusable in this process's rows of a batch.
 
         Args:
             step: The step, from 1.
-            replaced: Part and index in its source of each unusable entry.
+            replaced: Part of the data and index in its source, of each unusable file.
         """
         for part, index in replaced:
             source = getattr(self._partition, part)
@@ -54,13 +54,13 @@ class BadFiles:
                 self._met.append({**entry, "error": _why(source, index)})
 
     def write(self) -> list[str]:
-        """Lists what all processes have met since the last time; every process has to call it.
+        """Lists what all processes noted since the last call; every process must call it.
 
         Returns:
-            A line of text on each file that was not known before.
+            A line of text for each new file.
 
         Raises:
-            DataError: If there are more than `max_bad` of them by now.
+            DataError: If the list has more than `max_bad` files now.
         """
         met = itertools.chain.from_iterable(processes.gather(self._met))
         self._met = []
@@ -80,8 +80,9 @@ class BadFiles:
             self._file.flush()
         if error and len(self._known) > self._max_bad:
             raise DataError(
-                f"{error} That makes {len(self._known)} files that cannot be used, and "
-                f"data.max_bad = {self._max_bad}. {self._path} lists them."
+                f"{error} That makes {len(self._known)} unusable files, more than "
+                f"data.max_bad = {self._max_bad}. {self._path} lists them. Repair or remove them, "
+                "or raise data.max_bad."
             )
         return lines
 
@@ -96,9 +97,9 @@ def _key(entry: dict[str, str]) -> tuple[str, str]:
 
 
 def _why(source, index: int) -> str:
-    # Only the index comes back from a worker process; reading once more finds the reason.
+    # A worker process returns only the index; reading the file again finds the reason.
     try:
         source[index]
     except DataError as error:
         return str(error)
-    return f"{source.ids[index]} could not be read a moment ago, but can be now."
+    return f"{source.ids[index]} was unreadable at first, but can be read now."

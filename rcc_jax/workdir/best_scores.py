@@ -1,18 +1,18 @@
-"""The best evaluation of each protocol; no JAX."""
+"""The best evaluation of each protocol. No JAX."""
 
 import math
 from collections.abc import Mapping
 
-# Names the best checkpoint of a protocol: best:whole.
+# Prefix of the name of a protocol's best checkpoint, as in best:whole.
 BEST_OF = "best:"
 
 
 class BestScores:
-    """Compares the scores of one protocol with each other, and with no others.
+    """The best score of each protocol; scores of different protocols are never compared.
 
     Attributes:
-        best: Step and score of the best evaluation by protocol, the later one of equals.
-        last_protocol: That of the last evaluation; None where there is none.
+        best: Step and score of the best evaluation, by protocol; of equal scores the later one.
+        last_protocol: Protocol of the last evaluation; None before the first.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class BestScores:
         self.last_protocol = last_protocol
 
     def note(self, step: int, protocol: str | None, score: float | None) -> None:
-        """Takes an evaluation that is later than those before; None or nan is no score."""
+        """Adds an evaluation, later than all before it; a score of None or nan does not count."""
         self.last_protocol = protocol
         if score is None or math.isnan(score):
             return
@@ -36,7 +36,7 @@ class BestScores:
         return self.best.get(protocol, (None, None))
 
     def change(self, protocol: str) -> str:
-        """What to say where the next evaluation is of this protocol; '' where the last one was."""
+        """A message if the next evaluation uses another protocol than the last one, else ''."""
         if self.last_protocol in (None, protocol):
             return ""
         line = f"evaluations are now '{protocol}' and no longer '{self.last_protocol}'"
@@ -46,5 +46,5 @@ class BestScores:
             line += f", whose best, {score:.2f} at step {step}, is kept as {kept}"
         step, score = self.of(protocol)
         if step is not None:
-            return f"{line}; the best of the new ones so far is {score:.2f} at step {step}"
+            return f"{line}; the best new score so far is {score:.2f} at step {step}"
         return f"{line}; the best score starts anew"

@@ -12,33 +12,30 @@ import jax
 import orbax.checkpoint as ocp
 
 from rcc_jax.distributed import processes
-from rcc_jax.errors import ConfigError
+from rcc_jax.errors import ConfigError, first_line
 from rcc_jax.workdir import checksums, preservation
 from rcc_jax.workdir.best_scores import BestScores
 from rcc_jax.workdir.state_difference import differences
 
 PyTree = Any
 ASIDE = ".{}.replaced"
-DAMAGED = "damaged-{}"
+CORRUPT = "damaged-{}"  # The name that the folders of earlier runs have.
 
 
 class SaveError(Exception):
-    """A checkpoint could not be written. The message says which, why, and how to go on."""
+    """A checkpoint could not be written. The message says which, why, and how to resume."""
 
 
 class Checkpoints:
     """The checkpoints of one run, in a folder that all its processes share.
 
-    Every process has to make each call, with equal arguments.
-
-    A killed save leaves the earlier checkpoints as they were: a step appears on disk by one rename,
-    with the checksums of its files.
+    Every process must make each call, with equal arguments. A checkpoint appears on disk by one
+    rename, together with the checksums of its files, so a killed save changes no earlier one.
 
     Attributes:
-        set_aside: A line of text on each checkpoint that turned out to be damaged when the folder
-            was opened and that no longer counts, since an earlier or later one is whole. In the
-            first process alone.
-        old_protocol: What the scores of checkpoints were measured with that do not say.
+        set_aside: A line of text for each corrupt checkpoint that was renamed when the folder was
+            opened. In process 0 only.
+        old_protocol: Protocol of the scores of checkpoints that do not record it.
     """
 
     def __init__(
@@ -49,37 +46,41 @@ class Checkpoints:
         read_only: bool = False,
         old_protocol: str = "",
     ):
-        """Opens the folder and clears away what a killed run left half-written.
+        """Opens the folder, completes or removes what a killed run left, and renames corrupt steps.
+
+        Corrupt checkpoints stay if no other is intact; `restore` then names them.
 
         Args:
-            directory: The folder; made where it is absent.
-            keep: How many of the latest steps stay; the best one of each protocol stays besides.
-            read_only: For reading alone: change nothing, as a run may be saving there.
-            old_protocol: What the scores of checkpoints were measured with that do not say.
+            directory: The folder; made if absent.
+            keep: Number of latest steps to keep, besides the best one of each protocol.
+            read_only: Change nothing, since a run may be saving there.
+            old_protocol: Protocol of the scores of checkpoints that do not record it.
 
         Raises:
-            ConfigError: If `keep` is below 1, or a damaged score cannot be set aside.
+            ConfigError: If `keep` is below 1, or a corrupt score keeps the folder from opening.
         """
         if keep < 1:
-            raise ConfigError(f"checkpoint.keep={keep}: keep 1 or more, or nothing can be resumed")
+            raise ConfigError(
+                f"config.checkpoint.keep={keep}: keep 1 or more, to be able to resume"
+            )
         self.directory = pathlib.Path(directory).absolute()
         self.set_aside: list[str] = []
         self.old_protocol = old_protocol
-        self._whole: set[pathlib.Path] = set()
+        self._intact: set[pathlib.Path] = set()
         if not read_only:
             if processes.is_first():
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self._finish_replacements()
-                self.set_aside = self._set_damaged_aside()
+                self.set_aside = self._set_corrupt_aside()
             processes.wait_for_all()
         self._saving: int | None = None
         try:
             self._manager = self._open(keep, read_only)
-        # Whatever a damaged score makes orbax raise: it reads them all at once.
+        # Orbax reads all scores on opening; a corrupt one makes it raise errors of many types.
         except Exception as error:
             for step in self._steps_on_disk():
                 if (fault := checksums.find_damage(self.directory / str(step))) is not None:
-                    raise self._damaged(step, fault) from error
+                    raise self._corrupt(step, fault) from error
             raise
 
     def _open(self, keep: int, read_only: bool) -> ocp.CheckpointManager:
@@ -89,7 +90,7 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=preservation.latest_and_best(keep, self.old_protocol),
                 # Without it no metrics are saved.
-                best_fn=_rank,
+                best_fn=preservation.rank,
                 best_mode="max",
                 cleanup_tmp_directories=not read_only,
                 create=not read_only,
@@ -99,18 +100,18 @@ class Checkpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """The last step that was saved; None where there is none."""
+        """The last saved step; None if there is none."""
         return self._manager.latest_step()
 
     @property
     def best_step(self) -> int | None:
-        """The step of `best_score`, the later one of equals; None where there is none."""
+        """The step of `best_score`, of equal scores the later one; None if there is none."""
         scores = self.scores()
         return scores.of(scores.last_protocol)[0]
 
     @property
     def best_score(self) -> float | None:
-        """The highest score of the protocol that the run was last evaluated with, or None."""
+        """The highest score of the protocol of the last evaluation, or None."""
         scores = self.scores()
         return scores.of(scores.last_protocol)[1]
 
@@ -129,26 +130,25 @@ class Checkpoints:
         protocol: str | None = None,
         wait: bool = False,
     ) -> None:
-        """Starts to write a state; it is copied before this returns, so it may be donated then.
+        """Starts to write a state, which is copied before this returns and may then be donated.
 
         Args:
-            step: The step that the state has reached. One that is on disk is replaced.
+            step: The step that the state has reached. A checkpoint of this step is replaced.
             state: A pytree of `jax.Array`s.
-            metric: The score that ranks it, higher is better; None, or a value that is not finite,
-                where it was not evaluated.
-            protocol: What the run was last evaluated with, at this step or before; None = not yet.
-                Scores of one protocol alone are compared.
+            metric: Its score, higher is better; None or not finite if it was not evaluated.
+            protocol: Protocol of the last evaluation, at this step or before; None = not yet. Only
+                scores of equal protocols are compared.
             wait: Return only when the checkpoint is on disk.
 
         Raises:
-            SaveError: If this one or the one before could not be written.
+            SaveError: If this checkpoint or the previous one could not be written.
         """
         if step in self._manager.all_steps():
             self.wait()
             self._set_aside(step)
             wait = True
         score = float(metric) if metric is not None and math.isfinite(metric) else None
-        # The save before this one has to end first, or its checksums would go to the wrong folder.
+        # The previous save must end first, or its checksums would go to the wrong folder.
         self.wait()
         self._saving = step
         with self._writing():
@@ -164,49 +164,49 @@ class Checkpoints:
                 shutil.rmtree(self.directory / ASIDE.format(step), ignore_errors=True)
 
     def _write_checksums(self) -> None:
-        # Orbax calls this in the first process, in the thread that saves, just before the rename.
+        # Orbax calls this in process 0, in the saving thread, just before the rename.
         (folder,) = self.directory.glob(f"{self._saving}.orbax-checkpoint-tmp*")
         checksums.write(folder)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Names the checkpoint where orbax raises whatever the file system made it raise."""
+        """Turns whatever orbax raises while saving into an error that names the checkpoint."""
         try:
             yield
         except Exception as error:
-            whole = [step for step in self._steps_on_disk() if step != self._saving]
-            after = f"after step {whole[-1]}" if whole else "from the start"
+            saved = [step for step in self._steps_on_disk() if step != self._saving]
+            start = f"resumes from step {saved[-1]}" if saved else "starts anew"
             raise SaveError(
                 f"{self.directory / str(self._saving)}: the checkpoint could not be written "
-                f"({first_line(error)}). Is the disk full? Make room; the same command goes on "
-                f"{after}."
+                f"({first_line(error)}). Is the disk full? Make room; the same command "
+                f"{start}."
             ) from error
 
     def _steps_on_disk(self) -> list[int]:
         names = (path.name for path in self.directory.glob("[0-9]*") if path.is_dir())
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def _set_damaged_aside(self) -> list[str]:
+    def _set_corrupt_aside(self) -> list[str]:
         steps = self._steps_on_disk()
-        damaged = {}
+        corrupt = {}
         for step in steps:
             path = self.directory / str(step)
             if (fault := checksums.find_damage(path)) is not None:
-                damaged[step] = fault
+                corrupt[step] = fault
             else:
-                self._whole.add(path)
-        if len(damaged) == len(steps):
-            return []  # Nothing to go on from: `restore` says so.
+                self._intact.add(path)
+        if len(corrupt) == len(steps):
+            return []  # Nothing to resume from: `restore` says so.
         lines = []
-        for step, fault in damaged.items():
-            aside = self.directory / DAMAGED.format(step)
+        for step, fault in corrupt.items():
+            aside = self.directory / CORRUPT.format(step)
             shutil.rmtree(aside, ignore_errors=True)
             os.rename(self.directory / str(step), aside)
-            lines.append(f"checkpoint {step} is damaged and no longer used ({fault}); see {aside}")
+            lines.append(f"checkpoint {step} is corrupt and no longer used ({fault}): now {aside}")
         return lines
 
     def _set_aside(self, step: int) -> None:
-        # Not deleted before its successor is whole: it may be the only checkpoint there is.
+        # Deleted only when its successor is complete: it may be the only checkpoint.
         if processes.is_first():
             os.rename(self.directory / str(step), self.directory / ASIDE.format(step))
         processes.wait_for_all()
@@ -224,15 +224,14 @@ class Checkpoints:
         """Reads a state back, onto any number of devices.
 
         Args:
-            abstract_state: Its pytree of `jax.ShapeDtypeStruct`s with their shardings.
+            abstract_state: The state as a pytree of `jax.ShapeDtypeStruct`s with shardings.
             step: The step to read; the latest by default.
 
         Returns:
             The state.
 
         Raises:
-            ConfigError: If there is no such checkpoint, it cannot be read, or it holds another
-                state.
+            ConfigError: If there is no such checkpoint, or it is corrupt or of another state.
         """
         self.wait()
         steps = sorted(self._manager.all_steps())
@@ -243,53 +242,51 @@ class Checkpoints:
         if step not in steps:
             raise ConfigError(f"{path}: no such checkpoint; there are {steps or 'none'}")
         try:
-            self._require_whole(path)
+            self._require_intact(path)
             lines = differences(self._manager.item_metadata(step)["state"], abstract_state)
             if not lines:
                 target = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
                 state = self._manager.restore(step, args=target)["state"]
-                # Without its metadata a key comes back as plain integers.
+                # If its metadata is lost, a random key comes back as plain integers.
                 if [x.dtype for x in jax.tree.leaves(state)] == [
                     x.dtype for x in jax.tree.leaves(abstract_state)
                 ]:
                     return state
                 raise ValueError("the types of its arrays are lost")
-        # Whatever a damaged folder makes orbax raise: it has no error of its own for that.
+        # A corrupt folder makes orbax raise errors of many types.
         except Exception as error:
-            raise self._damaged(step, first_line(error)) from error
+            raise self._corrupt(step, first_line(error)) from error
         raise ConfigError(
-            f"{path} holds another state than this config makes:\n"
+            f"{path} holds another state than this configuration makes:\n"
             + "\n".join(f"  {line}" for line in lines)
-            + "\nUse the config that it was trained with, or another checkpoint."
+            + "\nUse the configuration that it was trained with, or another checkpoint."
         )
 
-    def _require_whole(self, path: pathlib.Path) -> None:
-        # Hashing a large state takes a second; the opening has done that.
-        if path not in self._whole and (fault := checksums.find_damage(path)) is not None:
+    def _require_intact(self, path: pathlib.Path) -> None:
+        # Hashing a large state takes a second, so the checks on opening are not repeated.
+        if path not in self._intact and (fault := checksums.find_damage(path)) is not None:
             raise ValueError(fault)
 
-    def _damaged(self, step: int, fault: str) -> ConfigError:
+    def _corrupt(self, step: int, fault: str) -> ConfigError:
         others = [other for other in self._steps_on_disk() if other != step]
         remedy = (
-            f"remove this folder to go on from step {others[-1]}"
+            f"remove this folder to resume from step {others[-1]}"
             if others
-            else "there is no other one: remove this folder and start again"
+            else "there is no other one: remove this folder and start anew"
         )
-        return ConfigError(
-            f"{self.directory / str(step)}: a damaged checkpoint ({fault}); {remedy}"
-        )
+        return ConfigError(f"{self.directory / str(step)}: corrupt checkpoint ({fault}); {remedy}")
 
     def wait(self) -> None:
         """Returns when every save is on disk.
 
         Raises:
-            SaveError: If one of them could not be written.
+            SaveError: If a checkpoint could not be written.
         """
         with self._writing():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, then ends the threads that save."""
+        """Waits for all saves, then ends their threads."""
         with self._writing():
             self._manager.close()
 
@@ -298,13 +295,3 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _rank(metrics: dict[str, Any]) -> float:
-    return -math.inf if metrics["score"] is None else metrics["score"]
-
-
-def first_line(error: Exception) -> str:
-    """Type and first line of an error of a library."""
-    # The rest of the line may be a page of tensorstore's settings.
-    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]

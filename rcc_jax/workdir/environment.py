@@ -1,4 +1,4 @@
-"""What a run or a measurement ran on: versions, device and commit."""
+"""The environment of a run or a measurement: versions, device and commit."""
 
 import contextlib
 import importlib.metadata
@@ -21,10 +21,10 @@ def describe() -> dict:
     """Versions, device, number of cores, commit and revision of the numerics of this process."""
     git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     commit = ""
-    # Around an installed package lies, if any, the repository of something else.
+    # A repository around an installed package would be another project's.
     if shipped.IS_CHECKOUT:
         folder = pathlib.Path(__file__).parent
-        with contextlib.suppress(OSError):  # There need not be a git.
+        with contextlib.suppress(OSError):  # Git may not be installed.
             found = subprocess.run(git, cwd=folder, capture_output=True, text=True, check=False)
             commit = found.stdout.strip()
     return {
@@ -40,10 +40,10 @@ def describe() -> dict:
 
 
 def record(path: pathlib.Path, step: int) -> None:
-    """Notes in a JSON list what a run goes on with, unless that is what its last entry says.
+    """Appends the environment to a JSON list, unless it equals the last entry.
 
     Args:
-        path: The file.
+        path: The file with the list; made if absent.
         step: The last step that is done.
     """
     try:

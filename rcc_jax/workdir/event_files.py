@@ -1,4 +1,4 @@
-"""TensorBoard events that stay below a number of bytes: the oldest files make room for new ones."""
+"""TensorBoard events of bounded size: the oldest files are removed to make room for new ones."""
 
 import functools
 import os
@@ -13,23 +13,23 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 _VERSION = "brain.Event:2"
-# A removed file takes this share of the events along.
+# The events are split into this many files, so removing one loses an eighth of them.
 _FILES = 8
 _FLUSH_SECONDS = 30
-# Length and checksums of a record.
+# Bytes of a record's length and checksums.
 _FRAME_BYTES = 16
-# Of the events' bytes. Pictures are large; the numbers of a long run fit into the rest.
+# Share of the bytes for pictures, which are large; the numbers of a long run fit in the rest.
 _PICTURES_SHARE = 4 / 5
 
 
 class TensorBoard:
-    """What TensorBoard shows of a run: numbers, and pictures in a folder of their own.
+    """What TensorBoard shows of a run: numbers, and pictures in a separate folder.
 
-    So the pictures, which are the large part, do not push the numbers out.
+    The separate folder keeps the large pictures from displacing the numbers.
     """
 
     def __init__(self, folder: str | os.PathLike, *, start_step: int, max_bytes: int):
-        """Opens the events; arguments as for `EventFiles`."""
+        """Opens the events; the arguments are those of `EventFiles`."""
         pictures_bytes = int(_PICTURES_SHARE * max_bytes)
         self._open_pictures = functools.partial(
             EventFiles,
@@ -49,7 +49,7 @@ class TensorBoard:
 
     def image(self, step: int, name: str, picture: np.ndarray) -> None:
         """Adds a picture [H, W, 3] of uint8."""
-        if self._pictures is None:  # A run may have none.
+        if self._pictures is None:  # Opened late: a run may have none.
             self._pictures = self._open_pictures()
         self._pictures.write(step, summary.image(name, picture, dataformats="HWC"))
 
@@ -63,16 +63,16 @@ class TensorBoard:
 class EventFiles:
     """The event files of one folder.
 
-    TensorBoard reads them in the order of their names, which is that of their making.
+    TensorBoard reads them in the order of their names, which is the order of their creation.
     """
 
     def __init__(self, folder: str | os.PathLike, *, start_step: int, max_bytes: int):
-        """Opens a new file, which hides what is past the step that a run resumes from.
+        """Opens a new file, which hides all events after the step that a run resumes from.
 
         Args:
-            folder: Made where it is absent; older event files in it count too.
+            folder: Made if absent; older event files in it count towards the limit.
             start_step: The last step that is done; 0 for a new run.
-            max_bytes: What all files together may hold.
+            max_bytes: Limit on the bytes of all files together.
         """
         self._folder = pathlib.Path(folder)
         self._start_step, self._max_bytes = start_step, max_bytes
@@ -86,7 +86,7 @@ class EventFiles:
         self._append(Event(wall_time=time.time(), step=start_step + 1, session_log=start))
 
     def write(self, step: int, content: Summary) -> None:
-        """Adds an event; one that is larger than all files may be is left out."""
+        """Adds an event; an event larger than `max_bytes` is dropped."""
         event = Event(wall_time=time.time(), step=step, summary=content)
         if self._sizes[self._path] + event.ByteSize() > self._max_bytes // _FILES:
             self.close()
@@ -102,7 +102,7 @@ class EventFiles:
         self._writer.close()
 
     def _open_next(self) -> None:
-        # Names go by the second: without the count the next file would overwrite this one.
+        # Names hold the second: without the count the next file could overwrite this one.
         stem = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
         while True:
             self._count += 1

@@ -1,4 +1,4 @@
-"""The folder of one run: its lock, its recorded config and the paths of its files."""
+"""The folder of one run: its lock, its recorded configuration and the paths of its files."""
 
 import fcntl
 import fnmatch
@@ -15,21 +15,21 @@ from rcc_jax.config.recorded import flatten, nest, recorded_fields, values_befor
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.best_scores import BestScores
 
-# File of a finished run in its folder.
+# File that marks a finished run.
 RESULT = "result.json"
 # Fields that cannot change what a run computes.
 MAY_CHANGE = schema.matching(lambda option: option.may_change)
 
 
 def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:
-    """Writes a file that is, whenever the process dies, either the old one or the new one whole.
+    """Writes a file atomically: a killed process leaves the old file or the complete new one.
 
     Args:
-        path: The file; its folder exists.
-        content: Bytes, or text that is written as UTF-8.
+        path: The file, in a folder that exists.
+        content: Bytes, or text to be written as UTF-8.
     """
     path = pathlib.Path(path)
-    # Two processes may evaluate one checkpoint at a time: each has a name of its own.
+    # The process id, because two processes may evaluate one checkpoint at the same time.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -39,7 +39,7 @@ def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:
 
 
 def run_name(config: str) -> str:
-    """Usual name of a run's folder: its configuration's name and arguments.
+    """Default name of a run's folder: the name and arguments of its configuration.
 
     Args:
         config: FILE[:ARGUMENTS], as --config takes it.
@@ -50,11 +50,11 @@ def run_name(config: str) -> str:
 
 
 def evaluation_name(step: int, images: str = "") -> str:
-    """Name of the file with the scores that a checkpoint got after the training.
+    """Name of the file with the scores of `--mode=eval`.
 
     Args:
         step: Step of the checkpoint.
-        images: The list that it was scored on; '' = the validation images.
+        images: The list of images that it was scored on; '' = the validation images.
     """
     return f"evaluation_{step}{f'_{pathlib.Path(images).stem}' if images else ''}.json"
 
@@ -62,12 +62,12 @@ def evaluation_name(step: int, images: str = "") -> str:
 class Workdir:
     """The folder of one run, held by one process at a time.
 
-    Open it with `Workdir.open`. The lock ends with the process, so a killed run leaves none behind.
+    Open it with `Workdir.open`. The lock ends with its process, so a killed run leaves none.
     """
 
     def __init__(self, path: pathlib.Path, lock: int | None, added: Mapping[str, Any]):
         self.path = path
-        # Fields that the recorded config lacked, with their values; it has them now.
+        # Fields that the recorded configuration lacked, with their values; now it has them.
         self.added = added
         self._lock = lock
 
@@ -81,22 +81,22 @@ class Workdir:
         read_only: bool = False,
         way_out: str = "",
     ) -> "Workdir":
-        """Takes the folder for a run, or goes on with the run that it holds.
+        """Takes the folder for a new run, or for resuming the run that it holds.
 
         Args:
-            path: The folder; made where it is absent.
-            config: The whole config as nested mappings of plain values.
+            path: The folder; made if absent.
+            config: The whole configuration as nested mappings of plain values.
             may_change: Dotted fields, or patterns such as 'eval.*', that may differ from the
-                recorded config.
-            read_only: Make, lock and write nothing, so that a run may go on beside it.
-            way_out: What to do where the config differs; '' = what a training is to do.
+                recorded configuration.
+            read_only: Make, lock and write nothing, so that a run may continue meanwhile.
+            way_out: What to do if the configuration differs; '' = the advice for training.
 
         Returns:
             The open folder; close it, or use it in a `with` block.
 
         Raises:
-            ConfigError: If the folder cannot be used, another process holds it, or it belongs to
-                a run with another config.
+            ConfigError: If the folder cannot be used, another process holds it, or its run has
+                another configuration.
         """
         path = pathlib.Path(path).absolute()
         if read_only:
@@ -117,17 +117,17 @@ class Workdir:
 
     @property
     def config_path(self) -> pathlib.Path:
-        """The config of the first start, as JSON."""
+        """The configuration of the run, as JSON."""
         return self.path / "config.json"
 
     @property
     def metrics_path(self) -> pathlib.Path:
-        """One JSON object a line, the same for an interrupted and an uninterrupted run."""
+        """One JSON object per line, equal for interrupted and uninterrupted runs."""
         return self.path / "metrics.jsonl"
 
     @property
     def checkpoints_path(self) -> pathlib.Path:
-        """One folder a kept step."""
+        """One folder per kept step."""
         return self.path / "checkpoints"
 
     @property
@@ -137,7 +137,7 @@ class Workdir:
 
     @property
     def result_path(self) -> pathlib.Path:
-        """What a run came to, as JSON; there only once it has finished."""
+        """The result of the run as JSON; exists only once it has finished."""
         return self.path / RESULT
 
     def write_result(self, step: int, last: float | None, scores: BestScores) -> None:
@@ -145,9 +145,8 @@ class Workdir:
 
         Args:
             step: The last step.
-            last: mIoU in percent of the last evaluation; null where no class had a pixel.
-            scores: The best evaluations, of which the best of the last one's protocol is the best
-                of the run.
+            last: mIoU of the last evaluation in percent; None or nan if no class had a pixel.
+            scores: The best evaluations. The run's best is that of the last evaluation's protocol.
         """
         protocol = scores.last_protocol
         result = {
@@ -179,19 +178,24 @@ class Workdir:
 
 
 def check_place(path: str | os.PathLike) -> None:
-    """Refuses a path that cannot be the folder of a run; makes nothing.
+    """Refuses a path that cannot be the folder of a run, without making anything.
+
+    Args:
+        path: The folder, which may be absent.
 
     Raises:
-        ConfigError: If it is a file, or in a folder that cannot be written to.
+        ConfigError: If it is a file, or lies in a folder without write permission.
     """
     path = pathlib.Path(path).absolute()
-    # Not Path.exists, which raises where a folder above may not be looked into.
+    # Not Path.exists, which raises if a parent folder is not readable.
     there = next(each for each in (path, *path.parents) if os.path.exists(each))
     if not there.is_dir():
-        raise ConfigError(f"--workdir={path}: {there} is a file; name a folder, new or of a run.")
+        raise ConfigError(
+            f"--workdir={path}: {there} is a file; name a new folder or that of a run."
+        )
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(
-            f"--workdir={path}: {there} is not yours to write to; name a folder that is."
+            f"--workdir={path}: no permission to write to {there}; name another folder."
         )
 
 

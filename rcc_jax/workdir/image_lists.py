@@ -1,7 +1,7 @@
-"""The images of a run, listed in its folder where its settings name none of them.
+"""Lists of a run's images, kept in its folder if its configuration names folders or shares.
 
-A folder or a share of the labelled images is another set once a file is added. Then a run goes on
-with, and is evaluated on, what it began with.
+A new file in a folder would change the set of images. The lists let a run be resumed and evaluated
+with the images that it began with.
 """
 
 import os
@@ -16,7 +16,7 @@ _PARTS = ("labeled", "unlabeled", "val")
 
 
 def recorded(workdir: str | os.PathLike) -> dict[str, str]:
-    """Settings of `data` that open the lists of a run; none where it has no lists."""
+    """Fields of `config.data` that open the lists of a run; empty if it has no lists."""
     folder = pathlib.Path(workdir).absolute() / FOLDER
     if not folder.is_dir():
         return {}
@@ -25,15 +25,19 @@ def recorded(workdir: str | os.PathLike) -> dict[str, str]:
 
 
 def record(partition: Partition, workdir: str | os.PathLike) -> None:
-    """Writes the lists of a run, unless it has them or its settings name every image.
+    """Writes the lists of a run, unless they exist or the configuration names every image.
+
+    Args:
+        partition: The images of the run.
+        workdir: Folder of the run.
 
     Raises:
-        DataError: A file name that no list can hold.
+        DataError: If a file name cannot be written in a list.
     """
     folder = pathlib.Path(workdir) / FOLDER
     if partition.by_lists or folder.exists():
         return
-    # All of them or none, whenever the process dies.
+    # One rename, so that a killed process leaves all lists or none.
     temporary = folder.with_name(f".{FOLDER}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()

@@ -1,12 +1,10 @@
-"""What a run reports: metrics.jsonl, timing.jsonl, TensorBoard events and its progress."""
+"""The numbers that a run records: metrics.jsonl, timing.jsonl and TensorBoard events."""
 
 import io
 import json
 import math
 import os
 import pathlib
-import sys
-import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -17,7 +15,7 @@ from rcc_jax.workdir.event_files import TensorBoard
 from rcc_jax.workdir.folder import write_atomically
 
 Scalars = Mapping[str, Any]
-# Of events and timing.jsonl together. Below 50 MiB, which leaves room for a list of bad files.
+# Limit on events and timing.jsonl together: with the list of bad files a run stays below 50 MiB.
 MAX_BYTES = 48 * 2**20
 _TIMING_SHARE = 1 / 6
 
@@ -25,9 +23,9 @@ _TIMING_SHARE = 1 / 6
 class MetricWriter:
     """Writes the numbers of a run as they come.
 
-    metrics.jsonl holds only what the config determines, so that an interrupted run ends with the
-    bytes of an uninterrupted one; what the clock determines goes to timing.jsonl. metrics.jsonl is
-    never cut; of timing.jsonl and the events the oldest go where they would grow too large.
+    metrics.jsonl holds only what the configuration determines, so an interrupted run ends with the
+    same bytes as an uninterrupted one. What depends on the clock goes to timing.jsonl. It and the
+    events lose their oldest entries when they grow too large; metrics.jsonl never does.
     """
 
     def __init__(
@@ -41,16 +39,16 @@ class MetricWriter:
         enabled: bool = True,
         max_bytes: int = MAX_BYTES,
     ):
-        """Drops what was written past the step that a run goes on from.
+        """Drops all lines after the step that a run resumes from.
 
         Args:
             path: The run's folder.
             start_step: The last step that is done; 0 for a new run.
-            total_steps: The last step there will be; later ones are refused.
-            old_protocol: What evaluations were made with whose lines do not name a 'protocol'.
+            total_steps: The last step of the run; later ones are refused.
+            old_protocol: Protocol of the evaluations whose lines do not name one.
             tensorboard: Whether to write events into the folder's `tensorboard` too.
-            enabled: Whether to touch the folder at all; False in all processes but one.
-            max_bytes: What timing.jsonl and the events may hold together.
+            enabled: Whether to touch the folder at all; True in one process only.
+            max_bytes: Limit on the bytes of timing.jsonl and the events together.
         """
         path, self._enabled = pathlib.Path(path), enabled
         self._timing_path = path / "timing.jsonl"
@@ -79,13 +77,15 @@ class MetricWriter:
         """Appends a line to metrics.jsonl.
 
         Args:
-            step: From 1 on.
-            scalars: Numbers, or mappings of names to numbers; one that is nan or infinite is
-                written as null, since JSON has no word for it. Of an evaluation also 'protocol',
-                the name of how it was made.
+            step: The step, from 1.
+            scalars: Numbers, or mappings of names to numbers; nan and infinity, which JSON lacks,
+                are written as null. An evaluation also has 'protocol', the name of its protocol.
+
+        Raises:
+            ValueError: If the step is after the last one.
         """
         if step > self._total_steps:
-            raise ValueError(f"step {step} is past the last one, {self._total_steps}")
+            raise ValueError(f"step {step} is after the last one, {self._total_steps}")
         self._note_evaluation(self._append(self._metrics, step, scalars))
 
     def timing(self, step: int, scalars: Scalars) -> None:
@@ -101,7 +101,7 @@ class MetricWriter:
 
     def _append(self, file: TextIO, step: int, scalars: Scalars) -> dict[str, Any]:
         entry = {"step": step, **{name: _plain(value) for name, value in scalars.items()}}
-        # One write of a whole line, so that a kill leaves the line or nothing.
+        # One write of a whole line, so that a killed process leaves the line or nothing.
         file.write(json.dumps(entry, allow_nan=False) + "\n")
         file.flush()
         if self._events is not None:
@@ -114,26 +114,26 @@ class MetricWriter:
         return entry
 
     def image(self, step: int, name: str, picture: np.ndarray) -> None:
-        """Shows a picture [H, W, 3] of uint8 in TensorBoard."""
+        """Adds a picture, uint8 [H, W, 3], to TensorBoard."""
         if self._events is not None:
             self._events.image(step, name, picture)
 
     def has_evaluation(self, step: int) -> bool:
-        """Whether metrics.jsonl holds an evaluation, a line with 'miou', of this step."""
+        """Whether metrics.jsonl has an evaluation of this step, a line with 'miou'."""
         return step in self._evaluations
 
     def evaluation_before(self, step: int, protocol: str) -> Scalars | None:
-        """The line of a protocol's last evaluation before a step; None where there is none."""
+        """The line of a protocol's last evaluation before a step; None if there is none."""
         earlier = [each for each in self._evaluations if each < step]
         earlier = [each for each in earlier if self.protocol(each) == protocol]
         return self._evaluations[max(earlier)] if earlier else None
 
     def protocol(self, step: int) -> str:
-        """What the evaluation of a step was made with."""
+        """The protocol of the evaluation of a step."""
         return self._evaluations[step].get("protocol", self._old_protocol)
 
     def evaluation_score(self, step: int) -> float | None:
-        """The 'miou_ema' of this step's evaluation, else its 'miou'; None where there is none."""
+        """'miou_ema' of this step's evaluation, or else 'miou'; None if it has no evaluation."""
         entry = self._evaluations.get(step, {})
         return entry.get("miou_ema", entry.get("miou"))
 
@@ -164,20 +164,20 @@ class MetricWriter:
 
 
 def reopen_lines(path: pathlib.Path, start_step: int) -> tuple[list[dict[str, Any]], TextIO]:
-    """Opens a file of JSON lines to write on, without what is past a step.
+    """Opens a file of JSON lines for appending, after dropping the lines after a step.
 
     Args:
-        path: The file; made where it is absent.
+        path: The file; made if absent.
         start_step: The last step whose lines stay.
 
     Returns:
-        The entries that stay, and the file, open for appending.
+        The entries that stay, and the open file.
     """
     content = path.read_bytes() if path.exists() else b""
     entries, kept = [], []
     for line in io.BytesIO(content):
         entry = _parse(line)
-        # Steps only grow; and past a torn line nothing can be trusted.
+        # Steps only grow, and nothing after a torn line can be trusted.
         if entry is None or entry["step"] > start_step:
             break
         entries.append(entry)
@@ -189,8 +189,8 @@ def reopen_lines(path: pathlib.Path, start_step: int) -> tuple[list[dict[str, An
 
 
 def _drop_oldest(path: pathlib.Path, max_bytes: int) -> TextIO:
-    """Keeps the newest lines of a file, in so many bytes, and opens it for appending."""
-    # The first of the last bytes belong to a line that is cut.
+    """Keeps the newest lines of a file, at most `max_bytes`, and opens it for appending."""
+    # The cut falls within a line, whose rest is dropped.
     newest = path.read_bytes()[-max_bytes:].partition(b"\n")[2]
     write_atomically(path, newest)
     return open(path, "a", encoding="utf-8")
@@ -221,103 +221,3 @@ def _flat(entry: Scalars) -> list[tuple[str, Any]]:
         else:
             flat.append((name, value))
     return flat
-
-
-class Progress:
-    """How far a run is: a bar on a terminal, a plain line a log elsewhere."""
-
-    def __init__(
-        self,
-        total_steps: int,
-        start_step: int,
-        *,
-        stream: TextIO | None = None,
-        unit: str = "step",
-        enabled: bool = True,
-    ):
-        """Starts the clock.
-
-        Args:
-            total_steps: The last step.
-            start_step: The last step that is done.
-            stream: Where to write; standard output by default.
-            unit: What a step is called.
-            enabled: Whether to write at all.
-        """
-        self._unit, self._enabled, self._now = unit, enabled, ""
-        self._stream = stream or sys.stdout
-        self._total, self._start = total_steps, start_step
-        self._clock = time.monotonic()
-        # The first update carries the compilation: it does not count for the time left.
-        self._first: tuple[int, float] | None = None
-        self._bar = None
-        if enabled and self._stream.isatty():
-            from tqdm import tqdm  # only where there is a terminal to draw on
-
-            self._bar = tqdm(
-                total=total_steps,
-                initial=start_step,
-                file=self._stream,
-                unit=unit,
-                dynamic_ncols=True,
-            )
-
-    def update(self, step: int, scalars: Mapping[str, float] | None = None) -> None:
-        """Shows that a step is done, and its numbers.
-
-        Args:
-            step: The step.
-            scalars: Numbers to show by name: losses, ratios and shares in [0, 1]. Without them
-                only the bar moves.
-        """
-        shown = "  ".join(f"{name} {_brief(value)}" for name, value in (scalars or {}).items())
-        if self._bar is not None:
-            self._bar.update(step - self._bar.n)
-            if shown:
-                self._bar.set_postfix_str(shown)
-        elif scalars is not None:
-            shown = f"{shown}  " if shown else ""
-            place = f"{self._now}{self._unit} {step}/{self._total}"
-            self.message(f"{place}  {shown}left {self._time_left(step)}")
-
-    def _time_left(self, step: int) -> str:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (step, now)
-            done, elapsed = step - self._start, now - self._clock
-        else:
-            done, elapsed = step - self._first[0], now - self._first[1]
-        if done <= 0:
-            return "?"
-        seconds = round((self._total - step) * elapsed / done)
-        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-
-    def describe(self, text: str) -> None:
-        """Says what is being done now, in front of the bar or of the next lines."""
-        self._now = f"{text}: "
-        if self._bar is not None:
-            self._bar.set_description_str(text)
-
-    def message(self, text: str) -> None:
-        """Writes a line of its own, above the bar where there is one."""
-        if not self._enabled:
-            return
-        if self._bar is not None:
-            self._bar.write(text, file=self._stream)
-        else:
-            print(text, file=self._stream, flush=True)
-
-    def close(self) -> None:
-        """Leaves the bar as it stands."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _brief(value: float) -> str:
-    return f"{float(value):.4g}"

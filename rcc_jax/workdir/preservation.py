@@ -1,5 +1,6 @@
-"""Which checkpoints of a run stay: the latest ones, and the best one of each protocol."""
+"""Which checkpoints of a run are kept: the latest ones, and the best one of each protocol."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,10 @@ def latest_and_best(keep: int, old_protocol: str) -> policies.PreservationPolicy
     """The policy of a run.
 
     Args:
-        keep: How many of the latest stay.
-        old_protocol: What the scores of checkpoints were measured with that do not say.
+        keep: Number of latest checkpoints to keep.
+        old_protocol: Protocol of checkpoints that do not record theirs.
     """
-    # Not max_to_keep, which together with best_fn deletes the newest checkpoint.
+    # Not max_to_keep: together with best_fn it deletes the newest checkpoint.
     return policies.AnyPreservationPolicy([policies.LatestN(keep), _BestOfEach(old_protocol)])
 
 
@@ -23,14 +24,19 @@ def best_scores(metrics: Mapping[int, Mapping[str, Any] | None], old_protocol: s
     """The best checkpoints.
 
     Args:
-        metrics: 'score' and 'protocol' by step; None, for one without, does not count.
-        old_protocol: The protocol of those without that entry.
+        metrics: 'score' and 'protocol', by step; None for a checkpoint without metrics.
+        old_protocol: Protocol of metrics without that entry.
     """
     scores = BestScores()
     for step, entry in sorted(metrics.items()):
         if entry is not None:
             scores.note(step, entry.get("protocol", old_protocol), entry["score"])
     return scores
+
+
+def rank(metrics: Mapping[str, Any]) -> float:
+    """The score of a checkpoint for orbax, lowest if it has none."""
+    return -math.inf if metrics["score"] is None else metrics["score"]
 
 
 class _BestOfEach(policies.PreservationPolicy):

@@ -1,7 +1,7 @@
-"""Revisions of the numerics: what a training step computes, or is fed, otherwise than before.
+"""Revisions of the numerics: changes of what a training step computes or of its input.
 
 Each start of a run records the revision of its code as 'numerics' in `environment.json`. A run that
-is resumed with a newer one is part of each; its user is told so once.
+is resumed with a newer revision mixes both; the user is told so once.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from rcc_jax.errors import ConfigError
 
-# What changed with each revision. Runs from before the first one recorded none, which is 0.
+# What changed with each revision. A run without a recorded revision has revision 0.
 CHANGES = {
     1: "BatchNorm's running variance is unbiased, and method.ohem_min_kept=0 keeps all pixels",
     2: "views are shrunk with an antialiased bilinear filter, no longer by averaging areas",
@@ -23,7 +23,7 @@ FILE, KEY = "environment.json", "numerics"
 
 
 def recorded(folder: str | os.PathLike) -> int:
-    """The revision that the run in a folder was last trained with; 0 where it recorded none."""
+    """The revision that the run in a folder was last trained with; 0 if none is recorded."""
     try:
         return int(json.loads((pathlib.Path(folder) / FILE).read_text())[-1][KEY])
     except (OSError, ValueError, LookupError, TypeError):
@@ -31,10 +31,13 @@ def recorded(folder: str | os.PathLike) -> int:
 
 
 def check(folder: str | os.PathLike) -> None:
-    """Refuses a run of a newer revision, whose changes are not known here.
+    """Refuses a run of a newer revision, whose changes this version does not know.
+
+    Args:
+        folder: Folder of the run.
 
     Raises:
-        ConfigError: If the run in the folder is one.
+        ConfigError: If its revision is newer.
     """
     found = recorded(folder)
     if found > CURRENT:
@@ -46,33 +49,35 @@ def check(folder: str | os.PathLike) -> None:
 
 
 def warning(found: int, added: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
-    """What to tell the user who resumes a run of an earlier version.
+    """The warning for a user who resumes a run of an earlier version.
 
     Args:
         found: The revision that the run was last trained with.
-        added: Fields that its config.json lacked, with the values that reproduce what it did.
+        added: Fields that its config.json lacks, with the values that reproduce its behaviour.
         given: The values of all fields with which it is resumed.
 
     Returns:
-        One line; None where nothing changed.
+        One line; None if nothing changed.
     """
     changes = [CHANGES[number] for number in range(found + 1, CURRENT + 1)]
     parts = []
     if changes:
         parts.append(
-            f"From here on it is trained with what changed since: {'; '.join(changes)}. For "
-            "numbers of one version alone start it anew in another --workdir."
+            f"From here on it is trained with these changes: {'; '.join(changes)}. For results of "
+            "one version only, start a new run in another --workdir."
         )
     kept = [f"{field} = {value!r}" for field, value in added.items() if given[field] == value]
     if kept:
-        parts.append(f"New fields have the value that reproduces what it did: {', '.join(kept)}.")
+        parts.append(
+            f"New fields have the values that reproduce the earlier behaviour: {', '.join(kept)}."
+        )
     other = [
-        f"{field} = {given[field]!r} (so far {value!r})"
+        f"{field} = {given[field]!r} (was {value!r})"
         for field, value in added.items()
         if given[field] != value
     ]
     if other:
-        parts.append(f"New fields have another value than so far: {', '.join(other)}.")
+        parts.append(f"New fields change the earlier behaviour: {', '.join(other)}.")
     if not parts:
         return None
     return " ".join(["warning: this run was started by an earlier version of rcc-jax.", *parts])

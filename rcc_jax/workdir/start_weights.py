@@ -6,11 +6,10 @@ import pathlib
 
 import orbax.checkpoint as ocp
 
-from rcc_jax.errors import ConfigError
+from rcc_jax.errors import ConfigError, first_line
 from rcc_jax.models.network import Weights
 from rcc_jax.workdir import checksums
 from rcc_jax.workdir.checkpoint_paths import find_checkpoint
-from rcc_jax.workdir.checkpoints import first_line
 from rcc_jax.workdir.state_difference import differences
 
 _FIELD = "config.model.pretrained"
@@ -52,7 +51,7 @@ def read(
                 partial_restore=True,
             ),
         )
-    name = {"weights": "student", "ema": "averaged teacher"}[part]
+    name = {"weights": "student", "ema": "EMA teacher"}[part]
     return Weights(**restored[part]), f"{name} of {state_path.parent}"
 
 
@@ -79,10 +78,10 @@ def _compare(
         saved = handler.metadata(state_path).tree
         part = "weights" if student or saved["ema"] is None else "ema"
         lines = differences(saved[part], {"params": abstract.params, "stats": abstract.stats})
-    # Whatever a damaged folder makes orbax raise: it has no error of its own for that.
+    # A corrupt folder makes orbax raise errors of many types.
     except Exception as error:
         raise ConfigError(
-            f"{field}: {state_path.parent} is a damaged checkpoint ({first_line(error)})."
+            f"{field}: {state_path.parent} is a corrupt checkpoint ({first_line(error)})."
         ) from error
     if lines:
         raise ConfigError(

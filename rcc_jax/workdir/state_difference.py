@@ -1,4 +1,4 @@
-"""What differs between the state in a checkpoint and the one that a configuration makes."""
+"""Differences between the state in a checkpoint and the state that a configuration makes."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ PyTree = Any
 
 
 def differences(saved: PyTree, wanted: PyTree, limit: int = 10) -> list[str]:
-    """Lines on the leaves of two states that differ; orbax would cast a dtype without a word."""
+    """One line for each leaf that differs; orbax itself would cast a dtype silently."""
     if saved is None:
         raise ValueError("its list of arrays is lost")
     old, new = _leaves(saved), _leaves(wanted)

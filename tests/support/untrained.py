@@ -10,7 +10,7 @@ from rcc_jax.workdir.folder import Workdir
 
 
 def write_run(folder):
-    """Makes a run of a tiny network: an averaged teacher at step 7 whose student differs."""
+    """Makes a run of a tiny network: an EMA teacher at step 7 whose student differs."""
     config = demo.get_config("method=unimatch")
     tiny = {
         "model.width": 4,

@@ -44,7 +44,7 @@ def workdir(tmp_path_factory):
 def exported(workdir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "model"
     output, _ = finish(start("--mode=export", f"--workdir={workdir}", f"--output={folder}"))
-    assert output == f"averaged teacher of {workdir}/checkpoints/7: {folder}\n"
+    assert output == f"EMA teacher of {workdir}/checkpoints/7: {folder}\n"
     return folder
 
 

@@ -69,7 +69,7 @@ def test_every_kind_of_file_holds_what_the_network_says(workdir, pictures, segme
     output, outcome = predicted
     assert (outcome.written, outcome.kept) == (2, 0)
     assert list(outcome.failed) == [str(folder / "broken.jpg")]
-    assert segmenter.network == "averaged teacher"
+    assert segmenter.network == "EMA teacher"
     assert segmenter.checkpoint == workdir / "checkpoints" / "7"
     for name, image, turns in (("plain", drawn[0], 0), ("more/lying", drawn[1], 1)):
         labels = np.rot90(segmenter(image), turns)
@@ -288,7 +288,7 @@ def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):
     assert all(table[1 + index][1 + index] == "" for index in range(len(names)))
     made = {path.name for path in tmp_path.iterdir()}
     assert {"student.csv", "counts.csv", "consensus.svg", "consensus.json"} <= made
-    assert json.loads((tmp_path / "consensus.json").read_text())["teacher"] == "averaged teacher"
+    assert json.loads((tmp_path / "consensus.json").read_text())["teacher"] == "EMA teacher"
     with pytest.raises(ConfigError, match="no class 'barred_fisch'; did you mean 'barred_fish'?"):
         explain(config, str(workdir), output=str(tmp_path), pair="barred_fisch,seabed")
 

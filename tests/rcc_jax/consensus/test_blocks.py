@@ -1,4 +1,4 @@
-"""Losses in blocks of pixels: the values and derivatives of all pixels at once."""
+"""Losses in blocks of pixels have the values and derivatives of all pixels at once."""
 
 import functools
 
@@ -24,12 +24,12 @@ def value_and_derivative(loss, teacher, student, weights, block):
 @pytest.mark.parametrize(
     "loss",
     [
-        functools.partial(blocks.rank_losses, temperature=0.3),
-        *(functools.partial(blocks.strict_losses, kind=kind) for kind in ("l2", "kl")),
+        functools.partial(blocks.rcc_losses, temperature=0.3),
+        *(functools.partial(blocks.cc_losses, kind=kind) for kind in ("l2", "kl")),
     ],
 )
 def test_blocks_change_nothing(loss):
-    """Also where the last one is not full, and with pixels of different weight."""
+    """Also if the last block is not full, and for pixels of different weights."""
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         teacher, student = jnp.asarray(rng.normal(size=(2, *SHAPE)) * 3)
@@ -44,7 +44,7 @@ def test_blocks_change_nothing(loss):
 
 
 def test_blocks_bound_the_memory():
-    loss = functools.partial(blocks.rank_losses, temperature=1.0)
+    loss = functools.partial(blocks.rcc_losses, temperature=1.0)
     players = jnp.zeros((6, 2, 20_000))
 
     def memory(block):
@@ -58,7 +58,7 @@ def test_blocks_bound_the_memory():
 
 
 def test_pixel_losses_are_those_of_their_parts():
-    """Images of any shape, and a temperature that is traced, which blocks cannot derive."""
+    """For images of any shape, and for a traced temperature, which blocks cannot differentiate."""
     rng = np.random.default_rng(1)
     weak, strong = jnp.asarray(rng.normal(size=(2, 2, 3, 5, 7)), jnp.float32)
     _, teacher, student = consensus.top_class_consensus(weak, strong, top_n=4)

@@ -1,4 +1,4 @@
-"""The players are the classes that `jax.lax.top_k` names, equal logits included."""
+"""The players are those of `jax.lax.top_k`, also for equal logits."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from rcc_jax.consensus.players import top_classes
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_classes_are_those_of_top_k(count, dtype):
     with jax.enable_x64(dtype == jnp.float64):
-        # Few different values, so most of them are there several times.
+        # Few different values, so most of them occur several times.
         draws = np.random.default_rng(0).integers(0, 4, (5, 7, 6)) * 1e4
         logits = jnp.asarray(draws, dtype)
         found = jax.jit(top_classes, static_argnums=1)(logits, count)

@@ -1,4 +1,4 @@
-"""Both products have one gradient; the plain one has derivatives forward too."""
+"""Both products have the same gradient; the plain one also has forward derivatives."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Signals are noticed, and nothing of that outlives the context."""
+"""Signals are noticed, and the context restores all handlers."""
 
 import signal
 import subprocess
@@ -59,7 +59,7 @@ def test_line_comes_while_the_main_thread_is_in_a_long_call():
         "from rcc_jax.distributed.interruption import Interruption\n"
         "with Interruption('noticed'):\n"
         "    print('begin', flush=True)\n"
-        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)  # Minutes, as a compilation.\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)  # Takes minutes, like a compilation.\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE

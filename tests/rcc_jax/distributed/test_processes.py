@@ -1,4 +1,4 @@
-"""Which GPUs a task takes, how the flag is read, and what two processes tell each other."""
+"""The GPUs of a task, the flag, and the messages between two processes."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def test_one_process_agrees_with_itself():
 
 CONVERSATION = textwrap.dedent("""
     import sys, time
-    from rcc_jax import processes
+    from rcc_jax.distributed import processes
     from rcc_jax.errors import ConfigError
 
     processes.start(sys.argv[1])

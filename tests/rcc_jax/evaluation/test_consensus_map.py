@@ -15,7 +15,7 @@ NAMES = ("road", "car", "truck", "tree", "sky", "never")
 
 @pytest.fixture(scope="module")
 def logits():
-    """Teacher and student, [2, 5, 6, K]; the last class is never among the top."""
+    """Teacher and student, [2, 5, 6, K]; the last class is never a player."""
     rng = np.random.default_rng(0)
     both = rng.normal(0, 2, (2, 2, 5, 6, len(NAMES))).astype(np.float32)
     both[..., -1] = -9
@@ -49,7 +49,7 @@ def test_means_and_counts_equal_a_loop_over_pixels(logits, top_n):
         got = [found.mean(network)[u, v] for network in ("teacher", "student")]
         np.testing.assert_allclose(got, means, rtol=1e-5, atol=1e-6)
     ordered = found.top_pairs(100)
-    assert len(ordered) == 10  # All pairs but those of the class that never plays.
+    assert len(ordered) == 10  # All pairs except those of the class that is never a player.
     means = [found.mean("teacher")[pair] for pair in ordered]
     assert means == sorted(means, reverse=True)
     least = sorted(found.counts()[pair] for pair in ordered)[5]
@@ -60,7 +60,7 @@ def test_means_and_counts_equal_a_loop_over_pixels(logits, top_n):
 
 def test_maps_show_the_pair_where_it_plays(logits):
     teacher, student = (part.copy() for part in logits)
-    # In the first image the pair plays in one pixel, in the second in eleven.
+    # The first image has one pixel of the pair, the second has eleven.
     teacher[..., [1, 2]] = -20
     teacher[0, 3, 4, [1, 2]] = 5.0, 4.0
     teacher[1, :, :2, [1, 2]] = 5.0

@@ -6,7 +6,8 @@ from jax.sharding import AxisType
 
 from rcc_jax.distributed.meshes import make_mesh
 from rcc_jax.errors import ConfigError
-from rcc_jax.evaluation.evaluator import Evaluator, scores
+from rcc_jax.evaluation.evaluator import Evaluator
+from rcc_jax.evaluation.scores import scores
 from rcc_jax.evaluation.tta import window_spans
 
 IMAGES = 5
@@ -54,7 +55,7 @@ def tiny_model(variables, images):
 
 
 def color_model(variables, images):
-    """Logits from the pixel alone, so that any window sees the same."""
+    """Logits that depend only on the pixel, so that all windows agree."""
     return images.astype(jnp.float32) @ variables
 
 
@@ -93,7 +94,7 @@ def test_whole_images_equal_the_oracle(oracle):
 
 
 def test_windows_cut_off_equal_the_oracle(oracle):
-    """Among the images are one as large as a window and one that is narrower."""
+    """One of the images is as large as a window and one is narrower."""
     evaluator = Evaluator(
         tiny_model,
         num_classes=19,
@@ -190,7 +191,7 @@ def test_stops_between_batches():
 
 @pytest.mark.parametrize(("windows", "width"), [("cut", 6), ("shifted", 8)])
 def test_an_image_smaller_than_a_window(windows, width):
-    """Cut, it is seen as it is; shifted, in black, so that every window has one size."""
+    """With 'cut' it keeps its size; with 'shifted' it is padded to the size of a window."""
     seen = set()
 
     def predict(variables, images):
@@ -226,7 +227,7 @@ def test_windows_cover_every_pixel():
         ({"mode": "sliding", "window": 8}, "eval.stride"),
         ({"mode": "sliding", "window": 8, "stride": 9}, "eval.stride=9"),
         ({**SLIDING, "windows": "moved"}, "eval.windows='moved'"),
-        ({**CUT, "size_multiple": 4}, "eval.windows='cut'.* use eval.windows=shifted"),
+        ({**CUT, "size_multiple": 4}, "eval.windows='cut'.* use config.eval.windows=shifted"),
         ({**SLIDING, "size_multiple": 14}, "eval.window=8: .*multiples of 14 pixels; use 14"),
         ({**SLIDING, "size_multiple": 3}, "eval.window=8: .*use 6 or 9"),
     ],

@@ -1,4 +1,4 @@
-"""Images of many sizes through few shapes: the scores of each alone, and so many compilations."""
+"""Images of many sizes, padded to few shapes: equal scores, one compilation per shape."""
 
 import copy
 import dataclasses
@@ -14,7 +14,6 @@ from jax.sharding import AxisType
 import input_pipeline
 from configs import common
 from input_pipeline import choose_shapes, count_sizes
-from rcc_jax.commands.evaluate import draw_predictions, evaluate_confusion
 from rcc_jax.evaluation import padded_views
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.models import layers
@@ -22,6 +21,7 @@ from rcc_jax.models.resnet import ARCHITECTURES, BasicBlock
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import Weights
 from rcc_jax.training.train_step import Network
+from rcc_jax.training.validation import draw_predictions, evaluate_confusion
 from tests.input_pipeline.batches.test_evaluation import Sizes
 from tests.input_pipeline.conftest import Folder
 from tests.rcc_jax.models.conftest import drawn
@@ -60,7 +60,7 @@ def padded_batches(source, max_shapes=3, **options):
 
 
 def test_network_compiles_once_a_shape_and_counts_as_image_by_image(monkeypatch):
-    # Stages without a block compile in no time.
+    # Stages without a block compile quickly.
     monkeypatch.setitem(ARCHITECTURES, "short", (BasicBlock, (1, 1, 0, 0)))
     monkeypatch.setattr(layers, "convolve", plain)
     graphdef, values = drawn(0, False, backbone="short", stem="v1", width=4, decoder_channels=16)
@@ -75,7 +75,7 @@ def test_network_compiles_once_a_shape_and_counts_as_image_by_image(monkeypatch)
     source = Drawn(SIZES * 2)
     own = evaluator(predict, 5)
     found = own.confusion(weights, padded_batches(source))
-    # The two halves of two processes, and pictures, have the shapes of the whole.
+    # The halves of two processes, and pictures, use the shapes of the whole set.
     halves = [own.confusion(weights, padded_batches(source, shard=(i, 2))) for i in (0, 1)]
     np.testing.assert_array_equal(sum(halves), found)
     assert len(traces) == len(set(traces)) == 3
@@ -90,7 +90,7 @@ def test_network_compiles_once_a_shape_and_counts_as_image_by_image(monkeypatch)
         exact = np.asarray(alone(weights, element["image"][None])[0].argmax(-1))
         expected += count(exact, element["label"], 5)
         differing += (labels[index][:height, :width] != exact).sum()
-    assert len(np.unique(np.nonzero(expected)[1])) > 2  # It is no network of a single class.
+    assert len(np.unique(np.nonzero(expected)[1])) > 2  # Not a network that predicts one class.
     assert differing <= 1e-5 * sum(height * width for height, width in SIZES * 2)
     assert np.abs(found - expected).sum() <= 2 * differing
     assert len(traces) == 3
@@ -163,7 +163,7 @@ def test_smoothing_equals_that_of_jax(scale):
 
 @pytest.fixture
 def run(tmp_path):
-    """A run whose seven validation images have four sizes, and whose network looks at colours."""
+    """A run with seven validation images of four sizes and a network that looks at colours."""
     folder = Folder(tmp_path)
     sizes = [(16, 24), (17, 24), (24, 16), (16, 24), (18, 20), (24, 16), (16, 24)]
     rng = np.random.default_rng(3)

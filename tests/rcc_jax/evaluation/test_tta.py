@@ -1,4 +1,4 @@
-"""Probabilities of windows, mirror images and scales, against averages put together by hand."""
+"""Probabilities over windows, mirror images and scales, against averages made by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,12 @@ MODES = {"whole": {}, "sliding": {"mode": "sliding", "window": 8, "stride": 5}}
 
 
 def color_model(variables, images):
-    """Logits from the pixel alone, so that any window sees the same."""
+    """Logits that depend only on the pixel, so that all windows agree."""
     return images.astype(jnp.float32) @ variables
 
 
 def sided_model(variables, images):
-    """Logits from the pixel and the one to its left, so that a mirror image differs."""
+    """Logits from a pixel and its left neighbour, so that a mirror image differs."""
     logits = color_model(variables, images)
     return logits + 2 * jnp.pad(logits, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
 
@@ -66,7 +66,7 @@ def test_views_are_averaged_in_the_place_of_the_image(mode):
     found = averaged.describe(COLORS, IMAGES, probabilities=True)
     np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_array_equal(found["labels"], averaged.predictions(COLORS, IMAGES))
-    # The average is another one than any of its parts.
+    # The average differs from each of its parts.
     assert min(np.abs(expected - view).max() for view in views) > 0.05
     mirrored = averaged.describe(COLORS, np.ascontiguousarray(IMAGES[:, :, ::-1]))
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Batch normalisation: PyTorch's running statistics, whatever the batch and where it lies."""
+"""Batch normalisation: PyTorch's running statistics, for all batches and devices."""
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ def test_running_variance_is_unbiased_however_few_values_there_are(shape):
     y = norm(x, train=True)
     expected = 0.9 + 0.1 * x.var(axis=(0, 1, 2), ddof=1)
     np.testing.assert_allclose(norm.var[...], expected, rtol=1e-5)
-    # The batch itself is normalised by the biased one.
+    # The biased variance normalises the batch itself.
     biased = x.var(axis=(0, 1, 2))
     np.testing.assert_allclose(np.var(y, axis=(0, 1, 2)), biased / (biased + 1e-5), rtol=1e-4)
 
@@ -75,7 +75,7 @@ def test_frozen_statistics_stay():
 
 
 def test_count_is_that_of_all_eight_devices():
-    """With one value on each device a count of the device's own would leave it biased."""
+    """With one value per device, a count per device would leave the variance biased."""
     graphdef, state = nnx.split(BatchNorm(FEATURES, frozen=False, dtype=jnp.float32))
 
     @jax.jit

@@ -52,7 +52,7 @@ def test_values_and_gradients_are_those_of_the_convolution(kernel, stride, dilat
 
 
 def test_a_wide_kernel_has_the_gradients_of_the_convolution():
-    """Whose gradient is added up image by image."""
+    """Its gradient is summed image by image."""
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         x = jnp.asarray(rng.normal(size=(3, 4, 5, 64)))
@@ -62,7 +62,7 @@ def test_a_wide_kernel_has_the_gradients_of_the_convolution():
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
         program = _with_gradients.lower(convolve, x, weights).as_text()
-    # Forward and for the input; not for the kernel.
+    # Forward and for the input, but not for the kernel.
     assert program.count("stablehlo.convolution") == 2
 
 
@@ -84,7 +84,7 @@ def test_a_cpu_multiplies_and_others_convolve(geometry):
 
 
 def test_taps_in_the_padding_cost_nothing():
-    """Of a dilation as large as the map only the centre is left."""
+    """With a dilation as large as the map, only the centre tap sees pixels."""
     assert _program("cpu", jnp.float32, dilation=7).count("dot_general") == 9
     assert _program("cpu", jnp.float32, dilation=8).count("dot_general") == 1
 

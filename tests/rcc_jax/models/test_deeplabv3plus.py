@@ -71,7 +71,7 @@ def test_low_level_features_scale_with_the_decoder(make_model):
 
 
 def test_decoder_starts_as_in_torch():
-    """Uniform in +-1/sqrt(fan in), the classifier's bias, too."""
+    """Uniform in +-1/sqrt(fan in), also for the classifier's bias."""
     model = DeepLabV3Plus(100, "resnet18", "v1", width=2, decoder_channels=64, rngs=nnx.Rngs(0))
     convs = [(path[0], n) for path, n in nnx.iter_graph(model) if isinstance(n, Conv)]
     decoder = [conv for part, conv in convs if part != "backbone"]
@@ -215,7 +215,7 @@ def test_two_training_passes_chain_their_statistics(make_model, images):
 
 
 def test_remat_on_eight_devices_equals_plain_on_one(make_model):
-    """Loss, gradients and statistics, which over a sharded batch are those of all of it.
+    """Over a sharded batch, loss, gradients and statistics are those of the whole batch.
 
     In float64, since train-mode BatchNorm amplifies rounding.
     """

@@ -1,4 +1,4 @@
-"""Images in a padded batch get the logits that they get alone."""
+"""Images in a padded batch get the same logits as alone."""
 
 import functools
 
@@ -14,7 +14,7 @@ from rcc_jax.models.resize import resize_bilinear
 from rcc_jax.models.resnet import ARCHITECTURES, BasicBlock, Bottleneck
 from tests.rcc_jax.models.test_deeplabv3plus import jit
 
-# The half of 16 is even, where the pooled features reach one pixel out of the image.
+# Half of 16 is even, so pooled features reach one pixel outside the image.
 SIZES = [(33, 42), (16, 47)]
 SMALL = {"width": 4, "decoder_channels": 16, "aspp_rates": (1, 2, 3)}
 
@@ -46,7 +46,7 @@ def compare(model, sizes, shape, tolerance):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Backbones of both kinds of blocks, and the form of convolutions, that compile fastest."""
+    """Small backbones of both kinds of blocks, with convolutions that compile fast."""
     monkeypatch.setattr(layers, "convolve", plain)
     monkeypatch.setitem(ARCHITECTURES, "basic", (BasicBlock, (1, 1, 1, 2)))
     monkeypatch.setitem(ARCHITECTURES, "bottleneck", (Bottleneck, (1, 1, 1, 2)))
@@ -97,5 +97,5 @@ def test_parts_of_an_extent_by_hand():
     np.testing.assert_allclose(mean[1, 0, 0], x[1, :2].mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(resized[1:, :6], expected, atol=1e-6)
     assert not np.asarray(resized)[1, 6:].any()
-    with pytest.raises(ValueError, match="features of 4 pixels are of no image of 10 pixels"):
+    with pytest.raises(ValueError, match="features of 4 pixels do not fit an image of 10 pixels"):
         Extent(np.array([[9, 5]]), (10, 8)).clear(np.zeros((1, 4, 8, 1)))

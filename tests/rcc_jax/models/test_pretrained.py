@@ -1,4 +1,4 @@
-"""Weights into a network: names, accounting for every tensor, partial and unfitting files."""
+"""Loading weights: names, a use for every tensor, partial and unsuitable files."""
 
 import re
 import subprocess
@@ -53,12 +53,12 @@ def test_left_over_and_reshaped_tensors_are_listed(make_model, tmp_path):
     np.savez(tmp_path / "a.npz", **state)
     message = error_of(make_model(seed=1), tmp_path / "a.npz")
     assert "1 missing: fuse.4.running_var" in message
-    assert "1 left over: aux.0.weight" in message
+    assert "1 unused: aux.0.weight" in message
     assert "classifier.bias (9,), in the model (5,)" in message
 
 
 def test_other_number_of_classes(make_model, tmp_path):
-    """A classifier that both lists name keeps its own values; one list alone is not enough."""
+    """A classifier in both lists keeps its values; one list is not enough."""
     path = tmp_path / "seven.npz"
     save_torch(make_model(num_classes=7), path)
     model, before = make_model(seed=1), make_model(seed=1)
@@ -80,7 +80,7 @@ def test_other_number_of_classes(make_model, tmp_path):
         ({"backbone": "resnet34"}, {}, "seems to be resnet34.*use the backbone 'resnet34'"),
         ({}, {"backbone": "resnet34"}, "seems to be resnet18.*use the backbone 'resnet18'"),
         ({"backbone": "resnet50", "width": 2}, {}, "seems to be resnet50"),
-        ({"width": 4}, {}, "width 4.*what fits the file: --config.model.width=4; or"),
+        ({"width": 4}, {}, "width 4.*use --config.model.width=4, which fits the file, or"),
     ],
 )
 def test_weights_for_another_network(make_model, tmp_path, file, model, expected):
@@ -91,7 +91,7 @@ def test_weights_for_another_network(make_model, tmp_path, file, model, expected
 
 
 def test_resnet_d_is_recognised():
-    """timm's resnet50d has a narrower stem and pools in its shortcuts: not our network."""
+    """The resnet50d of timm has a narrower stem and pools in its shortcuts: not our network."""
     contents = describe(
         {
             "conv1.0.weight": (32, 3, 3, 3),
@@ -110,7 +110,7 @@ def test_resnet_d_is_recognised():
 def test_typo_in_allow_missing(make_model, tmp_path):
     model = make_model()
     save_torch(model, tmp_path / "a.npz")
-    with pytest.raises(ValueError, match="'layer5', which is nothing in the model"):
+    with pytest.raises(ValueError, match="'layer5', which matches nothing in the model"):
         load_torch(model, tmp_path / "a.npz", allow_missing=("layer4", "layer5"))
     with pytest.raises(ValueError, match="allow_missing is the string 'layer4'"):
         load_torch(model, tmp_path / "a.npz", allow_missing="layer4")
@@ -147,7 +147,7 @@ def test_command(make_model, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "decoder with 5 classes" in printed
     assert "config.data.num_classes = 5" in printed
-    # What is printed builds a network that takes the file; the error of another names the same.
+    # The printed fields build a network that fits the file; an error names the same fields.
     fits = next(line for line in printed.splitlines() if line.startswith("fits "))
     flags = dict(flag.split("=") for flag in fits.split()[1:])
     assert flags.pop("--config.model.pretrained") == str(path)

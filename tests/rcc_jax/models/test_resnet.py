@@ -101,7 +101,7 @@ def test_kernels_start_he_normal_by_fan_out():
         np.testing.assert_allclose(kernel.mean(), 0, atol=5 * std / math.sqrt(kernel.size))
     large = np.asarray(model.layer4[1].conv2.kernel[...])
     assert 4 < np.abs(large).max() / large.std() < 6.5  # tails of a normal distribution
-    # No two kernels share their numbers, nor do two seeds.
+    # Different kernels and different seeds have different numbers.
     other = np.asarray(model.layer4[1].conv1.kernel[...])
     assert abs(np.corrcoef(large.ravel(), other.ravel())[0, 1]) < 0.05
     again = ResNet("resnet18", "deep", width=16, rngs=nnx.Rngs(1)).layer4[1].conv2.kernel[...]

@@ -31,7 +31,7 @@ def test_round_trip_is_exact(make_model, tmp_path, suffix, arguments):
     assert summary.loaded == len(values(model))
     assert summary.stem == arguments.get("stem", "deep")
     assert len(summary.sha256) == 64
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no temporary file stays
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # No temporary file is left.
 
 
 def test_layout_is_torch_s(make_model, tmp_path):
@@ -51,7 +51,7 @@ def test_layout_is_torch_s(make_model, tmp_path):
 @needs_torch
 @pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
 def test_torch_files(make_model, tmp_path, wrapper):
-    """Training scripts save it bare or wrapped, with the prefix of their parallelism."""
+    """Training scripts save it bare or wrapped, with the prefix of data parallelism."""
     model, other = make_model(), make_model(seed=1)
     state = {f"module.{k}": torch.from_numpy(v) for k, v in saved_state(model, tmp_path).items()}
     checkpoint = {"epoch": 3, "optimizer": {"lr": 0.1}, wrapper: state} if wrapper else state
@@ -104,7 +104,7 @@ def test_half_precision_and_missing_counters(make_model, tmp_path):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("damage", ["truncated", "empty", "noise"])
-def test_damaged_file(make_model, tmp_path, suffix, damage):
+def test_corrupt_file(make_model, tmp_path, suffix, damage):
     path = tmp_path / f"weights{suffix}"
     save_torch(make_model(), path)
     content = path.read_bytes()

@@ -11,9 +11,9 @@ from PIL import Image
 from configs import demo, folder
 from input_pipeline.batches.views import UnlabeledViews
 from input_pipeline.errors import DataError
+from rcc_jax.consensus.agreement import rank_agreement
 from rcc_jax.reporting import heat_map
 from rcc_jax.reporting.sheets import SIDE, fit, palette
-from rcc_jax.training.method_view import rank_agreement
 from rcc_jax.training.run import Run
 from rcc_jax.training.unlabeled_sheet import UnlabeledSheet
 from tests.support.untrained import filled

@@ -44,10 +44,12 @@ def test_each_file_once_and_the_same_after_an_interruption(tmp_path, partition):
         (2, "labeled", "2.jpg"),
         (3, "unlabeled", "0.jpg"),
     ]
-    # Going on from step 1, with the line of step 3 torn.
+    # Resume from step 1, with the line of step 3 torn.
     (tmp_path / "bad_files.jsonl").write_text(content[:-9])
     assert [len(found) for found in note(1, batches[1:])] == [1, 1]
     assert (tmp_path / "bad_files.jsonl").read_text() == content
-    with pytest.raises(DataError, match=r"1\.jpg: not.*That makes 4 files.*data\.max_bad = 3"):
+    with pytest.raises(
+        DataError, match=r"1\.jpg: not.*That makes 4 unusable files, more than data\.max_bad = 3"
+    ):
         list(note(3, [(4, [("unlabeled", 1)])]))
     assert len((tmp_path / "bad_files.jsonl").read_text().splitlines()) == 4

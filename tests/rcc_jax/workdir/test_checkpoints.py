@@ -81,7 +81,7 @@ def test_latest_and_best_stay(tmp_path):
             (7, None),
         ]:
             checkpoints.save(step, make_state(step), metric=metric)
-            # The newest one is never the one that goes.
+            # The newest one is never deleted.
             assert checkpoints.latest_step == step
         checkpoints.wait()
         assert steps_on_disk(tmp_path) == {4, 6, 7}
@@ -91,7 +91,7 @@ def test_latest_and_best_stay(tmp_path):
 
 
 def test_the_best_of_each_protocol_stays(tmp_path):
-    """Those of before protocols were recorded belong to the one that the run started with."""
+    """Checkpoints without a recorded protocol belong to the one that the run started with."""
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(1, make_state(1), metric=70.0, protocol="whole", wait=True)
         checkpoints.save(2, make_state(2), metric=60.0, protocol="whole", wait=True)
@@ -110,7 +110,7 @@ def test_the_best_of_each_protocol_stays(tmp_path):
             checkpoints.save(step, make_state(step), metric=metric, protocol=protocol, wait=True)
         assert (checkpoints.best_step, checkpoints.best_score) == (4, 50.0)
         assert steps_on_disk(tmp_path) == {1, 4, 6}
-        # Back again: the best of both goes on from where it was.
+        # Back again: the best of both protocols is remembered.
         checkpoints.save(7, make_state(7), metric=65.0, protocol="whole", wait=True)
         assert (checkpoints.best_step, checkpoints.best_score) == (1, 70.0)
         checkpoints.save(8, make_state(8), metric=75.0, protocol="whole", wait=True)
@@ -230,7 +230,7 @@ def flip(path):
 
 
 def largest(folder):
-    """The file that holds arrays, in which orbax notices no flipped bit."""
+    """The file with the arrays, in which orbax does not detect a flipped bit."""
     return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
 
 
@@ -238,10 +238,13 @@ DAMAGE = {
     "no_state": (lambda folder: lose(folder / "state"), "cannot be read"),
     "no_metadata": (lambda folder: lose(folder / "state/_METADATA"), "_METADATA cannot be read"),
     "no_checksums": (lambda folder: lose(folder / "SHA256SUMS"), "SHA256SUMS cannot be read"),
-    "cut_checksums": (lambda folder: cut(folder / "SHA256SUMS"), "SHA256SUMS is cut off"),
-    "cut_arrays": (lambda folder: cut(largest(folder)), "is not as it was written"),
-    "flipped_arrays": (lambda folder: flip(largest(folder)), "is not as it was written"),
-    "flipped_score": (lambda folder: flip(folder / "metrics/metrics"), "metrics/metrics is not"),
+    "cut_checksums": (lambda folder: cut(folder / "SHA256SUMS"), "SHA256SUMS is truncated"),
+    "cut_arrays": (lambda folder: cut(largest(folder)), "has changed since it was written"),
+    "flipped_arrays": (lambda folder: flip(largest(folder)), "has changed since it was written"),
+    "flipped_score": (
+        lambda folder: flip(folder / "metrics/metrics"),
+        "metrics/metrics has changed",
+    ),
 }
 
 
@@ -255,19 +258,19 @@ def two_steps(tmp_path_factory):
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_checkpoint_gives_way_to_the_newest_whole_one(tmp_path, two_steps, damage):
+def test_a_corrupt_checkpoint_gives_way_to_the_newest_intact_one(tmp_path, two_steps, damage):
     spoil, fault = DAMAGE[damage]
     folder = shutil.copytree(two_steps, tmp_path / "run")
     spoil(folder / "2")
-    # An evaluation changes nothing, so it can only say what is wrong.
+    # An evaluation changes nothing, so it only reports the fault.
     with (
-        pytest.raises(ConfigError, match=f"{folder}/2: a damaged.*{fault}.*go on from step 1"),
+        pytest.raises(ConfigError, match=f"{folder}/2: corrupt.*{fault}.*resume from step 1"),
         Checkpoints(folder, read_only=True) as checkpoints,
     ):
         checkpoints.restore(abstract(make_state(0)))
     with Checkpoints(folder) as checkpoints:
         (line,) = checkpoints.set_aside
-        assert line.startswith("checkpoint 2 is damaged and no longer used (")
+        assert line.startswith("checkpoint 2 is corrupt and no longer used (")
         assert fault in line
         assert (checkpoints.latest_step, checkpoints.best_score) == (1, 10.0)
         assert_equal(checkpoints.restore(abstract(make_state(0))), make_state(1))
@@ -281,7 +284,10 @@ def test_the_only_checkpoint_is_not_set_aside(tmp_path, two_steps):
     folder = shutil.copytree(two_steps, tmp_path / "run")
     for step in (1, 2):
         flip(largest(folder / str(step)))
-    with Checkpoints(folder) as checkpoints, pytest.raises(ConfigError, match="2: a damaged"):
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.raises(ConfigError, match="2: corrupt"),
+    ):
         checkpoints.restore(abstract(make_state(0)))
     assert steps_on_disk(folder) == {1, 2}
 
@@ -301,7 +307,7 @@ def test_a_save_that_fails_names_the_checkpoint_and_leaves_the_others(tmp_path):
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (256, hard))
         try:
-            with pytest.raises(SaveError, match=f"{tmp_path}/2: .*goes on after step 1"):
+            with pytest.raises(SaveError, match=f"{tmp_path}/2: .*resumes from step 1"):
                 checkpoints.save(2, make_state(2), wait=True)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
@@ -334,7 +340,7 @@ SAVE_FOREVER = textwrap.dedent("""
 
 
 def test_killed_at_any_moment_the_latest_is_whole(tmp_path):
-    """SIGKILL within a loop of saves: every start restores what the last one wrote."""
+    """After SIGKILL in a loop of saves, each start restores what the previous one wrote."""
     moments, restored = random.Random(0), []
     for _ in range(4):
         with subprocess.Popen(
@@ -348,6 +354,6 @@ def test_killed_at_any_moment_the_latest_is_whole(tmp_path):
             process.send_signal(signal.SIGKILL)
             assert lines[-1], process.stderr.read()
         restored.append(int(lines[0].removeprefix("restored ")))
-    # Each start saved at least one step whole before it was killed.
+    # Each start completed at least one save before it was killed.
     assert restored == sorted(restored)
     assert restored[-1] > 0

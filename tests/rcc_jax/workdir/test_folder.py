@@ -53,7 +53,7 @@ def test_another_config_is_refused_with_every_field_that_differs(tmp_path):
         "  seed: 0 -> 1",
     ]
     assert lines[-1] == "Use another --workdir for this config, or set these fields back."
-    # A refused start lets go of the folder.
+    # A refused start releases the folder.
     Workdir.open(tmp_path, config()).close()
 
 
@@ -73,7 +73,7 @@ def test_a_field_that_a_run_lacks_has_the_value_that_reproduces_it(tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before
     with Workdir.open(tmp_path, newer) as workdir:
         assert workdir.added == {field: value}
-    # Recorded now, so that it is told once.
+    # Recorded now, so that the warning comes once.
     with Workdir.open(tmp_path, newer) as workdir:
         assert workdir.added == {}
     recorded = json.loads((tmp_path / "config.json").read_text())
@@ -89,8 +89,8 @@ def test_warning_names_what_changed_and_how_new_fields_are_set():
     assert revisions.CHANGES[1] not in line
     line = revisions.warning(revisions.CURRENT, {"a.b": 1, "a.c": 2}, {"a.b": 1, "a.c": 3})
     assert line.endswith(
-        "New fields have the value that reproduces what it did: a.b = 1. "
-        "New fields have another value than so far: a.c = 3 (so far 2)."
+        "New fields have the values that reproduce the earlier behaviour: a.b = 1. "
+        "New fields change the earlier behaviour: a.c = 3 (was 2)."
     )
 
 
@@ -124,7 +124,7 @@ def test_more_steps_are_refused_with_a_way_to_go_on(tmp_path):
         Workdir.open(folder, longer)
     flag = shlex.split(str(caught.value).splitlines()[-1])
     assert flag == [f"--config.model.pretrained={folder}"]
-    with pytest.raises(ConfigError) as caught:  # Which trains nothing.
+    with pytest.raises(ConfigError) as caught:  # A mode that does not train.
         Workdir.open(folder, longer, read_only=True, way_out="Leave them out.")
     assert str(caught.value).endswith("Leave them out.")
 
@@ -132,7 +132,7 @@ def test_more_steps_are_refused_with_a_way_to_go_on(tmp_path):
 def test_a_place_that_cannot_be_a_workdir(tmp_path):
     (tmp_path / "file").write_text("")
     for place in ("file", "file/below"):
-        with pytest.raises(ConfigError, match=f"{tmp_path}/file is a file; name a folder"):
+        with pytest.raises(ConfigError, match=f"{tmp_path}/file is a file; name a new folder"):
             check_place(tmp_path / place)
     check_place(tmp_path / "new" / "below")
     assert not (tmp_path / "new").exists()
@@ -140,7 +140,7 @@ def test_a_place_that_cannot_be_a_workdir(tmp_path):
     try:
         if os.access(tmp_path, os.W_OK):
             pytest.skip("root may write anywhere")
-        with pytest.raises(ConfigError, match=f"{tmp_path} is not yours to write to"):
+        with pytest.raises(ConfigError, match=f"{tmp_path}: no permission to write to"):
             check_place(tmp_path / "new" / "below")
     finally:
         tmp_path.chmod(0o700)
@@ -180,7 +180,7 @@ def test_folder_that_cannot_be_written(tmp_path):
         Workdir.open(tmp_path / "file" / "run", config())
 
 
-def test_damaged_config_is_refused(tmp_path):
+def test_corrupt_config_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(ConfigError, match=r"config\.json: not a JSON object"):
         Workdir.open(tmp_path, config())

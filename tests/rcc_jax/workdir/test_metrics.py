@@ -1,12 +1,9 @@
-import io
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from rcc_jax.workdir.metrics import MetricWriter, Progress
+from rcc_jax.workdir.metrics import MetricWriter
 from tests.support.runs import events
 
 
@@ -102,7 +99,7 @@ LIMIT = 60_000
 
 
 def write_much(path, first, last, max_bytes=LIMIT):
-    """A run that logs each step and draws each tenth, about 7 kB a picture."""
+    """A run that logs each step and draws a picture of about 7 kB every tenth step."""
     noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
     with MetricWriter(path, start_step=first - 1, total_steps=900, max_bytes=max_bytes) as writer:
         for step in range(first, last + 1):
@@ -115,7 +112,7 @@ def write_much(path, first, last, max_bytes=LIMIT):
 
 
 def bounded(path):
-    """Files of events and logs with their sizes; all but metrics.jsonl."""
+    """Files of events and logs with their sizes, without metrics.jsonl."""
     found = [file for file in path.rglob("*") if file.is_file() and file.name != "metrics.jsonl"]
     return [(file, file.stat().st_size) for file in found]
 
@@ -133,7 +130,7 @@ def test_events_and_logs_stay_small_and_metrics_are_never_cut(tmp_path):
         expected = (tmp_path / "unbounded" / "metrics.jsonl").read_bytes()
         assert (folder / "metrics.jsonl").read_bytes() == expected
         assert sum(size for _, size in bounded(folder)) <= LIMIT
-        # What is left is the newest, without a gap.
+        # The newest lines are left, without a gap.
         lines = (folder / "timing.jsonl").read_text().splitlines()
         timing = [json.loads(line)["step"] for line in lines]
         assert timing == list(range(timing[0], 901))
@@ -166,48 +163,6 @@ def test_a_picture_larger_than_the_limit_is_left_out(tmp_path):
         writer.image(2, "predictions", noise[:8])
     found = {(event.step, value.tag) for event in events(tmp_path) for value in event.summary.value}
     assert found == {(1, "loss"), (2, "predictions")}
-
-
-def test_progress_without_a_terminal_is_one_line_a_log():
-    stream = io.StringIO()
-    with Progress(10, 4, stream=stream) as progress:
-        progress.message("going on")
-        progress.update(5)
-        progress.update(6, {"loss": 0.123456, "wait_share": 0.25})
-        progress.update(10, {"loss": 1e-7})
-        progress.describe("second run")
-        progress.update(10, {})
-    lines = stream.getvalue().splitlines()
-    assert lines[0] == "going on"
-    assert lines[1].startswith("step 6/10  loss 0.1235  wait_share 0.25  left 0:00:0")
-    assert lines[2] == "step 10/10  loss 1e-07  left 0:00:00"
-    assert lines[3] == "second run: step 10/10  left 0:00:00"
-    assert "\r" not in stream.getvalue()
-
-
-def test_progress_without_a_terminal_leaves_tqdm_alone():
-    use = "import sys, rcc_jax.workdir.metrics as w; w.Progress(1, 0)"
-    script = f"{use}; assert 'tqdm' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE)
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_on_a_terminal_is_a_bar_that_messages_do_not_break():
-    stream = Terminal()
-    with Progress(10, 4, stream=stream) as progress:
-        progress.update(6, {"loss": 0.5})
-        progress.message("evaluated")
-        progress.describe("second run")
-        progress.update(10, {"loss": 0.25})
-    drawn = stream.getvalue()
-    assert "loss 0.25" in drawn
-    assert "10/10" in drawn
-    assert "\rsecond run: " in drawn
-    assert "evaluated\n" in drawn
 
 
 def test_names_of_classes_are_harmless_in_tensorboard(tmp_path):

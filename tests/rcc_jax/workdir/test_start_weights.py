@@ -1,4 +1,4 @@
-"""A run that starts from the weights of another one, of whatever method."""
+"""A run that starts from the weights of another run of any method."""
 
 import dataclasses
 import re
@@ -58,8 +58,8 @@ def test_another_network_is_refused(earlier):
 def test_folders_that_hold_no_weights_are_named(earlier, tmp_path):
     with pytest.raises(ConfigError, match=f"config.model.pretrained = '{tmp_path}': .*train first"):
         build(model__pretrained=str(tmp_path)).check_start()
-    damaged = tmp_path / "checkpoints"
-    shutil.copytree(earlier[0] / "checkpoints", damaged)
-    (damaged / "7" / "state" / "_METADATA").write_text("{")
-    with pytest.raises(ConfigError, match="checkpoints/7 is a damaged checkpoint"):
+    corrupt = tmp_path / "checkpoints"
+    shutil.copytree(earlier[0] / "checkpoints", corrupt)
+    (corrupt / "7" / "state" / "_METADATA").write_text("{")
+    with pytest.raises(ConfigError, match="checkpoints/7 is a corrupt checkpoint"):
         build(model__pretrained=str(tmp_path)).check_start()

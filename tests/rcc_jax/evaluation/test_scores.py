@@ -1,20 +1,19 @@
-"""The table of an evaluation: every class once, its numbers, and what has changed."""
+"""The table of an evaluation: each class once, with its numbers and their changes."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from rcc_jax.evaluation.evaluator import scores
-from rcc_jax.evaluation.score_table import score_table
+from rcc_jax.evaluation.scores import score_table, scores
 
 STAR = "*: not in the ground truth; where predicted it counts as 0 in mIoU"
 NAMES = [f"class {number}" for number in range(19)]
 
 
 def evaluated(shares):
-    """Scores with such IoU in percent; None for a class that is nowhere."""
-    # The classes that are there have 100 pixels each; those missed are no class's.
+    """Scores with the given IoU in percent; None for a class without pixels."""
+    # Each present class has 100 pixels; missed ones are predicted as an extra class.
     confusion = np.zeros((len(shares) + 1,) * 2, np.int64)
     for index, share in enumerate(shares):
         if share is not None:
@@ -23,7 +22,7 @@ def evaluated(shares):
 
 
 def read(text, columns):
-    """Name to numbers; every line has so many of them behind each name."""
+    """Numbers by name; each line has this many numbers after each name."""
     head, *lines = text.splitlines()
     width = len(head.split("   class")[0]) + 3
     found = {}
@@ -42,7 +41,7 @@ def test_every_class_stands_once_in_lines_that_fit():
     found = read(text.rpartition("\n")[0], 1)
     expected = {name: [f"{share}.0"] for name, share in zip(NAMES, shares, strict=True)}
     assert found == {**expected, "rest*": ["0.0"]}
-    # Read downwards.
+    # Columns are read downwards.
     assert text.index("class 0 ") < text.index("class 5 ") < text.index("class 1 ")
 
 
@@ -72,7 +71,7 @@ def test_classes_without_a_number_have_no_change(was):
     lines = {line.split("  ")[0]: line.split()[2:] for line in text.splitlines()}
     assert lines["class 1*"] == ["-"]
     assert lines["class 0"] == ["70.0", "+0.0"]
-    # null in metrics.jsonl: there was none before.
+    # null in metrics.jsonl: the class had no IoU before.
     text = score_table({"": result}, {"step": 1, "iou": {"class 0": None, "rest": 0.0}}, width=30)
     assert "class 0    70.0\n" in text
 
