@@ -6,6 +6,7 @@ it is drawn by hand ('fine'), SBD's come from polygons ('coarse').
 """
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -13,12 +14,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from input_pipeline.errors import DataError
-from input_pipeline.prepare import archives, locate, mat_files, records, storage
+from input_pipeline.prepare import archives, locate, records, storage
+from input_pipeline.prepare.mat_files import MatReaders
 from input_pipeline.prepare.masks import MaskFolder
 from input_pipeline.sources.images import open_image
 
 NUM_CLASSES, IGNORE = 21, 255
 NUM_FINE, NUM_TRAIN, NUM_VAL = 1464, 10582, 1449
+# One worker reads about as fast as this many threads encode what it has read.
+_THREADS_PER_READER = 4
 
 VOC = archives.Wanted(
     title="PASCAL VOC 2012",
@@ -141,13 +145,14 @@ def _convert_sbd(sbd, voc_names: set[str], masks: MaskFolder, num_threads: int) 
             else:
                 yield name, data
 
-    masks.convert(
-        masks_in_passing(),
-        _decode_mat,
-        total=None,
-        title="SBD masks",
-        num_threads=num_threads,
-    )
+    with MatReaders(-(-num_threads // _THREADS_PER_READER)) as readers:
+        masks.convert(
+            masks_in_passing(),
+            functools.partial(_decode_mat, readers),
+            total=None,
+            title="SBD masks",
+            num_threads=num_threads,
+        )
     return listed
 
 
@@ -208,10 +213,10 @@ def _decode_palette(name: str, data: bytes) -> np.ndarray:
     return _checked(ids, f"SegmentationClass/{name}.png", VOC)
 
 
-def _decode_mat(name: str, data: bytes) -> np.ndarray:
+def _decode_mat(readers: MatReaders, name: str, data: bytes) -> np.ndarray:
     """SBD's masks: field Segmentation of the struct GTcls; uint8 [H, W]."""
     try:
-        ids = mat_files.read_field(data, "GTcls", "Segmentation")
+        ids = readers.read_field(data, "GTcls", "Segmentation")
     except ValueError as error:
         raise DataError(
             f"cls/{name}.mat: holds no GTcls.Segmentation that can be read ({error}). "
