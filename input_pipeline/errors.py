@@ -9,4 +9,10 @@ class DataError(Exception):
 
 
 class WorkerError(Exception):
-    """A worker process ended before its work. The message says how, and how to go on."""
+    """A worker process ended before its work. The message says how, and how to resume."""
+
+
+def first_line(error: Exception) -> str:
+    """Type and first line of a library's error, whose whole text may fill a page."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__

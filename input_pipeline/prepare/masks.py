@@ -12,7 +12,8 @@ import numpy as np
 import tqdm
 
 from input_pipeline.errors import DataError
-from input_pipeline.prepare.storage import full_disk_named, write_whole
+from input_pipeline.files import write_atomically
+from input_pipeline.prepare.storage import full_disk_named
 
 # What a whole PNG ends with: length 0, 'IEND' and its checksum.
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -36,7 +37,7 @@ class MaskFolder:
                 shutil.rmtree(path)
             os.makedirs(path, exist_ok=True)
             if not os.path.exists(recorded):
-                write_whole(recorded, origin.encode())
+                write_atomically(recorded, origin)
         self._done = {name for name in self._names() if self._is_whole(name)}
 
     def __contains__(self, name: str) -> bool:
@@ -100,7 +101,8 @@ class MaskFolder:
     def _convert_one(self, name: str, data: bytes, decode) -> str:
         encoded = cv2.imencode(".png", decode(name, data), _COMPRESSION)[1]
         with full_disk_named(self.path):
-            write_whole(self.file(name), encoded.tobytes())
+            # After a crash of the machine `_is_whole` finds those that did not reach the disk.
+            write_atomically(self.file(name), encoded.tobytes(), durable=False)
         return name
 
     def _names(self) -> list[str]:

@@ -5,8 +5,8 @@ half a second and holds neither JAX nor TensorFlow. Importing it changes SciPy, 
 
 A request is REQUEST, with the sizes of what follows: the name of a struct, the name of its field,
 and the file. A reply is REPLY: 1, height and width of the matrix in that field, which follows; or
-0 and the size of the text that follows, which says why there is none. Before the first request comes
-one reply, once SciPy is there.
+0 and the size of the text that follows, which says why there is none. One reply comes before the
+first request, once SciPy is imported.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from typing import BinaryIO
 import numpy as np
 import scipy.sparse
 
-# Beside the masks lie sparse matrices, which nobody reads and whose checks take SciPy longer than all
-# the rest. Its reader takes this name when it is imported; were it another one, it would be slower.
+# Beside the masks lie sparse matrices, which nobody reads and whose checks take SciPy longer than
+# all the rest. Its reader imports this name; under another one it would only be slower.
 scipy.sparse.csc_array = lambda *_, **__: None
 import scipy.io  # noqa: E402
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from input_pipeline.errors import DataError
 from input_pipeline.prepare import archives, locate, records, storage
-from input_pipeline.prepare.mat_files import MatReaders
 from input_pipeline.prepare.masks import MaskFolder
+from input_pipeline.prepare.mat_files import MatReaders
 from input_pipeline.sources.images import open_image
 
 NUM_CLASSES, IGNORE = 21, 255

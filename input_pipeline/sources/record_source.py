@@ -3,10 +3,10 @@
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, first_line
 from input_pipeline.sources import images
 from input_pipeline.sources.labels import LabelReader
-from input_pipeline.sources.record_dataset import RecordDataset, first_line
+from input_pipeline.sources.record_dataset import RecordDataset
 from input_pipeline.sources.string_table import StringTable
 
 

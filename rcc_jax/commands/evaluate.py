@@ -1,6 +1,5 @@
 """Evaluation of a run on its validation images: scores, pictures, and the mode that prints them."""
 
-import errno
 import json
 import math
 import pathlib
@@ -11,6 +10,7 @@ import ml_collections
 import numpy as np
 
 import input_pipeline
+from input_pipeline.files import NOT_ALLOWED, write_atomically
 from rcc_jax.distributed import processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.evaluation.evaluator import Scores, scores
@@ -18,7 +18,7 @@ from rcc_jax.reporting import palettes, prediction_sheet
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.workdir import checkpoint_paths
-from rcc_jax.workdir.folder import evaluation_name, write_atomically
+from rcc_jax.workdir.folder import evaluation_name
 
 _NOTICE = "noticed; the evaluation ends after the images under way"
 
@@ -92,7 +92,7 @@ def _write(record: pathlib.Path, content: dict) -> None:
         write_atomically(record, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         # The run of someone else: what was asked for is printed.
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in NOT_ALLOWED:
             raise
         print(f"not written to {record}: {error.strerror}", file=sys.stderr)
 

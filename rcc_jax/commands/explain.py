@@ -14,6 +14,7 @@ import numpy as np
 import input_pipeline
 from input_pipeline.batches import photos as photo_files
 from input_pipeline.batches.photometric import strong_view
+from input_pipeline.files import write_atomically
 from rcc_jax import build
 from rcc_jax.consensus.checks import MAX_PLAYERS
 from rcc_jax.errors import ConfigError
@@ -21,7 +22,6 @@ from rcc_jax.evaluation.consensus_map import ConsensusMap
 from rcc_jax.reporting import heat_map, sheets
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
-from rcc_jax.workdir.folder import write_atomically
 from rcc_jax.workdir.metrics import Progress
 
 TOP_PAIRS = 10

@@ -11,13 +11,13 @@ import ml_collections
 from flax import nnx
 
 import rcc_jax
+from input_pipeline.files import write_atomically
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import pretrained
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.training.run import build_network
 from rcc_jax.views import IMAGENET_MEAN, IMAGENET_STD
 from rcc_jax.workdir import checkpoint_paths
-from rcc_jax.workdir.folder import write_atomically
 
 PROGRAM, WEIGHTS, RECORD = "model.stablehlo", "weights.safetensors", "model.json"
 # Copied beside them, by name. The second needs PyTorch, so it cannot be imported here.

@@ -1,11 +1,11 @@
 """The program behind `python main.py` and `python -m rcc_jax`: start-up, and how it ends."""
 
-import errno
 import sys
 import traceback
 
 from absl import app, flags, logging
 
+from input_pipeline import files
 from input_pipeline.errors import DataError
 from rcc_jax import shipped
 from rcc_jax.commands import flags as cli
@@ -50,8 +50,6 @@ try it on drawn scenes, which needs no data and some minutes on a CPU:
 
 All others: {program} --help
 """
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def run() -> None:
@@ -98,11 +96,11 @@ def main(_) -> None:
     except (ConfigError, DataError) as error:
         cli.fail(error)
     except OSError as error:
-        if error.errno in _NOT_ALLOWED:
+        if error.errno in files.NOT_ALLOWED:
             cli.fail(
                 f"{error.filename}: {error.strerror}. Change its permissions, or name another."
             )
-        if error.errno not in _NO_ROOM:
+        if error.errno not in files.NO_SPACE:
             raise
         file = f" ({error.filename})" if error.filename else ""
         modes.end_without_room(f"{error.strerror}{file}. Make room; the same command goes on.")

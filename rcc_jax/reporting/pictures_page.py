@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import PIL.Image
 
+from input_pipeline.files import write_atomically
 from rcc_jax.reporting import html_page
-from rcc_jax.workdir.folder import write_atomically
 
 PAGE = "index.html"
 # Kinds of sheets in the order on the page: what their files begin with, what they show.

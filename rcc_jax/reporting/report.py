@@ -7,13 +7,14 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from input_pipeline.files import write_atomically
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import html_page as page
 from rcc_jax.reporting import report_sheets
 from rcc_jax.reporting.line_chart import Series, line_chart, sample
 from rcc_jax.reporting.run_record import RunRecord, class_scores, find, score
 from rcc_jax.reporting.tables import mean_and_spread, method_order
-from rcc_jax.workdir.folder import flatten, write_atomically
+from rcc_jax.workdir.folder import flatten
 
 NOT_SHOWN = ("step", "learning_rate")
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from rcc_jax.workdir.folder import write_atomically
+from input_pipeline.files import write_atomically
 
 TEXT_SIZE, LINE, GAP = 13, 19, 4
 # Side of the square pictures that `fit` makes, pixels.

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import near_names
+from input_pipeline.files import write_atomically
 from rcc_jax.config import presets, protocols
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import published
-from rcc_jax.workdir.folder import RESULT, evaluation_name, write_atomically
+from rcc_jax.workdir.folder import RESULT, evaluation_name
 
 _METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
 # Fields of `config.method` that a name tells: the default in configs/common.py, which is also that

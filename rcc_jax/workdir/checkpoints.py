@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from input_pipeline.errors import first_line
 from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import checksums, preservation
@@ -302,9 +303,3 @@ class Checkpoints:
 
 def _rank(metrics: dict[str, Any]) -> float:
     return -math.inf if metrics["score"] is None else metrics["score"]
-
-
-def first_line(error: Exception) -> str:
-    """Type and first line of an error of a library."""
-    # The rest of the line may be a page of tensorstore's settings.
-    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from input_pipeline.files import write_atomically
 from rcc_jax import shipped
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.best_scores import BestScores
@@ -30,23 +31,6 @@ MAY_CHANGE = (
     "eval.*",
     "checkpoint.*",
 )
-
-
-def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:
-    """Writes a file that is, whenever the process dies, either the old one or the new one whole.
-
-    Args:
-        path: The file; its folder exists.
-        content: Bytes, or text that is written as UTF-8.
-    """
-    path = pathlib.Path(path)
-    # Two processes may evaluate one checkpoint at a time: each has a name of its own.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def run_name(config: str) -> str:

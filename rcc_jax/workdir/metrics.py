@@ -12,9 +12,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from input_pipeline.files import write_atomically
 from rcc_jax.workdir.best_scores import BestScores
 from rcc_jax.workdir.event_files import TensorBoard
-from rcc_jax.workdir.folder import write_atomically
 
 Scalars = Mapping[str, Any]
 # Of events and timing.jsonl together. Below 50 MiB, which leaves room for a list of bad files.

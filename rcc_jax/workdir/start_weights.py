@@ -6,11 +6,11 @@ import pathlib
 
 import orbax.checkpoint as ocp
 
+from input_pipeline.errors import first_line
 from rcc_jax.errors import ConfigError
 from rcc_jax.training.train_state import Weights
 from rcc_jax.workdir import checksums
 from rcc_jax.workdir.checkpoint_paths import find_checkpoint
-from rcc_jax.workdir.checkpoints import first_line
 from rcc_jax.workdir.state_difference import differences
 
 _FIELD = "config.model.pretrained"

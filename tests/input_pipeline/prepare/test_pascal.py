@@ -236,7 +236,7 @@ def test_full_disk_while_masks_are_written(run, pascal, tmp_path):
     masks = tmp_path / "data/pascal/masks.partial"
     masks.parent.mkdir(parents=True)
     MaskFolder(str(masks), "VOC2012 folder\ndataset folder\n")
-    full = masks / f".{pascal.val[0]}.png.tmp"
+    full = masks / f".{pascal.val[0]}.png.{os.getpid()}.tmp"
     full.symlink_to("/dev/full")
     with pytest.raises(DataError, match=r"masks\.partial: the disk is full"):
         run()
