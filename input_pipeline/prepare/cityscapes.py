@@ -10,10 +10,10 @@ from input_pipeline.errors import DataError
 from input_pipeline.prepare import archives, locate, records, storage
 from input_pipeline.prepare.masks import MaskFolder
 from input_pipeline.sources.images import open_image
+from input_pipeline.sources.labels import IGNORE
 
 # TFDS has a `cityscapes` of its own, with other features.
 NAME = "cityscapes_fine"
-IGNORE = 255
 COUNTS = {"train": 2975, "val": 500}
 
 # labelId of each of the 19 classes, in the order of their trainId: road, sidewalk, building, wall,

@@ -18,8 +18,9 @@ from input_pipeline.prepare import archives, locate, records, storage
 from input_pipeline.prepare.masks import MaskFolder
 from input_pipeline.prepare.mat_files import MatReaders
 from input_pipeline.sources.images import open_image
+from input_pipeline.sources.labels import IGNORE
 
-NUM_CLASSES, IGNORE = 21, 255
+NUM_CLASSES = 21
 NUM_FINE, NUM_TRAIN, NUM_VAL = 1464, 10582, 1449
 # One worker reads about as fast as this many threads encode what it has read.
 _THREADS_PER_READER = 4

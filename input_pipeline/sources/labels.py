@@ -9,6 +9,7 @@ import PIL.Image
 from input_pipeline.errors import DataError
 from input_pipeline.sources import images
 
+# The label of pixels that nothing learns from or is scored on; rcc_jax/labels.py has the same.
 IGNORE = 255
 # Pillow spreads grey masks of 2 and 4 bits over 0-255; these factors take that back.
 PACKED_GREY = {"L;2": 85, "L;4": 17}
@@ -42,6 +43,22 @@ def stored_mask(data: bytes, path: str, *, as_colors: bool = False) -> StoredMas
     except Exception:  # Pillow raises half a dozen types for broken files.
         return None
     return StoredMask(size, colors={int.from_bytes(bytes(c)): count for count, c in counts})
+
+
+def voc_colors() -> np.ndarray:
+    """The colours in which PASCAL VOC draws ids, uint8 [256, 3]; ids of few bits look different."""
+    ids = np.arange(256)
+    colors = np.zeros((256, 3), np.uint8)
+    # Bit 3 j + c of the id is bit 7 - j of channel c.
+    for bit in range(8):
+        position, channel = divmod(bit, 3)
+        colors[:, channel] |= ((ids >> bit & 1) << (7 - position)).astype(np.uint8)
+    return colors
+
+
+def voc_codes() -> list[int]:
+    """The same as 0xrrggbb, of the ids that can be classes."""
+    return (voc_colors()[:IGNORE].astype(int) @ (1 << 16, 1 << 8, 1)).tolist()
 
 
 class LabelReader:

@@ -15,9 +15,9 @@ from rcc_jax.config import checks
 from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.tta import AveragedNetwork, call, shares
+from rcc_jax.labels import IGNORED
 
 PyTree = Any
-IGNORED = 255
 # Batches whose counts may still be on the devices: enough to hide the host, few enough for memory.
 MAX_PENDING = 4
 

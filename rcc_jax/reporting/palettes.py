@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rcc_jax.reporting.sheets import IGNORED, UNUSED, palette
+from rcc_jax.reporting.sheets import IGNORED_COLOR, UNUSED, palette
 
 # As the data sets' own tools draw them, in the order of the ids of configs/.
 _CITYSCAPES = (
@@ -23,7 +23,7 @@ _LIKE_VOC = ("pascal", "demo")
 # Okabe and Ito chose to be told apart by the colour-blind too.
 _FIRST = "30343c e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7"
 # What else is in pictures: padding, and the grey of pixels whose pseudo label does not count.
-_TAKEN = ((0, 0, 0), (192, 192, 192), UNUSED, IGNORED)
+_TAKEN = ((0, 0, 0), (192, 192, 192), UNUSED, IGNORED_COLOR)
 _ITEM = re.compile(r"#([0-9a-fA-F]{6})\s*:\s*(\d+)")
 # Candidates for more colours: so many levels of each channel.
 _LEVELS = 16
@@ -50,9 +50,9 @@ def of_data(data: Mapping[str, Any]) -> np.ndarray:
     # Masks of colours are known by these; of several of one class the first one is shown.
     for code, number in reversed(_ITEM.findall(data["colormap"])):
         color = tuple(bytes.fromhex(code))
-        if int(number) < num_classes and color not in (UNUSED, IGNORED):
+        if int(number) < num_classes and color not in (UNUSED, IGNORED_COLOR):
             colors[int(number)] = color
-    colors[255] = IGNORED
+    colors[255] = IGNORED_COLOR
     return colors
 
 

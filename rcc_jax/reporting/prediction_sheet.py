@@ -78,4 +78,4 @@ def cut(sheet: np.ndarray, num_rows: int, class_names: Sequence[str]) -> Picture
 
 
 def _more_entries() -> dict[str, np.ndarray]:
-    return {"ignored": sheets.IGNORED, **heat_map.scale("confidence ")}
+    return {"ignored": sheets.IGNORED_COLOR, **heat_map.scale("confidence ")}

@@ -26,7 +26,7 @@ def predictions(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> st
         return "<p>These runs have no pictures (eval.pictures).</p>\n"
     parts = []
     if found.examples:
-        entries = [*zip(classes, found.colors, strict=True), ("ignored", sheets.IGNORED)]
+        entries = [*zip(classes, found.colors, strict=True), ("ignored", sheets.IGNORED_COLOR)]
         legend = "".join(
             f'<li><span class="swatch" style="background:#{bytes(color).hex()}"></span>'
             f"{html.escape(each)}</li>"

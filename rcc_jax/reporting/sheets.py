@@ -10,18 +10,19 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from input_pipeline.files import write_atomically
+from input_pipeline.sources.labels import voc_colors
 
 TEXT_SIZE, LINE, GAP = 13, 19, 4
 # Side of the square pictures that `fit` makes, pixels.
 SIDE = 200
 # No class has this grey, nor white.
-UNUSED, IGNORED = (224, 224, 192), (255, 255, 255)
+UNUSED, IGNORED_COLOR = (224, 224, 192), (255, 255, 255)
 # What legends show for `pale`.
 PALE = (192, 192, 192)
 
 
 def palette(num_classes: int) -> np.ndarray:
-    """Colours whose ids differ in few bits look different, as PASCAL VOC draws its labels.
+    """The colours of PASCAL VOC for K classes.
 
     Args:
         num_classes: K, at most 255; ids from K on are grey.
@@ -29,14 +30,9 @@ def palette(num_classes: int) -> np.ndarray:
     Returns:
         Colours [256, 3] as uint8; 255, which is ignored, is white.
     """
-    ids = np.arange(256)
-    colors = np.zeros((256, 3), np.uint8)
-    # Bit 3 j + c of the id is bit 7 - j of channel c.
-    for bit in range(8):
-        position, channel = divmod(bit, 3)
-        colors[:, channel] |= ((ids >> bit & 1) << (7 - position)).astype(np.uint8)
+    colors = voc_colors()
     colors[num_classes:] = UNUSED
-    colors[255] = IGNORED
+    colors[255] = IGNORED_COLOR
     return colors
 
 
