@@ -21,7 +21,7 @@ def write_atomically(
             which the content reaches the disk.
     """
     path = pathlib.Path(path)
-    # Several processes may write one file at a time: each has a temporary name of its own.
+    # Several processes may write one file at a time: each has its own temporary name.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -7,19 +7,19 @@ from collections.abc import Callable
 import numpy as np
 
 PARTS = ("labeled", "val", "unlabeled")
-# Faults that keep a training from working.
+# Faults that prevent a training.
 SETTINGS, LISTS = "settings that cannot work", "lists that cannot be used"
 LINES, NAMES = "wrong lines of a list", "masks and images that do not pair by name"
 EMPTY, TWICE, OVERLAP = "parts without an image", "images listed twice", "images in two lists"
 MISSING, IMAGE, MASK = "missing files", "unreadable images", "unreadable masks"
 SIZE, COLORED = "masks of another size than their image", "masks of colours"
 VALUES, NO_USE = "masks with values that the settings do not know", "masks that teach nothing"
-# Faults that it works in spite of.
+# Faults that do not prevent it.
 LEAK, COPY = "leaks: validation images that are trained on", "copies of an image"
 ABSENT, BLANK = "classes without a pixel", "masks that are ignored everywhere"
 MAX_EXAMPLES, MAX_COLORS = 1000, 4096
 
-# Takes the part, kind, message and number of faulty entries that an opened part is without.
+# Called with the part, kind, message and number of faulty entries that the opened part leaves out.
 Note = Callable[[str, str, str, int], object]
 
 
@@ -67,7 +67,7 @@ class Inspection:
         parts: 'labeled', 'val' and 'unlabeled'.
         errors, warnings: Groups of faults by kind.
         values: Pixels of masks that could not be used by stored index, int64 [256].
-        colors: The same by colour 0xrrggbb, of the commonest MAX_COLORS.
+        colors: The same by colour 0xrrggbb, for the commonest MAX_COLORS.
     """
 
     parts: dict[str, Part] = dataclasses.field(default_factory=dict)
@@ -81,6 +81,6 @@ class Inspection:
     colors: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
     def forget_rare_colors(self) -> None:
-        """Masks that were saved as photographs would fill the memory with colours."""
+        """Keeps the commonest colours: masks saved as photographs would fill the memory."""
         if len(self.colors) > 2 * MAX_COLORS:
             self.colors = collections.Counter(dict(self.colors.most_common(MAX_COLORS)))

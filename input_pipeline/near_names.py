@@ -1,18 +1,32 @@
-"""What a path that does not exist may have been meant to be."""
+"""What a name or a path that does not exist may have been meant to be."""
 
 import difflib
 import itertools
 import os
+from collections.abc import Iterable
 
-# Names of a folder that are looked at; more would take long, and resemble one another anyway.
+# Names of a folder that are compared; more would take long, and resemble one another anyway.
 MOST_NAMES = 2000
 
 
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that a word may have been meant to be, None where none is similar."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
+    return by_lower[close[0]] if close else None
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """' Did you mean ...?' with the nearest choice, '' where none is similar."""
+    meant = nearest(word, choices)
+    return "" if meant is None else f" Did you mean {meant!r}?"
+
+
 def hint(path: str, root: str = "") -> str:
-    """' Did you mean ...?' where a file or folder has a similar name, '' where none has.
+    """' Did you mean ...?' if a file or folder has a similar name, '' if none has.
 
     Args:
-        path: What is not there, or a glob, absolute or relative to root.
+        path: A path that does not exist, or a glob; absolute or relative to root.
         root: A folder; '' = the working directory. A relative path gets a relative answer.
     """
     path = os.path.expanduser(path)
@@ -28,7 +42,7 @@ def hint(path: str, root: str = "") -> str:
             return ""
         place = os.path.join(place, found)
     meant = place if os.path.isabs(path) else os.path.relpath(place, start)
-    # One that is there after all is wrong for another reason.
+    # A path that exists is wrong for another reason.
     return "" if meant == os.path.normpath(path) else f" Did you mean {meant!r}?"
 
 
@@ -38,6 +52,4 @@ def _nearest(folder: str, name: str) -> str | None:
             names = [entry.name for entry in itertools.islice(entries, MOST_NAMES)]
     except OSError:
         return None
-    by_lower = {each.lower(): each for each in sorted(names) if not each.startswith(".")}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
-    return by_lower[close[0]] if close else None
+    return nearest(name, (each for each in sorted(names) if not each.startswith(".")))

@@ -1,4 +1,4 @@
-"""Conversion of masks to 'L' PNG, in parallel, taken up again where it was stopped."""
+"""Converts masks to 'L' PNG in parallel; an interrupted conversion is resumed."""
 
 import collections
 import concurrent.futures
@@ -22,7 +22,7 @@ _COMPRESSION = [cv2.IMWRITE_PNG_COMPRESSION, 3]  # Beyond it a mask costs more a
 
 
 class MaskFolder:
-    """A work folder of converted masks that outlives an interruption.
+    """A work folder of converted masks, which is kept after an interruption.
 
     Args:
         path: The folder; made if absent.
@@ -47,12 +47,12 @@ class MaskFolder:
         """The file of a mask.
 
         Raises:
-            DataError: A name, from an archive, that is not one of a file: it could lead elsewhere.
+            DataError: A name in an archive that is not a plain file name: it could lead elsewhere.
         """
         if not _PLAIN_NAME.fullmatch(name):
             raise DataError(
-                f"{name!r}: an archive calls an image so. Expected are letters, digits, '_', '-' "
-                "and '.'; take the official archives."
+                f"{name!r}: the name of an image in an archive. Expected are letters, digits, "
+                "'_', '-' and '.'; take the official archives."
             )
         return os.path.join(self.path, f"{name}.png")
 
@@ -75,7 +75,7 @@ class MaskFolder:
             masks: Name and stored bytes of each; read in this thread, one after another.
             decode: Gives the ids of a mask, uint8 [H, W]; called from several threads.
             total: How many there are, for the progress bar; None = unknown.
-            title: Says what is going on, for the progress bar.
+            title: Says what is being done, for the progress bar.
             num_threads: Threads that decode and encode.
 
         Raises:
@@ -87,7 +87,7 @@ class MaskFolder:
             try:
                 for name, data in masks:
                     pending.append(executor.submit(self._convert_one, name, data, decode))
-                    # Few wait at any time, so memory does not grow with the data set.
+                    # Only a few masks wait at any time, so memory does not grow with the data set.
                     while len(pending) > 4 * num_threads:
                         self._done.add(pending.popleft().result())
                         bar.update()

@@ -78,7 +78,7 @@ class _Reader:
         """The matrix that a request asks for.
 
         Raises:
-            ValueError: There is none, or the request has ended the process.
+            ValueError: There is no such matrix, or the process died of the request.
             WorkerError: The process cannot start.
         """
         if self._process is None:
@@ -95,7 +95,7 @@ class _Reader:
         return reply.reshape(height, width)
 
     def kill(self) -> None:
-        """Kills the process, if there is one; whoever waits for its reply gets a ValueError."""
+        """Kills the process, if there is one; a thread that waits for it gets a ValueError."""
         if (process := self._process) is not None:
             process.kill()
 

@@ -1,12 +1,13 @@
 """The worker program of mat_files.py: reads MATLAB files that arrive on standard input.
 
 It is started by its path and imports SciPy alone, no module of this project: a worker starts in
-half a second and holds neither JAX nor TensorFlow. Importing it changes SciPy, so nobody does.
+half a second and holds neither JAX nor TensorFlow. Importing this module changes SciPy, so no other
+module does.
 
 A request is REQUEST, with the sizes of what follows: the name of a struct, the name of its field,
 and the file. A reply is REPLY: 1, height and width of the matrix in that field, which follows; or
-0 and the size of the text that follows, which says why there is none. One reply comes before the
-first request, once SciPy is imported.
+0 and the size of the text that follows, which says why there is no such matrix. One reply comes
+before the first request, once SciPy is imported.
 """
 
 import contextlib
@@ -61,7 +62,7 @@ def read_field(data: bytes, variable: str, field: str) -> np.ndarray:
 
 
 def _answer(requests: BinaryIO, replies: BinaryIO) -> bool:
-    """Answers one request; false where there is none any more."""
+    """Answers one request; returns False at the end of the requests."""
     header = requests.read(REQUEST.size)
     if len(header) < REQUEST.size:
         return False
@@ -81,7 +82,7 @@ def _answer(requests: BinaryIO, replies: BinaryIO) -> bool:
 
 
 def main() -> None:
-    """Answers requests until standard input is closed, which the death of its parent does too."""
+    """Answers requests until standard input is closed; it also is when the parent dies."""
     # A crash leaves no core file behind.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(ValueError, OSError):  # Not every system has this limit.

@@ -42,10 +42,10 @@ def full_disk_named(folder: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held(folder: str) -> Iterator[None]:
-    """Makes a folder and keeps other preparations out of it; the hold ends with the process.
+    """Makes a folder and locks it against other preparations; the lock ends with the process.
 
     Raises:
-        DataError: Held by another process, or not writable.
+        DataError: Locked by another process, or not writable.
     """
     try:
         os.makedirs(folder, exist_ok=True)

@@ -6,9 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from input_pipeline.errors import DataError
 from input_pipeline.sources import images, scenes
-from input_pipeline.sources.labels import LabelReader
+from input_pipeline.sources.labels import LabelReader, different_sizes
 from input_pipeline.sources.orientation import read_header
 from input_pipeline.sources.string_table import StringTable
 
@@ -101,13 +100,15 @@ class FolderSource:
     def compare_sizes(self, index: int, image_size: tuple, label_size: tuple) -> None:
         """Raises a DataError unless (height, width) of an image and its mask are the same."""
         if tuple(image_size) != tuple(label_size):
-            (height, width), (label_height, label_width) = image_size, label_size
-            raise DataError(
-                f"{self.label_path(index)}: the mask is {label_width}x{label_height}, its image "
-                f"{self.image_path(index)} is {width}x{height} (width x height), in {self.name}. "
+            height, width = image_size
+            raise different_sizes(
+                self.label_path(index),
+                label_size,
+                f"its image {self.image_path(index)} in {self.name}",
+                image_size,
                 f"Resize the mask to {width}x{height} with nearest neighbour (anything else mixes "
                 "ids), or pair the image with its own mask; data.on_error=skip leaves such images "
-                "out of the training, but not out of the validation."
+                "out of the training, but not out of the validation.",
             )
 
 

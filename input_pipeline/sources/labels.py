@@ -45,6 +45,25 @@ def stored_mask(data: bytes, path: str, *, as_colors: bool = False) -> StoredMas
     return StoredMask(size, colors={int.from_bytes(bytes(c)): count for count, c in counts})
 
 
+def different_sizes(
+    mask: str, mask_size: tuple, image: str, image_size: tuple, way_out: str
+) -> DataError:
+    """The error of a mask that is not of the size of its image.
+
+    Args:
+        mask: Names the mask.
+        mask_size: Its height and width.
+        image: Names the image.
+        image_size: Its height and width.
+        way_out: What to do.
+    """
+    (height, width), (mask_height, mask_width) = image_size, mask_size
+    return DataError(
+        f"{mask}: the mask is {mask_width}x{mask_height}, {image} is {width}x{height} "
+        f"(width x height). {way_out}"
+    )
+
+
 def voc_colors() -> np.ndarray:
     """The colours in which PASCAL VOC draws ids, uint8 [256, 3]; ids of few bits look different."""
     ids = np.arange(256)

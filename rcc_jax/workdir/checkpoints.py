@@ -179,8 +179,8 @@ class Checkpoints:
             after = f"after step {whole[-1]}" if whole else "from the start"
             raise SaveError(
                 f"{self.directory / str(self._saving)}: the checkpoint could not be written "
-                f"({first_line(error)}). Is the disk full? Make room; the same command goes on "
-                f"{after}."
+                f"({first_line(error)}). Is the disk full? Free some space; the same command "
+                f"resumes {after}."
             ) from error
 
     def _steps_on_disk(self) -> list[int]:

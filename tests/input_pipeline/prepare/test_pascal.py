@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 import input_pipeline
 from input_pipeline import DataError
 from input_pipeline.prepare import pascal as pascal_module
+from input_pipeline.prepare import storage
 from input_pipeline.prepare.masks import MaskFolder
 
 
@@ -261,7 +262,7 @@ def test_two_preparations_at_once(run, pascal, tmp_path):
     pascal.save(tmp_path / "archives")
     (tmp_path / "data").mkdir()
     with (
-        pascal_module.storage.held(str(tmp_path / "data/pascal")),
+        storage.held(str(tmp_path / "data/pascal")),
         pytest.raises(DataError, match="another preparation is writing there"),
     ):
         run()

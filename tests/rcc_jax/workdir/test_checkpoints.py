@@ -301,7 +301,7 @@ def test_a_save_that_fails_names_the_checkpoint_and_leaves_the_others(tmp_path):
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (256, hard))
         try:
-            with pytest.raises(SaveError, match=f"{tmp_path}/2: .*goes on after step 1"):
+            with pytest.raises(SaveError, match=f"{tmp_path}/2: .*resumes after step 1"):
                 checkpoints.save(2, make_state(2), wait=True)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
