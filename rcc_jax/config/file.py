@@ -64,12 +64,11 @@ def _import(path: str) -> types.ModuleType:
 
 
 def _place(error: Exception, path: str) -> str:
-    """The last line of the file that the error came through, or that raised it."""
+    """The line of the file that raised the error or called what did."""
     frames = traceback.extract_tb(error.__traceback__)
     path = os.path.abspath(path)
     own = [frame for frame in frames if os.path.abspath(frame.filename) == path]
-    frame = (own or frames)[-1]
-    return f"{frame.filename}, line {frame.lineno}"
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else path
 
 
 def _where(path: str) -> str:

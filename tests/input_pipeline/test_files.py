@@ -34,6 +34,8 @@ def test_write_atomically_by_several_processes_at_a_time(tmp_path):
     [
         (ValueError("\none line\nand a page"), "ValueError: one line"),
         (KeyError(), "KeyError"),
+        (KeyError("a\nb"), "KeyError: a"),
+        (AttributeError(KeyError("a\nb")), "AttributeError: a"),
         (OSError("x" * 1000), f"OSError: {'x' * 191}"),
     ],
 )
