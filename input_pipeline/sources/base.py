@@ -104,11 +104,12 @@ class FolderSource:
             raise different_sizes(
                 self.label_path(index),
                 label_size,
-                f"its image {self.image_path(index)} in {self.name}",
+                f"its image {self.image_path(index)}",
                 image_size,
                 f"Resize the mask to {width}x{height} with nearest neighbour (anything else mixes "
                 "ids), or pair the image with its own mask; data.on_error=skip leaves such images "
                 "out of the training, but not out of the validation.",
+                where=f", in {self.name}",
             )
 
 

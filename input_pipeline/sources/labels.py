@@ -46,7 +46,7 @@ def stored_mask(data: bytes, path: str, *, as_colors: bool = False) -> StoredMas
 
 
 def different_sizes(
-    mask: str, mask_size: tuple, image: str, image_size: tuple, way_out: str
+    mask: str, mask_size: tuple, image: str, image_size: tuple, way_out: str, where: str = ""
 ) -> DataError:
     """The error of a mask that is not of the size of its image.
 
@@ -56,11 +56,12 @@ def different_sizes(
         image: Names the image.
         image_size: Its height and width.
         way_out: What to do.
+        where: Where they are listed.
     """
     (height, width), (mask_height, mask_width) = image_size, mask_size
     return DataError(
         f"{mask}: the mask is {mask_width}x{mask_height}, {image} is {width}x{height} "
-        f"(width x height). {way_out}"
+        f"(width x height){where}. {way_out}"
     )
 
 
