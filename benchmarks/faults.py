@@ -63,7 +63,7 @@ def interrupt_twice(command, workdir: pathlib.Path, at: int, rng: random.Random)
     time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, errors = finish(process, 130)
-    _require("the same command goes on", errors)
+    _require("the same command resumes", errors)
 
 
 def fill_disk(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
@@ -72,7 +72,7 @@ def fill_disk(command, workdir: pathlib.Path, at: int, rng: random.Random) -> No
     runs.wait_until(process, lambda: runs.reached(workdir, at))
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (FULL, FULL))
     _, errors = finish(process, 1)
-    _require("Make room; the same command goes on", errors)
+    _require("Free some space; the same command resumes", errors)
 
 
 def cut_checkpoint(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:

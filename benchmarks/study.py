@@ -22,11 +22,12 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import study_tables  # noqa: E402
+from input_pipeline.files import write_atomically  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.reporting import run_record, tables  # noqa: E402
 from rcc_jax.reporting.line_chart import Series, picture  # noqa: E402
 from rcc_jax.reporting.run_record import RunRecord  # noqa: E402
-from rcc_jax.workdir.folder import RESULT, write_atomically  # noqa: E402
+from rcc_jax.workdir.folder import RESULT  # noqa: E402
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 PAGE = REPOSITORY / "docs" / "camvid_study.md"

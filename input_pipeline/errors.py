@@ -9,4 +9,15 @@ class DataError(Exception):
 
 
 class WorkerError(Exception):
-    """A worker process ended before its work. The message says how, and how to go on."""
+    """A worker process ended before its work. The message says how, and how to resume."""
+
+
+def first_line(error: Exception) -> str:
+    """Type and first line of a library's error, whose whole text may fill a page."""
+    said = error
+    while len(said.args) == 1 and isinstance(said.args[0], Exception):
+        said = said.args[0]
+    if isinstance(said, KeyError) and len(said.args) == 1:
+        said = said.args[0]  # Its own text is the repr of this.
+    lines = str(said).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__

@@ -3,9 +3,23 @@
 import difflib
 import itertools
 import os
+from collections.abc import Iterable
 
 # How many names of a folder are compared; more would take long, and resemble one another anyway.
 MOST_NAMES = 2000
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that a word may have been meant to be, None where none is similar."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
+    return by_lower[close[0]] if close else None
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """' Did you mean ...?' with the nearest choice, '' where none is similar."""
+    meant = nearest(word, choices)
+    return "" if meant is None else f" Did you mean {meant!r}?"
 
 
 def hint(path: str, root: str = "") -> str:
@@ -38,6 +52,4 @@ def _nearest(folder: str, name: str) -> str | None:
             names = [entry.name for entry in itertools.islice(entries, MOST_NAMES)]
     except OSError:
         return None
-    by_lower = {each.lower(): each for each in sorted(names) if not each.startswith(".")}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
-    return by_lower[close[0]] if close else None
+    return nearest(name, (each for each in sorted(names) if not each.startswith(".")))

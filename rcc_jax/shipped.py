@@ -1,11 +1,10 @@
-"""Where the program lies, how it is started, and the configurations that ship with it.
+"""Where the program is, how it is started, and the configurations that ship with it.
 
-The project's folder and an installed wheel are laid out alike: `configs` lies beside `rcc_jax`. All
-paths into that layout are made here. Configurations are found when they are wanted, by name: this
-package imports none, so a user's own folder of that name can come first.
+The project's folder and an installed wheel have the same layout: `configs` is beside `rcc_jax`. All
+paths into it are made here. Configurations are found by name when they are needed: this package
+imports none, so that a user's own folder `configs` comes first.
 """
 
-import difflib
 import functools
 import importlib.machinery
 import importlib.util
@@ -13,6 +12,8 @@ import os
 import pathlib
 import sys
 import types
+
+from input_pipeline import near_names
 
 # The project's folder, or the site-packages of an environment.
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ def find(given: str) -> str:
             that ship, in this order; with or without `configs/` and `.py`.
 
     Returns:
-        The same with the path of the file; as given where there is none.
+        The same with the path of the file; as given if there is no such file.
     """
     file, colon, arguments = given.partition(":")
     name = _name(file)
@@ -57,15 +58,15 @@ def find(given: str) -> str:
 
 
 def nearest(file: str) -> str | None:
-    """The configuration that may have been meant by a name that `find` does not know."""
+    """The configuration nearest to a name that `find` does not know, None if none is similar."""
     names = {
         path.relative_to(folder).with_suffix("").as_posix(): path.relative_to(folder)
         for folder in (CONFIGS, _OWN)
         for path in sorted(folder.rglob("*.py"))
     }
     wanted = _name(file).as_posix().removesuffix(".py")
-    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.7)
-    return str(_OWN / names[close[0]]) if close else None
+    close = near_names.nearest(wanted, names)
+    return str(_OWN / names[close]) if close is not None else None
 
 
 def _name(file: str) -> pathlib.PurePath:
@@ -75,7 +76,7 @@ def _name(file: str) -> pathlib.PurePath:
 
 @functools.cache
 def load(name: str) -> types.ModuleType:
-    """A configuration file that ships, as a module that no other import sees.
+    """A configuration file that ships, as a module that is not in `sys.modules`.
 
     Args:
         name: 'common' for the fields and their defaults, 'recorded' for those of a run.
@@ -88,9 +89,9 @@ def load(name: str) -> types.ModuleType:
 
 
 def offer_configs() -> None:
-    """Makes `from configs import common` in a configuration file find what it should.
+    """Makes `from configs import common` work in a configuration file.
 
-    Files of `./configs/` come first, then those that ship, whatever else of that name is installed.
+    Files of `./configs/` come first, then those that ship; other packages `configs` are ignored.
     """
     folders = dict.fromkeys(path.resolve() for path in (_OWN, CONFIGS) if path.is_dir())
     spec = importlib.machinery.ModuleSpec("configs", None, is_package=True)

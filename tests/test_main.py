@@ -31,7 +31,7 @@ def run(*flags, folder=REPOSITORY):
         ),
         (
             ["--config=configs/demo.py", "--config.optimizer.lr=1"],
-            ["--config.optimizer.lr", "did you mean --config.optimizer.learning_rate?"],
+            ["--config.optimizer.lr: there is no such field; optimizer has ", "learning_rate"],
         ),
         (
             ["--config=configs/demo.py", "--config.train.epochs=1"],
@@ -49,6 +49,27 @@ def run(*flags, folder=REPOSITORY):
             ["--config=configs/demo.py", "--config.data.class_names=a b,c"],
             ["--config.data.class_names=a b,c: must be names", "in quotes"],
         ),
+        (
+            ["--config=configs/demo.py", "--config.model.remat=maybe"],
+            ["--config.model.remat=maybe: must be true or false."],
+        ),
+        (
+            ["--config=configs/demo.py", "--config.optimizer.momentum=much"],
+            ["--config.optimizer.momentum=much: must be a number."],
+        ),
+        (
+            ["--config=configs/demo.py", "--config.train=3"],
+            ["--config.train=3: is a group of fields; set one of them."],
+        ),
+        (
+            ["--config=configs/demo.py", "--config.seed"],
+            ["--config.seed: has no value; write --config.seed=VALUE."],
+        ),
+        (
+            ["--mode=sweep", "--config=configs/sweeps/components.py", "--config.seed=1"],
+            ["--config.seed: the file lists runs; --set=seed=VALUE is for each."],
+        ),
+        (["--mode=trian"], ["--mode=trian", "train"]),
         (["--mode=eval"], ["--mode=eval needs --workdir=DIR"]),
         # Before anything is read or guessed.
         (

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, WorkerError
 
 BAD_INPUT = 2
 
@@ -94,15 +94,18 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; 0, or 2 after bad input."""
+    """Runs a command; 0, or 2 after bad input, 1 after another fault."""
     arguments = _parser().parse_args(argv)
     try:
         _run(arguments)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return BAD_INPUT
+    except WorkerError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on.", file=sys.stderr, flush=True)
+        print("interrupted; the same command resumes.", file=sys.stderr, flush=True)
         return 130
     return 0
 

@@ -38,7 +38,7 @@ class Wanted:
 class Archive(abc.ABC):
     """Files by their name below the root folder of the archive; use it in a `with` block.
 
-    Every method raises DataError where the archive is cut off, damaged or another one.
+    Every method raises DataError if the archive is truncated, corrupt or not the expected one.
 
     Args:
         path: The archive, or the unpacked root.
@@ -119,7 +119,7 @@ class Archive(abc.ABC):
             raise
         except Exception as error:  # tarfile and zipfile pass on a dozen types.
             raise DataError(
-                f"{self.path}: cannot be read to its end ({error}); it is cut off or damaged. "
+                f"{self.path}: cannot be read to its end ({error}); it is truncated or corrupt. "
                 f"{self._expected()} Download it again."
             ) from None
 

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 
 from input_pipeline.errors import DataError
-from input_pipeline.prepare import archives, locate, records, storage
+from input_pipeline.prepare import archives, dataset, records
+from input_pipeline.prepare.archives import Archive
 from input_pipeline.prepare.masks import MaskFolder
-from input_pipeline.sources.images import open_image
+from input_pipeline.sources.labels import IGNORE
 
-# TFDS has a `cityscapes` of its own, with other features.
+# The name `cityscapes` belongs to a dataset of TFDS with other features.
 NAME = "cityscapes_fine"
-IGNORE = 255
 COUNTS = {"train": 2975, "val": 500}
 
 # labelId of each of the 19 classes, in the order of their trainId: road, sidewalk, building, wall,
@@ -55,7 +55,7 @@ def prepare(
     num_threads: int = 2,
     report: Callable[[str], None] = print,
 ) -> str:
-    """Makes the dataset `<data_dir>/cityscapes_fine/1.0.0`, or goes on with it.
+    """Makes the dataset `<data_dir>/cityscapes_fine/1.0.0`, or resumes it.
 
     Args:
         sources: Where the two archives, or their unpacked folders, are.
@@ -68,30 +68,21 @@ def prepare(
         The folder of the dataset.
 
     Raises:
-        DataError: An archive that is missing, cut off or another one, or a full disk.
+        DataError: An archive that is missing, truncated or not the expected one, or a full disk.
     """
-    folder = os.path.join(data_dir, NAME)
-    final = os.path.join(folder, records.VERSION)
-    with storage.held(folder):
-        if records.is_complete(final, report):
-            return final
-        with locate.find(sources, IMAGES) as images, locate.find(sources, LABELS) as labels:
-            names = {split: _names(images, labels, split) for split in COUNTS}
-            if not allow_counts:
-                _check_counts(names, labels)
-            origin = f"{images.identity()}\n{labels.identity()}\n"
-            masks = MaskFolder(os.path.join(folder, "masks.partial"), origin)
-            _convert(labels, [*names["train"], *names["val"]], masks, num_threads)
-            _write(final, names, images, masks)
-        masks.remove()
-        report(
-            f"{final}: {len(names['train'])} training images, {len(names['val'])} validation "
-            "images."
-        )
-    return final
+
+    def write(final: str, images: Archive, labels: Archive, masks: MaskFolder) -> str:
+        names = {split: _names(images, labels, split) for split in COUNTS}
+        if not allow_counts:
+            _check_counts(names, labels)
+        _convert(labels, [*names["train"], *names["val"]], masks, num_threads)
+        _write(final, names, images, masks)
+        return f"{len(names['train'])} training images, {len(names['val'])} validation images."
+
+    return dataset.prepare(os.path.join(data_dir, NAME), sources, (IMAGES, LABELS), write, report)
 
 
-def _check_counts(names: dict[str, list[str]], labels: archives.Archive) -> None:
+def _check_counts(names: dict[str, list[str]], labels: Archive) -> None:
     for split, expected in COUNTS.items():
         if len(names[split]) != expected:
             raise DataError(
@@ -101,7 +92,7 @@ def _check_counts(names: dict[str, list[str]], labels: archives.Archive) -> None
             )
 
 
-def _names(images: archives.Archive, labels: archives.Archive, split: str) -> list[str]:
+def _names(images: Archive, labels: Archive, split: str) -> list[str]:
     """'train/CITY/CITY_SEQUENCE_FRAME' of every labelled image, which must be there."""
     found = {
         kind: {
@@ -161,18 +152,7 @@ def _entry(name: str) -> records.Entry:
 def _decode(name: str, data: bytes) -> np.ndarray:
     """Label ids to train ids, everything else to 255; uint8 [H, W]."""
     file = f"{name}{_LABEL}"
-    try:
-        with open_image(data, file) as mask:
-            mode, ids = mask.mode, np.asarray(mask)
-    except DataError:
-        raise
-    except Exception as error:  # Pillow raises half a dozen types for broken files.
-        raise DataError(
-            f"{file}: not a readable mask ({type(error).__name__}: {error}). Download "
-            f"{LABELS.file} again."
-        ) from None
-    if mode != "L":
-        raise DataError(f"{file}: image mode {mode!r}, expected is 8-bit grey as in {LABELS.file}.")
+    ids = dataset.read_png(data, file, LABELS, "L", "8-bit grey")
     used = np.bincount(ids.ravel(), minlength=256) > 0
     unknown = np.flatnonzero(used & ~_KNOWN)
     if unknown.size:

@@ -1,4 +1,4 @@
-"""Conversion of masks to 'L' PNG, in parallel, taken up again where it was stopped."""
+"""Converts masks to 'L' PNG in parallel; an interrupted conversion is resumed."""
 
 import collections
 import concurrent.futures
@@ -12,7 +12,8 @@ import numpy as np
 import tqdm
 
 from input_pipeline.errors import DataError
-from input_pipeline.prepare.storage import full_disk_named, write_whole
+from input_pipeline.files import write_atomically
+from input_pipeline.prepare.storage import full_disk_named
 
 # What a whole PNG ends with: length 0, 'IEND' and its checksum.
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -21,7 +22,7 @@ _COMPRESSION = [cv2.IMWRITE_PNG_COMPRESSION, 3]  # Beyond it a mask costs more a
 
 
 class MaskFolder:
-    """A work folder of converted masks that outlives an interruption.
+    """A work folder of converted masks, which is kept after an interruption.
 
     Args:
         path: The folder; made if absent.
@@ -36,7 +37,7 @@ class MaskFolder:
                 shutil.rmtree(path)
             os.makedirs(path, exist_ok=True)
             if not os.path.exists(recorded):
-                write_whole(recorded, origin.encode())
+                write_atomically(recorded, origin)
         self._done = {name for name in self._names() if self._is_whole(name)}
 
     def __contains__(self, name: str) -> bool:
@@ -46,12 +47,12 @@ class MaskFolder:
         """The file of a mask.
 
         Raises:
-            DataError: A name, from an archive, that is not one of a file: it could lead elsewhere.
+            DataError: A name in an archive that is not a plain file name: it could lead elsewhere.
         """
         if not _PLAIN_NAME.fullmatch(name):
             raise DataError(
-                f"{name!r}: an archive calls an image so. Expected are letters, digits, '_', '-' "
-                "and '.'; take the official archives."
+                f"{name!r}: the name of an image in an archive. Expected are letters, digits, "
+                "'_', '-' and '.'; take the official archives."
             )
         return os.path.join(self.path, f"{name}.png")
 
@@ -74,7 +75,7 @@ class MaskFolder:
             masks: Name and stored bytes of each; read in this thread, one after another.
             decode: Gives the ids of a mask, uint8 [H, W]; called from several threads.
             total: How many there are, for the progress bar; None = unknown.
-            title: Says what is going on, for the progress bar.
+            title: Says what is being done, for the progress bar.
             num_threads: Threads that decode and encode.
 
         Raises:
@@ -86,7 +87,7 @@ class MaskFolder:
             try:
                 for name, data in masks:
                     pending.append(executor.submit(self._convert_one, name, data, decode))
-                    # Few wait at any time, so memory does not grow with the data set.
+                    # Only a few masks wait at any time, so memory does not grow with the data set.
                     while len(pending) > 4 * num_threads:
                         self._done.add(pending.popleft().result())
                         bar.update()
@@ -100,7 +101,8 @@ class MaskFolder:
     def _convert_one(self, name: str, data: bytes, decode) -> str:
         encoded = cv2.imencode(".png", decode(name, data), _COMPRESSION)[1]
         with full_disk_named(self.path):
-            write_whole(self.file(name), encoded.tobytes())
+            # After a crash of the machine `_is_whole` finds those that did not reach the disk.
+            write_atomically(self.file(name), encoded.tobytes(), durable=False)
         return name
 
     def _names(self) -> list[str]:

@@ -1,148 +1,138 @@
-"""Reads 8-bit matrices from MATLAB files of version 5, whatever their bytes.
+"""Reads 8-bit matrices from MATLAB files with SciPy, in worker processes.
 
-SciPy's reader is compiled code that some broken files crash, together with the process. SBD needs a
-matrix in a struct, which is little; a file that holds anything else is refused.
-
-Reference: The MathWorks, "MAT-File Format", level 5.
+SciPy's reader is compiled code that some corrupt files crash, together with its process. So it runs
+in workers (mat_worker.py): a file that ends its worker is refused like any other corrupt file, and
+the next file gets a new worker.
 """
 
+import contextlib
+import os
+import pathlib
+import queue
+import signal
 import struct
-import zlib
-from typing import NamedTuple
+import subprocess
+import sys
+from typing import Self
 
 import numpy as np
 
-_HEADER = 128
-_UINT8, _MATRIX, _COMPRESSED = 2, 14, 15
-_STRUCT_CLASS, _UINT8_CLASS = 2, 9
-_COMPLEX = 0x800
-# SBD's largest has less than one.
-_MAX_BYTES = 64 * 2**20
+from input_pipeline.errors import WorkerError
+
+_PROGRAM = pathlib.Path(__file__).with_name("mat_worker.py")
+# Those of mat_worker.py, whose import would be that of SciPy.
+_REQUEST, _REPLY = struct.Struct("<3Q"), struct.Struct("<3Q")
 
 
-class _Array(NamedTuple):
-    """The parts that all arrays begin with, and the bytes of the elements behind them."""
-
-    array_class: int
-    is_complex: bool
-    dimensions: tuple[int, ...]
-    name: bytes
-    rest: "_Elements"
-
-
-class _Elements:
-    """The elements in some bytes, one after another."""
-
-    def __init__(self, data: bytes):
-        self._data, self._at = data, 0
-
-    def __bool__(self) -> bool:
-        return self._at < len(self._data)
-
-    def next(self) -> tuple[int, bytes]:
-        """Type and bytes of the next element."""
-        kind, size = struct.unpack("<II", self._take(8))
-        if kind >> 16:  # Up to four bytes stand in the second half of the tag.
-            self._at -= 4
-            kind, size = kind & 0xFFFF, kind >> 16
-            if size > 4:
-                raise ValueError(f"a short element of {size} bytes")
-            return kind, self._take(4)[:size]
-        data = self._take(size)
-        if kind != _COMPRESSED:
-            self._at = min(self._at + -size % 8, len(self._data))
-        return kind, data
-
-    def array(self) -> _Array:
-        """The next element, which must be an array."""
-        kind, data = self.next()
-        if kind == _COMPRESSED:
-            kind, data = _Elements(_decompressed(data)).next()
-        if kind != _MATRIX:
-            raise ValueError(f"an element of type {kind} where an array should be")
-        inside = _Elements(data)
-        if not inside:
-            return _Array(0, False, (0, 0), b"", inside)  # An empty field.
-        flags = _integers(inside.next()[1])
-        dimensions = tuple(_integers(inside.next()[1]))
-        _, name = inside.next()
-        if not flags or len(dimensions) < 2 or min(dimensions) < 0:
-            raise ValueError(f"an array of shape {dimensions}")
-        return _Array(flags[0] & 0xFF, bool(flags[0] & _COMPLEX), dimensions, name, inside)
-
-    def fields(self) -> list[bytes]:
-        """Names of the fields of a struct; its elements go on with their values."""
-        (length,) = _integers(self.next()[1]) or (0,)
-        _, names = self.next()
-        if length < 1 or len(names) % length:
-            raise ValueError(f"field names of {len(names)} bytes, each of {length}")
-        return [names[i : i + length].split(b"\0")[0] for i in range(0, len(names), length)]
-
-    def _take(self, size: int) -> bytes:
-        data = self._data[self._at : self._at + size]
-        if len(data) < size:
-            raise ValueError(f"cut off: {size} bytes should follow, {len(data)} do")
-        self._at += size
-        return data
-
-
-def read_field(data: bytes, variable: str, field: str) -> np.ndarray:
-    """Reads an 8-bit matrix in a field of a 1x1 struct.
+class MatReaders:
+    """A pool of readers; use it in a `with` block, whose end stops the workers.
 
     Args:
-        data: The bytes of a file of version 5 in little-endian order, compressed or not.
-        variable: Name of the struct.
-        field: Name of its field.
-
-    Returns:
-        uint8 array of the field's shape.
-
-    Raises:
-        ValueError: The bytes are no such file or hold no such matrix.
+        count: Number of worker processes, which is also the number of files read at a time.
     """
-    if data[126:_HEADER] != b"IM":
-        raise ValueError("not a little-endian MATLAB file of version 5")
-    elements = _Elements(data[_HEADER:])
-    while elements:
-        array = elements.array()
-        if array.name != variable.encode():
-            continue
-        if array.array_class != _STRUCT_CLASS or set(array.dimensions) != {1}:
-            raise ValueError(f"{variable} is no 1x1 struct")
-        for name in array.rest.fields():
-            value = array.rest.array()
-            if name == field.encode():
-                return _matrix(value)
-        raise ValueError(f"{variable} has no field {field}")
-    raise ValueError(f"no variable {variable}")
+
+    def __init__(self, count: int):
+        self._all = [_Reader() for _ in range(count)]
+        self._idle: queue.SimpleQueue[_Reader] = queue.SimpleQueue()
+        for reader in self._all:
+            self._idle.put(reader)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._all:
+            reader.kill()
+        for _ in self._all:  # Each comes back from the thread that used it, if any did.
+            self._idle.get().stop()
+
+    def read_field(self, data: bytes, variable: str, field: str) -> np.ndarray:
+        """Reads an 8-bit matrix in a field of a 1x1 struct; may be called from several threads.
+
+        Args:
+            data: The bytes of the file.
+            variable: Name of the struct.
+            field: Name of its field.
+
+        Returns:
+            uint8 array [height, width].
+
+        Raises:
+            ValueError: The bytes are no such file or hold no such matrix.
+            WorkerError: A worker cannot start.
+        """
+        reader = self._idle.get()
+        try:
+            return reader.read(variable.encode(), field.encode(), data)
+        finally:
+            self._idle.put(reader)
 
 
-def _matrix(array: _Array) -> np.ndarray:
-    if array.array_class != _UINT8_CLASS or array.is_complex:
-        raise ValueError(f"an array of class {array.array_class}, expected is uint8")
-    kind, data = array.rest.next()
-    values = np.frombuffer(data, np.uint8)
-    # Python's integers: a product of hostile sizes must not wrap around to the right one.
-    count = 1
-    for size in array.dimensions:
-        count *= size
-    if kind != _UINT8 or count != len(values):
-        raise ValueError(f"{len(data)} bytes of type {kind} for the shape {array.dimensions}")
-    return values.reshape(array.dimensions, order="F")
+class _Reader:
+    """One worker process, started when it is first needed and again after it has died."""
+
+    def __init__(self):
+        self._process: subprocess.Popen | None = None
+
+    def read(self, *request: bytes) -> np.ndarray:
+        """The matrix that a request asks for.
+
+        Raises:
+            ValueError: There is no such matrix, or the process died of the request.
+            WorkerError: The process cannot start.
+        """
+        if self._process is None:
+            self._start()
+        try:
+            self._process.stdin.write(_REQUEST.pack(*map(len, request)) + b"".join(request))
+            self._process.stdin.flush()
+            is_matrix, height, width = _REPLY.unpack(self._receive(_REPLY.size))
+            reply = self._receive(height * width if is_matrix else height)
+        except (EOFError, BrokenPipeError):
+            raise ValueError(f"SciPy's reader {_end(self.stop())}") from None
+        if not is_matrix:
+            raise ValueError(reply.tobytes().decode())
+        return reply.reshape(height, width)
+
+    def kill(self) -> None:
+        """Kills the process, if there is one; a thread that waits for it gets a ValueError."""
+        if (process := self._process) is not None:
+            process.kill()
+
+    def stop(self) -> int | None:
+        """Closes the pipes and waits for the end of the process, if there is one; its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        with contextlib.suppress(BrokenPipeError):  # What the process did not read any more.
+            process.stdin.close()
+        process.stdout.close()
+        return process.wait()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            # -P: the folder of the program is no place to import from.
+            [sys.executable, "-P", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # Warnings about files that are refused anyway.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # Their memory counts in the limit.
+            start_new_session=True,  # Ctrl-C reaches this process alone.
+        )
+        try:
+            self._receive(_REPLY.size)
+        except EOFError:
+            raise WorkerError(
+                f"SciPy's reader of MATLAB files {_end(self.stop())} while it started. Does "
+                f'`{sys.executable} -c "import scipy.io"` work? The same command resumes.'
+            ) from None
+
+    def _receive(self, size: int) -> np.ndarray:
+        received = np.empty(size, np.uint8)
+        if self._process.stdout.readinto(received) < size:
+            raise EOFError
+        return received
 
 
-def _integers(data: bytes) -> list[int]:
-    if len(data) % 4:
-        raise ValueError(f"{len(data)} bytes of 32-bit numbers")
-    return list(struct.unpack(f"<{len(data) // 4}i", data))
-
-
-def _decompressed(data: bytes) -> bytes:
-    decompressor = zlib.decompressobj()
-    try:
-        found = decompressor.decompress(data, _MAX_BYTES)
-    except zlib.error as error:
-        raise ValueError(f"damaged: {error}") from None
-    if not decompressor.eof:
-        raise ValueError(f"cut off, or more than {_MAX_BYTES} bytes once decompressed")
-    return found
+def _end(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"

@@ -6,6 +6,7 @@ it is drawn by hand ('fine'), SBD's come from polygons ('coarse').
 """
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -13,12 +14,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from input_pipeline.errors import DataError
-from input_pipeline.prepare import archives, locate, mat_files, records, storage
+from input_pipeline.prepare import archives, dataset, records
+from input_pipeline.prepare.archives import Archive
 from input_pipeline.prepare.masks import MaskFolder
-from input_pipeline.sources.images import open_image
+from input_pipeline.prepare.mat_files import MatReaders
+from input_pipeline.sources.labels import IGNORE
 
-NUM_CLASSES, IGNORE = 21, 255
+NUM_CLASSES = 21
 NUM_FINE, NUM_TRAIN, NUM_VAL = 1464, 10582, 1449
+# One worker reads about as fast as this many threads encode what it has read.
+_THREADS_PER_READER = 4
 
 VOC = archives.Wanted(
     title="PASCAL VOC 2012",
@@ -55,7 +60,7 @@ def prepare(
     num_threads: int = 2,
     report: Callable[[str], None] = print,
 ) -> str:
-    """Makes the dataset `<data_dir>/pascal/1.0.0`, or goes on with it.
+    """Makes the dataset `<data_dir>/pascal/1.0.0`, or resumes it.
 
     Args:
         sources: Where the two archives, or their unpacked folders, are.
@@ -68,24 +73,18 @@ def prepare(
         The folder of the dataset.
 
     Raises:
-        DataError: An archive that is missing, cut off or another one, or a full disk.
+        DataError: An archive that is missing, truncated or not the expected one, or a full disk.
     """
-    folder = os.path.join(data_dir, "pascal")
-    final = os.path.join(folder, records.VERSION)
-    with storage.held(folder):
-        if records.is_complete(final, report):
-            return final
-        with locate.find(sources, VOC) as voc, locate.find(sources, SBD) as sbd:
-            origin = f"{voc.identity()}\n{sbd.identity()}\n"
-            masks = MaskFolder(os.path.join(folder, "masks.partial"), origin)
-            lists = _convert(voc, sbd, masks, allow_counts, num_threads)
-            _write(final, lists, voc, sbd, masks)
-        masks.remove()
-        report(
-            f"{final}: {len(lists.fine) + len(lists.coarse)} training images ({len(lists.fine)} "
-            f"fine, {len(lists.coarse)} coarse masks), {len(lists.val)} validation images."
+
+    def write(final: str, voc: Archive, sbd: Archive, masks: MaskFolder) -> str:
+        lists = _convert(voc, sbd, masks, allow_counts, num_threads)
+        _write(final, lists, voc, sbd, masks)
+        return (
+            f"{len(lists.fine) + len(lists.coarse)} training images ({len(lists.fine)} fine, "
+            f"{len(lists.coarse)} coarse masks), {len(lists.val)} validation images."
         )
-    return final
+
+    return dataset.prepare(os.path.join(data_dir, "pascal"), sources, (VOC, SBD), write, report)
 
 
 def _convert(voc, sbd, masks: MaskFolder, allow_counts: bool, num_threads: int) -> _Lists:
@@ -141,13 +140,14 @@ def _convert_sbd(sbd, voc_names: set[str], masks: MaskFolder, num_threads: int) 
             else:
                 yield name, data
 
-    masks.convert(
-        masks_in_passing(),
-        _decode_mat,
-        total=None,
-        title="SBD masks",
-        num_threads=num_threads,
-    )
+    with MatReaders(-(-num_threads // _THREADS_PER_READER)) as readers:
+        masks.convert(
+            masks_in_passing(),
+            functools.partial(_decode_mat, readers),
+            total=None,
+            title="SBD masks",
+            num_threads=num_threads,
+        )
     return listed
 
 
@@ -190,28 +190,14 @@ def _entry(name: str, kind: str) -> records.Entry:
 
 def _decode_palette(name: str, data: bytes) -> np.ndarray:
     """VOC's masks: palette PNG whose indices are the ids; uint8 [H, W]."""
-    try:
-        with open_image(data, f"SegmentationClass/{name}.png") as mask:
-            mode, ids = mask.mode, np.asarray(mask)
-    except DataError:
-        raise
-    except Exception as error:  # Pillow raises half a dozen types for broken files.
-        raise DataError(
-            f"SegmentationClass/{name}.png: not a readable mask ({type(error).__name__}: {error}). "
-            f"Download {VOC.file} again."
-        ) from None
-    if mode != "P":
-        raise DataError(
-            f"SegmentationClass/{name}.png: image mode {mode!r}, expected is a palette ('P') as in "
-            f"{VOC.file}."
-        )
-    return _checked(ids, f"SegmentationClass/{name}.png", VOC)
+    file = f"SegmentationClass/{name}.png"
+    return _checked(dataset.read_png(data, file, VOC, "P", "a palette"), file, VOC)
 
 
-def _decode_mat(name: str, data: bytes) -> np.ndarray:
+def _decode_mat(readers: MatReaders, name: str, data: bytes) -> np.ndarray:
     """SBD's masks: field Segmentation of the struct GTcls; uint8 [H, W]."""
     try:
-        ids = mat_files.read_field(data, "GTcls", "Segmentation")
+        ids = readers.read_field(data, "GTcls", "Segmentation")
     except ValueError as error:
         raise DataError(
             f"cls/{name}.mat: holds no GTcls.Segmentation that can be read ({error}). "

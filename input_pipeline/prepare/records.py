@@ -1,4 +1,4 @@
-"""One pass that writes images and masks as a TFDS dataset in ArrayRecord."""
+"""Writes images and masks as a TFDS dataset in ArrayRecord, in one pass."""
 
 import dataclasses
 import io
@@ -137,10 +137,10 @@ def _compare_sizes(entry: Entry, image: bytes, label: bytes) -> None:
     try:
         with PIL.Image.open(io.BytesIO(image)) as header:
             size = header.size
-    except Exception as error:  # Pillow raises half a dozen types for broken files.
+    except Exception as error:  # Pillow raises half a dozen types for corrupt files.
         raise DataError(
             f"{entry.key}: not a readable image ({type(error).__name__}: {error}). The archive "
-            "is damaged: download it again."
+            "is corrupt: download it again."
         ) from None
     with PIL.Image.open(io.BytesIO(label)) as header:
         if header.size != size:
@@ -157,7 +157,7 @@ def _write_keys(path: str, entries: Sequence[Entry]) -> None:
 
 
 def _check_counts(folder: str, splits: Mapping[str, Sequence[Entry]]) -> None:
-    """Opens every file once more: one that was cut off has no records."""
+    """Opens every file again: a truncated one has no records."""
     info = tfds.builder_from_directory(folder).info
     for split, entries in splits.items():
         files = [part.filename for part in info.splits[split].file_instructions]
@@ -165,5 +165,5 @@ def _check_counts(folder: str, splits: Mapping[str, Sequence[Entry]]) -> None:
         if found != len(entries):
             raise DataError(
                 f"{folder}: {found} records of {split} were written, {len(entries)} expected. "
-                "Start the command again."
+                "Run the command again."
             )

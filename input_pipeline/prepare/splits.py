@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from input_pipeline.errors import DataError
+from input_pipeline.files import write_atomically
 from input_pipeline.partitions import lists
 from input_pipeline.prepare import storage
 
@@ -101,6 +102,6 @@ def _write(path: str, content: bytes) -> None:
     try:
         os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
         with storage.full_disk_named(os.path.dirname(path) or os.curdir):
-            storage.write_whole(path, content)
+            write_atomically(path, content)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}).") from None

@@ -1,29 +1,13 @@
-"""Files that are whole or absent, one preparation at a time, and a full disk in plain words."""
+"""Folders that are whole or absent, one preparation at a time, and one error for a full disk."""
 
 import contextlib
-import errno
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 
 from input_pipeline.errors import DataError
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def write_whole(path: str, content: bytes) -> None:
-    """Writes a file that, whenever the process dies, is under its name whole or not at all.
-
-    Args:
-        path: The file; its folder exists.
-        content: Its bytes.
-    """
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)
+from input_pipeline.files import NO_SPACE
 
 
 def publish(partial: str, final: str) -> None:
@@ -45,23 +29,23 @@ def full_disk_named(folder: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         # The ArrayRecord writer reports what the system said as the text of a RuntimeError.
-        said = [os.strerror(number) for number in _FULL]
-        if getattr(error, "errno", None) not in _FULL and not any(x in str(error) for x in said):
+        said = [os.strerror(number) for number in NO_SPACE]
+        if getattr(error, "errno", None) not in NO_SPACE and not any(x in str(error) for x in said):
             raise
         free = shutil.disk_usage(folder).free / 2**30
         raise DataError(
             f"{folder}: the disk is full ({free:.1f} GiB free, or a quota or limit was reached). "
-            "Free some space or take another --data_dir; the same command goes on with the masks "
-            "that are done."
+            "Free some space or take another --data_dir; the same command resumes after the "
+            "masks that are done."
         ) from None
 
 
 @contextlib.contextmanager
 def held(folder: str) -> Iterator[None]:
-    """Makes a folder and keeps other preparations out of it; the hold ends with the process.
+    """Makes a folder and locks it against other preparations; the lock ends with the process.
 
     Raises:
-        DataError: Held by another process, or not writable.
+        DataError: Locked by another process, or not writable.
     """
     try:
         os.makedirs(folder, exist_ok=True)

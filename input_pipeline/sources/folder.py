@@ -5,9 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from input_pipeline.errors import DataError
 from input_pipeline.sources import images
-from input_pipeline.sources.labels import LabelReader
+from input_pipeline.sources.labels import LabelReader, different_sizes
 from input_pipeline.sources.orientation import read_header
 from input_pipeline.sources.string_table import StringTable
 
@@ -86,11 +85,14 @@ class FolderSource:
             DataError: The sizes differ.
         """
         if tuple(image_size) != tuple(label_size):
-            (height, width), (label_height, label_width) = image_size, label_size
-            raise DataError(
-                f"{self.label_path(index)}: the mask is {label_width}x{label_height}, its image "
-                f"{self.image_path(index)} is {width}x{height} (width x height), in {self.name}. "
+            height, width = image_size
+            raise different_sizes(
+                self.label_path(index),
+                label_size,
+                f"its image {self.image_path(index)}",
+                image_size,
                 f"Resize the mask to {width}x{height} with nearest-neighbour interpolation "
                 "(others mix ids), or pair the image with its own mask; data.on_error=skip leaves "
-                "such images out of training, but not out of validation."
+                "such images out of training, but not out of validation.",
+                where=f", in {self.name}",
             )

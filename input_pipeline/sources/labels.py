@@ -9,6 +9,7 @@ import PIL.Image
 from input_pipeline.errors import DataError
 from input_pipeline.sources import images
 
+# The label of pixels that nothing learns from or is scored on; rcc_jax/labels.py has the same.
 IGNORE = 255
 # Pillow spreads the values of 2-bit and 4-bit grey masks over 0-255; dividing by these factors
 # restores them.
@@ -52,6 +53,42 @@ def stored_mask(data: bytes, path: str, *, as_colors: bool = False) -> StoredMas
     except Exception:  # Pillow raises half a dozen types for corrupt files.
         return None
     return StoredMask(size, colors={int.from_bytes(bytes(c)): count for count, c in counts})
+
+
+def different_sizes(
+    mask: str, mask_size: tuple, image: str, image_size: tuple, way_out: str, where: str = ""
+) -> DataError:
+    """The error of a mask that is not of the size of its image.
+
+    Args:
+        mask: Names the mask.
+        mask_size: Its height and width.
+        image: Names the image.
+        image_size: Its height and width.
+        way_out: What to do.
+        where: Where they are listed.
+    """
+    (height, width), (mask_height, mask_width) = image_size, mask_size
+    return DataError(
+        f"{mask}: the mask is {mask_width}x{mask_height}, {image} is {width}x{height} "
+        f"(width x height){where}. {way_out}"
+    )
+
+
+def voc_colors() -> np.ndarray:
+    """The colours in which PASCAL VOC draws ids, uint8 [256, 3]; ids of few bits look different."""
+    ids = np.arange(256)
+    colors = np.zeros((256, 3), np.uint8)
+    # Bit 3 j + c of the id is bit 7 - j of channel c.
+    for bit in range(8):
+        position, channel = divmod(bit, 3)
+        colors[:, channel] |= ((ids >> bit & 1) << (7 - position)).astype(np.uint8)
+    return colors
+
+
+def voc_codes() -> list[int]:
+    """The same as 0xrrggbb, of the ids that can be classes."""
+    return (voc_colors()[:IGNORE].astype(int) @ (1 << 16, 1 << 8, 1)).tolist()
 
 
 class LabelReader:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, first_line
 from input_pipeline.sources import images
 from input_pipeline.sources.string_table import StringIndex, StringTable
 
@@ -195,8 +195,3 @@ def _check_files(parts, folder: str) -> None:
                 f"{part.filename}: no such file, or an empty one; according to {_INFO} it has "
                 f"{part.examples_in_shard} records. Prepare or copy the dataset again."
             )
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the many lines that some libraries add."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -3,10 +3,10 @@
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, first_line
 from input_pipeline.sources import images
-from input_pipeline.sources.labels import LabelReader
-from input_pipeline.sources.record_dataset import RecordDataset, first_line
+from input_pipeline.sources.labels import LabelReader, different_sizes
+from input_pipeline.sources.record_dataset import RecordDataset
 from input_pipeline.sources.string_table import StringTable
 
 
@@ -82,12 +82,13 @@ class RecordSource:
             DataError: The sizes differ.
         """
         if tuple(image_size) != tuple(label_size):
-            (height, width), (label_height, label_width) = image_size, label_size
-            raise DataError(
-                f"{self._path(index)} ({self._features[1]}): the mask is "
-                f"{label_width}x{label_height}, its image {width}x{height} "
-                f"(width x height). Set data.image_feature and data.label_feature to features of "
-                "the same size, or build the dataset again."
+            raise different_sizes(
+                f"{self._path(index)} ({self._features[1]})",
+                label_size,
+                "its image",
+                image_size,
+                "Set data.image_feature and data.label_feature to features of the same size, or "
+                "build the dataset again.",
             )
 
     def _path(self, index: int) -> str:

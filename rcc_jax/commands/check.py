@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from input_pipeline import findings
+from input_pipeline.files import write_atomically
 from input_pipeline.findings import Inspection
 from input_pipeline.inspection import inspect, proposals
 from input_pipeline.inspection import text as data_report
@@ -22,7 +23,6 @@ from input_pipeline.sources.labels import IGNORE
 from rcc_jax.config import checks, guess, method_group, schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import contact_sheet, palettes, sheets
-from rcc_jax.workdir.folder import write_atomically
 
 REPORT, SHEET = "check.json", "check.png"
 

@@ -1,6 +1,5 @@
 """`--mode=evaluate`: scores of a checkpoint on the validation images, printed as a table."""
 
-import errno
 import json
 import math
 import pathlib
@@ -9,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 import ml_collections
 
+from input_pipeline.files import NOT_ALLOWED, write_atomically
 from rcc_jax.distributed import processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.evaluation.scores import Scores, scores
@@ -16,7 +16,7 @@ from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.training.validation import evaluate_confusion
 from rcc_jax.workdir import checkpoint_paths
-from rcc_jax.workdir.folder import evaluation_name, write_atomically
+from rcc_jax.workdir.folder import evaluation_name
 
 _NOTICE = "noticed; the evaluation ends after the current images"
 
@@ -91,7 +91,7 @@ def _write(record: pathlib.Path, content: dict) -> None:
         write_atomically(record, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         # Perhaps another user's run: the scores are on the console anyway.
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in NOT_ALLOWED:
             raise
         print(f"not written to {record}: {error.strerror}", file=sys.stderr)
 

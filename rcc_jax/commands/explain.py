@@ -1,7 +1,6 @@
 """Explains a network: which pairs of classes compete in its predictions on a data set."""
 
 import csv
-import difflib
 import io
 import json
 import pathlib
@@ -12,8 +11,10 @@ import ml_collections
 import numpy as np
 
 import input_pipeline
+from input_pipeline import near_names
 from input_pipeline.batches import photos as photo_files
 from input_pipeline.batches.photometric import strong_view
+from input_pipeline.files import write_atomically
 from rcc_jax import build
 from rcc_jax.config import schema
 from rcc_jax.consensus.players import MAX_PLAYERS
@@ -23,7 +24,6 @@ from rcc_jax.reporting import heat_map, sheets
 from rcc_jax.reporting.progress import Progress
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
-from rcc_jax.workdir.folder import write_atomically
 
 TOP_PAIRS = 10
 # The printed list leaves out pairs that occur in hardly any pixel; pairs.csv has them.
@@ -96,10 +96,9 @@ def _parse_pair(text: str, names: Sequence[str]) -> tuple[int, int]:
     chosen = [name.strip() for name in text.split(",")]
     for name in chosen:
         if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else "."
             raise ConfigError(
-                f"--pair={text}: there is no class {name!r}{hint} Classes: {', '.join(names)}."
+                f"--pair={text}: there is no class {name!r}.{near_names.did_you_mean(name, names)} "
+                f"Classes: {', '.join(names)}."
             )
     if len(set(chosen)) != 2:
         raise ConfigError(

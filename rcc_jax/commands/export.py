@@ -11,22 +11,22 @@ import ml_collections
 from flax import nnx
 
 import rcc_jax
+from input_pipeline.files import write_atomically
 from rcc_jax.build import build_network
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import pretrained
 from rcc_jax.models.network import IMAGENET_MEAN, IMAGENET_STD
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
-from rcc_jax.workdir.folder import write_atomically
 
 PROGRAM, WEIGHTS, RECORD = "model.stablehlo", "weights.safetensors", "model.json"
-# Copied beside them, by name. The second needs PyTorch, so it cannot be imported here.
+# Files that are copied beside them. The second needs PyTorch, so it cannot be imported here.
 _FOLDER = pathlib.Path(__file__).with_name("exported")
 SCRIPTS = {
     "load.py": _FOLDER / "load.py",
     "torch_network.py": _FOLDER / "torch_network.py",
 }
-# The platforms that the program is lowered for; none of them has to be there.
+# The platforms that the program is lowered for; none of them needs to be present.
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
@@ -77,7 +77,7 @@ def export(
         raise ConfigError(f"--output={folder}: cannot write there ({error}).") from None
     fields = config.eval
     if fields.mode != "whole" or fields.flip or tuple(fields.scales) != (1.0,):
-        report("the run is evaluated otherwise: the export sees each image once, whole, as it is")
+        report("unlike the run's evaluation, the export sees each image once, whole, as it is")
     report(f"{segmenter.network} of {segmenter.checkpoint}: {folder}")
     return folder
 
@@ -107,7 +107,7 @@ def _check_folder(folder: pathlib.Path) -> None:
     others -= {PROGRAM, WEIGHTS, RECORD, *SCRIPTS, "__pycache__"}
     if others:
         raise ConfigError(
-            f"--output={folder}: there are other files in it, such as {min(others)}; name a new or "
+            f"--output={folder}: it holds other files, such as {min(others)}; name a new or "
             "an empty folder."
         )
 

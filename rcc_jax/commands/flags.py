@@ -1,12 +1,11 @@
 """The flags of the program: what they are, which go together, and what to say where they do not."""
 
 import pathlib
-import re
 import sys
 from typing import NoReturn
 
+import ml_collections
 from absl import flags
-from ml_collections import config_flags
 
 from rcc_jax import shipped
 from rcc_jax.config import fields
@@ -22,7 +21,7 @@ _MODES = (
 _MODES_OF_RUNS = ("eval", "predict", "consensus", "export")
 # Those that read many runs and take none.
 _MODES_WITHOUT_CONFIG = ("table", "report")
-CONFIG = config_flags.DEFINE_config_file(
+_CONFIG_FILE = flags.DEFINE_string(
     "config",
     None,
     "Configuration: FILE[:ARGUMENTS], or the name of one in ./configs/ or of those that ship; any "
@@ -83,6 +82,21 @@ _MODES_OF_FLAGS = {
 BAD_INPUT = 2
 
 
+class _Config:
+    """The configuration of --config with the fields of the command line, once `parse` has read it.
+
+    Attributes:
+        value: The configuration, None without --config.
+        file: FILE[:ARGUMENTS] that it comes from.
+    """
+
+    value: ml_collections.ConfigDict | None = None
+    file: str = ""
+
+
+CONFIG = _Config()
+
+
 def fail(message: object, exit_code: int = BAD_INPUT) -> NoReturn:
     """Ends the program with a message; in several processes all of them."""
     print(f"error: {processes.announce(message, exit_code)}", file=sys.stderr, flush=True)
@@ -92,21 +106,20 @@ def fail(message: object, exit_code: int = BAD_INPUT) -> NoReturn:
 def parse(argv: list[str]) -> list[str]:
     """Parses the command line; what cannot be read or does not go together ends the program."""
     try:
+        argv, overrides = _split_overrides(flags.FLAGS.read_flags_from_files(argv, force_gnu=False))
         rest = _read_flags(argv)
-        if CONFIG.value is not None:
-            # ml_collections keeps quiet about a file that it cannot read until a field is wanted.
-            _check_config("runs" in CONFIG.value, _given(argv, "config"))
+        given = _CONFIG_FILE.value or _recorded_config()
+        if given:
+            _load_config(given, overrides)
         elif MODE.value in _MODES_OF_RUNS:
             fail(f"--mode={MODE.value} needs --workdir=DIR, the folder of a run.")
         elif MODE.value not in _MODES_WITHOUT_CONFIG:
             example = {"check": "folder", "sweep": "sweeps/components"}.get(MODE.value, "demo")
             fail(f"--config is missing; for instance --config=configs/{example}.py.")
-    except flags.Error as error:
-        fail(_in_plain_words(str(error), _given(argv, "config")))
-    except ConfigError as error:
+    except flags.UnrecognizedFlagError as error:
+        fail(_no_such_flag(error.flagname))
+    except (flags.Error, ConfigError) as error:
         fail(error)
-    except Exception as error:  # Whatever the user's own file raises.
-        fail(_unknown_field(argv) or config_file.fault(_given(argv, "config"), error))
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
     for flag, modes in _MODES_OF_FLAGS.items():
@@ -117,93 +130,76 @@ def parse(argv: list[str]) -> list[str]:
 
 def _read_flags(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(_with_recorded_config(_with_found_config(argv)))
+        return flags.FLAGS(argv)
     except SystemExit:  # After --help, which is no fault but ends with 1 in absl.
         sys.exit(0)
 
 
-def _check_config(is_sweep: bool, given: str) -> None:
-    wanted = MODE.value == "sweep"
-    if is_sweep == wanted:
-        if not is_sweep:
-            config_file.check_fields(CONFIG.value, f"--config={given}")
-            _split_names(CONFIG.value)
-    else:
-        file = config_flags.get_config_filename(flags.FLAGS["config"])
+def _split_overrides(argv: list[str]) -> tuple[list[str], dict[str, list[str | None]]]:
+    """Takes --config.FIELD=VALUE out of the arguments, and also --config.FIELD [VALUE].
+
+    Returns:
+        The other arguments, and what was typed for each field; None = no value.
+    """
+    rest, overrides = [], {}
+    left = iter(range(len(argv)))
+    for position in left:
+        argument = argv[position]
+        if argument == "--":
+            rest += argv[position:]
+            break
+        name, separator, text = argument.partition("=")
+        name = name.removeprefix("-").removeprefix("-") if name.startswith("-") else ""
+        if name.startswith("noconfig."):
+            text = "false"
+        elif not name.startswith("config."):
+            rest.append(argument)
+            continue
+        elif not separator:
+            following = argv[position + 1] if position + 1 < len(argv) else "--"
+            text = None if following.startswith("--") else argv[next(left)]
+        overrides.setdefault(name.partition("config.")[2], []).append(text)
+    return rest, overrides
+
+
+def _recorded_config() -> str:
+    """The configuration of the run, where a workdir alone is named and needed."""
+    if MODE.value not in _MODES_OF_RUNS or not WORKDIR.value:
+        return ""
+    return f"{shipped.CONFIGS / 'recorded.py'}:{WORKDIR.value}"
+
+
+def _load_config(given: str, overrides: dict[str, list[str | None]]) -> None:
+    config, CONFIG.file = config_file.load(given), shipped.find(given)
+    is_sweep, wanted = "runs" in config, MODE.value == "sweep"
+    if is_sweep != wanted:
         hint = "one run; lists are in configs/sweeps" if wanted else "a list; use --mode=sweep"
-        fail(f"--mode={MODE.value} --config={file}: that file is {hint}.")
+        raise ConfigError(f"--mode={MODE.value} --config={CONFIG.file}: that file is {hint}.")
+    if not is_sweep:
+        config_file.check_fields(config, f"--config={given}")
+    for field, texts in overrides.items():
+        option = f"--config.{field}"
+        if (message := fields.unknown(option, field)) is not None:
+            raise ConfigError(message)
+        if is_sweep:
+            raise ConfigError(f"{option}: the file lists runs; --set={field}=VALUE is for each.")
+        fields.override(config, field, texts, option)
+    if not is_sweep:
+        # Names alone may be numbers to a tuple.
+        config.data.class_names = tuple(map(str, config.data.class_names))
+    CONFIG.value = config
 
 
-def _given(argv: list[str], flag: str) -> str:
-    """The value of a flag as it was typed, '' where it was not."""
-    for position, argument in enumerate(argv):
-        name, separator, value = argument.partition("=")
-        if name in (f"-{flag}", f"--{flag}"):
-            return value if separator else "".join(argv[position + 1 : position + 2])
-    return ""
-
-
-def _split_names(config) -> None:
-    """`--config.data.class_names=sky,road` is one name to ml_collections, 1,2 are numbers."""
-    names = tuple(map(str, config.data.class_names))
-    if len(names) == 1:
-        names = tuple(name.strip() for name in names[0].split(","))
-    config.data.class_names = names
-
-
-def _in_plain_words(message: str, config: str) -> str:
-    """What absl says of a flag, in one line and with a hint where a field was meant."""
-    if "Traceback" in message:
-        return config_file.fault_of_traceback(config, message)
-    unknown = re.fullmatch(r"Unknown command line flag '([\w.]+)'", message)
-    if unknown is None:
-        return fields.in_plain_words(message)
-    field = unknown[1]
-    meant = [field] if field in fields.known() else fields.nearest(field)
+def _no_such_flag(name: str) -> str:
+    meant = [name] if name in fields.known() else fields.nearest(name)
     hint = " or ".join(f"--config.{each}" for each in meant)
-    return f"--{field}: there is no such flag; " + (
+    return f"--{name}: there is no such flag; " + (
         f"did you mean {hint}?" if hint else "see --help."
     )
-
-
-def _with_found_config(argv: list[str]) -> list[str]:
-    """Puts the path of its file in place of the name of a configuration."""
-    found = list(argv)
-    for position, argument in enumerate(argv):
-        name, separator, value = argument.partition("=")
-        if name not in ("-config", "--config"):
-            continue
-        if separator:
-            found[position] = f"{name}={shipped.find(value)}"
-        elif position + 1 < len(argv):
-            found[position + 1] = shipped.find(argv[position + 1])
-    return found
-
-
-def _with_recorded_config(argv: list[str]) -> list[str]:
-    """Adds --config=configs/recorded.py:WORKDIR where a workdir alone is named and needed."""
-    if any(argument.partition("=")[0] in ("-config", "--config") for argument in argv):
-        return argv
-    flags.FLAGS(argv, known_only=True)
-    if MODE.value not in _MODES_OF_RUNS or not WORKDIR.value:
-        return argv
-    return [argv[0], f"--config={shipped.CONFIGS / 'recorded.py'}:{WORKDIR.value}", *argv[1:]]
-
-
-def _unknown_field(argv: list[str]) -> str | None:
-    """Message on the first --config.FIELD that no configuration has, with the nearest one."""
-    for argument in argv:
-        flag = argument.partition("=")[0]
-        if flag.lstrip("-").startswith("config."):
-            message = fields.unknown(flag, flag.partition("config.")[2])
-            if message is not None:
-                return message
-    return None
 
 
 def run_folder() -> str:
     """The folder of the run, of the sweep, or of the runs to put into a table."""
     if WORKDIR.value:
         return WORKDIR.value
-    file = config_flags.get_config_filename(flags.FLAGS["config"])
-    return str(pathlib.Path("runs") / folder.run_name(file))
+    return str(pathlib.Path("runs") / folder.run_name(CONFIG.file))

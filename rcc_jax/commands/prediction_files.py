@@ -6,9 +6,9 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from input_pipeline.files import write_atomically
 from input_pipeline.sources.orientation import EXIF_ORIENTATION
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir.folder import write_atomically
 
 # Folder and suffix by kind.
 SUFFIXES = {"labels": ".png", "overlays": ".jpg", "confidence": ".png", "probabilities": ".npz"}

@@ -12,8 +12,8 @@ import ml_collections
 from input_pipeline import choose_shapes
 from input_pipeline.batches.padded_shapes import Size
 from input_pipeline.batches.photos import Photo, rows_by_shape
+from input_pipeline.files import write_atomically
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir.folder import write_atomically
 
 _NAME = "predict.json"
 

@@ -1,11 +1,11 @@
 """The program behind `python main.py` and `python -m rcc_jax`: start-up, and how it ends."""
 
-import errno
 import sys
 import traceback
 
 from absl import app, flags, logging
 
+from input_pipeline import files
 from input_pipeline.errors import DataError
 from rcc_jax import shipped
 from rcc_jax.commands import flags as cli
@@ -50,14 +50,12 @@ try it on drawn scenes, which needs no data and some minutes on a CPU:
 
 All others: {program} --help
 """
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def run() -> None:
     """Runs the program with the arguments of this process, and ends it."""
     if len(sys.argv) == 1:
-        # As a fault, which it is in a script whose arguments got lost.
+        # An error, as it is in a script whose arguments got lost.
         print(_fill_in(_FIRST_COMMANDS), end="", file=sys.stderr)
         sys.exit(cli.BAD_INPUT)
     # Both are what --help shows.
@@ -73,20 +71,20 @@ def _fill_in(text: str) -> str:
 
 
 def _is_news(record) -> bool:
-    """Not advice on saving less often, nor the traceback of an error that is raised too."""
+    """False for advice on saving less often, and for tracebacks of errors that are also raised."""
     library = record.name == "asyncio" or "/orbax/" in record.pathname
     is_error = record.levelname in ("ERROR", "CRITICAL")
     return not library or (is_error and not record.exc_info)
 
 
 def _print_unraisable(unraisable) -> None:
-    # After a save that failed tensorstore tells an event loop that is gone, once for each file.
+    # After a failed save tensorstore notifies an event loop that is closed, once per file.
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 
 def main(_) -> None:
-    """Runs the mode of the parsed flags; every fault of a user's is one line and an exit code."""
+    """Runs the mode of the parsed flags; a fault of the input is one line and an exit code."""
     from rcc_jax.distributed.interruption import Interrupted
 
     # absl's default lets every library report each step of its work.
@@ -98,20 +96,22 @@ def main(_) -> None:
     except (ConfigError, DataError) as error:
         cli.fail(error)
     except OSError as error:
-        if error.errno in _NOT_ALLOWED:
+        if error.errno in files.NOT_ALLOWED:
             cli.fail(
                 f"{error.filename}: {error.strerror}. Change its permissions, or name another."
             )
-        if error.errno not in _NO_ROOM:
+        if error.errno not in files.NO_SPACE:
             raise
         file = f" ({error.filename})" if error.filename else ""
-        modes.end_without_room(f"{error.strerror}{file}. Make room; the same command goes on.")
+        modes.end_without_room(
+            f"{error.strerror}{file}. Free some space; the same command resumes."
+        )
     except Interrupted as stop:
         if processes.is_first():
             print(stop, file=sys.stderr, flush=True)
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
-        cli.fail("interrupted; the same command goes on after what is done.", exit_code=130)
+        cli.fail("interrupted; the same command resumes after what is done.", exit_code=130)
     except Exception as error:
         if processes.count() == 1:
             raise

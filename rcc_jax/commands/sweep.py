@@ -1,4 +1,4 @@
-"""Many runs from one list: one after another, finished ones skipped, failed ones passed over."""
+"""Runs a list of configurations in turn; finished runs are skipped, failed ones do not stop it."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ class SweepRun:
     workdir: pathlib.Path
 
     def command(self, overrides: Sequence[str]) -> list[str]:
-        """The command that starts it, or goes on with it."""
+        """The command that starts or resumes it."""
         fields = [f"--config.{override}" for override in overrides]
         return [
             *shipped.command(),
@@ -67,7 +67,7 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
         shard: 'INDEX/COUNT'.
 
     Raises:
-        ConfigError: For a shard that is none, or two runs with one name.
+        ConfigError: For a malformed shard, or two runs with one name.
     """
     index, count = parse_shard(shard)
     runs = []
@@ -83,7 +83,7 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
     names = [run.workdir.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"the sweep lists {twice[0]} twice; every run needs a folder of its own.")
+        raise ConfigError(f"the sweep lists {twice[0]} twice; every run needs its own folder.")
     return runs[index::count]
 
 
@@ -114,14 +114,14 @@ def run_all(
 ) -> list[SweepRun]:
     """Starts each run in its own process and waits for it; one that has finished ends at once.
 
-    A signal goes on to the run, which saves; the same command goes on from there.
+    A signal is passed on to the run, which saves; the same command resumes from there.
 
     Args:
         runs: From `plan`.
         overrides: 'field=value' for every run.
         report: Takes a line of text.
         images: A list on which the last checkpoint of each run is scored once, besides the
-            validation images; '' = none.
+            validation images; '' = no list.
 
     Returns:
         The runs that failed, in training or in that.
@@ -139,10 +139,10 @@ def run_all(
             code = run_process([*command, "--mode=eval", f"--list={images}"])
         if code in STOPPED:
             raise Interrupted(
-                code - 128, f"sweep stopped in {run.workdir}; the same command goes on from there."
+                code - 128, f"sweep stopped in {run.workdir}; the same command resumes from there."
             )
         if code:
-            report(f"{title}: FAILED with exit code {code}; the sweep goes on")
+            report(f"{title}: FAILED with exit code {code}; the sweep continues")
             failed.append(run)
     return failed
 
@@ -157,7 +157,7 @@ def run_process(
     follow: Callable[[subprocess.Popen], None] = lambda process: None,
     **options: Any,
 ) -> int:
-    """Runs a command to its end; a SIGTERM or SIGINT is handed on to it once, for it to save.
+    """Runs a command to its end; a SIGTERM or SIGINT is passed on to it once, so that it saves.
 
     Args:
         command: The program and its arguments.
@@ -168,7 +168,7 @@ def run_process(
         Its exit code; 128 and the number of the signal after one, however the command has ended.
     """
     with Interruption() as interruption:
-        # A session of its own: Ctrl-C comes through this process alone, once.
+        # Its own session: Ctrl-C reaches it through this process alone, once.
         process = subprocess.Popen(command, start_new_session=True, **options)
         follow(process)
         sent = False
@@ -183,5 +183,5 @@ def run_process(
             except KeyboardInterrupt:
                 process.kill()
                 raise
-    # A run that was just ending when the signal came has ended well, but the others wait too.
+    # The run may have ended well just before the signal, but the rest of the sweep must stop too.
     return 128 + interruption.signum if interruption.requested() else code

@@ -1,24 +1,15 @@
-"""Fields of a configuration as typed: which was meant, whether a value fits; no JAX."""
+"""Fields of a configuration as typed: which was meant, and its value by its type; no JAX."""
 
-import difflib
-import re
+import ast
+from collections.abc import Iterable
 
-from absl import flags
-from ml_collections import config_flags
+import ml_collections
 
+from input_pipeline import near_names
 from rcc_jax import shipped
 from rcc_jax.errors import ConfigError
 
-# More fields of a like name than this would be no hint.
-_MOST = 3
-_PLAIN = {
-    "invalid literal for int": "must be a whole number.",
-    "could not convert string to float": "must be a number.",
-    "Non-boolean argument": "must be true or false.",
-    "as tuple": "must be names or numbers with commas between; names that have blanks in "
-    "quotes: \"'name one','name two'\".",
-    "is not a dict": "is a group of fields; set one of them.",
-}
+_TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
 
 
 def known() -> list[str]:
@@ -33,9 +24,9 @@ def known() -> list[str]:
 
 
 def nearest(field: str) -> list[str]:
-    """The fields that may have been meant by one that there is not; at most three.
+    """The fields that may have been meant by one that there is not.
 
-    Of the same name in another group, else like it or short for it, in its group before others.
+    Of the same name in another group, else one of a similar name, in its group before others.
     """
     fields = known()
     group, _, name = field.rpartition(".")
@@ -44,9 +35,8 @@ def nearest(field: str) -> list[str]:
         return same
     own = [each for each in fields if each.rpartition(".")[0] == group]
     for pool in (own, fields):
-        for found in (_misspelt(name, pool), _shortened(name, pool)):
-            if 0 < len(found) <= _MOST:
-                return found
+        if (close := near_names.nearest(name, map(_name, pool))) is not None:
+            return [each for each in pool if _name(each) == close]
     return []
 
 
@@ -58,55 +48,94 @@ def unknown(flag: str, field: str, prefix: str = "--config.") -> str | None:
         field: Its dotted name.
         prefix: What stands before a field that is proposed.
     """
-    if field in known():
+    fields = known()
+    if field in fields:
         return None
-    meant = " or ".join(f"{prefix}{each}" for each in nearest(field))
-    hint = f"did you mean {meant}?" if meant else "see docs/fields.md."
+    group = field.rpartition(".")[0]
+    own = [_name(each) for each in fields if each.rpartition(".")[0] == group != ""]
+    if meant := " or ".join(f"{prefix}{each}" for each in nearest(field)):
+        hint = f"did you mean {meant}?"
+    else:
+        hint = f"{group} has {', '.join(own)}." if own else "see docs/fields.md."
     return f"{flag}: there is no such field; {hint}"
 
 
-def in_plain_words(message: str) -> str:
-    """What absl says of a value that cannot be read, without the words of Python's own errors."""
-    given = re.match(r"flag (--[\w.]+=.*?): ", message)
-    for python, plain in _PLAIN.items():
-        if given and python in message:
-            return f"{given[1]}: {plain}"
-    return message
+def override(
+    config: ml_collections.ConfigDict, field: str, texts: Iterable[str | None], option: str
+) -> object:
+    """Sets a field to what was typed for it, read by the type of the field.
+
+    Args:
+        config: The configuration.
+        field: A field that it has, GROUP.NAME or NAME.
+        texts: What was typed, more than once if the option was repeated: the last counts, and all
+            of them for a tuple. None: no value, which means true.
+        option: The option as typed, without the value, for messages.
+
+    Returns:
+        The new value.
+
+    Raises:
+        ConfigError: For a value of another type.
+    """
+    group, _, name = field.rpartition(".")
+    holder = config[group] if group else config
+    values = [_parse(holder.get_type(name), text, option) for text in texts]
+    is_tuple = isinstance(values[-1], tuple)
+    holder[name] = tuple(item for value in values for item in value) if is_tuple else values[-1]
+    return holder[name]
 
 
-def read_override(override: str) -> object:
+def read_override(override_text: str) -> object:
     """The value of FIELD=VALUE as a run would read it from --config.FIELD=VALUE.
 
     Raises:
         ConfigError: For an unknown field, or a value of another type.
     """
-    field = override.partition("=")[0]
-    if (message := unknown(f"--set={field}", field, "--set=")) is not None:
+    field, _, text = override_text.partition("=")
+    option = f"--set={field}"
+    if (message := unknown(option, field, "--set=")) is not None:
         raise ConfigError(message)
-    values, argument = flags.FlagValues(), f"--config.{override}"
-    config_flags.DEFINE_config_dict(
-        "config", shipped.load("common").get_config(), flag_values=values, sys_argv=["", argument]
-    )
-    try:
-        values(["", argument])
-    except flags.Error as error:
-        said = in_plain_words(str(error)).replace(f"--config.{field}", f"--set={field}")
-        raise ConfigError(said) from None
-    return config_flags.get_override_values(values["config"])[field]
+    return override(shipped.load("common").get_config(), field, [text], option)
 
 
 def _name(field: str) -> str:
     return field.rpartition(".")[2]
 
 
-def _misspelt(name: str, fields: list[str]) -> list[str]:
-    close = difflib.get_close_matches(name, map(_name, fields), n=1, cutoff=0.7)
-    return [each for each in fields if _name(each) in close]
+def _parse(field_type: type, text: str | None, option: str) -> object:
+    if text is None:
+        if not issubclass(field_type, bool):
+            raise ConfigError(f"{option}: has no value; write {option}=VALUE.")
+        text = "true"
+    typed = f"{option}={text}"
+    if issubclass(field_type, ml_collections.ConfigDict):
+        raise ConfigError(f"{typed}: is a group of fields; set one of them.")
+    if issubclass(field_type, bool):
+        if text.lower() not in (*_TRUE, *_FALSE):
+            raise ConfigError(f"{typed}: must be true or false.")
+        return text.lower() in _TRUE
+    if issubclass(field_type, int | float):
+        try:
+            return field_type(text)
+        except ValueError:
+            kind = "whole number" if issubclass(field_type, int) else "number"
+            raise ConfigError(f"{typed}: must be a {kind}.") from None
+    return _parse_tuple(text, typed) if issubclass(field_type, tuple) else text
 
 
-def _shortened(name: str, fields: list[str]) -> list[str]:
-    """Those whose initials or part the name is: lr, epochs, batch."""
-    if len(name) < 2:
-        return []
-    found = [each for each in fields if "".join(word[0] for word in _name(each).split("_")) == name]
-    return found or [each for each in fields if len(name) > 2 and name in _name(each)]
+def _parse_tuple(text: str, typed: str) -> tuple:
+    if not text:
+        return ()
+    try:
+        value = ast.literal_eval(text)
+    except ValueError:  # Names without quotes.
+        return tuple(name.strip() for name in text.split(","))
+    except SyntaxError:
+        if "," in text or " " in text:
+            raise ConfigError(
+                f"{typed}: must be names or numbers with commas between; names that have blanks "
+                "in quotes: \"'name one','name two'\"."
+            ) from None
+        return (text,)  # Such as a path.
+    return tuple(value) if isinstance(value, list | tuple) else (value,)

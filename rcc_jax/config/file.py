@@ -1,43 +1,74 @@
-"""What can be wrong with a configuration file, in one line for who wrote it."""
+"""Reads a configuration file; any fault in it is reported in one line."""
 
-import difflib
+import importlib.util
 import os
-import re
+import sys
 import traceback
+import types
 
 import ml_collections
 
 from input_pipeline import near_names
+from input_pipeline.errors import first_line
 from rcc_jax import shipped
 from rcc_jax.errors import ConfigError
 
+_MODULE = "configuration file"
 
-def fault(given: str, error: Exception) -> str:
-    """A message on what reading a configuration file has raised.
+
+def load(given: str) -> ml_collections.ConfigDict:
+    """What `get_config` of a configuration file returns, locked.
 
     Args:
-        given: FILE[:ARGUMENTS], as --config was given.
-        error: What was raised.
+        given: FILE[:ARGUMENTS], as --config was given. FILE may be a name that `shipped.find`
+            knows; what follows the colon is the argument of `get_config`.
+
+    Raises:
+        ConfigError: Naming the file, the line and the fault.
     """
-    path = shipped.find(given).partition(":")[0]
-    if isinstance(error, OSError) and not os.path.exists(path):
-        return f"--config={given}: no such file; {_where(path)}"
-    if isinstance(error, SyntaxError):
-        return f"--config={given}: {error.msg} ({error.filename}, line {error.lineno})."
-    if isinstance(error, AttributeError) and "'get_config'" in str(error):
-        return (
-            f"--config={given}: the file has no function get_config(arguments=None), which returns "
-            "the configuration; configs/folder.py shows one."
+    path, colon, arguments = shipped.find(given).partition(":")
+    option = f"--config={given}"
+    if not os.path.isfile(path):
+        raise ConfigError(f"{option}: no such file; {_where(path)}")
+    try:
+        module = _import(path)
+        if callable(getattr(module, "get_config", None)):
+            config = module.get_config(*([arguments] if colon else []))
+        else:
+            raise ConfigError(
+                f"{option}: the file has no function get_config(arguments=None), which returns "
+                "the configuration; configs/folder.py shows one."
+            )
+    except ConfigError:
+        raise
+    except SyntaxError as error:
+        raise ConfigError(
+            f"{option}: {error.msg} ({error.filename}, line {error.lineno})."
+        ) from None
+    except Exception as error:  # Whatever the user's own file raises.
+        raise ConfigError(f"{option}: {first_line(error)} ({_place(error, path)}).") from None
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise ConfigError(
+            f"{option}: get_config returns {type(config).__name__}, and not the configuration "
+            "that configs/common.py makes."
         )
-    # Behind the first line of an error of ml_collections stand all fields.
-    said = str(error.args[0] if error.args else "").partition(" Other fields")[0].splitlines()
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    for each in traceback.extract_tb(error.__traceback__):
-        frame = each if each.filename.endswith(path) else frame
-    return (
-        f"--config={given}: {type(error).__name__}: {said[0] if said else ''} "
-        f"({frame.filename}, line {frame.lineno})."
-    )
+    return config.lock()
+
+
+def _import(path: str) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[_MODULE] = module  # Where a dataclass of the file looks for it.
+    spec.loader.exec_module(module)
+    return module
+
+
+def _place(error: Exception, path: str) -> str:
+    """The line of the file that raised the error or called what did."""
+    frames = traceback.extract_tb(error.__traceback__)
+    path = os.path.abspath(path)
+    own = [frame for frame in frames if os.path.abspath(frame.filename) == path]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else path
 
 
 def _where(path: str) -> str:
@@ -48,15 +79,7 @@ def _where(path: str) -> str:
     return f"one is configs/demo.py, which ships with the program.{hint}"
 
 
-def fault_of_traceback(given: str, text: str) -> str:
-    """The same of an error that ml_collections has turned into text, with its traceback."""
-    file = shipped.find(given).partition(":")[0]
-    places = re.findall(r'File "(.*)", line (\d+)', text)
-    name, line = next((x for x in places[::-1] if x[0].endswith(file)), places[-1])
-    return f"--config={given}: {text.strip().splitlines()[-1]} ({name}, line {line})."
-
-
-def check_fields(config: object, given: str) -> None:
+def check_fields(config: ml_collections.ConfigDict, given: str) -> None:
     """Refuses a configuration with other fields than those of rcc_jax/config/schema.py.
 
     A field that is misspelt in a file would otherwise be a new one that nothing reads.
@@ -68,16 +91,11 @@ def check_fields(config: object, given: str) -> None:
     Raises:
         ConfigError: Naming the first field.
     """
-    if not isinstance(config, ml_collections.ConfigDict):
-        raise ConfigError(
-            f"{given}: get_config returns {type(config).__name__}, and not the configuration that "
-            "configs/common.py makes."
-        )
     known, found = _fields(shipped.load("common").get_config()), _fields(config)
     for field in found:
         if field not in known:
-            close = difflib.get_close_matches(field, known, n=1)
-            hint = f"did you mean config.{close[0]}?" if close else "see docs/fields.md."
+            close = near_names.nearest(field, known)
+            hint = f"did you mean config.{close}?" if close else "see docs/fields.md."
             raise ConfigError(f"{given}: sets config.{field}, which is no field; {hint}")
     for field in known:
         if field not in found:

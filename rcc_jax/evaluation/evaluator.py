@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 
 from rcc_jax.distributed import meshes
 from rcc_jax.evaluation.tta import AveragedNetwork, Protocol, call, normalize_scores
+from rcc_jax.labels import IGNORED
 
 PyTree = Any
-IGNORED = 255
 # Batches whose counts may still be on the devices: enough to overlap with the host's work, few
 # enough to fit in memory.
 MAX_PENDING = 4

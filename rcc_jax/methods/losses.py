@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-IGNORED = 255
+from rcc_jax.labels import IGNORED
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:

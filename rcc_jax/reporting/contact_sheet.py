@@ -74,7 +74,7 @@ def draw(
         sheet.append(pictures + [blank] * (len(titles) - len(pictures)))
     if not sheet:
         return None
-    more = {"ignored, padding": sheets.IGNORED}
+    more = {"ignored, padding": sheets.IGNORED_COLOR}
     legend = sheets.legend(partition.class_names, palette, more)
     return sheets.sheet(sheet, titles, groups=groups, **legend)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rcc_jax.reporting.sheets import IGNORED, UNUSED, palette
+from rcc_jax.reporting.sheets import IGNORED_COLOR, UNUSED, palette
 
 # As the data sets' own tools draw them, in the order of the class ids in configs/.
 _CITYSCAPES = (
@@ -53,8 +53,9 @@ def of_data(data: Mapping[str, Any]) -> np.ndarray:
     # Masks that store colours are shown in them; a class with several in its first one.
     for code, number in reversed(_ITEM.findall(data["colormap"])):
         color = tuple(bytes.fromhex(code))
-        if int(number) < num_classes and color not in (UNUSED, IGNORED):
+        if int(number) < num_classes and color not in (UNUSED, IGNORED_COLOR):
             colors[int(number)] = color
+    colors[255] = IGNORED_COLOR
     return colors
 
 

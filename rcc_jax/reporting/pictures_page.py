@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import PIL.Image
 
+from input_pipeline.files import write_atomically
 from rcc_jax.reporting import html_page
-from rcc_jax.workdir.folder import write_atomically
 
 PAGE = "index.html"
 # Kinds of sheets in their order on the page: the prefix of the files, and what they show.

@@ -64,7 +64,7 @@ def sheet(
     Returns:
         uint8 [H, W, 3].
     """
-    more = {"ignored": sheets.IGNORED, **heat_map.scale("confidence ")}
+    more = {"ignored": sheets.IGNORED_COLOR, **heat_map.scale("confidence ")}
     return sheets.sheet(rows, TITLES, **sheets.legend(class_names, palette, more))
 
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from input_pipeline.files import write_atomically
 from rcc_jax.config.recorded import flatten
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import html_page as page
@@ -14,7 +15,6 @@ from rcc_jax.reporting import report_pictures
 from rcc_jax.reporting.line_chart import Series, line_chart, sample
 from rcc_jax.reporting.run_record import RunRecord, class_scores, find, score
 from rcc_jax.reporting.tables import mean_and_spread, method_order
-from rcc_jax.workdir.folder import write_atomically
 
 NOT_SHOWN = ("step", "learning_rate")
 

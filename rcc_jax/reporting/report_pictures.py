@@ -54,7 +54,7 @@ def predictions(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> st
         return "<p>These runs have no pictures (eval.pictures).</p>\n"
     parts = []
     if examples:
-        entries = [*zip(classes, palette, strict=False), ("ignored", sheets.IGNORED)]
+        entries = [*zip(classes, palette, strict=False), ("ignored", sheets.IGNORED_COLOR)]
         legend = "".join(
             f'<li><span class="swatch" style="background:#{bytes(color).hex()}"></span>'
             f"{html.escape(name)}</li>"

@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from rcc_jax.workdir.folder import write_atomically
+from input_pipeline.files import write_atomically
+from input_pipeline.sources.labels import voc_colors
 
 TEXT_SIZE, LINE, GAP = 13, 19, 4
 # Side of the square pictures that `fit` makes, in pixels.
 SIDE = 200
 # No class is drawn in either of these.
-UNUSED, IGNORED = (224, 224, 192), (255, 255, 255)
+UNUSED, IGNORED_COLOR = (224, 224, 192), (255, 255, 255)
 # Stands for `pale` in legends.
 PALE = (192, 192, 192)
 
@@ -29,14 +30,9 @@ def palette(num_classes: int) -> np.ndarray:
     Returns:
         uint8 [256, 3]; 255, which is ignored, is white.
     """
-    ids = np.arange(256)
-    colors = np.zeros((256, 3), np.uint8)
-    # Bit 3 j + c of the id is bit 7 - j of channel c.
-    for bit in range(8):
-        position, channel = divmod(bit, 3)
-        colors[:, channel] |= ((ids >> bit & 1) << (7 - position)).astype(np.uint8)
+    colors = voc_colors()
     colors[num_classes:] = UNUSED
-    colors[255] = IGNORED
+    colors[255] = IGNORED_COLOR
     return colors
 
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import near_names
+from input_pipeline.files import write_atomically
 from rcc_jax.config import method_group, protocols, schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS
 from rcc_jax.options import Option
 from rcc_jax.reporting import published
-from rcc_jax.workdir.folder import RESULT, evaluation_name, write_atomically
+from rcc_jax.workdir.folder import RESULT, evaluation_name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import NoReturn
 import jax
 import ml_collections
 
+from input_pipeline.files import write_atomically
 from rcc_jax import build
 from rcc_jax.config import method_group, protocols
 from rcc_jax.config.recorded import flatten
@@ -27,7 +28,7 @@ from rcc_jax.workdir import environment, image_lists, revisions
 from rcc_jax.workdir.bad_files import BadFiles
 from rcc_jax.workdir.best_scores import BestScores
 from rcc_jax.workdir.checkpoints import Checkpoints
-from rcc_jax.workdir.folder import Workdir, write_atomically
+from rcc_jax.workdir.folder import Workdir
 from rcc_jax.workdir.metrics import MetricWriter
 
 # Steps that may be queued on the devices; each holds a batch in their memory.

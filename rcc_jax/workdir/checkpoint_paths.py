@@ -1,6 +1,5 @@
 """The checkpoint that a user names: 'latest', 'best', 'best:PROTOCOL', or a path."""
 
-import difflib
 import os
 import pathlib
 from typing import Any
@@ -43,8 +42,8 @@ def find_named(
     """
     if not is_name(checkpoint):
         if not pathlib.Path(checkpoint).is_dir():
-            close = difflib.get_close_matches(checkpoint, ("latest", "best"), n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else near_names.hint(checkpoint)
+            hint = near_names.did_you_mean(checkpoint, ("latest", "best"))
+            hint = hint or near_names.hint(checkpoint)
             raise ConfigError(
                 f"--checkpoint={checkpoint}: there is no such folder. Name 'latest', 'best', or "
                 f"the path of a checkpoint or of a run.{hint}"

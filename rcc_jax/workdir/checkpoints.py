@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from input_pipeline.errors import first_line
 from rcc_jax.distributed import processes
-from rcc_jax.errors import ConfigError, first_line
+from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import checksums, preservation
 from rcc_jax.workdir.best_scores import BestScores
 from rcc_jax.workdir.state_difference import differences
@@ -178,7 +179,7 @@ class Checkpoints:
             start = f"resumes from step {saved[-1]}" if saved else "starts anew"
             raise SaveError(
                 f"{self.directory / str(self._saving)}: the checkpoint could not be written "
-                f"({first_line(error)}). Is the disk full? Make room; the same command "
+                f"({first_line(error)}). Is the disk full? Free some space; the same command "
                 f"{start}."
             ) from error
 

@@ -3,7 +3,7 @@
 import hashlib
 import pathlib
 
-from rcc_jax.workdir.folder import write_atomically
+from input_pipeline.files import write_atomically
 
 # In the format of sha256sum, so that `sha256sum -c` checks it too.
 NAME = "SHA256SUMS"

@@ -10,9 +10,9 @@ import subprocess
 
 import jax
 
+from input_pipeline.files import write_atomically
 from rcc_jax import shipped
 from rcc_jax.workdir import revisions
-from rcc_jax.workdir.folder import write_atomically
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from input_pipeline.files import write_atomically
 from rcc_jax.config import schema
 from rcc_jax.config.recorded import flatten, nest, recorded_fields, values_before
 from rcc_jax.errors import ConfigError
@@ -19,23 +20,6 @@ from rcc_jax.workdir.best_scores import BestScores
 RESULT = "result.json"
 # Fields that cannot change what a run computes.
 MAY_CHANGE = schema.matching(lambda option: option.may_change)
-
-
-def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:
-    """Writes a file atomically: a killed process leaves the old file or the complete new one.
-
-    Args:
-        path: The file, in a folder that exists.
-        content: Bytes, or text to be written as UTF-8.
-    """
-    path = pathlib.Path(path)
-    # The process id, because two processes may evaluate one checkpoint at the same time.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def run_name(config: str) -> str:

@@ -10,9 +10,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from input_pipeline.files import write_atomically
 from rcc_jax.workdir.best_scores import BestScores
 from rcc_jax.workdir.event_files import TensorBoard
-from rcc_jax.workdir.folder import write_atomically
 
 Scalars = Mapping[str, Any]
 # Limit on events and timing.jsonl together: with the list of bad files a run stays below 50 MiB.

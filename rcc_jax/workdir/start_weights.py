@@ -6,7 +6,8 @@ import pathlib
 
 import orbax.checkpoint as ocp
 
-from rcc_jax.errors import ConfigError, first_line
+from input_pipeline.errors import first_line
+from rcc_jax.errors import ConfigError
 from rcc_jax.models.network import Weights
 from rcc_jax.workdir import checksums
 from rcc_jax.workdir.checkpoint_paths import find_checkpoint

@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 import input_pipeline
 from input_pipeline import DataError
 from input_pipeline.prepare import pascal as pascal_module
+from input_pipeline.prepare import storage
 from input_pipeline.prepare.masks import MaskFolder
 
 
@@ -236,7 +237,7 @@ def test_full_disk_while_masks_are_written(run, pascal, tmp_path):
     masks = tmp_path / "data/pascal/masks.partial"
     masks.parent.mkdir(parents=True)
     MaskFolder(str(masks), "VOC2012 folder\ndataset folder\n")
-    full = masks / f".{pascal.val[0]}.png.tmp"
+    full = masks / f".{pascal.val[0]}.png.{os.getpid()}.tmp"
     full.symlink_to("/dev/full")
     with pytest.raises(DataError, match=r"masks\.partial: the disk is full"):
         run()
@@ -261,7 +262,7 @@ def test_two_preparations_at_once(run, pascal, tmp_path):
     pascal.save(tmp_path / "archives")
     (tmp_path / "data").mkdir()
     with (
-        pascal_module.storage.held(str(tmp_path / "data/pascal")),
+        storage.held(str(tmp_path / "data/pascal")),
         pytest.raises(DataError, match="another preparation is writing there"),
     ):
         run()

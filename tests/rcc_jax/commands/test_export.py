@@ -133,7 +133,7 @@ def test_onnx_file_gives_the_logits_at_another_batch_and_size(exported, tmp_path
 def test_refuses_what_cannot_be_used(workdir, tmp_path):
     config = recorded.get_config(workdir)
     (tmp_path / "notes.txt").write_text("precious")
-    with pytest.raises(ConfigError, match=r"other files in it, such as notes\.txt; name a new"):
+    with pytest.raises(ConfigError, match=r"holds other files, such as notes\.txt; name a new"):
         export(config, str(workdir), output=str(tmp_path))
     with pytest.raises(ConfigError, match="cannot be used as a folder"):
         export(config, str(workdir), output=str(tmp_path / "notes.txt"))

@@ -289,7 +289,7 @@ def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):
     made = {path.name for path in tmp_path.iterdir()}
     assert {"student.csv", "counts.csv", "consensus.svg", "consensus.json"} <= made
     assert json.loads((tmp_path / "consensus.json").read_text())["teacher"] == "EMA teacher"
-    with pytest.raises(ConfigError, match="no class 'barred_fisch'; did you mean 'barred_fish'?"):
+    with pytest.raises(ConfigError, match="no class 'barred_fisch'. Did you mean 'barred_fish'?"):
         explain(config, str(workdir), output=str(tmp_path), pair="barred_fisch,seabed")
 
 

@@ -24,6 +24,13 @@ FOLDER = "from configs import folder\ndef get_config(arguments=None):\n"
             ["TypeError", "own.py, line 4"],
         ),
         (
+            f"{FOLDER}    c = folder.get_config()\n    c.trian.num_steps = 3\n    return c\n",
+            ["AttributeError: 'trian' (", "own.py, line 4"],
+        ),
+        (f"{FOLDER}    return\n", ["get_config returns NoneType"]),
+        ("def get_config(): return 1 / 0\n", ["ZeroDivisionError", "own.py, line 1"]),
+        (f"{FOLDER}    raise OSError(2, 'gone', 'x')\n", ["gone: 'x'", "own.py, line 3"]),
+        (
             f"{FOLDER}    c = folder.get_config()\n    del c.eval\n    return c\n",
             ["lacks config.eval."],
         ),

@@ -11,7 +11,7 @@ import pytest
 from rcc_jax.config import schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import revisions
-from rcc_jax.workdir.folder import Workdir, check_place, write_atomically
+from rcc_jax.workdir.folder import Workdir, check_place
 
 
 def config(**changes):
@@ -184,23 +184,3 @@ def test_corrupt_config_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(ConfigError, match=r"config\.json: not a JSON object"):
         Workdir.open(tmp_path, config())
-
-
-def test_write_atomically_replaces_and_leaves_nothing_else(tmp_path):
-    path = tmp_path / "file.txt"
-    write_atomically(path, "früh, and longer than what follows")
-    write_atomically(path, b"sp\xc3\xa4t")
-    assert path.read_text(encoding="utf-8") == "spät"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
-
-
-def test_write_atomically_by_several_processes_at_a_time(tmp_path):
-    path = tmp_path / "file.txt"
-    code = (
-        "import sys; from rcc_jax.workdir.folder import write_atomically\n"
-        "for _ in range(300): write_atomically(sys.argv[1], sys.argv[2] * 1000)"
-    )
-    writers = [subprocess.Popen([sys.executable, "-c", code, path, text]) for text in "ab"]
-    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
-    assert path.read_text() in ("a" * 1000, "b" * 1000)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]

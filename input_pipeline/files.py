@@ -1,0 +1,31 @@
+"""Files that are whole or absent, and what the system's errors about files mean."""
+
+import errno
+import os
+import pathlib
+
+# Values of `OSError.errno`: the disk, a quota or a limit on sizes is reached; no permission.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def write_atomically(
+    path: str | os.PathLike, content: bytes | str, *, durable: bool = True
+) -> None:
+    """Writes a file that is, whenever the process dies, either the old one or the new one whole.
+
+    Args:
+        path: The file; its folder exists.
+        content: Bytes, or text that is written as UTF-8.
+        durable: Whether that also holds if the machine crashes. It takes some milliseconds, in
+            which the content reaches the disk.
+    """
+    path = pathlib.Path(path)
+    # Several processes may write one file at a time: each has its own temporary name.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(temporary, path)

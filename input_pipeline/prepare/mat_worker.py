@@ -1,0 +1,98 @@
+"""The worker program of mat_files.py: reads MATLAB files that arrive on standard input.
+
+It is started by its path and imports SciPy alone, no module of this project: a worker starts in
+half a second and holds neither JAX nor TensorFlow. Importing this module changes SciPy, so no other
+module does.
+
+A request is REQUEST, with the sizes of what follows: the name of a struct, the name of its field,
+and the file. A reply is REPLY: 1, height and width of the matrix in that field, which follows; or
+0 and the size of the text that follows, which says why there is no such matrix. One reply comes
+before the first request, once SciPy is imported.
+"""
+
+import contextlib
+import io
+import resource
+import signal
+import struct
+import sys
+from typing import BinaryIO
+
+import numpy as np
+import scipy.sparse
+
+# Beside the masks lie sparse matrices, which nobody reads and whose checks take SciPy longer than
+# all the rest. Its reader imports this name; under another one it would only be slower.
+scipy.sparse.csc_array = lambda *_, **__: None
+import scipy.io  # noqa: E402
+
+REQUEST, REPLY = struct.Struct("<3Q"), struct.Struct("<3Q")
+# A file of SBD takes a millisecond and less than a megabyte; a corrupt one may claim any size.
+MAX_SECONDS, MAX_BYTES = 60, 2 * 2**30
+
+
+def read_field(data: bytes, variable: str, field: str) -> np.ndarray:
+    """Reads an 8-bit matrix in a field of a 1x1 struct.
+
+    Args:
+        data: The bytes of the file.
+        variable: Name of the struct.
+        field: Name of its field.
+
+    Returns:
+        uint8 array [height, width].
+
+    Raises:
+        ValueError: The file holds no such matrix. SciPy raises many other types, or crashes, where
+            it cannot read a file.
+    """
+    found = scipy.io.loadmat(io.BytesIO(data), variable_names=[variable])
+    if variable not in found:
+        raise ValueError(f"no variable {variable}")
+    value = found[variable]
+    if not isinstance(value, np.ndarray) or value.dtype.names is None or value.size != 1:
+        raise ValueError(f"{variable} is not a 1x1 struct")
+    if field not in value.dtype.names:
+        raise ValueError(f"{variable} has no field {field}")
+    value = value[field].item()
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 2:
+        kind = getattr(value, "dtype", type(value).__name__)
+        raise ValueError(f"{field} is {kind} of shape {np.shape(value)}, not an 8-bit matrix")
+    return value
+
+
+def _answer(requests: BinaryIO, replies: BinaryIO) -> bool:
+    """Answers one request; returns False at the end of the requests."""
+    header = requests.read(REQUEST.size)
+    if len(header) < REQUEST.size:
+        return False
+    variable, field, data = (requests.read(size) for size in REQUEST.unpack(header))
+    signal.alarm(MAX_SECONDS)  # Ends the process.
+    try:
+        value = np.ascontiguousarray(read_field(data, variable.decode(), field.decode()))
+        header = REPLY.pack(1, *value.shape)
+    except Exception as error:
+        value = f"{type(error).__name__}: {error}".encode(errors="replace")
+        header = REPLY.pack(0, len(value), 0)
+    signal.alarm(0)
+    replies.write(header)
+    replies.write(value)
+    replies.flush()
+    return True
+
+
+def main() -> None:
+    """Answers requests until standard input is closed; it also is when the parent dies."""
+    # A crash leaves no core file behind.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(ValueError, OSError):  # Not every system has this limit.
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.buffer.write(REPLY.pack(0, 0, 0))
+        sys.stdout.buffer.flush()
+        while _answer(sys.stdin.buffer, sys.stdout.buffer):
+            pass
+
+
+if __name__ == "__main__":
+    main()
