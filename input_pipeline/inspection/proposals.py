@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from input_pipeline.sources.labels import IGNORE
+from input_pipeline.sources.labels import IGNORE, voc_codes
 
 VOC_VOID = 0xE0E0C0
 # With a side of 16 k + 1 pixels, the corners of a crop lie on the grid of the features. 769 is the
@@ -73,15 +73,12 @@ def for_values(counts: np.ndarray, num_classes: int, label_map: str = "") -> lis
     return found
 
 
-def for_colors(
-    counts: Mapping[int, int], num_classes: int, voc: Sequence[int], colormap: str = ""
-) -> list[Proposal]:
+def for_colors(counts: Mapping[int, int], num_classes: int, colormap: str = "") -> list[Proposal]:
     """Proposes ways to read masks of colours.
 
     Args:
         counts: Pixels by colour 0xrrggbb over all masks.
         num_classes: K, as it is set.
-        voc: The colours of PASCAL VOC's classes, in id order.
         colormap: data.colormap, as it is set. The proposal is then to ignore unlisted colours.
 
     Returns:
@@ -106,7 +103,7 @@ def for_colors(
     if len(grey) == len(colors) and all(v < num_classes or v == IGNORE for v in grey.values()):
         if set(grey.values()) != {0, IGNORE}:
             return [_colors(grey, num_classes, "the value of the grey is the id")]
-    elif set(classes) <= set(voc) and len(classes) > 1:
+    elif set(classes) <= set(voc := voc_codes()) and len(classes) > 1:
         ids = {color: voc.index(color) for color in classes}
         void = {VOC_VOID: IGNORE} if VOC_VOID in colors else {}
         return [_colors({**ids, **void}, num_classes, "the colours are PASCAL VOC's")]
@@ -120,13 +117,12 @@ def for_colors(
     return found
 
 
-def classes(counts: np.ndarray, colors: Mapping[int, int], voc: Sequence[int]) -> Proposal | None:
+def classes(counts: np.ndarray, colors: Mapping[int, int]) -> Proposal | None:
     """Infers the classes from the masks alone.
 
     Args:
         counts: Pixels by stored value over all masks of indices, int64 [256].
         colors: Pixels by colour 0xrrggbb over all masks of colours.
-        voc: The colours of PASCAL VOC's classes, in id order.
 
     Returns:
         The number of classes and how to read the masks; None if the masks do not tell.
@@ -140,7 +136,7 @@ def classes(counts: np.ndarray, colors: Mapping[int, int], voc: Sequence[int]) -
         known = _dense(np.flatnonzero(grey).tolist()) if is_grey else 0
         if len(colors) < 2:
             return None
-        found = for_colors(colors, known, voc)[0]
+        found = for_colors(colors, known)[0]
         # `for_colors` leaves out the number of classes where it agrees with `known`.
         return Proposal({"data.num_classes": known, **found.fields}, found.meaning)
     if used == [0, IGNORE]:

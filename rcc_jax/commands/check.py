@@ -155,10 +155,7 @@ def _propose(
         for proposal in proposals.for_values(counts, fields.num_classes, fields.label_map):
             yield kind, _for_method(config, proposal)
     if found.colors and not mixed:
-        voc = sheets.palette(255)[:255].astype(int) @ (1 << 16, 1 << 8, 1)
-        for proposal in proposals.for_colors(
-            found.colors, fields.num_classes, voc.tolist(), fields.colormap
-        ):
+        for proposal in proposals.for_colors(found.colors, fields.num_classes, fields.colormap):
             kind = findings.VALUES if fields.colormap else findings.COLORED
             yield kind, _for_method(config, proposal)
     if not found.errors and not fields.class_names and fields.source != "scenes":

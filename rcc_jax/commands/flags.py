@@ -88,10 +88,12 @@ class _Config:
     Attributes:
         value: The configuration, None without --config.
         file: FILE[:ARGUMENTS] that it comes from.
+        given: Fields that were set on the command line, dotted.
     """
 
     value: ml_collections.ConfigDict | None = None
     file: str = ""
+    given: tuple[str, ...] = ()
 
 
 CONFIG = _Config()
@@ -187,7 +189,7 @@ def _load_config(given: str, overrides: dict[str, list[str | None]]) -> None:
     if not is_sweep:
         # Names alone may be numbers to a tuple.
         config.data.class_names = tuple(map(str, config.data.class_names))
-    CONFIG.value = config
+    CONFIG.value, CONFIG.given = config, tuple(overrides)
 
 
 def _no_such_flag(name: str) -> str:

@@ -5,9 +5,6 @@ import pathlib
 import sys
 from typing import NoReturn
 
-from absl import flags
-from ml_collections import config_flags
-
 from input_pipeline.errors import DataError, WorkerError
 from rcc_jax.commands import flags as cli
 from rcc_jax.config import method_group
@@ -59,13 +56,12 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
                 # Data can be looked at before the weights are there.
                 report(f"note: the training will not start: {error}")
     note = None if faults is None else faults.append
-    given = config_flags.get_override_values(flags.FLAGS["config"])
     try:
         guess.fill(config, folder, may_guess=may_guess, report=report, note=note)
     except (ConfigError, DataError) as error:
         # There are no data that could be checked; the settings can.
         raise type(error)("\n".join((*wrong, str(error)))) from None
-    method_group.check_given(config, given)
+    method_group.check_given(config, cli.CONFIG.given)
 
 
 def _check() -> None:

@@ -24,7 +24,6 @@ from input_pipeline.sources.labels import IGNORE
 from rcc_jax.config import schema
 from rcc_jax.config.recorded import recorded_fields
 from rcc_jax.errors import ConfigError
-from rcc_jax.reporting import sheets
 
 # Where parts are looked for below data.root, the first one that is there.
 LABELED, VAL = ("labeled.txt", "masks", "train/masks"), ("val.txt", "val/masks")
@@ -204,8 +203,7 @@ def _survey(
 
 
 def _classes(fields: ml_collections.ConfigDict, found: Inspection) -> Guess:
-    voc = sheets.palette(IGNORE)[:IGNORE].astype(int) @ (1 << 16, 1 << 8, 1)
-    guess = proposals.classes(found.values, found.colors, voc.tolist())
+    guess = proposals.classes(found.values, found.colors)
     if guess is None:
         raise ConfigError(_unclear(fields, found))
     named = len(fields.class_names)

@@ -9,8 +9,6 @@ import pytest
 from input_pipeline.inspection import proposals
 from input_pipeline.sources.labels import LabelReader, stored_mask
 
-VOC = [0x000000, 0x800000, 0x008000, 0x808000]
-
 
 def png(pixels) -> bytes:
     buffer = io.BytesIO()
@@ -104,7 +102,7 @@ def test_values_that_no_setting_reads():
 def test_proposed_colormap(colors, num_classes, fields, ids):
     data = png([[list(bytes.fromhex(color)) for color in colors]])
     counts = stored_mask(data, "m").colors
-    proposed = proposals.for_colors(counts, num_classes, VOC)
+    proposed = proposals.for_colors(counts, num_classes)
     assert proposed[0].fields == fields
     assert read(data, proposed[0], num_classes)[0].tolist() == ids
     for proposal in proposed:
@@ -115,7 +113,7 @@ def test_blended_colors_are_ignored():
     ramp = np.arange(100)[:, None] * [1, 0, 0]
     pixels = np.concatenate([ramp, np.full((500, 3), [0, 255, 0]), np.zeros((300, 3))])[None]
     data = png(pixels)
-    (proposal,) = proposals.for_colors(stored_mask(data, "m").colors, 2, VOC)
+    (proposal,) = proposals.for_colors(stored_mask(data, "m").colors, 2)
     assert proposal.fields == {"data.colormap": "#000000:0,#00ff00:1,*:255"}
     assert np.unique(read(data, proposal, 2)).tolist() == [0, 1, 255]
 
@@ -123,7 +121,7 @@ def test_blended_colors_are_ignored():
 def test_tables_that_lack_something_are_completed():
     (proposal,) = proposals.for_values(np.bincount([0, 7], minlength=256), 3, "0:0,1:1")
     assert read(png([[0, 7, 1]]), proposal, 3).tolist() == [[0, 255, 1]]
-    (proposal,) = proposals.for_colors({0: 1, 255: 1}, 3, VOC, "#000000:2")
+    (proposal,) = proposals.for_colors({0: 1, 255: 1}, 3, "#000000:2")
     assert read(png([[[0, 0, 0], [0, 0, 255]]]), proposal, 3).tolist() == [[2, 255]]
 
 
@@ -173,7 +171,7 @@ def test_classes_that_are_set_too_many():
 )
 def test_classes_of_ids(values, fields, ids):
     data = png([values])
-    found = proposals.classes(stored_mask(data, "m").values, {}, VOC)
+    found = proposals.classes(stored_mask(data, "m").values, {})
     assert (None if found is None else found.fields) == fields
     if found is not None:
         assert read(data, found, 0)[0].tolist() == ids
@@ -192,14 +190,14 @@ def test_classes_of_ids(values, fields, ids):
 def test_classes_of_colors(colors, ids, num_classes):
     data = png([[list(bytes.fromhex(color)) for color in colors]])
     counts = stored_mask(data, "m").colors
-    found = proposals.classes(np.zeros(256, int), counts, VOC)
+    found = proposals.classes(np.zeros(256, int), counts)
     if ids is None:
         assert found is None
         return
     assert found.fields["data.num_classes"] == num_classes
     assert read(data, found, 0)[0].tolist() == ids
     # Some masks have ids and some have colours.
-    assert proposals.classes(np.ones(256, int), counts, VOC) is None
+    assert proposals.classes(np.ones(256, int), counts) is None
 
 
 @pytest.mark.parametrize(
