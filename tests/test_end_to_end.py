@@ -15,12 +15,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from benchmarks import faults
 from configs import recorded
 from input_pipeline.sources import scenes
 from rcc_jax.reporting import prediction_sheet, report_pictures
 from rcc_jax.reporting import sheets as visualization
 from rcc_jax.workdir import checkpoint_paths, checksums
+from tests.guards import faults
 from tests.support.commands import finish, start
 from tests.support.runs import (
     STEPS,
@@ -134,7 +134,7 @@ def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, 
 
 
 def test_a_run_survives_one_fault_after_another(command, finished, tmp_path):
-    """A short form of the campaign in `benchmarks/faults.py`, which has more of them."""
+    """A short form of the campaign in `tests/guards/faults.py`, which has more of them."""
     moments = random.Random(0)
     faults.start_twice(command, tmp_path, 2, moments)
     faults.fill_disk(command, tmp_path, 5, moments)

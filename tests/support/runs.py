@@ -1,4 +1,4 @@
-"""Tiny runs that tests and `benchmarks/faults.py` disturb, and how two of them are compared."""
+"""Tiny runs that tests and `tests/guards/faults.py` disturb, and how two of them are compared."""
 
 import json
 import pathlib

@@ -1,14 +1,11 @@
 """The views against the recipe's own tools, Pillow's: brightness, contrast, colours, edges."""
 
-import importlib.util
-import pathlib
-import types
-
 import cv2
 import numpy as np
 import PIL.Image
 import pytest
 
+from benchmarks import pillow_views
 from input_pipeline.batches import photometric, views
 
 SAMPLES, CROP = 100, 161  # Of each sample a weak view and two strong ones.
@@ -18,16 +15,6 @@ TOLERANCES = {
     "weak": {"mean": 0.005, "spread": 0.005, "colour": 0.005, "edges": 0.01, "histogram": 0.01},
     "strong": {"mean": 0.02, "spread": 0.01, "colour": 0.025, "edges": 0.04, "histogram": 0.04},
 }
-
-
-@pytest.fixture(scope="module")
-def pillow_views() -> types.ModuleType:
-    """The reference, which benchmarks/input_speed.py uses too."""
-    path = pathlib.Path(__file__).with_name("pillow_views.py")
-    spec = importlib.util.spec_from_file_location("pillow_views", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def statistics(view: np.ndarray) -> dict[str, np.ndarray]:
@@ -73,12 +60,12 @@ def too_far(ours: dict[str, list[dict]], expected: dict[str, list[dict]]) -> dic
 
 
 @pytest.fixture(scope="module")
-def photos(pillow_views) -> list[np.ndarray]:
+def photos() -> list[np.ndarray]:
     rng = np.random.default_rng(5)
     return [pillow_views.draw_photo(rng, 188, 250) for _ in range(12)]
 
 
-def reference(pillow_views, images):
+def reference(images):
     return collect(
         lambda image, rng: pillow_views.unlabeled_views(PIL.Image.fromarray(image), rng, CROP),
         images,
@@ -86,8 +73,8 @@ def reference(pillow_views, images):
 
 
 @pytest.fixture(scope="module")
-def expected(pillow_views, photos):
-    return reference(pillow_views, photos)
+def expected(photos):
+    return reference(photos)
 
 
 def test_views_look_like_pillows(expected, photos):
@@ -101,11 +88,11 @@ def test_views_look_like_pillows(expected, photos):
     assert 0.1 < np.mean([not mask.all() for mask in valid]) < 0.9
 
 
-def test_views_of_camvid_look_like_pillows(pillow_views, shared_data):
+def test_views_of_camvid_look_like_pillows(shared_data):
     files = sorted((shared_data / "camvid" / "images").glob("*.jpg"))
     frames = [cv2.imread(str(path))[::2, ::2, ::-1].copy() for path in files[:: len(files) // 10]]
     ours, valid, _ = collect(our_views, frames)
-    expected, expected_valid, _ = reference(pillow_views, frames)
+    expected, expected_valid, _ = reference(frames)
     assert too_far(ours, expected) == {}
     # Where half a pixel is left, the reference rounds up and Python to even.
     assert np.mean(np.array(valid) != np.array(expected_valid)) < 0.001
@@ -130,7 +117,7 @@ def edge_ratio(images: list[np.ndarray], scale: float) -> float:
 
 
 @pytest.fixture(scope="module", params=["camvid", "msrc", "drawn"])
-def scenes(request, pillow_views) -> list[np.ndarray]:
+def scenes(request) -> list[np.ndarray]:
     """Photographs of a data set where there are any, and drawn ones."""
     if request.param == "drawn":
         rng = np.random.default_rng(6)
