@@ -1,10 +1,14 @@
-"""Test set-up: eight fake devices, strict ranks, and the optional folder of recorded numbers."""
+"""Test set-up: eight fake devices, strict ranks, one cache of programs, recorded numbers."""
 
 import os
 import pathlib
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from tests.support import commands
+
+os.environ["XLA_FLAGS"] = commands.ENVIRONMENT["XLA_FLAGS"]
 
 import jax
 import pytest
@@ -16,6 +20,22 @@ if not flags.FLAGS.is_parsed():
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 SHARED = pathlib.Path(os.environ.get("RCC_SHARED", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs(tmp_path_factory) -> pathlib.Path:
+    """One folder of compiled programs for all tests of this session and the processes they start.
+
+    It lies below the session's temporary folder, where the workers of pytest-xdist share it. The
+    processes have their home there, so that none of them touches the user's cache.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = commands.use_home(root / "home")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", commands.WORTH_KEEPING)
+    return folder
 
 
 @pytest.fixture(scope="session")

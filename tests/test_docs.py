@@ -16,12 +16,19 @@ def test_sessions_of_the_pages(page):
     assert result.attempted > 10
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["averaging", "consensus", "evaluation", "losses", "method_view", "models.resize", "views"],
-)
+def with_examples():
+    """The modules that show a session in a docstring."""
+    files = sorted((REPOSITORY / "rcc_jax").rglob("*.py"))
+    return [
+        ".".join(file.relative_to(REPOSITORY).with_suffix("").parts)
+        for file in files
+        if ">>> " in file.read_text()
+    ]
+
+
+@pytest.mark.parametrize("name", with_examples())
 def test_examples_in_the_docstrings(name):
-    module = importlib.import_module(f"rcc_jax.{name}")
+    module = importlib.import_module(name)
     result = doctest.testmod(module, extraglobs={"jnp": jnp})
     assert result.failed == 0
     assert result.attempted > 0

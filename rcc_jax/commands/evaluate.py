@@ -1,22 +1,20 @@
-"""Evaluation of a run on its validation images: scores, pictures, and the mode that prints them."""
+"""--mode=eval: scores a checkpoint of a run and prints them."""
 
 import errno
 import json
 import math
 import pathlib
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import ml_collections
-import numpy as np
 
-import input_pipeline
 from rcc_jax.distributed import processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.evaluation.evaluator import Scores, scores
-from rcc_jax.reporting import palettes, prediction_sheet
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState
+from rcc_jax.training.validation import evaluate_confusion
 from rcc_jax.workdir import checkpoint_paths
 from rcc_jax.workdir.folder import evaluation_name, write_atomically
 
@@ -123,55 +121,3 @@ def _as_json(results: dict[str, Scores], run: Run) -> dict:
             for name, result in results.items()
         },
     }
-
-
-def evaluate_confusion(run: Run, weights, should_stop=lambda: False) -> np.ndarray | None:
-    """Confusion matrix [K, K] (rows = truth) over the validation images.
-
-    Each process counts a share of the images, without the others; then the counts are added up.
-
-    Args:
-        run: The run.
-        weights: Weights of the network.
-        should_stop: Asked between batches; once true in any process, the result is None in all.
-    """
-    shard = processes.index(), processes.count()
-    own = run.evaluator.confusion(weights, _batches(run, shard), should_stop=should_stop)
-    counts = processes.gather(None if own is None else own.tolist())
-    return None if None in counts else np.sum(counts, axis=0, dtype=np.int64)
-
-
-def _batches(run: Run, shard: tuple[int, int] = (0, 1)) -> Iterator[dict[str, np.ndarray]]:
-    return input_pipeline.evaluation_batches(
-        run.partition.val,
-        # So many on all devices together: the share of each does not grow with the processes.
-        batch_size=math.ceil(run.config.eval.batch_size / processes.count()),
-        num_threads=run.config.data.num_threads,
-        shard=shard,
-        shapes=run.padded_shapes,
-    )
-
-
-def draw_predictions(run: Run, weights) -> np.ndarray | None:
-    """Image, truth, prediction and confidence of some validation images, uint8 [H, W, 3]."""
-    count = min(run.config.eval.pictures, len(run.partition.val))
-    if not count:
-        return None
-    found = []
-    # Spread evenly: neighbours in a list often are of one scene.
-    for batch in _batches(run, (0, len(run.partition.val) // count)):
-        # The rest of the batch would only take memory: this program is not the one that counts.
-        rows = np.flatnonzero(batch["index"] >= 0)[: count - len(found)]
-        batch = {name: array[rows] for name, array in batch.items()}
-        seen = run.evaluator.describe(weights, batch["image"], batch.get("size"))
-        sizes = batch.get("size", [batch["label"].shape[1:]] * len(rows))
-        shown = batch["image"], batch["label"], seen["labels"], seen["confidence"]
-        for (height, width), *pictures in zip(sizes, *shown, strict=True):
-            found.append([picture[:height, :width] for picture in pictures])
-        if len(found) == count:
-            break
-    return prediction_sheet.draw(
-        *zip(*found, strict=True),
-        class_names=run.partition.class_names,
-        palette=palettes.of_data(run.config.data),
-    )

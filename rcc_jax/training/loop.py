@@ -9,7 +9,6 @@ import jax
 import ml_collections
 
 from rcc_jax import build
-from rcc_jax.commands.evaluate import evaluate_confusion
 from rcc_jax.config import protocols
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
@@ -22,6 +21,7 @@ from rcc_jax.training.monitor import EvaluationReport
 from rcc_jax.training.run import Run
 from rcc_jax.training.step_program import compile_step
 from rcc_jax.training.train_state import TrainState
+from rcc_jax.training.validation import evaluate_confusion
 from rcc_jax.workdir import environment, image_lists, revisions
 from rcc_jax.workdir.bad_files import BadFiles
 from rcc_jax.workdir.best_scores import BestScores

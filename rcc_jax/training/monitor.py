@@ -5,7 +5,6 @@ import pathlib
 import shutil
 from collections.abc import Mapping
 
-from rcc_jax.commands.evaluate import draw_predictions
 from rcc_jax.config import protocols
 from rcc_jax.evaluation.evaluator import Scores
 from rcc_jax.evaluation.score_table import score_table
@@ -13,6 +12,7 @@ from rcc_jax.reporting import pictures_page, sheets
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.training.unlabeled_sheet import UnlabeledSheet
+from rcc_jax.training.validation import draw_predictions
 from rcc_jax.workdir.metrics import MetricWriter, Progress
 
 # Where there is no terminal to ask.

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import input_pipeline
-from rcc_jax.commands.evaluate import evaluate_confusion
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation.evaluator import Evaluator
+from rcc_jax.training.validation import evaluate_confusion
 from rcc_jax.workdir.checkpoints import Checkpoints
 from tests.rcc_jax.training.test_train_step import NUM_CLASSES, Setup, make_batch, make_method
 

@@ -14,7 +14,6 @@ from jax.sharding import AxisType
 import input_pipeline
 from configs import common
 from input_pipeline import choose_shapes, count_sizes
-from rcc_jax.commands.evaluate import draw_predictions, evaluate_confusion
 from rcc_jax.evaluation import padded_views
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.models import layers
@@ -22,6 +21,7 @@ from rcc_jax.models.resnet import ARCHITECTURES, BasicBlock
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import Weights
 from rcc_jax.training.train_step import Network
+from rcc_jax.training.validation import draw_predictions, evaluate_confusion
 from tests.input_pipeline.batches.test_evaluation import Sizes
 from tests.input_pipeline.conftest import Folder
 from tests.rcc_jax.models.conftest import drawn
