@@ -38,6 +38,14 @@ def compiled_programs(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="session", params=["small", "whole"])
+def small_and_whole_oracles(request) -> pathlib.Path:
+    """The folder of the small recorded numbers, which every clone has, then that of all."""
+    if request.param == "small":
+        return REPOSITORY / "tests" / "oracles"
+    return request.getfixturevalue("oracles")
+
+
 @pytest.fixture(scope="session")
 def oracles() -> pathlib.Path:
     """Folder of recorded results of independent implementations; a plain clone has none."""
