@@ -38,9 +38,9 @@ from tests.support.runs import (
 
 
 @pytest.fixture(scope="session")
-def command(tmp_path_factory):
+def command():
     """The flags of a tiny run; all runs share the compiled programs of the first."""
-    return functools.partial(tiny_run, tmp_path_factory.mktemp("compiled"))
+    return functools.partial(tiny_run, "auto")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ def test_losses_of_thirty_steps_are_the_recorded_ones(name):
     assert trajectory.deviation(found, name) <= trajectory.TOLERANCE
 
 
+@pytest.mark.slow
 def test_miou_of_a_short_run_lies_in_its_band(tmp_path):
     run.draw(tmp_path / "data")
     miou = run.train(tmp_path / "data", tmp_path / "run", seed=0)

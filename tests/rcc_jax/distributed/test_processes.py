@@ -45,7 +45,7 @@ def test_one_process_agrees_with_itself():
 
 CONVERSATION = textwrap.dedent("""
     import sys, time
-    from rcc_jax import processes
+    from rcc_jax.distributed import processes
     from rcc_jax.errors import ConfigError
 
     processes.start(sys.argv[1])

@@ -149,7 +149,7 @@ def test_a_place_that_cannot_be_a_workdir(tmp_path):
 def test_second_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     script = textwrap.dedent("""
         import sys, time
-        from rcc_jax.workdir import Workdir
+        from rcc_jax.workdir.folder import Workdir
         workdir = Workdir.open(sys.argv[1], {"seed": 0})
         print("open", flush=True)
         time.sleep(600)
@@ -197,7 +197,7 @@ def test_write_atomically_replaces_and_leaves_nothing_else(tmp_path):
 def test_write_atomically_by_several_processes_at_a_time(tmp_path):
     path = tmp_path / "file.txt"
     code = (
-        "import sys; from rcc_jax.workdir import write_atomically\n"
+        "import sys; from rcc_jax.workdir.folder import write_atomically\n"
         "for _ in range(300): write_atomically(sys.argv[1], sys.argv[2] * 1000)"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, path, text]) for text in "ab"]
