@@ -18,8 +18,46 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+TESTS = pathlib.Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
 SHARED = pathlib.Path(os.environ.get("RCC_SHARED", REPOSITORY.parent / "shared"))
+
+
+# Files whose tests share the runs of a fixture, the dearest first.
+SHARE_RUNS = (
+    "rcc_jax/training/test_topologies.py",
+    "test_end_to_end.py",
+    "rcc_jax/commands/test_sweep.py",
+    "test_several_processes.py",
+    "rcc_jax/models/test_oracle.py",
+    "rcc_jax/commands/test_predict.py",
+    "rcc_jax/commands/test_export.py",
+    "rcc_jax/training/test_torch_trajectory.py",
+)
+
+
+@pytest.hookimpl(trylast=True)  # After those that leave tests out.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests that share runs where each worker of pytest-xdist begins.
+
+    With work stealing a worker starts with one part of the list, all being equally long, and one
+    that is done takes tests off the end of another's. So a fixture is rarely made twice.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    files = {TESTS / name: [] for name in SHARE_RUNS}
+    rest = []
+    for item in items:
+        files.get(item.path, rest).append(item)
+    starts = [[] for _ in range(workers)]
+    for number, tests in enumerate(files.values()):
+        starts[number % workers] += tests
+    ordered = []
+    for number, start in enumerate(starts):
+        size = (len(items) - len(ordered)) // (workers - number)
+        fill = max(0, size - len(start))
+        ordered += start + rest[:fill]
+        rest = rest[fill:]
+    items[:] = ordered
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,7 +80,7 @@ def compiled_programs(tmp_path_factory) -> pathlib.Path:
 def small_and_whole_oracles(request) -> pathlib.Path:
     """The folder of the small recorded numbers, which every clone has, then that of all."""
     if request.param == "small":
-        return REPOSITORY / "tests" / "oracles"
+        return TESTS / "oracles"
     return request.getfixturevalue("oracles")
 
 
