@@ -14,7 +14,7 @@ help:
 	@echo "make test        lint and tests         make test PYTHON=python3.13  with another Python"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make fuzz        broken files for every reader, $(FUZZ_INPUTS) each"
-	@echo "make lint        style                  make format  mends it"
+	@echo "make lint        style, types       make format  mends the style"
 	@echo "make bench       benchmarks at a small size"
 	@echo "make docs        the pages as a site, in build/site"
 
@@ -41,16 +41,17 @@ demo-table: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(JOBS) -m slow
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
 
 fuzz: $(INSTALLED)
 	FUZZ_INPUTS=$(FUZZ_INPUTS) $(BIN)/python -m pytest -n $(JOBS) tests/test_fuzz.py
@@ -74,4 +75,4 @@ docs: .venv/docs/installed
 	@echo "build/site/index.html"
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache build/site
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build/site

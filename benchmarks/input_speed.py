@@ -3,7 +3,7 @@
     python benchmarks/input_speed.py
 
 On one core, in turns: from the bytes of a JPEG of 500x375 to a weak and two strong views, by
-`input_pipeline` and by `tests/support/pillow_views.py`, with equal draws. A turn is every
+`input_pipeline` and by `benchmarks/pillow_views.py`, with equal draws. A turn is every
 image once. Also in turns, image by image: our views, and views that shrink by OpenCV's INTER_AREA,
 which is faster and less smooth. Then batches of 8 labelled, 8 unlabelled and 8 partner images from
 the whole stream, made by --threads of one process or by --workers, processes of one thread. Images
@@ -25,11 +25,10 @@ import numpy as np
 import PIL.Image
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "input_pipeline")]
-
-import pillow_views  # noqa: E402
+sys.path.insert(0, str(REPOSITORY))
 
 import input_pipeline  # noqa: E402
+from benchmarks import pillow_views  # noqa: E402
 from input_pipeline.batches import photometric, views  # noqa: E402
 from input_pipeline.sources import images  # noqa: E402
 

@@ -1,10 +1,14 @@
-"""Test set-up: eight fake devices, strict ranks, and the optional folder of recorded numbers."""
+"""Test set-up: eight fake devices, strict ranks, one cache of programs, recorded numbers."""
 
 import os
 import pathlib
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from tests.support import commands
+
+os.environ["XLA_FLAGS"] = commands.ENVIRONMENT["XLA_FLAGS"]
 
 import jax
 import pytest
@@ -14,8 +18,70 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+TESTS = pathlib.Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
 SHARED = pathlib.Path(os.environ.get("RCC_SHARED", REPOSITORY.parent / "shared"))
+
+
+# Files whose tests share the runs of a fixture, the dearest first.
+SHARE_RUNS = (
+    "rcc_jax/training/test_topologies.py",
+    "test_end_to_end.py",
+    "rcc_jax/commands/test_sweep.py",
+    "test_several_processes.py",
+    "rcc_jax/models/test_oracle.py",
+    "rcc_jax/commands/test_predict.py",
+    "rcc_jax/commands/test_export.py",
+    "rcc_jax/training/test_torch_trajectory.py",
+)
+
+
+@pytest.hookimpl(trylast=True)  # After those that leave tests out.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests that share runs where each worker of pytest-xdist begins.
+
+    With work stealing a worker starts with one part of the list, all being equally long, and one
+    that is done takes tests off the end of another's. So a fixture is rarely made twice.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    files = {TESTS / name: [] for name in SHARE_RUNS}
+    rest = []
+    for item in items:
+        files.get(item.path, rest).append(item)
+    starts = [[] for _ in range(workers)]
+    for number, tests in enumerate(files.values()):
+        starts[number % workers] += tests
+    ordered = []
+    for number, start in enumerate(starts):
+        size = (len(items) - len(ordered)) // (workers - number)
+        fill = max(0, size - len(start))
+        ordered += start + rest[:fill]
+        rest = rest[fill:]
+    items[:] = ordered
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs(tmp_path_factory) -> pathlib.Path:
+    """One folder of compiled programs for all tests of this session and the processes they start.
+
+    It lies below the session's temporary folder, where the workers of pytest-xdist share it. The
+    processes have their home there, so that none of them touches the user's cache.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = commands.use_home(root / "home")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", commands.WORTH_KEEPING)
+    return folder
+
+
+@pytest.fixture(scope="session", params=["small", "whole"])
+def small_and_whole_oracles(request) -> pathlib.Path:
+    """The folder of the small recorded numbers, which every clone has, then that of all."""
+    if request.param == "small":
+        return TESTS / "oracles"
+    return request.getfixturevalue("oracles")
 
 
 @pytest.fixture(scope="session")

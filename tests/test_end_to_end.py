@@ -15,12 +15,12 @@ import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 
-from benchmarks import faults
 from configs import recorded
 from input_pipeline.sources import scenes
 from rcc_jax.reporting import prediction_sheet
 from rcc_jax.reporting import sheets as visualization
 from rcc_jax.workdir import checkpoint_paths, checksums
+from tests.guards import faults
 from tests.support.commands import finish, start
 from tests.support.runs import (
     STEPS,
@@ -38,9 +38,9 @@ from tests.support.runs import (
 
 
 @pytest.fixture(scope="session")
-def command(tmp_path_factory):
+def command():
     """The flags of a tiny run; all runs share the compiled programs of the first."""
-    return functools.partial(tiny_run, tmp_path_factory.mktemp("compiled"))
+    return functools.partial(tiny_run, "auto")
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +135,7 @@ def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, 
 
 
 def test_a_run_survives_one_fault_after_another(command, finished, tmp_path):
-    """A short form of the campaign in `benchmarks/faults.py`, which has more of them."""
+    """A short form of the campaign in `tests/guards/faults.py`, which has more of them."""
     moments = random.Random(0)
     faults.start_twice(command, tmp_path, 2, moments)
     faults.fill_disk(command, tmp_path, 5, moments)

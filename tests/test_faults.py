@@ -13,7 +13,7 @@ from tests.support.commands import finish, free_port, start
 @pytest.fixture(scope="session")
 def flags(tmp_path_factory):
     """The flags of a tiny run on image files; all runs share the compiled programs."""
-    root, cache = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("compiled")
+    root = tmp_path_factory.mktemp("data")
     make_images(root)
     fields = {
         "data.root": root,
@@ -21,7 +21,6 @@ def flags(tmp_path_factory):
         "data.labeled": "labeled.txt",
         "data.val": "val.txt",
         "data.crop_size": 17,
-        "train.compilation_cache": cache,
         "train.batch_size": 2,
         "train.num_steps": 6,
         "train.log_every": 1,

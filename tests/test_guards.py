@@ -1,14 +1,13 @@
 """Regression guards: a recorded trajectory, and a short run whose mIoU lies in a recorded band.
 
-What they notice is shown by `benchmarks/planted_bugs.py`; a change that is meant to change the
+What they notice is shown by `tests/guards/planted_bugs.py`; a change that is meant to change the
 numbers records them anew with `python -m tests.guards.record`.
 """
 
 import jax
 import pytest
 
-from benchmarks import planted_bugs
-from tests.guards import run, trajectory
+from tests.guards import planted_bugs, run, trajectory
 
 
 @pytest.mark.parametrize("name", trajectory.METHODS)
@@ -18,6 +17,7 @@ def test_losses_of_thirty_steps_are_the_recorded_ones(name):
     assert trajectory.deviation(found, name) <= trajectory.TOLERANCE
 
 
+@pytest.mark.slow
 def test_miou_of_a_short_run_lies_in_its_band(tmp_path):
     run.draw(tmp_path / "data")
     miou = run.train(tmp_path / "data", tmp_path / "run", seed=0)

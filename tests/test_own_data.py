@@ -17,7 +17,6 @@ TINY = [
     "--config.model.backbone=resnet18", "--config.model.width=8",
     "--config.model.decoder_channels=16", "--config.train.num_steps=2",
     "--config.train.batch_size=2", "--config.data.crop_size=33",
-    "--config.train.compilation_cache=",
 ]  # fmt: skip
 
 

@@ -14,16 +14,15 @@ from tests.support.runs import metrics, reached, saved_steps
 STEPS = 120
 # main.py, but a process that shows no sign of life counts as dead sooner.
 IMPATIENT = (
-    "import runpy; from rcc_jax import processes; processes.HEARTBEAT_SECONDS = 10; "
+    "import runpy; from rcc_jax.distributed import processes; processes.HEARTBEAT_SECONDS = 10; "
     "runpy.run_path('main.py', run_name='__main__')"
 )
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory):
+def command():
     """Starts a tiny run in so many processes of one device each."""
     fields = {
-        "train.compilation_cache": tmp_path_factory.mktemp("compiled"),
         "model.width": 4,
         "model.decoder_channels": 8,
         "model.dtype": "float32",

@@ -1,4 +1,4 @@
-"""`--mode=evaluate`: scores of a checkpoint on the validation images, printed as a table."""
+"""`--mode=eval`: scores of a checkpoint on the validation images, printed as a table."""
 
 import json
 import math

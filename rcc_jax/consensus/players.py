@@ -22,7 +22,8 @@ def top_players(
             f"top_n = {top_n} needs at least that many classes, got logits of shape {teacher.shape}"
         )
     classes = top_classes(teacher, top_n)
-    return classes, *(jnp.take_along_axis(x, classes, axis=-1) for x in (teacher, student))
+    teacher, student = (jnp.take_along_axis(x, classes, axis=-1) for x in (teacher, student))
+    return classes, teacher, student
 
 
 def top_classes(logits: jax.Array, count: int) -> jax.Array:

@@ -1,7 +1,7 @@
 """The network's convolution, in the form that is fastest on the platform."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -40,6 +40,7 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     concrete = all(isinstance(size, int) for size in x.shape)
     if not concrete or x.dtype not in (jnp.float32, jnp.float64):
         return convolution(x, kernel)
+    form: Callable[[jax.Array, jax.Array], jax.Array]
     if len(kernel) == 1 or dilation > 1:
         form = functools.partial(_products, stride, dilation)
     elif stride == 1 and kernel.shape[2] * kernel.shape[3] >= _MIN_WEIGHTS:

@@ -1,6 +1,7 @@
 """Positions of images in a padded batch, so that the network treats each as if it were alone."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -32,7 +33,7 @@ class Extent:
         """Sets features [B, h, w, C] of any stride to zero outside the images."""
         if self._sizes is None:
             return x
-        heights, widths = self._sizes_at(x.shape[1:3])
+        heights, widths = self._sizes_at(self._sizes, x.shape[1:3])
         rows = jnp.arange(x.shape[1], dtype=jnp.int32)[None] < heights[:, None]
         columns = jnp.arange(x.shape[2], dtype=jnp.int32)[None] < widths[:, None]
         inside = rows[:, :, None, None] & columns[:, None, :, None]
@@ -43,30 +44,28 @@ class Extent:
         if self._sizes is None:
             return jnp.mean(x, axis=(1, 2), keepdims=True)
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        heights, widths = self._sizes_at(x.shape[1:3])
+        heights, widths = self._sizes_at(self._sizes, x.shape[1:3])
         total = jnp.sum(x, axis=(1, 2), keepdims=True, dtype=wide)
         return (total / (heights * widths).astype(wide).reshape(-1, 1, 1, 1)).astype(x.dtype)
 
-    def resize(self, x: jax.Array, size: tuple[Any, Any]) -> jax.Array:
+    def resize(self, x: jax.Array, size: tuple[Any, ...]) -> jax.Array:
         """Applies `resize_bilinear` to the pixels inside; the result is zero outside."""
         if self._sizes is None:
             return resize_bilinear(x, size)
         dtype = jnp.promote_types(x.dtype, jnp.float32)
-        before, after = self._sizes_at(x.shape[1:3]), self._sizes_at(size)
+        before, after = (self._sizes_at(self._sizes, shape) for shape in (x.shape[1:3], size))
         rows, columns = (
             _matrices(before[axis], after[axis], (size[axis], x.shape[1 + axis]), dtype)
             for axis in (0, 1)
         )
         return resample(x, rows, columns)
 
-    def _sizes_at(self, shape: tuple[int, int]) -> list[jax.Array]:
+    def _sizes_at(self, sizes: jax.Array, shape: Sequence[int]) -> list[jax.Array]:
         """Heights [B] and widths [B] of the images at the stride of features of this shape."""
-        return [
-            -(-self._sizes[:, axis] // _stride(self._padded[axis], shape[axis])) for axis in (0, 1)
-        ]
+        return [-(-sizes[:, axis] // _stride(self._padded[axis], shape[axis])) for axis in (0, 1)]
 
 
-def _matrices(before: jax.Array, after: jax.Array, shape: tuple[int, int], dtype) -> jax.Array:
+def _matrices(before: jax.Array, after: jax.Array, shape: tuple[Any, int], dtype) -> jax.Array:
     matrix = functools.partial(interpolation_matrix, dtype=dtype, shape=shape)
     return jax.vmap(lambda old, new: matrix(old, new))(before, after)
 

@@ -140,7 +140,8 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
     shapes = {name: value.shape for name, value in state.items()}
     contents = torch_names.describe(shapes)
     backbone = backbone or contents.backbone
-    if backbone not in BACKBONES or contents.stem not in STEMS:
+    stem = contents.stem or ""
+    if backbone not in BACKBONES or stem not in STEMS:
         raise ValueError(
             f"{path} seems to be {contents}; use weights of {', '.join(BACKBONES)} with a stem"
             " v1 (one 7x7) or deep (3x3, 64-64-128)"
@@ -149,7 +150,7 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
         lambda: DeepLabV3Plus(
             contents.num_classes or 1,
             backbone,
-            contents.stem,
+            stem,
             width=contents.width or 64,
             decoder_channels=contents.decoder_channels or 256,
             rngs=nnx.Rngs(0),

@@ -45,7 +45,7 @@ def interpolation_matrix(
     return jnp.where(jnp.arange(rows, dtype=jnp.int32)[:, None] < out_size, matrix, zero)
 
 
-def resize_bilinear(images: jax.Array, size: tuple[Any, Any]) -> jax.Array:
+def resize_bilinear(images: jax.Array, size: tuple[Any, ...]) -> jax.Array:
     """Resizes the two middle axes bilinearly with aligned corners.
 
     This is PyTorch's `interpolate(mode='bilinear', align_corners=True)`, unlike `jax.image.resize`,

@@ -37,7 +37,7 @@ class BasicBlock(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
         """Features [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
-        mode = {"train": train, "extent": extent}
+        mode: dict[str, Any] = {"train": train, "extent": extent}
         y = nnx.relu(self.bn1(self.conv1(x), **mode))
         y = self.bn2(self.conv2(y), **mode)
         return nnx.relu(y + (x if self.downsample is None else self.downsample(x, **mode)))
@@ -74,7 +74,7 @@ class Bottleneck(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
         """Features [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
-        mode = {"train": train, "extent": extent}
+        mode: dict[str, Any] = {"train": train, "extent": extent}
         y = nnx.relu(self.bn1(self.conv1(x), **mode))
         y = nnx.relu(self.bn2(self.conv2(y), **mode))
         y = self.bn3(self.conv3(y), **mode)
@@ -98,7 +98,7 @@ def _shortcut(
 
 
 # Block and number of blocks in each of the four stages (He et al. 2016, table 1).
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
@@ -159,9 +159,9 @@ class ResNet(nnx.Module):
         self.stem_name = stem
         self.remat = remat
         self.freeze_bn = freeze_bn
-        norm = {"frozen": freeze_bn, "dtype": dtype}
+        norm: dict[str, Any] = {"frozen": freeze_bn, "dtype": dtype}
         features = 3
-        self.stem = nnx.List([])
+        self.stem: nnx.List[ConvBN] = nnx.List([])
         for kernel, stride, units in STEMS[stem]:
             out = units * width
             self.stem.append(ConvBN(features, out, kernel, stride=stride, **norm))
@@ -174,7 +174,7 @@ class ResNet(nnx.Module):
             if stage >= 2 and _DILATED[output_stride][stage - 2]:
                 dilation, stride = dilation * 2, 1
             planes = width * 2**stage
-            blocks = nnx.List([])
+            blocks: nnx.List[BasicBlock | Bottleneck] = nnx.List([])
             for i in range(count):
                 # The first block of a dilated stage keeps the previous dilation, as in PyTorch.
                 blocks.append(
@@ -202,8 +202,8 @@ class ResNet(nnx.Module):
         x = extent.clear(max_pool(x))
         stages = []
         moving = train and not self.freeze_bn
-        for blocks in (self.layer1, self.layer2, self.layer3, self.layer4):
-            for block in blocks:
+        for stage in range(1, 5):
+            for block in getattr(self, f"layer{stage}"):
                 run = functools.partial(rematerialised, block) if self.remat else block
                 x = run(x, train=moving, extent=extent)
             stages.append(x)
@@ -214,7 +214,7 @@ def rematerialised(
     block: nnx.Module, x: jax.Array, *, train: bool, extent: Extent = WHOLE
 ) -> jax.Array:
     """Runs a block and keeps only its input for the backward pass; its statistics still move."""
-    graphdef, params, stats = nnx.split(block, nnx.Param, nnx.BatchStat)
+    graphdef, params, stats = nnx.split(block, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
 
     @jax.checkpoint
     def run(params, stats, x):

@@ -66,7 +66,7 @@ def write(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> None
     try:
         with os.fdopen(handle, "wb") as file:
             if kind == "npz":
-                np.savez(file, **state)
+                np.savez(file, **state)  # type: ignore[arg-type]  # no name is allow_pickle
             elif kind == "safetensors":
                 file.write(safetensors.numpy.save(dict(state)))
             else:

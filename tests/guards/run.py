@@ -6,7 +6,6 @@ leaves the band by chance, since five seeds say little about the spread.
 """
 
 import json
-import os
 import pathlib
 import statistics
 
@@ -19,7 +18,8 @@ from tests.support import commands
 from tests.support.runs import metrics
 
 # Compiled as a user's run is, unlike the other tests: these steps are many.
-ENVIRONMENT = {**commands.ENVIRONMENT, "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+_FLAGS = f"{commands.ENVIRONMENT['XLA_FLAGS']} --xla_backend_optimization_level=3"
+ENVIRONMENT = {**commands.ENVIRONMENT, "XLA_FLAGS": _FLAGS}
 RECORD = pathlib.Path(__file__).with_name("run.json")
 SEEDS = (0, 1, 2, 3, 4)
 WIDTH = 4  # Of the band to each side, in standard deviations.

@@ -1,4 +1,4 @@
-"""Tiny runs that tests and `benchmarks/faults.py` disturb, and how two of them are compared."""
+"""Tiny runs that tests and `tests/guards/faults.py` disturb, and how two of them are compared."""
 
 import json
 import pathlib
@@ -27,11 +27,11 @@ FIELDS = {
 }
 
 
-def tiny_run(cache: pathlib.Path, workdir: pathlib.Path, *flags: str, **changed) -> list[str]:
+def tiny_run(cache: pathlib.Path | str, workdir: pathlib.Path, *flags: str, **changed) -> list[str]:
     """The arguments of main.py for a run of STEPS steps.
 
     Args:
-        cache: Folder of compiled programs, which runs may share.
+        cache: Folder of compiled programs, which runs may share; 'auto' = that of the tests.
         workdir: Folder of the run.
         *flags: Further arguments.
         **changed: Fields of the configuration, with __ for the dot.

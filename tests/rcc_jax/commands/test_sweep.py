@@ -78,10 +78,9 @@ def listed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def fields(tmp_path_factory):
-    """Fields of a tiny run; all share compiled programs."""
-    cache = tmp_path_factory.mktemp("compiled")
-    return [f"--set={field}" for field in (*TINY, f"train.compilation_cache={cache}")]
+def fields():
+    """Fields of a tiny run."""
+    return [f"--set={field}" for field in TINY]
 
 
 @pytest.fixture(scope="module")

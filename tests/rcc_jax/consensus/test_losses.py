@@ -53,8 +53,8 @@ def test_entropies_and_consensus_equal_brute_force(players):
 
 @pytest.mark.parametrize("players", [3, 4])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_golden_numbers(oracles, players, dtype):
-    golden = np.load(oracles / "rcc_golden.npz")
+def test_golden_numbers(small_and_whole_oracles, players, dtype):
+    golden = np.load(small_and_whole_oracles / "rcc_golden.npz")
     tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == np.float32 else {"atol": 1e-12}
     with jax.enable_x64(dtype == np.float64):
         teacher, student = (jnp.asarray(golden[f"base/{x}"], dtype) for x in ("teacher", "student"))

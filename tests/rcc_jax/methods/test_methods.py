@@ -22,8 +22,8 @@ def channels_last(array):
 
 
 @pytest.fixture(scope="module")
-def oracle(oracles):
-    return np.load(oracles / "unimatch_losses_pascal.npz")
+def oracle(small_and_whole_oracles):
+    return np.load(small_and_whole_oracles / "unimatch_losses_pascal.npz")
 
 
 def oracle_problem(oracle, strong_views):

@@ -7,7 +7,10 @@ from rcc_jax.reporting import report
 from tests.rcc_jax.reporting.test_report import write_run
 from tests.support import browser
 
-pytestmark = pytest.mark.skipif(not browser.CHROMIUM, reason="there is no Chromium here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not browser.CHROMIUM, reason="there is no Chromium here"),
+]
 BROKEN = "[...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).length"
 
 

@@ -1,6 +1,6 @@
 """What faults cost: runs are killed, stopped, starved and damaged, gone on with, and compared.
 
-    python benchmarks/faults.py --kills=30 --times=3
+    python -m tests.guards.faults --kills=30 --times=3
 
 Each disturbed run must end with the bytes of an undisturbed one: last state (weights, averaged
 teacher, optimizer, keys), metrics.jsonl and the scores of result.json. Printed is a table: how
@@ -21,11 +21,8 @@ import sys
 import tempfile
 import time
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-
-from tests.support import runs  # noqa: E402
-from tests.support.commands import finish, start  # noqa: E402
+from tests.support import runs
+from tests.support.commands import finish, start
 
 # Bytes that a file may have on the disk that is full.
 FULL = 3000
@@ -222,7 +219,7 @@ def main() -> None:
             campaign.strike(fault, arguments.times)
     print(campaign.table())
     if arguments.results:
-        import environment  # Here and not above: the tests import this file as a package's.
+        from rcc_jax.workdir import environment  # Here and not above: it loads JAX.
 
         record = {**environment.describe(), "faults": campaign.rows}
         arguments.results.parent.mkdir(parents=True, exist_ok=True)

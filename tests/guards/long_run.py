@@ -1,6 +1,6 @@
 """What a long run holds on to: slopes of memory, file handles, threads and disk over its steps.
 
-    python benchmarks/long_run.py --steps=20000
+    python -m tests.guards.long_run --steps=20000
 
 A small network is trained on drawn scenes through main.py, with checkpoints and evaluations on the
 way. Every few steps the memory, open files and threads of its process and the bytes of its folder
@@ -17,11 +17,8 @@ import time
 
 import numpy as np
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-
-from tests.support import runs  # noqa: E402
-from tests.support.commands import start  # noqa: E402
+from tests.support import runs
+from tests.support.commands import start
 
 WARM_UP = 1 / 3
 QUANTITIES = {
@@ -133,7 +130,7 @@ def main() -> None:
     found = slopes(observed)
     print(f"{arguments.steps} steps, {len(observed)} observations\n{table(found)}")
     if arguments.results:
-        import environment  # Here and not above: it loads JAX, which this script does not need.
+        from rcc_jax.workdir import environment  # Here and not above: it loads JAX.
 
         record = {**environment.describe(), "steps": arguments.steps, "slopes": found}
         record["observed"] = [

@@ -1,6 +1,6 @@
 """Plants bugs in the real functions and shows which regression guard notices each.
 
-    python benchmarks/planted_bugs.py
+    python -m tests.guards.planted_bugs
 
 The guards are those of `tests/test_guards.py`: a recorded trajectory of 30 float64 steps, and a run
 of 600 steps whose mIoU must lie in a recorded band. Prints a table: by how much the trajectory
@@ -20,8 +20,6 @@ import sys
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
@@ -32,6 +30,7 @@ from rcc_jax.methods import cutmix, passes  # noqa: E402
 from rcc_jax.training import loop  # noqa: E402
 from rcc_jax.workdir import environment  # noqa: E402
 from tests.guards import run, trajectory  # noqa: E402
+from tests.support import commands  # noqa: E402
 
 SHIFT = 4  # Pixels.
 
@@ -110,8 +109,14 @@ def examine_all(folder: pathlib.Path) -> dict[str, dict]:
     run.draw(folder / "data")
     found = {}
     for bug in BUGS:
-        command = [sys.executable, __file__, f"--only={bug}", f"--folder={folder}"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=REPOSITORY)
+        command = [
+            sys.executable,
+            "-m",
+            "tests.guards.planted_bugs",
+            f"--only={bug}",
+            f"--folder={folder}",
+        ]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=commands.REPOSITORY)
         found[bug] = json.loads(done.stdout)
     return found
 

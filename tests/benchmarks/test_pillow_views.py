@@ -5,8 +5,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from benchmarks import pillow_views
 from input_pipeline.batches import photometric, views
-from tests.support import pillow_views
 
 SAMPLES, CROP = 100, 161  # Each sample has a weak view and two strong views.
 # Mean distance of a view from the reference's of the same draws, relative to the mean of the

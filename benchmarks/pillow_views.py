@@ -1,9 +1,10 @@
 """The recipe's views by Pillow alone, as programs on PyTorch and torchvision make them.
 
-What the views of `input_pipeline` are compared with, in looks (test_pillow_views.py) and in speed
-(benchmarks/input_pipeline.py). torchvision's ColorJitter on PIL images calls the same enhancers
-of Pillow; its hue is the turned first channel of an 8-bit HSV image. Numbers are drawn in the order
-of `input_pipeline`, so that equal seeds give views with the same geometry, boxes and amounts.
+What the views of `input_pipeline` are compared with, in looks (tests/benchmarks/
+test_pillow_views.py) and in speed (input_speed.py). torchvision's ColorJitter on PIL images calls
+the same enhancers of Pillow; its hue is the turned first channel of an 8-bit HSV image. Numbers are
+drawn in the order of `input_pipeline`, so that equal seeds give views with the same geometry, boxes
+and amounts.
 """
 
 import io
