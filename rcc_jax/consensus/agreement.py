@@ -45,12 +45,12 @@ def rank_agreement(
         raise ValueError(f"top_n must be at least 3, to have two pairs to compare; got {top_n}")
     _, *both = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
     comparisons = list(itertools.combinations(range(both[0].shape[-1]), 2))
-    total = 0
+    total: jax.Array | int = 0
     # One comparison at a time: all at once would hold 15 more maps at four players.
     for first, second in comparisons:
         teacher, student = (_order(values[..., first] - values[..., second]) for values in both)
         total = total + 1 - jnp.abs(teacher - student) / 2
-    return total / len(comparisons)
+    return jnp.asarray(total / len(comparisons))
 
 
 def _order(difference: jax.Array) -> jax.Array:

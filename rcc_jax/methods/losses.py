@@ -94,8 +94,8 @@ def ohem_mask(
     probability = jnp.where(labeled, jnp.exp(-cross_entropy(logits, labels)), 1)
     probability = jax.lax.stop_gradient(probability)
     rank = min(min_kept, probability.size)
-    threshold = jnp.maximum(threshold, _kth_smallest(probability, rank))
-    hard = labeled & (probability <= threshold)
+    limit = jnp.maximum(threshold, _kth_smallest(probability, rank))
+    hard = labeled & (probability <= limit)
     return jnp.where(jnp.sum(labeled) < min_kept, labeled, hard)
 
 

@@ -62,6 +62,8 @@ class Targets:
     @property
     def strong_valid(self) -> tuple[jax.Array, ...]:
         """Validity of each strong view, CutMix-ed like its image."""
+        if self.partner_valid is None or self.valid is None:
+            return ()
         return tuple(cutmix(mask, self.partner_valid, self.valid) for mask in self.pasted)
 
 

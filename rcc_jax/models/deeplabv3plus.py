@@ -46,7 +46,7 @@ class ASPP(nnx.Module):
         self.project = conv_bn(5 * out_features, out_features, 1)
 
     def __call__(self, x: jax.Array, *, train: bool, extent: Extent = WHOLE) -> jax.Array:
-        mode = {"train": train, "extent": extent}
+        mode: dict[str, Any] = {"train": train, "extent": extent}
         branches = [branch(x, **mode) for branch in (self.b0, self.b1, self.b2, self.b3)]
         pooled = self.b4(extent.mean(x), train=train)
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))
@@ -149,7 +149,8 @@ class DeepLabV3Plus(nnx.Module):
         Raises:
             ValueError: Sizes in training.
         """
-        size = images.shape[1:3]
+        height, width = images.shape[1:3]
+        size = (height, width)
         extent = WHOLE if sizes is None else Extent(sizes, size)
         if sizes is not None and train:
             raise ValueError("sizes are for evaluation: statistics of a batch would count padding")
@@ -174,7 +175,7 @@ class DeepLabV3Plus(nnx.Module):
     ) -> jax.Array:
         """Logits [B, H, W, K] of features, at least float32, at a size (H, W) in pixels."""
         low, high = features
-        mode = {"train": train, "extent": extent}
+        mode: dict[str, Any] = {"train": train, "extent": extent}
         high = extent.resize(self.head(high, **mode), low.shape[1:3])
         x = jnp.concatenate([self.reduce(low, **mode), high], axis=-1)
         for conv_bn in self.fuse:
@@ -186,6 +187,6 @@ def _checked_dtype(dtype: Any) -> Any:
     dtype = jnp.dtype(dtype)
     if dtype not in (jnp.float32, jnp.bfloat16, jnp.float64):
         raise ValueError(f"dtype is {dtype.name}; use float32, bfloat16 or float64")
-    if dtype == jnp.float64 and not jax.config.jax_enable_x64:
+    if dtype == jnp.float64 and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ValueError("dtype is float64, but jax_enable_x64 is off; switch it on or use float32")
     return dtype

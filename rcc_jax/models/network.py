@@ -22,7 +22,7 @@ class Weights:
     @classmethod
     def of(cls, module: nnx.Module) -> "Weights":
         """The weights of a module; raises ValueError if it hides any other state."""
-        _, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+        _, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
         return cls(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
 
 
@@ -46,7 +46,7 @@ def normalize(images: jax.Array, dtype: Any = jnp.float32) -> jax.Array:
 class Student:
     """A network in training mode. Its BatchNorm statistics move with every call, in that order."""
 
-    def __init__(self, module: nnx.Module, dtype: Any):
+    def __init__(self, module: Any, dtype: Any):
         self.module = module
         self._dtype = dtype
 
