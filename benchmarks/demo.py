@@ -102,11 +102,12 @@ def predictions(workdir: pathlib.Path, method: str) -> tuple[np.ndarray, np.ndar
     """Images, labels and the run's predictions of the first validation scenes."""
     # Here and not above: loading JAX takes seconds, in which nothing would have been said yet.
     from rcc_jax.training.run import Run
+    from rcc_jax.training.train_state import TrainState
     from rcc_jax.workdir.checkpoints import Checkpoints
 
     run = Run.build(shipped.load("demo").get_config(f"method={method}"))
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        state = checkpoints.restore(run.abstract_state())
+        state = TrainState(**checkpoints.restore(run.abstract_state().saved()))
     examples = [run.partition.val[index] for index in range(PICTURES)]
     images, labels = (np.stack([e[name] for e in examples]) for name in ("image", "label"))
     return images, labels, run.evaluator.predictions(state.weights, images)
