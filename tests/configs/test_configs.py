@@ -9,6 +9,7 @@ import pytest
 from configs import camvid, common, demo, folder, pascal_1_16, recorded
 from input_pipeline import DataError
 from rcc_jax import build
+from rcc_jax.config import method_group
 from rcc_jax.errors import ConfigError
 
 FILES = sorted(
@@ -114,7 +115,7 @@ def test_camvid_partitions_have_the_sizes_that_the_file_says(shared_data, partit
 def test_recorded_configuration_comes_back_as_it_was(tmp_path):
     config = demo.get_config("method=cc")
     config.train.batch_size = 4
-    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    (tmp_path / "config.json").write_text(json.dumps(method_group.resolved(config)))
     assert recorded.get_config(str(tmp_path)) == config
 
 

@@ -12,7 +12,7 @@ import sys
 
 from rcc_jax import shipped
 from rcc_jax.commands import flags as cli
-from rcc_jax.config import fields
+from rcc_jax.config import fields, method_group
 
 
 def say(arguments: list[str]) -> str:
@@ -55,7 +55,7 @@ def _read(argv: list[str]) -> None:
 def _put_configuration(folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = shipped.load("common").get_config()
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "config.json").write_text(json.dumps(method_group.resolved(config)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from configs import demo
+from rcc_jax.config import method_group
 from rcc_jax.training.run import Run
 from rcc_jax.workdir.checkpoints import Checkpoints
 from rcc_jax.workdir.folder import Workdir
@@ -23,10 +24,10 @@ def write_run(folder):
     config.update_from_flattened_dict(tiny)
     state = filled(Run.build(config).abstract_state())
     with (
-        Workdir.open(folder, config.to_dict()) as opened,
+        Workdir.open(folder, method_group.resolved(config)) as opened,
         Checkpoints(opened.checkpoints_path) as checkpoints,
     ):
-        checkpoints.save(7, state)
+        checkpoints.save(7, state.saved())
 
 
 def filled(abstract):

@@ -15,6 +15,7 @@ from input_pipeline.sources.images import read_image
 from input_pipeline.sources.orientation import EXIF_ORIENTATION
 from rcc_jax.commands.explain import explain
 from rcc_jax.commands.predict import predict
+from rcc_jax.config import method_group
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.folder import Workdir
@@ -255,7 +256,7 @@ def test_names_may_be_given_after_the_training(workdir, pictures, tmp_path):
     assert list(json.loads((tmp_path / "predict.json").read_text())["classes"]) == names
     assert (workdir / "config.json").read_bytes() == before
     with pytest.raises(ConfigError, match=r"data\.class_names: .* -> \[\"kind_0\""):
-        Workdir.open(workdir, config.to_dict())  # As a training does.
+        Workdir.open(workdir, method_group.resolved(config))  # As a training does.
 
     common = ["--mode=export", f"--workdir={workdir}", f"--output={tmp_path / 'exported'}"]
     finish(start(*common, f"--config.data.class_names={','.join(names)}"))

@@ -10,7 +10,7 @@ from PIL import Image
 from configs import folder
 from input_pipeline import DataError
 from rcc_jax import build
-from rcc_jax.config import guess
+from rcc_jax.config import guess, method_group
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import image_lists
 
@@ -170,7 +170,7 @@ def test_a_run_goes_on_with_what_it_began_with(data, tmp_path):
     first, _ = filled(data)
     workdir = tmp_path / "run"
     workdir.mkdir()
-    (workdir / "config.json").write_text(json.dumps(first.to_dict()))
+    (workdir / "config.json").write_text(json.dumps(method_group.resolved(first)))
     partition = build.open_partition(first, workdir)
     image_lists.record(partition, workdir)
     # The guesses would now be others.
@@ -195,7 +195,7 @@ def test_a_run_goes_on_with_what_it_began_with(data, tmp_path):
 def test_what_was_set_by_hand_goes_on_too_where_it_is_left_to_the_data(data, tmp_path):
     first, _ = filled(data, data__crop_size=33, data__val="0.5")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/config.json").write_text(json.dumps(first.to_dict()))
+    (tmp_path / "run/config.json").write_text(json.dumps(method_group.resolved(first)))
     second, lines = filled(data, tmp_path / "run")
     assert (second.data.crop_size, second.data.val) == (33, "0.5")
     assert second == first

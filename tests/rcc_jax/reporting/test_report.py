@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from configs import camvid
+from rcc_jax.config import method_group
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import (
     heat_map,
@@ -72,7 +73,7 @@ def write_run(folder, method, seed, scores, *, finished=True):
     config = camvid.get_config(f"1_8,method={method},seed={seed}")
     config.data.class_names, config.data.num_classes = CLASSES, 3
     config.eval.pictures = 2
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "config.json").write_text(json.dumps(method_group.resolved(config)))
     lines = []
     for step, iou in enumerate(scores, start=1):
         lines.append({"step": step, "loss": 1 / step, "kept_ratio": None})

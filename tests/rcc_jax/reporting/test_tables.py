@@ -15,7 +15,7 @@ from tests.support.toy_method import Toy
 
 def write_run(folder, config, last, best):
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "config.json").write_text(json.dumps(method_group.resolved(config)))
     if last is not None:
         result = {"step": 10, "miou": last, "best_miou": best}
         (folder / "result.json").write_text(json.dumps(result))
