@@ -1,8 +1,8 @@
 """Makes the small oracles of this folder from the whole ones: `python -m tests.oracles.reduce DIR`.
 
-Rows of the consensus are taken as they are. A loss is a mean over pixels, which a crop changes, so
-the losses are written once more here, in numpy and straight from their definitions. They must give
-every number of the whole file before they make those of the crop.
+The consensus is small as it is. A loss is a mean over pixels, which a crop changes, so the losses
+are written once more here, in numpy and straight from their definitions. They must give every
+number of the whole file before they make those of the crop.
 """
 
 import pathlib
@@ -11,7 +11,6 @@ import sys
 import numpy as np
 
 FOLDER = pathlib.Path(__file__).parent
-ROWS = 12  # Of the consensus.
 GAMMA = 0.95
 # Of the methods: no loss looks at neighbours. Between them these pixels are sure and unsure, inside
 # and outside either box, padded and not, labelled and not.
@@ -100,17 +99,6 @@ def save(name: str, arrays: dict[str, np.ndarray]) -> None:
     np.savez_compressed(FOLDER / name, **small)
 
 
-def reduce_consensus(whole) -> None:
-    rows = {
-        name: value[:ROWS] if value.ndim and "pairs" not in name else value
-        for name, value in whole.items()
-    }
-    for players in (3, 4):
-        rows[f"base/N{players}/loss_mean"] = rows[f"base/N{players}/loss"].mean()
-    # Tested to 1e-12: not through `save`.
-    np.savez_compressed(FOLDER / "rcc_golden.npz", **rows)
-
-
 def reduce_ohem(whole) -> None:
     regimes = {
         "thresh_active": ((0.7, 100), (0.7, 20)),
@@ -142,7 +130,6 @@ def reduce_methods(whole) -> None:
 
 def main(folder: str) -> None:
     reductions = {
-        "rcc_golden.npz": reduce_consensus,
         "ohem.npz": reduce_ohem,
         "unimatch_losses_pascal.npz": reduce_methods,
     }

@@ -10,7 +10,7 @@ import pytest
 from rcc_jax import consensus
 from rcc_jax.consensus import blocks
 
-SHAPE = (6, 2, 101)
+SHAPE = (4, 2, 101)
 
 
 def value_and_derivative(loss, teacher, student, weights, block):

@@ -175,7 +175,8 @@ def test_decoder_statistics_see_clean_and_dropped_features(make_model, images):
         low, *_ = model.backbone(images, train=True)
         dropped = dropout_channels(low, nnx.Rngs(5).dropout())
         features = model.reduce.conv(jnp.concatenate([low, dropped]))
-        return after, features.mean(axis=(0, 1, 2)), features.var(axis=(0, 1, 2))
+        # The running variance is unbiased.
+        return after, features.mean(axis=(0, 1, 2)), features.var(axis=(0, 1, 2), ddof=1)
 
     after, mean, var = run(images)
     before = stats["reduce"]["bn"]
