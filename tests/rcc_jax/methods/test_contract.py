@@ -12,8 +12,9 @@ import pytest
 from flax import nnx
 
 from rcc_jax.config import checks, method_group, schema
+from rcc_jax.consensus import players
 from rcc_jax.errors import ConfigError
-from rcc_jax.methods import METHODS
+from rcc_jax.methods import METHODS, cc
 from rcc_jax.options import options
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.workdir.checkpoints import Checkpoints
@@ -144,6 +145,11 @@ def test_fields_of_one_name_mean_the_same_in_every_method():
             assert option.fault(name, option.default) is None
             kind, short = found.setdefault(name, (type(option.default), option.short))
             assert (type(option.default), option.short) == (kind, short)
+
+
+def test_as_many_players_are_allowed_as_the_consensus_takes():
+    # Said twice, since fields are read without JAX.
+    assert cc.MAX_PLAYERS == players.MAX_PLAYERS
 
 
 def test_fields_are_read_without_jax():
