@@ -18,7 +18,7 @@ from rcc_jax.workdir.folder import RESULT
 
 # Of what a run prints: how far it is, and the lines to pass on. The tables are left out.
 _STEP = re.compile(r"step (\d+)/\d+ ")
-_PASSED_ON = re.compile(r"step \d+: mIoU|compiling |going on after ")
+_PASSED_ON = re.compile(r"step \d+: mIoU|compiling |resuming after ")
 # Steps between two lines where there is no terminal.
 _PLAIN_EVERY = 100
 
