@@ -119,7 +119,7 @@ def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, 
     process.terminate()
     output, errors = finish(process, 143)
     assert output.index("compiling the training step") < output.index("training step ready after")
-    assert errors.startswith("SIGTERM: noticed; the run saves and ends after the current step\n")
+    assert errors.startswith("SIGTERM: noticed; the run saves and ends after the current work\n")
     assert "stopped and saved after step" in errors
     assert "the same command resumes from there" in errors
     # Ctrl-C reaches the worker processes of the pipeline too.

@@ -33,7 +33,7 @@ from rcc_jax.workdir.metrics import MetricWriter
 
 # Steps that may be queued on the devices; each holds a batch in their memory.
 _STEPS_IN_FLIGHT = 2
-_NOTICE = "noticed; the run saves and ends after the current step"
+_NOTICE = "noticed; the run saves and ends after the current work"
 
 
 def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
