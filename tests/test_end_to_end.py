@@ -269,8 +269,8 @@ def test_an_evaluation_that_is_stopped_says_what_is_kept(finished, tmp_path, sig
     assert process.returncode == code, said
     assert "noticed; the evaluation ends after the current images" in said
     assert f"stopped while scoring step {STEPS}: the scores of student are printed above" in said
-    assert "those of ema are not complete and not kept" in said
-    assert "was not written or changed. The same command starts this evaluation again." in said
+    assert "the scores of ema are incomplete and were discarded" in said
+    assert "was not written or changed. The same command repeats this evaluation." in said
     assert "Traceback" not in said
     assert set(finished.iterdir()) == before
 
@@ -299,7 +299,7 @@ def test_divergence_stops_the_run_and_is_not_among_the_checkpoints(command, tmp_
     assert int(kept["bad_step"]) == 2
     # Without updates nothing gets better, but five steps are tried.
     output, errors = finish(start(*arguments, "--config.train.on_nonfinite=skip"), 1)
-    assert "without an update, not finite: 1 so far; the last: gradient_norm = " in output
+    assert "skipped because they were not finite: 1 so far; the last: gradient_norm = " in output
     assert errors.startswith("error: step 7 is not finite: ")
     assert "The 5 before it were not finite either and were skipped." in errors
     assert leaves(saved_state(tmp_path, 6)["weights"]) == weights

@@ -414,7 +414,7 @@ def test_command_without_jax(data, tmp_path):
     (data / "val.txt").write_text("")
     done = subprocess.run([*python, *flags[:3], "--workdir=out"], **arguments)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: these data or settings cannot be trained on")
+    assert done.stderr.startswith("error: these data or settings cannot be used for training")
     assert "labeled.txt:5: expected one" in done.stdout
     assert "val.txt:1: the list is empty" in done.stdout
     assert (data / "out/check.json").exists()
