@@ -1,11 +1,11 @@
-"""What the rank loss of RCC costs by itself: microseconds a pixel, beside a cross-entropy.
+"""The cost of RCC's rank loss: microseconds per pixel, compared with a cross-entropy.
 
     python benchmarks/consensus_cost.py
 
-Value and gradient of the mean over the pixels, of logits of 21 classes as they come from a network:
-`consensus.pixel_rcc_loss`, which training calls, with the choice of the players, and
-`losses.cross_entropy`. They take turns in one process on one core. N players from 2 (one pair, so
-nothing to rank) to 8 at one number of pixels; N = 4 and 6 at all numbers of pixels.
+Times value and gradient of two losses, averaged over the pixels of random logits of 21 classes:
+`consensus.pixel_rcc_loss` as training calls it, including the choice of the players, and
+`losses.cross_entropy`. They take turns in one process on one core. One number of pixels is timed
+with 2 (one pair, so nothing to rank) to 8 players N, all numbers of pixels with N = 4 and 6.
 """
 
 import argparse
@@ -32,11 +32,11 @@ NUM_CLASSES = 21
 PLAYERS, CHOSEN = tuple(range(2, 9)), (4, 6)
 SIZES = {"small": (1_000, 10_000), "full": (1_000, 10_000, 100_000, 1_000_000)}
 AT = {"small": 10_000, "full": 100_000}  # Pixels of the comparison by N.
-LEAST_SECONDS = 0.02  # Of a turn: a short call is repeated until it takes as long.
+LEAST_SECONDS = 0.02  # Per turn; short calls are repeated to fill it.
 
 
 class Timed:
-    """A compiled value and gradient, and how long it takes."""
+    """A compiled function for value and gradient, to be timed."""
 
     def __init__(self, loss, *inputs: jax.Array):
         function = jax.jit(
@@ -49,7 +49,7 @@ class Timed:
         self.calls = max(1, round(LEAST_SECONDS / self.seconds()))
 
     def seconds(self) -> float:
-        """Seconds a call."""
+        """Seconds per call."""
         start = time.perf_counter()
         for _ in range(self.calls):
             jax.block_until_ready(self.compiled(*self.inputs))
@@ -57,7 +57,7 @@ class Timed:
 
 
 def compare(pixels: int, players: tuple[int, ...], turns: int) -> list[dict]:
-    """Microseconds a pixel of both losses for each number of players."""
+    """Microseconds per pixel of both losses for each number of players."""
     rng = np.random.default_rng(0)
     student, teacher = (
         jnp.asarray(rng.normal(0, 3, (1, pixels, NUM_CLASSES)), jnp.float32) for _ in range(2)
@@ -79,7 +79,7 @@ def compare(pixels: int, players: tuple[int, ...], turns: int) -> list[dict]:
             record[f"{name}_us_per_pixel"] = float(np.median(seconds)) / pixels * 1e6
         records.append(record)
         print(
-            f"{pixels} pixels, N = {top_n}: {record['rank_loss_us_per_pixel']:.3f} us a pixel, "
+            f"{pixels} pixels, N = {top_n}: {record['rank_loss_us_per_pixel']:.3f} us per pixel, "
             f"cross-entropy {record['cross_entropy_us_per_pixel']:.3f}; "
             f"{ratio:.2f} ({interval[0]:.2f} to {interval[1]:.2f})",
             flush=True,
@@ -88,8 +88,8 @@ def compare(pixels: int, players: tuple[int, ...], turns: int) -> list[dict]:
 
 
 def draw(by_players: list[dict], by_pixels: list[dict]) -> dict[str, str]:
-    """Pictures by name: over the number of players, and over that of pixels."""
-    unit = "microseconds a pixel, value and gradient"
+    """Pictures by name: the cost by number of players, and by number of pixels."""
+    unit = "microseconds per pixel, value and gradient"
 
     def line(records, x, field, kind, name):
         return Series(name, kind, [(x(each), each[f"{field}_us_per_pixel"]) for each in records])

@@ -1,9 +1,9 @@
-"""What the matrix products of `rcc_jax.models.conv` gain on a CPU: UniMatch steps with and without.
+"""The gain from the matrix products of `rcc_jax.models.conv` on a CPU, in UniMatch steps.
 
     python benchmarks/conv_forms.py --size=full
 
-The steps take turns in one process, as in step_overhead.py; the other one has XLA's convolution
-everywhere. On other platforms both are the same program.
+A step with matrix products and a step with only XLA's convolutions take turns in one process, as in
+step_overhead.py. On other platforms both are the same program.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Trains the demo's methods one after the other, compares them, and draws what they see.
+"""Trains the demo's methods one after the other, compares them and draws their predictions.
 
     python benchmarks/demo.py --methods=supervised,rcc --seeds=0
 
-It says how long that takes, and shows one bar for all of it. Every run is
+Prints the expected time and shows one bar for all runs. Every run is
 `main.py --config=configs/demo.py:method=...,seed=...`, started from the weights of a run on the
-labels alone, one for each seed; one that was interrupted is resumed, a finished one is only read.
-Prints mIoU (last and best checkpoint, mean and standard deviation over the seeds) and writes
-`demo.png`: image, truth and each method's prediction.
+labels only, one for each seed. Interrupted runs are resumed, finished ones are only read. Prints
+mIoU (last and best checkpoint, mean and standard deviation over the seeds) and writes `demo.png`:
+image, truth and each method's prediction.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from rcc_jax.reporting import sheets, tables  # noqa: E402
 from rcc_jax.reporting.pictures_page import PAGE  # noqa: E402
 
 PICTURES = 6
-# Steps of the run on the labels that the others start from, and of each of those.
+# Steps of the first run, on the labels, and of each run that starts from it.
 STEPS = (300, 400)
-# On two idle CPU cores, the first with evaluations, the second mostly to compile: 8 minutes for the
-# 3 runs and 1,100 steps of `make demo`.
+# On two idle CPU cores: 8 minutes for the 3 runs and 1,100 steps of `make demo`. Steps include
+# evaluations; the time per run is mostly compilation.
 SECONDS_PER_STEP = 0.36
 SECONDS_PER_RUN = 28
 
@@ -43,7 +43,7 @@ def start_name(seed: int) -> str:
 
 
 def runs(methods: list[str], seeds: list[int], steps: tuple[int, int]) -> list[tuple]:
-    """The title, folder, arguments, start and steps of every run, in the order to run them in."""
+    """Title, folder, arguments, start and steps of every run, in the order of execution."""
     found = []
     for seed in seeds:
         start, arguments = start_name(seed), f"method=supervised,seed={seed},steps={steps[0]}"
@@ -58,7 +58,7 @@ def runs(methods: list[str], seeds: list[int], steps: tuple[int, int]) -> list[t
 
 
 def train(folder: pathlib.Path, planned: list[tuple]) -> None:
-    """Trains what is not trained yet, from weights that all methods of a seed share."""
+    """Trains the unfinished runs, from weights that all methods of a seed share."""
     total = sum(run[-1] for run in planned)
     done = [steps_done(folder / run[1], run[-1]) for run in planned]
     print(expected_time(len(planned), total, total - sum(done)), flush=True)
@@ -74,7 +74,7 @@ def train(folder: pathlib.Path, planned: list[tuple]) -> None:
 
 
 def expected_time(count: int, total: int, left: int) -> str:
-    """What is to be done, in a line."""
+    """A line of text on the work to do and its expected time."""
     if not left:
         return f"all {count} runs are done; they are only read."
     seconds = left * SECONDS_PER_STEP + math.ceil(count * left / total) * SECONDS_PER_RUN
@@ -87,7 +87,7 @@ def expected_time(count: int, total: int, left: int) -> str:
 
 
 def read_scores(workdir: pathlib.Path) -> dict:
-    """Reads mIoU in percent by step, of the last and of the best evaluation, and IoU by class."""
+    """Reads mIoU in percent (last, best and by step) and the last IoU by class."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     lines = [line for line in lines if "miou" in line]
     return {
@@ -100,7 +100,7 @@ def read_scores(workdir: pathlib.Path) -> dict:
 
 def predictions(workdir: pathlib.Path, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, labels and the run's predictions of the first validation scenes."""
-    # Here and not above: loading JAX takes seconds, in which nothing would have been said yet.
+    # Imported here because JAX takes seconds to load, before the first line of output.
     from rcc_jax.training.run import Run
     from rcc_jax.training.train_state import TrainState
     from rcc_jax.workdir.checkpoints import Checkpoints
@@ -135,7 +135,7 @@ def draw(folder: pathlib.Path, methods: list[str], seed: int) -> pathlib.Path:
 
 
 def table(results: dict[str, list[dict]]) -> str:
-    """Markdown: one line a method, mIoU over the seeds."""
+    """Markdown: one line per method, mIoU over the seeds."""
     lines = ["| method | mIoU, last | mIoU, best | seeds |", "| --- | --- | --- | --- |"]
     for method, runs in results.items():
         cells = []
@@ -146,7 +146,7 @@ def table(results: dict[str, list[dict]]) -> str:
 
 
 def next_commands(folder: pathlib.Path, name: str) -> str:
-    """What can be done with the runs, to be typed in the folder of the project."""
+    """Commands to continue with, to be typed in the folder of the project."""
     python, folder = (
         path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
         for path in (pathlib.Path(sys.executable), folder)
@@ -156,7 +156,7 @@ def next_commands(folder: pathlib.Path, name: str) -> str:
         f"--mode=consensus --workdir={folder / name} --pair=barred_fish,spotted_fish",
         f"--mode=export --workdir={folder / name} --output=exported",
     )
-    return "\n".join(["what to do next:", *(f"  {python} main.py {each}" for each in commands)])
+    return "\n".join(["next commands:", *(f"  {python} main.py {each}" for each in commands)])
 
 
 def main() -> None:
@@ -180,10 +180,10 @@ def main() -> None:
         ]
         for method in methods
     }
-    print("drawing what the networks predict", flush=True)
+    print("drawing the predictions of the networks", flush=True)
     picture = draw(arguments.folder, methods, seeds[0])
     if arguments.results:
-        import environment  # Here and not above: it loads JAX.
+        import environment  # Imported here because it loads JAX.
 
         record = {**environment.describe(), "config": "configs/demo.py", "results": results}
         arguments.results.parent.mkdir(parents=True, exist_ok=True)

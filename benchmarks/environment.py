@@ -1,4 +1,4 @@
-"""What a measurement ran on, for the records in results/."""
+"""The environment of a measurement, for the records in results/."""
 
 import pathlib
 import sys

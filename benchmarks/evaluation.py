@@ -2,13 +2,12 @@
 
     python benchmarks/evaluation.py --size=small
 
-The images are drawn; their sizes are a mix like that of PASCAL VOC (`draw_sizes`), which is not
-VOC's own. Ours is `eval.max_shapes`: batches padded to at most so many shapes. The other one is the
-same evaluator without it, with one image a batch, compiled for each size. The first pass of each
-compiles; then they take turns (A B, B A, ...), so what else the machine does meets both alike, and
-each turn gives one ratio. Last, labels are compared pixel by pixel, and so are the mIoUs against a
-truth that the network gets three quarters of right: the labels of one image at a time, with a class
-drawn at random for a quarter of the 8 x 8 squares.
+The images are drawn, with a mix of sizes that resembles PASCAL VOC's (`draw_sizes`). Ours pads
+batches to at most `eval.max_shapes` shapes. The reference is the same evaluator without padding,
+with one image per batch and one compilation per size. The first pass of each compiles; then they
+take turns (A B, B A, ...), so that other load on the machine affects both alike, and each turn
+gives one ratio. Finally the labels of both are compared pixel by pixel, and so are their mIoUs. The
+truth for these is the reference's labels, with a random class in a quarter of the 8 x 8 squares.
 """
 
 import argparse
@@ -40,10 +39,10 @@ CALIBRATION_STEPS = 30
 
 
 def draw_sizes(count: int, longest: int) -> list[tuple[int, int]]:
-    """Heights and widths: the longer side is `longest`, but for 3% that are up to 40% smaller.
+    """Heights and widths: the longer side is `longest`, except for 3% that are up to 40% smaller.
 
-    The shorter side is 3/4 of it (45%), 2/3 (20%) or anything from 2/5 up (35%); a quarter stand
-    upright.
+    The shorter side is 3/4 of it (45%), 2/3 (20%) or a random share from 2/5 to 1 (35%). A quarter
+    of the images are upright.
     """
     rng = np.random.default_rng(0)
     sizes = []
@@ -84,7 +83,7 @@ class DrawnImages:
 
 
 class Compilations:
-    """Counts what XLA compiles from its making on."""
+    """Counts XLA's compilations since its creation."""
 
     def __init__(self):
         self.programs, self.seconds = 0, 0.0
@@ -97,7 +96,7 @@ class Compilations:
 
 
 class Way:
-    """One way to evaluate all images, with an evaluator of its own."""
+    """One way to evaluate all images, with its own evaluator."""
 
     def __init__(self, network, weights, source, batch_size: int, shapes=()):
         self.shapes_seen: list[tuple] = []
@@ -105,7 +104,7 @@ class Way:
         self._options = {"batch_size": batch_size, "shapes": shapes}
 
         def predict(weights, images, sizes=None):
-            self.shapes_seen.append(images.shape)  # Once a tracing, so once a compilation.
+            self.shapes_seen.append(images.shape)  # Once per tracing, so once per compilation.
             return network.predict(weights, images, sizes)
 
         self._evaluator = Evaluator(
@@ -119,7 +118,7 @@ class Way:
         return time.perf_counter() - start
 
     def first_pass(self) -> dict:
-        """The pass that compiles."""
+        """Runs the pass that compiles."""
         compiled = Compilations()
         seconds = self.seconds()
         return {
@@ -143,13 +142,13 @@ class Way:
 
 
 def calibrated(setup: steps.Setup, source: DrawnImages, crop: int) -> Weights:
-    """Random weights with the BatchNorm statistics of the images, so that labels vary."""
+    """Random weights with BatchNorm statistics from the images, so that the labels vary."""
 
     @jax.jit
     def step(weights, images):
         model = nnx.merge(setup.network.graphdef, weights.params, weights.stats)
         logits = model(normalize(images), train=True)
-        # No class is ahead of the others everywhere.
+        # So that no class is the most likely one everywhere.
         bias = weights.params["classifier"]["bias"] - logits.mean(axis=(0, 1, 2))
         params = {**weights.params, "classifier": {**weights.params["classifier"], "bias": bias}}
         return Weights(params, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
@@ -164,7 +163,7 @@ def calibrated(setup: steps.Setup, source: DrawnImages, crop: int) -> Weights:
 
 
 def compare_labels(ours: dict[int, np.ndarray], exact: dict[int, np.ndarray]) -> dict:
-    """Pixels whose labels differ, and mIoU of both against a truth near them."""
+    """The number of pixels whose labels differ, and mIoU of both against a similar truth."""
     rng, num_classes = np.random.default_rng(3), steps.NUM_CLASSES
     confusions, differing, pixels = np.zeros((2, num_classes, num_classes), np.int64), 0, 0
     for index, labels in exact.items():
@@ -192,7 +191,7 @@ def compare_labels(ours: dict[int, np.ndarray], exact: dict[int, np.ndarray]) ->
 
 
 def measure(arguments: argparse.Namespace) -> dict:
-    """The record of all that the documentation of this file says."""
+    """The record of all measurements in the docstring of this file."""
     sizes = draw_sizes(arguments.images, arguments.longest)
     source = DrawnImages(sizes)
     setup = steps.Setup(arguments.backbone, arguments.width, 33, jax.device_count())
@@ -242,12 +241,12 @@ def measure(arguments: argparse.Namespace) -> dict:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SIZES, default="small", help="what the rest defaults to")
+    parser.add_argument("--size", choices=SIZES, default="small", help="sets the other defaults")
     parser.add_argument("--backbone", choices=BACKBONES)
     parser.add_argument("--width", type=int, help="base width; the decoder is 4 times as wide")
     parser.add_argument("--longest", type=int, help="longer side of the images in pixels")
     parser.add_argument("--images", type=int)
-    parser.add_argument("--turns", type=int, help="warm passes of each that are timed")
+    parser.add_argument("--turns", type=int, help="timed warm passes of each")
     parser.add_argument("--batch", type=int, default=8, help="images of a padded batch")
     parser.add_argument("--max_shapes", type=int, default=8)
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")

@@ -1,4 +1,4 @@
-"""Runs of main.py one after another under one bar: all their steps, and what is being done now."""
+"""Runs main.py several times in turn, with one progress bar for the steps of all runs."""
 
 import json
 import pathlib
@@ -16,15 +16,15 @@ from rcc_jax.commands import sweep
 from rcc_jax.reporting.progress import Progress
 from rcc_jax.workdir.folder import RESULT
 
-# Of what a run prints: how far it is, and the lines to pass on. The tables are left out.
+# Lines of a run's output: its progress, and those to pass on. Tables are left out.
 _STEP = re.compile(r"step (\d+)/\d+ ")
-_PASSED_ON = re.compile(r"step \d+: mIoU|compiling |going on after ")
-# Steps between two lines where there is no terminal.
+_PASSED_ON = re.compile(r"step \d+: mIoU|compiling |resuming after ")
+# Steps between two lines if there is no terminal.
 _PLAIN_EVERY = 100
 
 
 def steps_done(workdir: pathlib.Path, steps: int) -> int:
-    """How many steps of a run its folder has, all of them where it has finished."""
+    """Number of steps of a run that are recorded in its folder; all if it has finished."""
     if (workdir / RESULT).exists():
         return steps
     metrics = workdir / "metrics.jsonl"
@@ -33,40 +33,40 @@ def steps_done(workdir: pathlib.Path, steps: int) -> int:
 
 
 class Followed:
-    """Runs under one bar; a line now and then where standard output is no terminal."""
+    """Runs under one bar, or with occasional lines if standard output is not a terminal."""
 
     def __init__(self, steps: int, done: int):
         """Draws the bar.
 
         Args:
-            steps: Of all runs together.
-            done: So many of them are on disk from an earlier start.
+            steps: Number of steps of all runs together.
+            done: Number of steps that are on disk from an earlier start.
         """
         self._at = done
         self._progress = Progress(steps, done)
 
     def run(self, title: str, arguments: Sequence[str], steps: int, done: int) -> None:
-        """Runs main.py to its end, which must be a good one.
+        """Runs main.py to its end; a failed run ends this program too.
 
         Args:
-            title: What is being done, beside the bar.
-            arguments: Of main.py.
-            steps: That the run has.
-            done: So many of them are on disk from an earlier start.
+            title: Title of the run, shown beside the bar.
+            arguments: Arguments of main.py.
+            steps: Number of steps of the run.
+            done: Number of its steps that are on disk from an earlier start.
 
         Raises:
-            SystemExit: With the exit code of the run, after a line, where that is not 0.
+            SystemExit: If the run fails; a message is printed and the exit code is the run's.
         """
-        # Lines of the runs, which there name the run, stand between those on all of them.
+        # Without a terminal, the lines of a run have its title and the lines of the bar do not.
         self._progress.describe(title if sys.stdout.isatty() else "all runs")
-        # Of the other runs; a run that is resumed may repeat steps, which moves no bar back.
+        # Steps of the other runs. A resumed run may repeat steps; the bar does not move back.
         others = self._at - done
         threads = []
 
         def start_threads(process: subprocess.Popen) -> None:
             output = process.stdout, title, lambda step: others + max(step, done)
             errors = (process.stderr,)
-            # Daemons: a second Ctrl-C ends all of it, whoever still holds the pipes.
+            # Daemons, so that a second Ctrl-C ends this program even if a pipe is still open.
             threads.append(threading.Thread(target=self.follow, args=output, daemon=True))
             threads.append(threading.Thread(target=_pass_on, args=errors, daemon=True))
             for thread in threads:
@@ -85,12 +85,12 @@ class Followed:
         self._progress.update(self._at)
 
     def follow(self, output: TextIO, title: str, place: Callable[[int], int]) -> None:
-        """Shows what a run prints.
+        """Shows the output of a run.
 
         Args:
-            output: Its lines; closed at their end.
-            title: What stands before those that are passed on.
-            place: From a step of the run to one of the bar.
+            output: Standard output of the run; closed at its end.
+            title: Prefix of the lines that are passed on.
+            place: Maps a step of the run to a position of the bar.
         """
         with output:
             for line in output:
@@ -117,5 +117,5 @@ def _pass_on(errors: TextIO) -> None:
 
 def _what_ended(title: str, code: int) -> str:
     if code in sweep.STOPPED:
-        return f"stopped in {title}; the same command resumes there."
-    return f"error: {title} ended with exit code {code}; what it said is above."
+        return f"stopped in {title}; the same command resumes from there."
+    return f"error: {title} ended with exit code {code}; its messages are above."

@@ -1,13 +1,13 @@
-"""How much of a step's gradient is of which loss term, at the weights of a finished run.
+"""The share of each loss term in the gradient of a step, at the weights of a finished run.
 
     python benchmarks/gradient_share.py --workdir=runs/NAME --batches=8
 
-The gradient of UniMatch's step is the sum of one of the labelled images (L_x) and one of the
-pseudo labels (L_reg); a consensus adds its own, times lambda (eq. 12). Each is
-the difference of two gradients of the training step itself, on batches that the run's
-configuration would train on next, with BatchNorm's statistics of the batch. Printed for each term:
-its norm as a share of that of the labelled images (median and range over the batches), and the
-cosine of the angle that it makes with the gradient of UniMatch's whole step.
+The gradient of UniMatch's step is the sum of the gradients of the labelled images (L_x) and of the
+pseudo labels (L_reg); a consensus term adds its own, times lambda (eq. 12). Each is computed as the
+difference of two gradients of the training step itself, on the batches that the run would train on
+next, with BatchNorm's statistics of the batch. Prints for each term its norm relative to that of
+the labelled images (median and range over the batches), and the cosine of its angle to the gradient
+of UniMatch's whole step.
 """
 
 import argparse
@@ -37,12 +37,12 @@ from rcc_jax.training import train_step  # noqa: E402
 from rcc_jax.training.run import Run  # noqa: E402
 
 WEIGHT = 0.2  # lambda
-# Above every confidence: no pixel is kept.
+# A threshold above every confidence, so that no pixel is kept.
 NO_PIXEL = 2.0
 
 
 def variants(top_n: int) -> dict[str, Method]:
-    """Methods that add a consensus to UniMatch, by name."""
+    """Methods that add a consensus term to UniMatch, by name."""
     shared = {"top_n": top_n, "consensus_weight": WEIGHT}
     rcc = functools.partial(METHODS["rcc"], **shared)
     found = {f"rank, tau {tau:g}": rcc(temperature=tau) for tau in (3.0, 1.0, 0.3, 0.1, 0.03)}
@@ -54,7 +54,7 @@ def variants(top_n: int) -> dict[str, Method]:
 
 
 def open_run(workdir: pathlib.Path, seed: int) -> Run:
-    """The run with RCC's views and its own latest weights to start from."""
+    """The run with RCC's views, to start from its latest weights."""
     config = recorded.get_config(workdir)
     config.method.name, config.method.ema_decay, config.seed = "rcc", 0.0, seed
     config.model.pretrained = str(workdir)
@@ -87,7 +87,7 @@ def dot(first, second) -> float:
 
 
 def measure(run: Run, batches: int) -> dict[str, dict[str, list[float]]]:
-    """Norms, and cosines with the gradient of UniMatch's step, by term: one value a batch."""
+    """Norms, and cosines with the gradient of UniMatch's step, by term: one value per batch."""
     unimatch = METHODS["unimatch"](confidence_threshold=run.method.confidence_threshold)
     labeled_only = gradient_of(run, dataclasses.replace(unimatch, confidence_threshold=NO_PIXEL))
     whole = gradient_of(run, unimatch)
@@ -151,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="a finished run")
     parser.add_argument("--batches", type=int, default=8, help="number of batches")
-    parser.add_argument("--seed", type=int, default=100, help="of the batches")
+    parser.add_argument("--seed", type=int, default=100, help="seed of the batches")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     arguments = parser.parse_args()
     try:

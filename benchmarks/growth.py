@@ -1,11 +1,11 @@
-"""How the seconds and memory of a training step grow with batch, crop and devices.
+"""How time and memory of a training step grow with batch size, crop and devices.
 
     python benchmarks/growth.py --turns=10
 
-RCC steps of one small network at several sizes take turns in one process, so that what else the
-machine does meets all alike; printed are medians, the seconds for one image or pixel, and the
-temporary memory that XLA plans. The rows of several devices are of processes of their own, with
-fake devices on the same cores: they show what splitting a step costs, never that it gets faster.
+RCC steps of one small network at several sizes take turns in one process, so that other load on the
+machine affects all alike. Prints medians, the time per image and per pixel, and the temporary
+memory that XLA plans. Each row for several devices comes from a separate process with fake devices
+on the same cores: it shows the cost of splitting a step, not the gain.
 """
 
 import argparse
@@ -27,7 +27,7 @@ BATCH, CROP, SPLIT_BATCH = 2, 129, 8
 
 
 def measure(sizes: list[tuple[int, int]], turns: int) -> list[dict]:
-    """Median seconds and memory of steps of (batch, crop), which take turns."""
+    """Median seconds and memory of the step of each (batch, crop); the steps take turns."""
     method = METHODS["rcc"]()
     made = []
     for batch, crop in sizes:
@@ -50,7 +50,7 @@ def measure(sizes: list[tuple[int, int]], turns: int) -> list[dict]:
 
 
 def measure_devices(turns: int) -> list[dict]:
-    """The same global batch on more and more fake devices, each number in its own process."""
+    """The same global batch on more and more fake devices, each in a separate process."""
     found = []
     for count in DEVICES:
         flags = os.environ.get("XLA_FLAGS", "")
@@ -69,7 +69,7 @@ def measure_devices(turns: int) -> list[dict]:
 
 
 def table(rows: list[dict]) -> str:
-    lines = ["| batch | crop | devices | seconds | ms an image | ns a pixel | temporary MiB |"]
+    lines = ["| batch | crop | devices | seconds | ms per image | ns per pixel | temporary MiB |"]
     lines.append("| --- " * 7 + "|")
     for row in rows:
         images = 2 * row["batch"]
@@ -85,7 +85,7 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=10, help="steps of each size")
-    parser.add_argument("--only-split", action="store_true", help="the step of the device rows")
+    parser.add_argument("--only-split", action="store_true", help="only the device rows' step")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     arguments = parser.parse_args()
     if arguments.only_split:

@@ -1,13 +1,13 @@
-"""Samples a second of the input pipeline, and against the recipe's own tools, Pillow's.
+"""Samples per second of the input pipeline, compared with the recipe's own tool, Pillow.
 
     python benchmarks/input_speed.py
 
-On one core, in turns: from the bytes of a JPEG of 500x375 to a weak and two strong views, by
-`input_pipeline` and by `benchmarks/pillow_views.py`, with equal draws. A turn is every
-image once. Also in turns, image by image: our views, and views that shrink by OpenCV's INTER_AREA,
-which is faster and less smooth. Then batches of 8 labelled, 8 unlabelled and 8 partner images from
-the whole stream, made by --threads of one process or by --workers, processes of one thread. Images
-are drawn, or those of --data.
+First, `input_pipeline` and `benchmarks/pillow_views.py` take turns on one core to make a weak and
+two strong views from the bytes of a JPEG of 500x375, with the same random draws. A turn is every
+image once. Next, our views and views that shrink by OpenCV's INTER_AREA, which is faster and less
+smooth, take turns image by image. Last, the whole stream makes batches of 8 labelled, 8 unlabelled
+and 8 partner images, with --threads of one process or with --workers, processes of one thread. The
+images are drawn, or read from --data.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from input_pipeline.sources import images  # noqa: E402
 HEIGHT, WIDTH, JPEG_QUALITY = 375, 500, 95
 BATCH = 8
 LISTED = {"labeled": 183, "val": 1, "unlabeled": 2000}
-# Of what each stage consists here and in the reference: places of functions to take the time of.
+# The functions of each stage, here and in the reference, whose time is measured.
 STAGES = {
     "decode": ((images, "decode_image"), (pillow_views, "decode")),
     "resize and crop": ((views, "crop_image"), (pillow_views, "weak_view")),
@@ -45,7 +45,7 @@ STAGES = {
 
 
 def read_or_draw(data: pathlib.Path | None, count: int) -> list[bytes]:
-    """The bytes of as many JPEGs."""
+    """The bytes of `count` JPEGs."""
     if data:
         files = sorted(data.glob("*.jpg"))
         if not files:
@@ -79,7 +79,7 @@ class Timed:
 
 
 def compare(files: list[bytes], crop: int, turns: int, timed: Timed) -> dict:
-    """Milliseconds a sample of both, by stage, and the ratio of reference and ours."""
+    """Milliseconds per sample of both, by stage, and the ratio of the reference to ours."""
     import steps
 
     make = views.UnlabeledViews(crop, 2, boxes=True)
@@ -90,7 +90,7 @@ def compare(files: list[bytes], crop: int, turns: int, timed: Timed) -> dict:
         ),
     }
     times = {name: np.zeros(turns) for name in sides}
-    for turn in range(-1, turns):  # The turn -1 warms up.
+    for turn in range(-1, turns):  # Turn -1 warms up.
         for name in sorted(sides, reverse=turn % 2 == 1):
             start = time.perf_counter()
             for number, data in enumerate(files):
@@ -108,25 +108,25 @@ def compare(files: list[bytes], crop: int, turns: int, timed: Timed) -> dict:
     print(f"crop {crop}: reference / ours {ratio:.2f} ({interval[0]:.2f} to {interval[1]:.2f})")
     for name in ("reference", "ours"):
         by_stage = ", ".join(f"{stage} {x:.2f}" for stage, x in record[name].items())
-        print(f"  {name}, ms a sample: {by_stage}; {1000 / record[name]['all']:.0f} samples/s")
+        print(f"  {name}, ms per sample: {by_stage}; {1000 / record[name]['all']:.0f} samples/s")
     return record
 
 
 def shrink_by_areas(image: np.ndarray, geometry: views.Geometry, crop: int) -> np.ndarray:
-    """Takes the place of `views.shrink_window`."""
+    """Replaces `views.shrink_window`."""
     size = (geometry.width, geometry.height)
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return resized[geometry.top : geometry.top + crop, geometry.left : geometry.left + crop]
 
 
 def compare_shrinking(files: list[bytes], crop: int, turns: int) -> dict:
-    """Samples a second of our views, over those of views that shrink by INTER_AREA."""
+    """Samples per second of our views, relative to views that shrink by INTER_AREA."""
     import steps
 
     make = views.UnlabeledViews(crop, 2, boxes=True)
     forms = (views.shrink_window, shrink_by_areas)
     times = np.zeros((turns, 2))
-    for turn in range(-1, turns):  # The turn -1 warms up.
+    for turn in range(-1, turns):  # Turn -1 warms up.
         for number, data in enumerate(files):
             for side in (0, 1) if (turn + number) % 2 else (1, 0):
                 views.shrink_window = forms[side]
@@ -138,15 +138,15 @@ def compare_shrinking(files: list[bytes], crop: int, turns: int) -> dict:
     ratio, *interval = steps.median_interval(times[:, 1] / times[:, 0])
     ours, areas = (1000 * np.median(times, axis=0) / len(files)).tolist()
     print(
-        f"crop {crop}: samples a second with ours / INTER_AREA {ratio:.2f} ({interval[0]:.2f} to "
-        f"{interval[1]:.2f}); {ours:.2f} and {areas:.2f} ms a sample"
+        f"crop {crop}: samples per second, ours / INTER_AREA {ratio:.2f} ({interval[0]:.2f} to "
+        f"{interval[1]:.2f}); {ours:.2f} and {areas:.2f} ms per sample"
     )
     record = {"crop": crop, "turns": turns, "ratio": ratio, "ratio_interval": interval}
     return {**record, "milliseconds": {"ours": ours, "inter_area": areas}}
 
 
 def stream_speed(root: pathlib.Path, crop: int, threads: int, workers: int, batches: int) -> dict:
-    """Batches a second of the whole stream, after the buffers are full."""
+    """Batches per second of the whole stream, after the buffers are full."""
     partition = input_pipeline.open_partition(
         source="folder",
         root=str(root),
@@ -155,7 +155,7 @@ def stream_speed(root: pathlib.Path, crop: int, threads: int, workers: int, batc
         val="val.txt",
         num_classes=21,
     )
-    skipped = (threads + 2) * max(workers, 1) + 4  # More than are made ahead.
+    skipped = (threads + 2) * max(workers, 1) + 4  # More than are prefetched.
     stream = input_pipeline.train_stream(
         partition,
         seed=0,
@@ -173,7 +173,7 @@ def stream_speed(root: pathlib.Path, crop: int, threads: int, workers: int, batc
         for _ in range(batches):
             next(stream)
         seconds = (time.perf_counter() - start) / batches
-    # An unlabelled batch and that of its partners, beside the labelled one.
+    # Three batches: labelled, unlabelled and partners.
     rate = 2 * BATCH / seconds
     made_by = f"{workers} processes" if workers else f"{threads} threads"
     print(f"  stream, {made_by}: {1 / seconds:.2f} batches/s, {rate:.0f} samples/s", flush=True)
@@ -182,9 +182,9 @@ def stream_speed(root: pathlib.Path, crop: int, threads: int, workers: int, batc
 
 
 def write_folder(root: pathlib.Path, files: list[bytes]) -> None:
-    """The images under LISTED names, the labelled ones with masks of blocks, and lists of them.
+    """Writes the images under LISTED names, masks of blocks for the labelled ones, and lists.
 
-    The lists are of a usual length: to shuffle a handful of entries takes grain milliseconds each.
+    The lists have a realistic length: grain needs milliseconds per entry to shuffle a short list.
     """
     rng = np.random.default_rng(0)
     for number, data in enumerate(files):
@@ -207,12 +207,12 @@ def write_folder(root: pathlib.Path, files: list[bytes]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crops", default="321,513", help="sides of the views, comma-separated")
-    parser.add_argument("--threads", default="1,2", help="threads of this process, numbers")
-    parser.add_argument("--workers", default="1,2", help="worker processes, numbers")
-    parser.add_argument("--images", type=int, default=16, help="different ones, at least 4")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads, comma-separated")
+    parser.add_argument("--workers", default="1,2", help="numbers of worker processes, likewise")
+    parser.add_argument("--images", type=int, default=16, help="different images, at least 4")
     parser.add_argument("--turns", type=int, default=16)
-    parser.add_argument("--batches", type=int, default=16, help="timed ones; 0 = no stream")
-    parser.add_argument("--data", type=pathlib.Path, help="folder of *.jpg in place of drawn ones")
+    parser.add_argument("--batches", type=int, default=16, help="timed batches; 0 = no stream")
+    parser.add_argument("--data", type=pathlib.Path, help="folder of *.jpg instead of drawn images")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     arguments = parser.parse_args()
     if arguments.images < 4 or arguments.turns < 1 or arguments.batches < 0:
@@ -234,7 +234,7 @@ def main() -> None:
                 streams.append(stream_speed(pathlib.Path(root), crop, *maker, arguments.batches))
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
-    # Of a third as long a turn, and only a third of the draws shrink: more turns.
+    # More turns, because a turn is a third as long and only a third of the draws shrink.
     shrinking = [compare_shrinking(files, crop, 3 * arguments.turns) for crop in crops]
     timed = Timed()
     compared = [compare(files, crop, arguments.turns, timed) for crop in crops]

@@ -1,9 +1,9 @@
-"""What the length of the list of unlabelled images costs: seconds of a start and a batch, memory.
+"""The cost of a long list of unlabelled images: time of a start and of a batch, memory.
 
     python benchmarks/long_list.py --images=1000,10000,100000,1000000
 
-Opens and checks a partition with each list, and reads batches of it, in processes of their own. The
-folders of a long list are links to one, so that every path of it leads to a small image.
+Opens and checks a partition with each list and reads batches from it, in a separate process each.
+The folders in a long list are links to one folder, so that every path leads to a small image.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ROWS, WARM_UP, BATCHES = 8, 20, 200
 
 
 def path_of(number: int) -> str:
-    """Of the usual length and shape of a path in a large collection."""
+    """A path of the usual length and form in a large collection."""
     folder, rest = divmod(number, IN_FOLDER)
     return f"unlabeled/part_{folder:04}/frame_{rest:08}.jpg"
 
@@ -52,7 +52,7 @@ def make_data(root: pathlib.Path, counts: list[int]) -> None:
 
 
 def open_data(root: str, unlabeled: str) -> dict:
-    """Seconds of opening and checking and of a batch, and the most memory ever held."""
+    """Seconds to open and check and seconds per batch, and the peak memory."""
     sys.path.insert(0, str(REPOSITORY))
     import input_pipeline
 
@@ -102,8 +102,8 @@ def measure(counts: list[int]) -> list[dict]:
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             found.append(json.loads(output))
             print(
-                "{images:,} images: {start_seconds:.2f} s to the first batch, {batch_ms:.2f} ms a "
-                "batch, {peak_mib:.0f} MiB".format(**found[-1]),
+                "{images:,} images: {start_seconds:.2f} s to the first batch, {batch_ms:.2f} ms "
+                "per batch, {peak_mib:.0f} MiB".format(**found[-1]),
                 flush=True,
             )
     return found
@@ -126,7 +126,7 @@ def main() -> None:
         parser.error(f"--images={arguments.images}: give at least 1")
     found = measure(counts)
     if arguments.results:
-        # Here and not above: it loads JAX, whose memory is not what is measured.
+        # Imported here because it loads JAX, whose memory must not be measured.
         import environment
 
         record = {**environment.describe(), "results": found}

@@ -1,10 +1,10 @@
-"""The recipe's views by Pillow alone, as programs on PyTorch and torchvision make them.
+"""The recipe's views made with Pillow only, as programs on PyTorch and torchvision make them.
 
-What the views of `input_pipeline` are compared with, in looks (tests/benchmarks/
+The views of `input_pipeline` are compared with these, in appearance (tests/benchmarks/
 test_pillow_views.py) and in speed (input_speed.py). torchvision's ColorJitter on PIL images calls
-the same enhancers of Pillow; its hue is the turned first channel of an 8-bit HSV image. Numbers are
-drawn in the order of `input_pipeline`, so that equal seeds give views with the same geometry, boxes
-and amounts.
+the same enhancers of Pillow; for the hue it shifts the first channel of an 8-bit HSV image. Random
+numbers are drawn in the order of `input_pipeline`, so that equal seeds give views with the same
+geometry, boxes and amounts.
 """
 
 import io
@@ -18,14 +18,14 @@ import PIL.ImageOps
 
 
 def decode(data: bytes) -> PIL.Image.Image:
-    """The bytes of an image file as RGB."""
+    """Decodes the bytes of an image file to RGB."""
     return PIL.Image.open(io.BytesIO(data)).convert("RGB")
 
 
 def weak_view(
     image: PIL.Image.Image, rng: np.random.Generator, crop_size: int
 ) -> tuple[PIL.Image.Image, PIL.Image.Image, np.ndarray]:
-    """Resize of the long side by 0.5 to 2, padding, random crop, flip; and boxes of two views.
+    """Resizes the long side by 0.5 to 2, pads, crops, flips, and draws the boxes of two views.
 
     Returns:
         An RGB image of crop_size; one channel with 0 on the image and 255 on padding; int [2, 4].
@@ -52,7 +52,7 @@ def weak_view(
 
 
 def draw_box(rng: np.random.Generator, crop_size: int) -> tuple[int, int, int, int]:
-    """Top, left, bottom and right of a CutMix box; in half of the cases there is none."""
+    """Top, left, bottom and right of a CutMix box, which is empty in half of the cases."""
     if rng.random() >= 0.5:
         return 0, 0, 0, 0
     area = rng.uniform(0.02, 0.4) * crop_size**2
@@ -92,7 +92,7 @@ def color_jitter(image: PIL.Image.Image, rng: np.random.Generator) -> PIL.Image.
 
 
 def turn_hue(image: PIL.Image.Image, turn: float) -> PIL.Image.Image:
-    """Turns the hue by a fraction of the full circle."""
+    """Shifts the hue by a fraction of the full circle."""
     hue, saturation, value = image.convert("HSV").split()
     turned = np.array(hue, np.uint8)
     turned += np.array(int(turn * 255)).astype(np.uint8)  # Wraps as hue does.
@@ -117,9 +117,9 @@ def unlabeled_views(
 
 
 def draw_photo(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Something with the brightness, colours, texture and edges of a photograph.
+    """Draws an image with the brightness, colours, texture and edges of a photograph.
 
-    Texture of all scales, coarse ones strongest, a few transparent ellipses on it, and noise.
+    It has texture of all scales, mostly coarse, a few transparent ellipses, and noise.
 
     Returns:
         uint8 [height, width, 3], RGB.

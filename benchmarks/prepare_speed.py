@@ -1,11 +1,11 @@
-"""How fast PASCAL VOC and SBD are prepared: images a second, from archives to records.
+"""The speed of preparing PASCAL VOC and SBD: images per second, from archives to records.
 
     python benchmarks/prepare_speed.py --images=3000 --threads=2
 
 Makes a VOC tar and an SBD tgz of drawn images of 500x375 in the official shares (12% VOC training,
-12% VOC validation, 76% SBD masks in .mat files), prepares them as `python -m
-input_pipeline.prepare` does, in a process of its own, and prints images a second with start-up,
-and how much memory it took. Two sizes, one four times the other, tell whether memory grows.
+12% VOC validation, 76% SBD masks in .mat files) and prepares them in a separate process, as `python
+-m input_pipeline.prepare` does. Prints images per second, including start-up, and the peak memory.
+Two sizes, one four times the other, show whether the memory grows.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import scipy.sparse
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH = 375, 500
-DRAWN = 12  # Different images and masks; the archives repeat them under other names.
+DRAWN = 12  # Number of images and masks; archives repeat them under other names.
 
 
 def draw(rng: np.random.Generator) -> tuple[bytes, bytes, bytes]:
@@ -54,7 +54,7 @@ def draw(rng: np.random.Generator) -> tuple[bytes, bytes, bytes]:
 
 
 def make_archives(folder: pathlib.Path, count: int) -> None:
-    """Archives of so many images, with the shares of the official ones."""
+    """Writes archives of `count` images, with the shares of the official ones."""
     rng = np.random.default_rng(0)
     drawn = [draw(rng) for _ in range(DRAWN)]
     names = [f"2008_{number:06}" for number in range(count)]
@@ -86,7 +86,7 @@ def make_archives(folder: pathlib.Path, count: int) -> None:
 
 
 def prepare(folder: str, threads: int) -> None:
-    """One preparation; prints the most memory that the process ever held, in MiB."""
+    """Runs one preparation and prints the peak memory of the process in MiB."""
     sys.path.insert(0, str(REPOSITORY))
     from input_pipeline.prepare import pascal
 
@@ -97,7 +97,7 @@ def prepare(folder: str, threads: int) -> None:
 
 
 def measure(count: int, threads: int) -> dict:
-    """Seconds, images a second and memory of a preparation of so many images."""
+    """Seconds, images per second and memory of a preparation of `count` images."""
     with tempfile.TemporaryDirectory() as folder:
         make_archives(pathlib.Path(folder), count)
         start = time.perf_counter()
@@ -110,7 +110,7 @@ def measure(count: int, threads: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=3000, help="of the larger of two sizes")
+    parser.add_argument("--images", type=int, default=3000, help="images of the larger size")
     parser.add_argument("--threads", type=int, default=2, help="threads that convert masks")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     parser.add_argument("--prepare", help=argparse.SUPPRESS)
@@ -129,7 +129,7 @@ def main() -> None:
             flush=True,
         )
     if arguments.results:
-        # Here and not above: it loads JAX, which the preparation does not need.
+        # Imported here because it loads JAX, which the preparation does not need.
         import environment
 
         record = {**environment.describe(), "threads": arguments.threads, "results": results}

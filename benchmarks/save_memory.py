@@ -1,11 +1,11 @@
-"""What a process keeps of each checkpoint that it saves, and which call keeps it.
+"""The memory that a process does not free after saving a checkpoint, and the call that keeps it.
 
     python benchmarks/save_memory.py --arrays=200 --saves=20
 
-States of so many small arrays are saved one after another the way a training does it. Counted are
-the blocks that Python's allocator holds (`sys.getallocatedblocks`), after a third of the saves
-as warm-up, and the memory of the process. Beside it the same count for the one call of orbax
-that makes a description of an array's file (`tensorstore.KvStore.Spec.to_json`), alone.
+States of --arrays small arrays are saved one after another, as training does. Counts the blocks
+that Python's allocator holds (`sys.getallocatedblocks`) and the memory of the process, after a
+third of the saves as warm-up. Also counts the blocks that one call keeps by itself: orbax makes a
+description of an array's file with it (`tensorstore.KvStore.Spec.to_json`).
 """
 
 import argparse
@@ -29,14 +29,14 @@ CALLS = 1000
 
 
 def held() -> tuple[int, float]:
-    """Blocks of Python's allocator, and MiB of memory of the process."""
+    """Blocks held by Python's allocator, and memory of the process in MiB."""
     gc.collect()
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return sys.getallocatedblocks(), pages * 4096 / 2**20
 
 
 def per_save(arrays: int, saves: int) -> dict[str, float]:
-    """Growth by one save of a state of so many arrays."""
+    """Growth per save of a state of `arrays` arrays."""
     state = {f"array_{index}": jnp.zeros(8) for index in range(arrays)}
     warm_up = saves // 3
     with tempfile.TemporaryDirectory() as folder, Checkpoints(folder) as checkpoints:
@@ -51,7 +51,7 @@ def per_save(arrays: int, saves: int) -> dict[str, float]:
 
 
 def per_description() -> float:
-    """Blocks that stay of one `to_json`, whose result is thrown away."""
+    """Blocks that one call of `to_json` keeps although its result is discarded."""
     spec = {"driver": "ocdbt", "base": "file:///checkpoint/", "path": "array"}
 
     def describe():
@@ -66,7 +66,7 @@ def per_description() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arrays", type=int, default=200, help="arrays of the state")
+    parser.add_argument("--arrays", type=int, default=200, help="number of arrays of the state")
     parser.add_argument("--saves", type=int, default=20, help="number of checkpoints")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     arguments = parser.parse_args()

@@ -1,12 +1,12 @@
-"""Seconds from a command to its first training step: cold, warm and going on after a stop.
+"""Seconds from a command to its first training step: cold, warm and resumed after a stop.
 
     python benchmarks/start.py --size=full
 
-Trains RCC through main.py on drawn images in folders, in processes of their own, each until its
-second step is done: cold (no compiled program is kept), warm (the cache of the first one) and
-going on with the run that was stopped. Where the time goes is noted in the process itself, around
-the functions that main.py calls; `imports` starts with the command, and `compile` is the look into
-the cache where that holds the step. Files that are read lie in the memory of the operating system.
+Trains RCC through main.py on drawn images in folders. Each start is a separate process that ends
+after its second step: cold (without compiled programs), warm (with the cache of the first start)
+and going on (resuming the stopped run). The process itself measures its stages, around the
+functions that main.py calls. `imports` begins with the command; `compile` is only the lookup if the
+cache holds the step. All files that are read are in the file cache of the operating system.
 """
 
 import argparse
@@ -37,7 +37,7 @@ STAGES = (
 
 
 def write_images(root: pathlib.Path) -> None:
-    """Images of blocks with masks of 21 classes, and some without."""
+    """Writes images of blocks, some with masks of 21 classes and some without."""
     rng = np.random.default_rng(0)
     for name, count in (("images", 16), ("unlabeled", 32)):
         (root / name).mkdir()
@@ -54,7 +54,7 @@ def write_images(root: pathlib.Path) -> None:
 
 
 class Stages:
-    """Seconds since the command, at its first training step, split by what was done."""
+    """The seconds from the command to its first training step, split into stages."""
 
     def __init__(self):
         self.seconds = dict.fromkeys(STAGES, 0.0)
@@ -67,7 +67,7 @@ class Stages:
         self.mark = now
 
     def around(self, owner, name: str, before: str, stage: str) -> None:
-        """Counts what comes before a function for one stage, and what it takes for another."""
+        """Counts the time before a call of a function for one stage, and the call for another."""
         function = getattr(owner, name)
 
         def timed(*arguments, **named):
@@ -80,7 +80,7 @@ class Stages:
 
 
 def child() -> None:
-    """What main.py does, with the time taken; stops itself after the first step."""
+    """Does what main.py does and measures the stages; stops itself after the first step."""
     sys.path.insert(0, str(REPOSITORY))
     sys.argv[0] = str(REPOSITORY / "main.py")
     stages = Stages()
@@ -96,7 +96,7 @@ def child() -> None:
     compile_step = loop.compile_step
 
     class Traced:
-        """The jitted step, whose tracing is told from its compilation."""
+        """The jitted step, with its tracing and its compilation timed separately."""
 
         def __init__(self, function):
             self.function = function
@@ -154,7 +154,7 @@ def start(root: pathlib.Path, name: str, cache: pathlib.Path, setting: dict) -> 
 
 
 def measure(setting: dict, times: int) -> dict[str, list[dict[str, float]]]:
-    """The starts of each kind: one cold, the others as often as that."""
+    """The starts of each kind: one cold, `times` of each of the others."""
     found = {"cold": [], "warm": [], "going on": []}
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder) / "photos"
@@ -162,7 +162,7 @@ def measure(setting: dict, times: int) -> dict[str, list[dict[str, float]]]:
         write_images(root)
         cache = pathlib.Path(folder) / "compiled"
         found["cold"].append(start(root, "first", cache, setting))
-        start(root, "first", cache, setting)  # What is compiled after a stop is kept now, too.
+        start(root, "first", cache, setting)  # Also caches what is compiled after a stop.
         for number in range(times):
             found["warm"].append(start(root, f"warm{number}", cache, setting))
             found["going on"].append(start(root, f"warm{number}", cache, setting))
@@ -182,7 +182,7 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="small")
-    parser.add_argument("--times", type=int, default=3, help="warm starts, and as many of others")
+    parser.add_argument("--times", type=int, default=3, help="starts of each kind except cold")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     arguments = parser.parse_args()
     if arguments.times < 1:
@@ -191,7 +191,7 @@ def main() -> None:
     found = measure(setting, arguments.times)
     print(f"{setting}; seconds, medians of {arguments.times}, cold once\n{table(found)}")
     if arguments.results:
-        import environment  # Here and not above: it loads JAX, which this script does not need.
+        import environment  # Imported here because it loads JAX, which this script does not need.
 
         record = {**environment.describe(), "setting": setting, "seconds": found}
         arguments.results.write_text(json.dumps(record, indent=1) + "\n")

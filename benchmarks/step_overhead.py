@@ -1,11 +1,11 @@
-"""What RCC's term costs: training steps of UniMatch and RCC, alternating in one process.
+"""The cost of RCC's term: training steps of UniMatch and RCC, alternating in one process.
 
     python benchmarks/step_overhead.py --size=small
 
-Both steps train the same network on the same batch. They take turns (A B, B A, A B, ...), so what
-else the machine does in the meantime meets both alike, and each turn gives one ratio. Printed are
-the median seconds of both, the median ratio with a bootstrap 95% interval, and what XLA counts in
-the compiled programs: floating-point operations and temporary memory.
+Both steps train the same network on the same batch. They take turns (A B, B A, A B, ...), so that
+other load on the machine affects both alike, and each turn gives one ratio. Prints the median
+seconds of both, the median ratio with a bootstrap 95% interval, and XLA's counts for the compiled
+programs: floating-point operations and temporary memory.
 """
 
 import argparse
@@ -69,12 +69,12 @@ def _lines(record: dict) -> str:
 
 
 def measure_deterministic(arguments: argparse.Namespace) -> dict | None:
-    """Seconds of a step without and with `train.deterministic`, in processes of their own.
+    """Seconds of a step without and with `train.deterministic`, in separate processes.
 
-    XLA reads the flag once a process, so the two cannot take turns step by step; four processes
-    run off, on, on, off instead. Noisier than a paired ratio. None where there is no GPU.
+    XLA reads the flag once per process, so the two cannot take turns step by step. Instead four
+    processes run with it off, on, on, off; this is noisier than a paired ratio. None without a GPU.
     """
-    # This process only looks at the device; the memory is for the others.
+    # This process only queries the device; the others need its memory.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     if jax.default_backend() != "gpu":
         print(f"deterministic: not measured, since it changes nothing on {jax.default_backend()}")
@@ -104,7 +104,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps.add_arguments(parser)
     parser.add_argument("--top_n", default="4,6", help="numbers of players, comma-separated")
-    parser.add_argument("--deterministic", action="store_true", help="also that cost (GPU only)")
+    parser.add_argument("--deterministic", action="store_true", help="also time this option (GPU)")
     arguments = steps.parse(parser)
     counts = arguments.top_n.split(",")
     if not all(count in tuple("345678") for count in counts):

@@ -29,7 +29,7 @@ SIZES = {
 
 
 def synthetic_batch(rows: int, crop: int, seed: int = 0) -> Batch:
-    """A batch of the input pipeline's shapes and types, of noise, with every kind of mask."""
+    """A batch of noise with the input pipeline's shapes and types and every kind of mask."""
     rng = np.random.default_rng(seed)
 
     def image():
@@ -48,7 +48,7 @@ def synthetic_batch(rows: int, crop: int, seed: int = 0) -> Batch:
 
 
 class Step:
-    """A compiled training step with the state that it moves on; `terms` are those of the first."""
+    """A compiled training step with its state; `terms` are the loss terms of the first step."""
 
     def __init__(self, setup: "Setup", method: Method):
         self.state, self.batch = setup.state(method), setup.batch
@@ -77,9 +77,9 @@ class Step:
         return time.perf_counter() - start
 
     def costs(self) -> dict[str, float]:
-        """What XLA counts in the program; loops count once."""
+        """XLA's counts for the program; the body of a loop counts once."""
         if int(self.state.bad_step):
-            sys.exit(f"not finite since step {int(self.state.bad_step)}: the times mean nothing")
+            sys.exit(f"not finite since step {int(self.state.bad_step)}: the times are invalid")
         counted = self.compiled.cost_analysis()
         return {
             "flops": counted["flops"],
@@ -90,7 +90,7 @@ class Step:
 
 
 class Setup:
-    """What both steps share: network, optimizer, initial weights and batch."""
+    """The shared parts of both steps: network, optimizer, initial weights and batch."""
 
     def __init__(self, backbone: str, width: int, crop: int, batch: int):
         def build(key):
@@ -111,7 +111,7 @@ class Setup:
         self.optimizer = optimizer.sgd(self.schedule, head_multiplier=10.0)
 
     def state(self, method: Method) -> train_state.TrainState:
-        """A state of its own for every step, since a step donates it."""
+        """A new state for each step, since a step donates its state."""
         state = train_state.create(
             self.weights,
             self.optimizer,
@@ -125,9 +125,9 @@ class Setup:
 def alternate(
     first: Step, second: Step, pairs: int, *, pause: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds [pairs] of two steps that take turns, the order reversed every time.
+    """Seconds [pairs] of two steps that take turns, in reversed order every time.
 
-    Before each step comes a pause, for threads of another library that still spin after theirs.
+    A pause before each step lets the threads of another library stop spinning.
     """
     times = np.zeros((pairs, 2))
     for pair in range(pairs):
@@ -145,18 +145,18 @@ def median_interval(values: np.ndarray, draws: int = 10_000) -> tuple[float, flo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options on what is trained."""
-    parser.add_argument("--size", choices=SIZES, default="small", help="what the rest defaults to")
+    """Adds the options of the training."""
+    parser.add_argument("--size", choices=SIZES, default="small", help="sets the other defaults")
     parser.add_argument("--backbone", choices=BACKBONES)
     parser.add_argument("--width", type=int, help="base width; the decoder is 4 times as wide")
     parser.add_argument("--crop", type=int, help="side of the square crop in pixels")
-    parser.add_argument("--batch", type=int, help="labelled and unlabelled images a step, each")
-    parser.add_argument("--pairs", type=int, help="turns that are timed")
+    parser.add_argument("--batch", type=int, help="labelled, and also unlabelled, images per step")
+    parser.add_argument("--pairs", type=int, help="number of timed turns")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parses, and fills in what the size says."""
+    """Parses the command line and fills in the defaults of the size."""
     arguments = parser.parse_args()
     for name, value in SIZES[arguments.size].items():
         given = getattr(arguments, name)
@@ -168,12 +168,12 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def setting(arguments: argparse.Namespace) -> dict[str, int | str]:
-    """What was trained, for people and records."""
+    """The setting of the training, for printing and for records."""
     return {name: getattr(arguments, name) for name in SIZES["small"]}
 
 
 def write_record(arguments: argparse.Namespace, **measured) -> None:
-    """Writes versions, device, setting and what was measured, where the user wants that."""
+    """Writes versions, device, setting and measurements if the user named a file."""
     if arguments.results:
         record = {**environment.describe(), "setting": setting(arguments), **measured}
         arguments.results.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
-"""Keeps what the runs of a sweep came to, and makes the study page's table and pictures of it.
+"""Records the results of a sweep, and makes the tables and pictures of the study page from them.
 
     python benchmarks/study.py --name=camvid --workdir=runs/camvid-size=gpu,steps=1200
 
 Every finished run becomes `results/NAME/RUN.json`: configuration, versions, device, commit,
-seconds, scores on the validation and on the test images, curves. From these files alone come
+seconds, scores on the validation and on the test images, curves. These files are the only source of
 `table.md` (means, and differences to UniMatch), `classes.md`, the pictures of mIoU by number of
-labels and of what moved during training, and the text between the marks `<!-- NAME: ... -->` of
-docs/camvid_study.md; without --workdir they are only made again.
+labels and of the training curves, and the text between the marks `<!-- NAME: ... -->` of
+docs/camvid_study.md. Without --workdir, all these are only made again.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from rcc_jax.workdir.folder import RESULT  # noqa: E402
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 PAGE = REPOSITORY / "docs" / "camvid_study.md"
-# Of the machine that a run was on.
+# Facts about the machine of a run.
 PRIVATE = (("data", "root"), ("train", "compilation_cache"))
 SCORES = {"last": "validation images", "test": "test images"}
 NO_RUN = "No run is recorded yet."
@@ -41,7 +41,7 @@ def keep(folder: pathlib.Path, results: pathlib.Path) -> int:
     """Writes a file for each finished run in or below a folder; returns their number.
 
     Raises:
-        ConfigError: For a folder without a finished run, or a damaged file.
+        ConfigError: If the folder has no finished run or a file is corrupt.
     """
     tables.gather(folder, report=print)
     records = [record for record in run_record.find([folder], report=print) if record.finished]
@@ -53,7 +53,7 @@ def keep(folder: pathlib.Path, results: pathlib.Path) -> int:
 
 
 def describe(record: RunRecord) -> dict:
-    """What is kept of a run."""
+    """The values of a run that are kept."""
     config = json.loads(json.dumps(record.config))
     for group, name in PRIVATE:
         del config[group][name]
@@ -78,7 +78,7 @@ def describe(record: RunRecord) -> dict:
 
 
 def read(results: pathlib.Path) -> list[tuple[dict, tables.Result]]:
-    """The kept runs, as they are and as what a table needs."""
+    """The kept runs: each as its record and as a result for tables."""
     paths = sorted(results.glob("*.json"))
     kept = [json.loads(path.read_text()) for path in paths]
     found = [tables.as_result(each["config"], each, each["test"]) for each in kept]
@@ -87,7 +87,7 @@ def read(results: pathlib.Path) -> list[tuple[dict, tables.Result]]:
 
 
 def draw(kept: Sequence[tuple[dict, tables.Result]], score: str) -> str:
-    """A picture of mIoU by number of labels; methods of one partition alone have no line.
+    """A picture of mIoU by number of labels; methods with only one partition have no line.
 
     Args:
         kept: From `read`.
@@ -103,7 +103,7 @@ def draw(kept: Sequence[tuple[dict, tables.Result]], score: str) -> str:
     for kind, name in enumerate(methods):
         line = sorted((count, statistics.fmean(x)) for count, x in points[name].items())
         series.append(Series(name, kind, line))
-        # A bar of a standard deviation to each side.
+        # A bar of one standard deviation to each side.
         for count, mean in line:
             of_seeds = points[name][count]
             spread = statistics.stdev(of_seeds) if len(of_seeds) > 1 else 0.0
@@ -114,7 +114,7 @@ def draw(kept: Sequence[tuple[dict, tables.Result]], score: str) -> str:
 
 
 def facts(kept: Sequence[tuple[dict, tables.Result]]) -> str:
-    """A sentence on what the runs ran on."""
+    """A sentence on the steps, machines and versions of the runs."""
 
     def listed(values) -> str:
         return ", ".join(sorted(set(map(str, values))))
@@ -126,12 +126,12 @@ def facts(kept: Sequence[tuple[dict, tables.Result]]) -> str:
         f"{len(kept)} runs of {steps} steps; {listed(start['device'] for start in starts)}; "
         f"jax {listed(start['packages']['jax'] for start in starts)}; "
         f"commit {listed(start['commit'] for start in starts)}; "
-        f"{min(seconds):.2g} to {max(seconds):.2g} seconds a step, the median of a run."
+        f"{min(seconds):.2g} to {max(seconds):.2g} seconds per step, the median of a run."
     )
 
 
 def render(results: pathlib.Path) -> tuple[str, dict[str, str]]:
-    """The page's text on the kept runs, and the files to lie beside them by name."""
+    """The page's text on the kept runs, and the files to write beside them by name."""
     kept = read(results)
     if not kept:
         return NO_RUN, {}
@@ -155,7 +155,7 @@ def insert(document: str, name: str, text: str) -> str:
     """The document with the text between the marks of this name.
 
     Raises:
-        ConfigError: For a document without them.
+        ConfigError: If the document does not have these marks once.
     """
     start, end = f"<!-- {name}: made by benchmarks/study.py -->", f"<!-- {name}: end -->"
     whole = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
@@ -169,7 +169,7 @@ def main(arguments: Mapping) -> None:
     if arguments["workdir"]:
         print(f"{keep(arguments['workdir'], results)} runs kept in {results}")
     text, files = render(results)
-    # Before anything is written: it may find the marks missing.
+    # Before anything is written, because it fails if the marks are missing.
     document = None if arguments["no_page"] else insert(PAGE.read_text(), results.name, text)
     for name, content in files.items():
         write_atomically(results / name, content)

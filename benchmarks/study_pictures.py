@@ -32,7 +32,7 @@ METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
 
 
 def find_runs(folder: pathlib.Path, part: str, seed: int) -> dict[str, pathlib.Path]:
-    """Folders of the finished runs of the five methods with their default settings, in order."""
+    """Folders of the finished runs of the five methods with default settings, in order."""
     found = {}
     for path in sorted(folder.glob(f"**/{RESULT}")):
         result = tables.read_result(path.parent)
@@ -67,7 +67,7 @@ def predictions(runs: dict[str, pathlib.Path], images: str, count: int) -> np.nd
 
 
 def consensus(workdir: pathlib.Path, output: pathlib.Path) -> None:
-    """Writes the mean J of a run over its validation images, as main.py draws and lists it."""
+    """Writes the mean J of a run over its validation images, as made by main.py."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(REPOSITORY / "main.py"), "--mode=consensus"]
         subprocess.run([*command, f"--workdir={workdir}", f"--output={folder}"], check=True)

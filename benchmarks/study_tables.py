@@ -1,6 +1,6 @@
-"""What a study says beyond its table of means: paired differences, classes, curves.
+"""The results of a study besides its table of means: paired differences, classes, curves.
 
-Everything here takes the kept runs of `study.read`: (record, result) each.
+All functions take the kept runs of `study.read`, each as (record, result).
 """
 
 import collections
@@ -15,17 +15,17 @@ BASELINE = "unimatch"
 SCORES = {"last": "validation", "test": "test"}
 CURVES = {
     "kept_ratio": "share of the unlabelled pixels whose pseudo label counts",
-    "loss_consensus": "consensus loss, in units of its own for each kind",
+    "loss_consensus": "consensus loss, in different units for each kind",
     "loss_labeled": "loss of the labelled images",
 }
-# Neighbouring points of a curve that are averaged: a batch is small.
+# Number of neighbouring points of a curve that are averaged, because batches are small.
 WINDOW = 5
 
 
 def against_baseline(kept: Kept, baseline: str = BASELINE) -> str:
     """Markdown: each method minus the baseline of the same partition and seed.
 
-    '' where the baseline, or every other method, has no run.
+    '' if the baseline or all other methods have no run.
     """
     runs = {(each.partition, each.seed, each.method): each for _, each in kept}
     columns: dict = collections.defaultdict(lambda: collections.defaultdict(list))
@@ -93,7 +93,7 @@ def _mean(values: Iterable[float | None]) -> str:
 
 
 def curves(kept: Kept) -> dict[str, str]:
-    """Pictures of what moved during training, by file name: means over the seeds of a method."""
+    """Pictures of the training curves by file name: means over the seeds of a method."""
     found = {}
     for name, title in CURVES.items():
         points: dict = collections.defaultdict(lambda: collections.defaultdict(list))

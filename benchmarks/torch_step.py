@@ -1,12 +1,13 @@
-"""A UniMatch step of this project against one in PyTorch, alternating in one process.
+"""A UniMatch step of this project compared with one in PyTorch, alternating in one process.
 
     pip install torch==2.13.0
     python benchmarks/torch_step.py --size=full
 
-Same network, weights, batch and losses; both in float32 on the same device. PyTorch's step follows
-the public code of UniMatch in what it passes through the network (channels_last, the partner's pass
-without gradients), and is compiled with --compile. The losses of the first step are printed beside
-each other; they differ by the dropped channels, whose BatchNorm all of that pass shares.
+Both use the same network, weights, batch and losses, in float32 on the same device. The forward
+passes of PyTorch's step follow the public code of UniMatch (channels_last, the partner's pass
+without gradients); --compile compiles it. The losses of the first step are printed side by side.
+They differ because of the randomly dropped channels, which share BatchNorm with the rest of their
+pass.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from rcc_jax.methods.cutmix import box_masks, cutmix
 from rcc_jax.models.network import normalize
 from rcc_jax.models.pretrained import save_torch
 
-# An untrained network would keep no pixel at 0.95, and the terms could not be compared.
+# At 0.95 an untrained network would keep no pixel, and the terms could not be compared.
 THRESHOLD = 0.0
 
 
@@ -110,7 +111,7 @@ class TorchStep:
         return {**loaded, **tensors}
 
     def step(self) -> dict[str, float]:
-        """One update; the terms of the loss before it."""
+        """Makes one update; returns the terms of the loss before it."""
         batch = self.batch
         self.network.eval()
         with torch.no_grad():
@@ -172,7 +173,8 @@ def main() -> None:
     jax_seconds, torch_seconds = steps.alternate(ours, theirs, arguments.pairs, pause=0.5)
     ratio, low, high = steps.median_interval(torch_seconds / jax_seconds)
     print(
-        f"rcc-jax {np.median(jax_seconds):.3f} s, PyTorch {np.median(torch_seconds):.3f} s a step\n"
+        f"s per step: rcc-jax {np.median(jax_seconds):.3f}, "
+        f"PyTorch {np.median(torch_seconds):.3f}\n"
         f"PyTorch / rcc-jax {ratio:.2f} (95% interval {low:.2f} to {high:.2f})"
     )
     steps.write_record(

@@ -4,10 +4,10 @@
     python main.py --config=configs/camvid.py:1_4,method=cc,kind=kl,seed=1
     python main.py --config=configs/camvid.py:1_8,method=rcc,size=cpu --config.data.root=DIR
 
-Expects in `data/camvid` the folders `images`, `labels` and `splits` (lists `1_8/labeled.txt`,
-`1_8/unlabeled.txt`, ..., `val.txt`). Starts from random weights unless `--config.model.pretrained`
-names a ResNet-50 with the 7x7 stem; a file that lacks the last stage needs
-`--config.model.allow_missing=layer4` too.
+The folder `data/camvid` must have the folders `images`, `labels` and `splits` (with the lists
+`1_8/labeled.txt`, `1_8/unlabeled.txt`, ..., `val.txt`). Training starts from random weights unless
+`--config.model.pretrained` names a ResNet-50 with the 7x7 stem. If that file lacks the last stage,
+add `--config.model.allow_missing=layer4`.
 
 `size=cpu` is for one CPU core: a narrow ResNet-18 from random weights, and images of 240 x 180,
 which `python -m input_pipeline.prepare shrink --source=data/camvid --output=DIR` makes. `steps=` is
@@ -42,7 +42,7 @@ def get_config(arguments=None):
     config.train.log_every = 20
     config.eval.every_steps = 200
     if common.choose(chosen["size"], ("gpu", "cpu"), "size") == "cpu":
-        # The default of the argument is that of size=gpu.
+        # The default of `steps` is for size=gpu.
         common.choose(chosen["backbone"], ("resnet50", "resnet18"), "backbone")
         _shrink(config)
         config.train.num_steps = chosen["steps"] or 600

@@ -1,11 +1,11 @@
-"""Cityscapes, 19 classes: what all its partitions share.
+"""Cityscapes, 19 classes: the settings of all its partitions.
 
 Prepare the data with `python -m input_pipeline.prepare cityscapes` and put the lists of UniMatch's
-repository into `data/splits/cityscapes`. Weights are UniMatch's ImageNet ResNet,
-`pretrained/resnet50_deep.pth`, or torchvision's with `stem=v1`, `pretrained/resnet50_v1.pth`.
+repository into `data/splits/cityscapes`. Training starts from UniMatch's ImageNet ResNet,
+`pretrained/resnet50_deep.pth`, or with `stem=v1` from torchvision's, `pretrained/resnet50_v1.pth`.
 The paper's UniMatch row is that of UniMatch's public logs: see `rcc_jax/reporting/published.py`.
 
-Evaluation is UniMatch's: windows of 801 pixels every 534, cut off at the border
+The evaluation is UniMatch's: windows of 801 pixels every 534 pixels, cut off at the border
 (`eval.windows=cut`).
 
 The files `cityscapes_*.py` take the arguments method, backbone (resnet50, resnet101), stem (deep,
@@ -22,7 +22,7 @@ CLASS_NAMES = (
 
 
 def cell(arguments: str | None, labels: int, part: str):
-    """A partition of `labels` images; `part` as in the names of the lists."""
+    """A partition with `labels` labelled images; `part` is its name in the lists."""
     chosen = common.parse_cell(arguments, stem="deep")
     config = common.get_config()
     common.apply_cell(config, chosen)
@@ -39,7 +39,7 @@ def cell(arguments: str | None, labels: int, part: str):
     config.optimizer.head_multiplier = 1.0
     config.train.num_epochs = 240
     config.eval.mode = "sliding"
-    # As UniMatch's numbers were measured, with which the tables compare.
+    # UniMatch's numbers, which the tables show, were measured this way.
     config.eval.windows = "cut"
     config.eval.batch_size = 2
     return config

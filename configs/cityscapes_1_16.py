@@ -8,7 +8,7 @@ mIoU, in percent:
     ResNet-50           63.3      72.6      75.0  75.7
     ResNet-101          66.3      74.2      76.6  77.3
 
-Ours: not run. `configs/cityscapes.py` tells what to prepare and the other arguments.
+Ours: not run. `configs/cityscapes.py` describes the data and the other arguments.
 """
 
 from configs import cityscapes

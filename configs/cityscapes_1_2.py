@@ -8,7 +8,7 @@ mIoU, in percent:
     ResNet-50           76.6      78.2      78.6  79.8
     ResNet-101          78.0      78.4      79.5  80.9
 
-Ours: not run. `configs/cityscapes.py` tells what to prepare and the other arguments.
+Ours: not run. `configs/cityscapes.py` describes the data and the other arguments.
 """
 
 from configs import cityscapes

@@ -8,7 +8,7 @@ mIoU, in percent:
     ResNet-50           73.1      76.8      77.5  79.3
     ResNet-101          75.0      77.2      79.2  80.3
 
-Ours: not run. `configs/cityscapes.py` tells what to prepare and the other arguments.
+Ours: not run. `configs/cityscapes.py` describes the data and the other arguments.
 """
 
 from configs import cityscapes

@@ -8,7 +8,7 @@ mIoU, in percent:
     ResNet-50           70.2      75.7      76.8  77.9
     ResNet-101          72.8      76.2      77.9  78.7
 
-Ours: not run. `configs/cityscapes.py` tells what to prepare and the other arguments.
+Ours: not run. `configs/cityscapes.py` describes the data and the other arguments.
 """
 
 from configs import cityscapes

@@ -1,8 +1,8 @@
-"""What the files of this folder start from.
+"""Defaults and helpers for the files of this folder.
 
 A configuration file imports this module, changes what it needs and returns the result from
-`get_config(arguments)`. On the command line any field is `--config.group.field=value`. Every field,
-its default and its meaning stand in rcc_jax/config/schema.py, those of the methods in
+`get_config(arguments)`. On the command line, `--config.group.field=value` sets any field. The
+fields, their defaults and meanings are in rcc_jax/config/schema.py, those of the methods in
 rcc_jax/methods.
 """
 
@@ -22,18 +22,18 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def parse_arguments(text: str | None, **defaults) -> dict:
-    """The part of `--config=FILE:ARGUMENTS` behind the colon.
+    """Parses the part of `--config=FILE:ARGUMENTS` after the colon.
 
     Args:
         text: `VALUE,key=value,...`; a value without a key belongs to the first default.
-        **defaults: What is known, with the value where it is not given; or a type, for a value of
-            this type that is None where it is not given.
+        **defaults: The known keys with their default values. A type instead of a value means a
+            value of this type that is None by default.
 
     Returns:
         One value per name in `defaults`, of the type of its default.
 
     Raises:
-        ConfigError: For an unknown key, a value of another type, or steps below 1.
+        ConfigError: If a key is unknown, a value has the wrong type or steps is below 1.
     """
     types = {name: x if isinstance(x, type) else type(x) for name, x in defaults.items()}
     found = {name: None if isinstance(x, type) else x for name, x in defaults.items()}
@@ -63,8 +63,8 @@ def parse_arguments(text: str | None, **defaults) -> dict:
     return found
 
 
-# Arguments of every cell of a table, by the field that each sets. A method's fields with a short
-# name are arguments too.
+# Arguments of every cell of a table, with the field that each sets. The short names of a method's
+# fields are arguments too.
 _OF_CELLS = {"method": "method.name", "backbone": "model.backbone", "seed": "seed"}
 
 
@@ -74,7 +74,7 @@ def _short_names() -> dict[str, str]:
 
 
 def parse_cell(text: str | None, **more) -> dict:
-    """`parse_arguments` with what every table of the paper varies, besides `more`.
+    """Calls `parse_arguments` with the arguments of every table of the paper, besides `more`.
 
     These are method, backbone and seed, and for ablations the short names of the method's fields:
     kind (consensus of cc: l2, ce, kl), top_n (N), weight (lambda), tau, input (logits,
@@ -94,10 +94,10 @@ def parse_cell(text: str | None, **more) -> dict:
 
 
 def apply_cell(config: ml_collections.ConfigDict, chosen: Mapping[str, Any]) -> None:
-    """Sets the fields that `parse_cell` knows.
+    """Sets the fields of the arguments that `parse_cell` returns.
 
     Raises:
-        ConfigError: For an argument that the chosen method has no field for.
+        ConfigError: If the chosen method has no field for an argument.
     """
     for name, field in {**_OF_CELLS, **_short_names()}.items():
         if chosen[name] is not None:
@@ -108,7 +108,7 @@ def apply_cell(config: ml_collections.ConfigDict, chosen: Mapping[str, Any]) -> 
 
 
 def use_recipe(config: ml_collections.ConfigDict) -> None:
-    """Sets what the recipe of `config.data.name` sets of the chosen method."""
+    """Sets the chosen method's fields to the recipe of the data set `config.data.name`."""
     method_group.set_fields(config, method_group.recipe(config.data.name, config.method.name))
 
 
@@ -119,34 +119,34 @@ def _get(config: ml_collections.ConfigDict, field: str) -> Any:
 
 
 def with_seeds(cells: Sequence[str], seeds: int) -> tuple[str, ...]:
-    """Runs for `sweep`: every cell with the seeds 0, 1, ..., seed by seed.
+    """Runs for `sweep`: every cell with the seeds 0, 1, ..., ordered by seed.
 
     Args:
         cells: `configs/FILE.py:ARGUMENTS` without a seed.
         seeds: Number of seeds.
 
     Raises:
-        ConfigError: For no seed.
+        ConfigError: If the number of seeds is below 1.
     """
     if seeds < 1:
         raise ConfigError(f"--config argument seeds={seeds} must be at least 1.")
-    # A sweep that is stopped early then has whole tables.
+    # Ordered by seed, so that a sweep that is stopped early has complete tables.
     return tuple(f"{cell},seed={seed}" for seed in range(seeds) for cell in cells)
 
 
 def sweep(runs: Sequence[str]) -> ml_collections.ConfigDict:
-    """A list of runs, `configs/FILE.py:ARGUMENTS` each, for `--mode=sweep`."""
+    """A configuration for `--mode=sweep`: a list of runs, each `configs/FILE.py:ARGUMENTS`."""
     return ml_collections.ConfigDict({"runs": tuple(runs)})
 
 
 def use_imagenet(config: ml_collections.ConfigDict, stem: str) -> None:
-    """Starts from ImageNet weights of a stem: `pretrained/<backbone>_<stem>.pth`."""
+    """Sets the initial weights to ImageNet's, `pretrained/<backbone>_<stem>.pth`."""
     config.model.stem = choose(stem, ("deep", "v1"), "stem")
     config.model.pretrained = f"pretrained/{config.model.backbone}_{stem}.pth"
 
 
 def choose(value: str, choices, name: str) -> str:
-    """The value if it is one of the choices, else a ConfigError that lists them."""
+    """Returns the value if it is one of the choices; else raises a ConfigError with a list."""
     if value not in choices:
         raise ConfigError(
             f"--config argument {name}={value!r} is not known; use one of {', '.join(choices)}."

@@ -1,13 +1,13 @@
-"""Drawn scenes of seven classes, alike in pairs, few of them labelled: RCC in minutes on a CPU.
+"""Drawn scenes of seven classes that look alike in pairs, few of them labelled; minutes on a CPU.
 
     python main.py --config=configs/demo.py:method=supervised,steps=300 --workdir=runs/labels
     python main.py --config=configs/demo.py:method=rcc --config.model.pretrained=runs/labels
 
-There are no ImageNet weights for so small a network, so a first run on the labels takes their
-place: without it pseudo labels are those of random weights, and what is wrong in them stays.
-`make demo` runs that, then goes on from there with the labels alone and with RCC, and compares. The
-supervised run takes the same number of steps with twice as many labelled images each, the stronger
-of the two usual baselines.
+There are no ImageNet weights for a network this small. A first run on the labels replaces them:
+otherwise the pseudo labels would come from random weights, and their errors would persist.
+`make demo` does this first run, starts a supervised and an RCC run from its weights, and compares
+them. The supervised run takes the same number of steps with twice as many labelled images each,
+which is the stronger of the two usual baselines.
 """
 
 from configs import common

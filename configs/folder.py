@@ -1,14 +1,14 @@
-"""Your own images: a folder, masks of some of them, and nothing else that has to be set.
+"""Your own images: a folder of images and masks for some of them; nothing else must be set.
 
     python main.py --config=configs/folder.py --config.data.root=DIR
 
-DIR has `images` and `masks` (the mask of an image has its name, the suffix may differ), or
-`labeled.txt` with an `image mask` pair a line; more unlabelled images lie in `unlabeled`. What is
-left unset is guessed from these data at the first start, printed, and recorded in the run's
-config.json; rcc_jax/config/guess.py says how. docs/own_data.md is a walk through it.
+DIR has the folders `images` and `masks` (a mask has the name of its image; the suffix may differ),
+or a file `labeled.txt` with one `image mask` pair per line. More unlabelled images may be in
+`unlabeled`. Unset fields are guessed from these data at the first start, printed, and recorded in
+the run's config.json; see rcc_jax/config/guess.py. docs/own_data.md explains all steps.
 
-With `--mode=check` the same command reads all data instead, says what is wrong with them and
-which settings would mend it.
+With `--mode=check`, the same command only reads all data, reports what is wrong with them and
+suggests settings that fix it.
 """
 
 from configs import common

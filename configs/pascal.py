@@ -1,9 +1,9 @@
-"""PASCAL VOC 2012: what all its partitions share.
+"""PASCAL VOC 2012: the settings of all its partitions.
 
-Classic partitions draw labels from VOC's own 1,464 fine masks, blender ones from all 10,582 masks,
-of which 9,118 are SBD's coarse ones. Prepare the data with `python -m input_pipeline.prepare
-pascal` and put the lists of UniMatch's repository into `data/splits/pascal`. Weights are UniMatch's
-ImageNet ResNet, `pretrained/resnet50_deep.pth`, or torchvision's with `stem=v1`,
+Classic partitions choose labels from VOC's own 1,464 fine masks, blender ones from all 10,582
+masks, of which 9,118 are SBD's coarse ones. Prepare the data with `python -m input_pipeline.prepare
+pascal` and put the lists of UniMatch's repository into `data/splits/pascal`. Training starts from
+UniMatch's ImageNet ResNet, `pretrained/resnet50_deep.pth`, or with `stem=v1` from torchvision's,
 `pretrained/resnet50_v1.pth`.
 
 The files `pascal_*.py` take the arguments method, backbone (resnet50, resnet101), stem (deep, v1),
@@ -17,18 +17,18 @@ CLASS_NAMES = (
     "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
     "train", "tvmonitor",
 )  # fmt: skip
-# Files of the blender partitions: CPS's lists, or U2PL's "priority" lists of better masks.
+# Prefixes of the blender lists: CPS's, or U2PL's "priority" lists of better masks.
 FAMILIES = {"cps": "", "u2pl": "u2pl_"}
 
 
 def classic(arguments: str | None, labels: int):
-    """A partition of `labels` of VOC's own 1,464 masks."""
+    """A partition with `labels` of VOC's own 1,464 masks."""
     chosen = common.parse_cell(arguments, stem="deep")
     return _cell(chosen, "pascal_classic", str(labels), folder=str(labels))
 
 
 def blender(arguments: str | None, labels: int, part: str):
-    """A partition of `labels` of all 10,582 masks; `part` as in the names of the lists."""
+    """A partition with `labels` of all 10,582 masks; `part` is its name in the lists."""
     chosen = common.parse_cell(arguments, stem="deep", lists="cps")
     lists = common.choose(chosen["lists"], tuple(FAMILIES), "lists")
     return _cell(chosen, "pascal_blender", str(labels), folder=FAMILIES[lists] + part)

@@ -8,8 +8,8 @@ mIoU, in percent:
     ResNet-50           66.7      73.7      78.0  78.9
     ResNet-101          69.7      77.8      80.2  81.0
 
-`rcc_jax/reporting/published.py` has what UniMatch's repository reports at crop 321.
-Ours: not run. `configs/pascal.py` tells what to prepare and the other arguments.
+`rcc_jax/reporting/published.py` has the numbers of UniMatch's repository at crop 321.
+Ours: not run. `configs/pascal.py` describes the data and the other arguments.
 """
 
 from configs import pascal

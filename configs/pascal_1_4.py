@@ -8,8 +8,8 @@ mIoU, in percent:
     ResNet-50           61.7      71.4      75.3  76.9
     ResNet-101          64.8      75.5      78.7  79.8
 
-`rcc_jax/reporting/published.py` has what UniMatch's repository reports at crop 321.
-Ours: not run. `configs/pascal.py` tells what to prepare and the other arguments.
+`rcc_jax/reporting/published.py` has the numbers of UniMatch's repository at crop 321.
+Ours: not run. `configs/pascal.py` describes the data and the other arguments.
 """
 
 from configs import pascal

@@ -8,8 +8,8 @@ mIoU, in percent:
     ResNet-50           52.3      67.3      71.9  74.7
     ResNet-101          55.3      73.0      75.4  77.9
 
-`rcc_jax/reporting/published.py` has what UniMatch's repository reports at crop 321.
-Ours: not run. `configs/pascal.py` tells what to prepare and the other arguments.
+`rcc_jax/reporting/published.py` has the numbers of UniMatch's repository at crop 321.
+Ours: not run. `configs/pascal.py` describes the data and the other arguments.
 """
 
 from configs import pascal

@@ -8,8 +8,8 @@ mIoU, in percent:
     ResNet-50           62.4      70.6      75.8  76.9
     ResNet-101          67.5      74.3      78.1  79.1
 
-The labels are those of CPS's list; `lists=u2pl` takes U2PL's, all of high quality, which other
-papers report. Ours: not run. `configs/pascal.py` tells what to prepare and the other arguments.
+The labels are those of CPS's list; `lists=u2pl` uses U2PL's, all of high quality, which other
+papers report. Ours: not run. `configs/pascal.py` describes the data and the other arguments.
 """
 
 from configs import pascal

@@ -8,8 +8,8 @@ mIoU, in percent:
     ResNet-50           68.2      73.9      76.9  78.1
     ResNet-101          71.1      76.3      78.4  79.4
 
-The labels are those of CPS's list; `lists=u2pl` takes U2PL's, all of high quality, which other
-papers report. Ours: not run. `configs/pascal.py` tells what to prepare and the other arguments.
+The labels are those of CPS's list; `lists=u2pl` uses U2PL's, all of high quality, which other
+papers report. Ours: not run. `configs/pascal.py` describes the data and the other arguments.
 """
 
 from configs import pascal

@@ -8,10 +8,10 @@ mIoU, in percent:
     ResNet-50           72.9      76.9      79.3  80.3
     ResNet-101          73.5      79.2      81.9  82.1
 
-`rcc_jax/reporting/published.py` has what UniMatch's repository reports at crop 321.
+`rcc_jax/reporting/published.py` has the numbers of UniMatch's repository at crop 321.
 
 Ablation of the paper, ResNet-50: CC (l2) 79.9.
-Ours: not run. `configs/pascal.py` tells what to prepare and the other arguments.
+Ours: not run. `configs/pascal.py` describes the data and the other arguments.
 """
 
 from configs import pascal

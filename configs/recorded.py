@@ -1,11 +1,11 @@
-"""The configuration that a run was started with, from its folder.
+"""The configuration that a run was started with, read from its folder.
 
     python main.py --mode=eval --workdir=DIR --config.eval.mode=sliding
     python main.py --mode=eval --config=configs/recorded.py:DIR --config.eval.mode=sliding
 
 The first line is short for the second: without --config, --mode=eval, predict, consensus and export
-read DIR/config.json. Besides the fields that a training may change they take other names:
---config.data.class_names=water,sand,coral, for that command alone.
+read DIR/config.json. For one command, they also accept other class names, besides the fields that
+may change when a run resumes: --config.data.class_names=water,sand,coral.
 """
 
 from rcc_jax.config import recorded

@@ -1,4 +1,4 @@
-"""From a configuration to plain objects: checked values, the method, the network, the data."""
+"""Builds the parts of a run from a configuration: the method, the network, the data."""
 
 import functools
 import os
@@ -24,10 +24,10 @@ from rcc_jax.workdir import image_lists
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-    """Refuses values that cannot work, each with the field, the value and what to do.
+    """Rejects invalid values; the message has the field, the value and what to do.
 
     Raises:
-        ConfigError: With every fault, one a line.
+        ConfigError: With all faults, one per line.
     """
     checks.check(config)
 
@@ -36,7 +36,7 @@ def build_method(config: ml_collections.ConfigDict) -> Method:
     """The method that `config.method` describes.
 
     Raises:
-        ConfigError: Where its fields do not fit the classes.
+        ConfigError: If its fields do not fit the number of classes.
     """
     built = method_group.build(config)
     for message in built.faults(config.data.num_classes):
@@ -45,7 +45,7 @@ def build_method(config: ml_collections.ConfigDict) -> Method:
 
 
 def build_model(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> nnx.Module:
-    """What is trained: the network, with what the method adds to it, from random weights."""
+    """The module to train: the network and the method's additions, with random weights."""
     return build_method(config).network(functools.partial(_network, config), rngs)
 
 
@@ -70,10 +70,10 @@ def _network(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> DeepLabV3Plus
 def load_pretrained(
     config: ml_collections.ConfigDict, model: nnx.Module, report: Callable[[str], None]
 ) -> None:
-    """Puts the weights of `config.model.pretrained` into the network, if there are any.
+    """Loads the weights of `config.model.pretrained`, if any, into the network.
 
     Raises:
-        ConfigError: For a file that is missing, damaged or of another network.
+        ConfigError: If the file is missing, corrupt or of another network.
     """
     path = config.model.pretrained
     if not path:
@@ -92,12 +92,12 @@ def load_pretrained(
 
 
 def main_network(model: nnx.Module) -> nnx.Module:
-    """The network that predicts: the member `main` where a method has added to it."""
+    """The network that predicts: the member `main` if a method has added other modules."""
     return getattr(model, "main", model)
 
 
 def check_pretrained(config: ml_collections.ConfigDict) -> None:
-    """Finds out, at little cost, whether `load_pretrained` will work; raises what it raises."""
+    """Checks, at little cost, that `load_pretrained` will work; raises the same errors."""
     abstract = nnx.eval_shape(lambda: build_model(config, nnx.Rngs(0)))
     load_pretrained(config, abstract, report=lambda _: None)
 
@@ -108,12 +108,12 @@ def open_partition(
     *,
     images: str = "",
 ) -> input_pipeline.Partition:
-    """The images and masks that `config.data` describes, checked as far as a start allows.
+    """The images and masks that `config.data` describes, with quick checks.
 
     Args:
         config: The configuration.
-        workdir: Folder of the run, whose own lists come before the settings; None = no run.
-        images: What takes the place of the validation images; '' = nothing.
+        workdir: Folder of the run, if any; the image lists recorded in it take precedence.
+        images: Replaces the validation images; '' keeps them.
     """
     fields = config.data
     parts = {name: fields[name] for name in ("labeled", "unlabeled", "val", "train")}
@@ -127,7 +127,7 @@ def open_partition(
     except input_pipeline.DataError as error:
         if not images:
             raise
-        # The user has named it so.
+        # The user typed --list.
         raise input_pipeline.DataError(str(error).replace("data.val", "--list")) from None
     return partition
 
@@ -152,17 +152,17 @@ def _open_and_check(
 
 
 def max_skipped(config: ml_collections.ConfigDict) -> int:
-    """How many steps in a row may be not finite."""
+    """Number of consecutive steps that may be skipped because they are not finite."""
     return config.train.max_nonfinite if config.train.on_nonfinite == "skip" else 0
 
 
 def max_bad(config: ml_collections.ConfigDict) -> int | None:
-    """How many files for training may be unusable; None where the first one stops the run."""
+    """Number of training files that may be unusable; None if the first one stops the run."""
     return config.data.max_bad if config.data.on_error == "skip" else None
 
 
 def num_steps(config: ml_collections.ConfigDict, partition) -> tuple[int, int]:
-    """Number of training steps, and of steps in an epoch."""
+    """Number of training steps, and number of steps per epoch."""
     built, batch_size = build_method(config), config.train.batch_size
     epoch = input_pipeline.num_steps_per_epoch(
         partition,
@@ -194,17 +194,17 @@ def build_evaluator(config: ml_collections.ConfigDict, network: Network, mesh: M
 
 
 def abstract_weights(config: ml_collections.ConfigDict, mesh: Mesh) -> Weights:
-    """Shapes, types and sharding of the weights, to read them from a checkpoint."""
+    """Shapes, types and sharding of the weights, for restoring them from a checkpoint."""
     return abstract_of(lambda key: random_weights(config, key), mesh)
 
 
 def random_weights(config: ml_collections.ConfigDict, key: jax.Array) -> Weights:
-    """The weights before pretrained ones are read."""
+    """Random initial weights, without pretrained ones."""
     return Weights.of(build_model(config, nnx.Rngs(key)))
 
 
 def abstract_of(create: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
-    """Shapes, types and sharding of what a function makes from a key, the same on every device."""
+    """Shapes and types of the result of a function of a key, replicated on all devices."""
     sharding = meshes.replicated(mesh)
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -213,7 +213,7 @@ def abstract_of(create: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
 
 
 def set_up_jax(config: ml_collections.ConfigDict) -> None:
-    """Process-wide settings of JAX; to be called before the first use of a device."""
+    """Makes process-wide settings of JAX. Must be called before the first use of a device."""
     if config.model.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     if config.train.deterministic:

@@ -1,4 +1,4 @@
-"""How a field of a configuration or of a method is declared: default, bounds and meaning, once."""
+"""Declares the fields of configurations and methods: default, bounds and meaning."""
 
 import dataclasses
 import math
@@ -10,17 +10,17 @@ _UNSET = object()
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What a field may be and what it means.
+    """The declaration of a field.
 
     Attributes:
-        default: Its value where nothing else is said.
+        default: The default value.
         doc: One or two sentences for the user.
-        choices: The allowed values; empty where any value within the bounds is.
-        at_least, above, at_most, below: Bounds of a number; None is no bound.
+        choices: The allowed values; empty if any value within the bounds is allowed.
+        at_least, above, at_most, below: Bounds of a number; None for no bound.
         short: Its name as an argument of a configuration file: `--config=FILE:short=value`.
-        symbol: Its name in tables: 'N', 'lambda'; empty for the name of the field.
-        may_change: Whether a run may resume with another value: one that does not change what the
-            training computes.
+        symbol: Its name in tables, such as 'N' or 'lambda'; empty for the name of the field.
+        may_change: Whether a run may resume with another value. Only for fields that do not change
+            what the training computes.
         per_process: Whether the processes of one run may have different values.
         before: The value that reproduces a run that was recorded before the field existed.
     """
@@ -40,11 +40,11 @@ class Option:
 
     @property
     def came_later(self) -> bool:
-        """Whether there are runs that were recorded before the field existed."""
+        """Whether some runs were recorded before the field existed."""
         return self.before is not _UNSET
 
     def fault(self, field: str, value: Any) -> str | None:
-        """Why a value cannot be used, as a message that names the field; None if it can.
+        """A message that says why a value cannot be used; None if it can.
 
         >>> Option(1.0, "Temperature.", above=0).fault("method.temperature", -1)
         'config.method.temperature = -1 must be above 0.'
@@ -59,7 +59,7 @@ class Option:
         return f"{said} must be {self._bounds()}."
 
     def described(self) -> str:
-        """What values are allowed, as a sentence; empty where any is.
+        """The allowed values as a sentence; empty if any value is allowed.
 
         >>> Option(1.0, "Temperature.", above=0).described()
         'Above 0.'
@@ -94,7 +94,7 @@ def option(default: Any, doc: str, **more: Any) -> Any:
     """A field of a dataclass with its `Option`.
 
     Args:
-        default: The default.
+        default: The default value.
         doc: What the field means.
         **more: Other attributes of `Option`.
     """
@@ -104,7 +104,7 @@ def option(default: Any, doc: str, **more: Any) -> Any:
 
 
 def options(declared: type) -> Mapping[str, Option]:
-    """The options of a dataclass by the name of the field, in the order of the class."""
+    """The options of a dataclass by field name, in the order of the class."""
     return {
         field.name: field.metadata["option"]
         for field in dataclasses.fields(declared)

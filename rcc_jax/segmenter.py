@@ -1,4 +1,4 @@
-"""The network of a run as a function from an image to its labels; needs no data set."""
+"""The network of a run as a function from images to labels; needs no data set."""
 
 import os
 import pathlib
@@ -26,8 +26,8 @@ class Segmenter:
     Attributes:
         class_names: K names in id order.
         palette: Colour of each class, uint8 [256, 3].
-        checkpoint: Folder of the step that the weights are of, as an absolute path.
-        network: 'EMA teacher' where the run had one, else 'student'.
+        checkpoint: Absolute path of the checkpoint that the weights were read from.
+        network: 'EMA teacher' if the run has one, else 'student'.
     """
 
     def __init__(self, config: ml_collections.ConfigDict, checkpoint: str | os.PathLike):
@@ -38,7 +38,7 @@ class Segmenter:
             checkpoint: Path of a checkpoint, or of a run's folder for its latest one.
 
         Raises:
-            ConfigError: If there is no such checkpoint, or it is of another network.
+            ConfigError: If there is no such checkpoint or it holds another network.
         """
         build.check(config)
         if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
@@ -66,7 +66,7 @@ class Segmenter:
     def from_workdir(
         cls, workdir: str | os.PathLike, *, checkpoint: str = "latest", **evaluation
     ) -> "Segmenter":
-        """The network of a run.
+        """Loads the network of a run.
 
         Args:
             workdir: Folder of the run.
@@ -74,7 +74,7 @@ class Segmenter:
             **evaluation: Changes to `config.eval`, such as `mode='sliding'` or `flip=True`.
 
         Raises:
-            ConfigError: If the folder holds no run, or has no such checkpoint.
+            ConfigError: If the folder holds no run or no such checkpoint.
 
         >>> labels = Segmenter.from_workdir("runs/demo")("photo.jpg")  # doctest: +SKIP
         """
@@ -89,29 +89,30 @@ class Segmenter:
         """Labels an image.
 
         Args:
-            image: uint8 [H, W, 3], RGB; or a file, which is turned as EXIF says for the network.
+            image: uint8 [H, W, 3], RGB; or the path of a file. The network sees a file upright,
+                rotated according to EXIF.
 
         Returns:
-            uint8 [H, W], ids of `class_names`; of a file as its pixels are stored.
+            uint8 [H, W], ids of `class_names`; for a file, in the orientation of its stored pixels.
 
         Raises:
-            DataError: For a file that is not there or cannot be read.
-            TypeError, ValueError: For anything else, or an array of another type or shape.
+            DataError: If the file does not exist or cannot be read.
+            TypeError, ValueError: If `image` is neither, or has the wrong type or shape.
         """
         return self._describe(image)["labels"]
 
     def probabilities(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
-        """Probabilities of the classes, float32 [H, W, K]; the image as for a call."""
+        """Probabilities of the classes, float32 [H, W, K]; takes an image like a call."""
         return self._describe(image, probabilities=True)["probabilities"]
 
     def describe(
         self, images: np.ndarray, sizes: np.ndarray | None = None, *, probabilities: bool = False
     ) -> dict[str, np.ndarray]:
-        """`Evaluator.describe` with the weights of this network; uint8 [B, H, W, 3]."""
+        """Calls `Evaluator.describe` on uint8 [B, H, W, 3] with the weights of this network."""
         return self.evaluator.describe(self.weights, images, sizes, probabilities=probabilities)
 
     def student_weights(self) -> Weights:
-        """The weights of the student, where `weights` are of the EMA teacher."""
+        """Reads the weights of the student; `weights` are the EMA teacher's if there is one."""
         return self._read(self.checkpoint, student=True)[0]
 
     def _describe(self, image, **options) -> dict[str, np.ndarray]:
@@ -121,12 +122,12 @@ class Segmenter:
             image, turn = photo.read(), photo.orientation
         if not isinstance(image, np.ndarray | jax.Array):
             raise TypeError(
-                f"image is of type {type(image).__name__}; give RGB as an array, uint8 [H, W, 3], "
-                "or the path of a file"
+                f"image is of type {type(image).__name__}; give an RGB array, uint8 [H, W, 3], or "
+                "the path of a file"
             )
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
-                f"image is {image.dtype}{list(image.shape)}; give RGB as uint8 [H, W, 3], or a file"
+                f"image is {image.dtype}{list(image.shape)}; give RGB, uint8 [H, W, 3], or a file"
             )
         found = self.describe(image[None], **options)
         return {name: orientation.as_stored(value[0], turn) for name, value in found.items()}
@@ -136,5 +137,5 @@ def _open(path: str) -> Photo:
     if not os.path.exists(path):
         raise DataError(f"{path}: there is no such file; give its path.{near_names.hint(path)}")
     if os.path.isdir(path):
-        raise DataError(f"{path} is a folder; give one image, or use --mode=predict for a folder.")
+        raise DataError(f"{path} is a folder; give one image, or use --mode=predict for folders.")
     return Photo.open(path)

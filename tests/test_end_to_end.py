@@ -106,7 +106,7 @@ def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, fin
         killed += process.returncode == -signal.SIGKILL
     output, _ = finish(start(*command(tmp_path)))
     assert killed >= 3
-    assert "going on after step" in output
+    assert "resuming after step" in output
     assert not different(tmp_path, finished)
     for name in (f"unlabeled_{STEPS:07d}.png", f"step_{STEPS:07d}/0_prediction.png"):
         ours, theirs = (folder / "pictures" / name for folder in (tmp_path, finished))
@@ -119,9 +119,9 @@ def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, 
     process.terminate()
     output, errors = finish(process, 143)
     assert output.index("compiling the training step") < output.index("training step ready after")
-    assert errors.startswith("SIGTERM: noticed; the run saves and ends after what is under way\n")
+    assert errors.startswith("SIGTERM: noticed; the run saves and ends after the current work\n")
     assert "stopped and saved after step" in errors
-    assert "the same command goes on from there" in errors
+    assert "the same command resumes from there" in errors
     # Ctrl-C reaches the worker processes of the pipeline too.
     process = start(*command(tmp_path, data__num_workers=1))
     wait_until(process, lambda: reached(tmp_path, 6))
@@ -130,7 +130,7 @@ def test_stopped_by_cluster_and_by_keyboard_goes_on_the_same(command, finished, 
     assert "stopped and saved after step" in errors
     assert "Traceback" not in errors
     output, _ = finish(start(*command(tmp_path, data__num_threads=1)))
-    assert "going on after step" in output
+    assert "resuming after step" in output
     assert not different(tmp_path, finished)
 
 
@@ -269,8 +269,8 @@ def test_an_evaluation_that_is_stopped_says_what_is_kept(finished, tmp_path, sig
     assert process.returncode == code, said
     assert "noticed; the evaluation ends after the current images" in said
     assert f"stopped while scoring step {STEPS}: the scores of student are printed above" in said
-    assert "those of ema are not complete and not kept" in said
-    assert "was not written or changed. The same command starts this evaluation again." in said
+    assert "the scores of ema are incomplete and were discarded" in said
+    assert "was not written or changed. The same command repeats this evaluation." in said
     assert "Traceback" not in said
     assert set(finished.iterdir()) == before
 
@@ -299,8 +299,8 @@ def test_divergence_stops_the_run_and_is_not_among_the_checkpoints(command, tmp_
     assert int(kept["bad_step"]) == 2
     # Without updates nothing gets better, but five steps are tried.
     output, errors = finish(start(*arguments, "--config.train.on_nonfinite=skip"), 1)
-    assert "without an update, not finite: 1 so far; the last: gradient_norm = " in output
+    assert "skipped because they were not finite: 1 so far; the last: gradient_norm = " in output
     assert errors.startswith("error: step 7 is not finite: ")
-    assert "Neither were the 5 before it, which were skipped." in errors
+    assert "The 5 before it were not finite either and were skipped." in errors
     assert leaves(saved_state(tmp_path, 6)["weights"]) == weights
     assert [line["skipped_steps"] for line in metrics(tmp_path)[:2]] == [1, 3]

@@ -47,7 +47,7 @@ def run(*flags, folder=REPOSITORY):
         ),
         (
             ["--config=configs/demo.py", "--config.data.class_names=a b,c"],
-            ["--config.data.class_names=a b,c: must be names", "in quotes"],
+            ["--config.data.class_names=a b,c: must be comma-separated names", "in quotes"],
         ),
         (
             ["--config=configs/demo.py", "--config.model.remat=maybe"],
@@ -67,7 +67,7 @@ def run(*flags, folder=REPOSITORY):
         ),
         (
             ["--mode=sweep", "--config=configs/sweeps/components.py", "--config.seed=1"],
-            ["--config.seed: the file lists runs; --set=seed=VALUE is for each."],
+            ["--config.seed: the file lists runs; use --set=seed=VALUE to set it in each."],
         ),
         (["--mode=trian"], ["--mode=trian", "train"]),
         (["--mode=eval"], ["--mode=eval needs --workdir=DIR"]),

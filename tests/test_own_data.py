@@ -82,7 +82,7 @@ def test_from_a_folder_to_predictions(folder):
     image, mask = scenes.draw_scene(99)
     save(folder / "photos/images", 99, image, "jpg")
     save(folder / "photos/masks", 99, mask + 3, "png")
-    assert run([*training, *TINY], folder) == "runs/photos: finished before\n"
+    assert run([*training, *TINY], folder) == "runs/photos: already finished\n"
     (workdir / "result.json").unlink()
     output = run([*training, *TINY], folder)
     assert "guessed" not in output

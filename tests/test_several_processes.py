@@ -96,13 +96,13 @@ def test_stopped_killed_and_gone_on_with_by_one_process(command, tmp_path):
     lost = "error: the connection to another process was lost" in errors
     assert lost or "another task died" in errors, errors
     assert not (lost and "Traceback" in errors)
-    assert f"going on after step {stopped}" in output
+    assert f"resuming after step {stopped}" in output
     both[1].communicate()
 
     # Two processes' checkpoint on one, and every line is there once.
     (alone,) = command(tmp_path, 1)
     output, _ = finish(alone)
-    assert f"going on after step {stopped}" in output
+    assert f"resuming after step {stopped}" in output
     steps = [line["step"] for line in metrics(tmp_path)]
     assert steps == [*range(4, STEPS + 1, 4), STEPS]
     assert len(list((tmp_path / "pictures").glob("step_*.png"))) == 1

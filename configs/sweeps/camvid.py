@@ -1,25 +1,25 @@
-"""A study on CamVid: five methods at three partitions, then what RCC's choices are worth at 1/8.
+"""A study on CamVid: five methods at three partitions, then ablations of RCC at 1/8.
 
     python main.py --mode=sweep --config=configs/sweeps/camvid.py:size=gpu,steps=1200,seeds=3 \
         --set=data.root=DIR --set=model.pretrained=FILE --set=model.allow_missing=layer4 \
         --list=splits/test.txt
     python benchmarks/study.py --workdir=runs/camvid-size=gpu,steps=1200,seeds=3 --name=camvid
 
-All runs have the same steps and the same number of images a step. The most telling ones come first:
-the five methods of seed 0 at 1/8, then the other seeds, the partitions 1/16 and 1/4, the ablations;
-`part=main`, `1_16`, `1_4` or `ablations` is one of these. In slices of a given time, such as of ten
-minutes: `timeout 590 python main.py ...` stops with everything saved (allow it a minute more), and
-the same command goes on.
+All runs have the same number of steps and of images per step. The most informative ones come first:
+the five methods of seed 0 at 1/8, then the other seeds, the partitions 1/16 and 1/4, the ablations.
+`part=main`, `1_16`, `1_4` or `ablations` selects one of these groups. To run it in slices, for
+example of ten minutes, use `timeout 590 python main.py ...`: it stops with everything saved (allow
+it another minute), and the same command resumes.
 
-`size=cpu` (ResNet-18 from random weights, 600 steps) wants the images at half their size and no
-weights: see `configs/camvid.py`.
+`size=cpu` (ResNet-18 from random weights, 600 steps) needs images of half the size and no weights
+file: see `configs/camvid.py`.
 """
 
 from configs import common
 
 METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
-# Of l2 and rank, N = 4, lambda = 0.2, tau = 1, logits, all valid pixels, no averaged teacher the
-# runs are among those above.
+# Runs with the defaults (l2 or rank, N = 4, lambda = 0.2, tau = 1, logits, all valid pixels, no EMA
+# teacher) are in the group `main`.
 ABLATIONS = (
     *(f"method=cc,kind={kind}" for kind in ("ce", "kl")),
     *(f"method=rcc,top_n={players}" for players in (3, 5, 6)),

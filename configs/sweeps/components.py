@@ -1,9 +1,9 @@
-"""What each component adds, on CamVid: five methods, one after another.
+"""The gain of each component on CamVid: five methods, one after another.
 
     python main.py --mode=sweep --config=configs/sweeps/components.py:1_8,seeds=3
     python main.py --mode=table --workdir=runs/components-1_8,seeds=3
 
-A field for every run is `--set=data.root=DIR`, as often as needed; `--shard=0/5` does a fifth.
+`--set=data.root=DIR` sets a field in every run and may be repeated; `--shard=0/5` runs a fifth.
 """
 
 from configs import common

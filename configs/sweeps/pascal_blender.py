@@ -3,7 +3,7 @@
     python main.py --mode=sweep --config=configs/sweeps/pascal_blender.py:backbone=resnet50
     python main.py --mode=table --workdir=runs/pascal_blender-backbone=resnet50
 
-`lists=u2pl` takes the partitions of high-quality labels; the paper's numbers are not of those.
+`lists=u2pl` uses the partitions of high-quality labels, for which the paper has no numbers.
 """
 
 from configs import common

@@ -1,1 +1,1 @@
-"""What `main.py --mode=X` does: one file per mode."""
+"""The modes of `main.py --mode=X`, one file each."""

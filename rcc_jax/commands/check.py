@@ -1,4 +1,4 @@
-"""`--mode=check`: everything about the data of a run that can be known before it."""
+"""`--mode=check`: checks the settings and data of a run before it starts."""
 
 import dataclasses
 import json
@@ -30,18 +30,18 @@ REPORT, SHEET = "check.json", "check.png"
 def check(
     config: ml_collections.ConfigDict, folder: str | os.PathLike, faults: Sequence[str] = ()
 ) -> bool:
-    """Reads all data, prints what was found and writes it into a folder.
+    """Reads all data, prints the findings and writes them into a folder.
 
     Args:
         config: The configuration.
-        folder: Where `check.json` and the contact sheet `check.png` go; made where it is absent.
-        faults: Why fields that were left to the data could not be guessed, which are still unset.
+        folder: Folder of `check.json` and of the contact sheet `check.png`; created if absent.
+        faults: The reasons why fields could not be guessed from the data; these are still unset.
 
     Returns:
-        Whether a training could work.
+        Whether the run can be trained.
 
     Raises:
-        ConfigError: A folder that cannot be written to.
+        ConfigError: If the folder cannot be written to.
     """
     folder = pathlib.Path(folder)
     found = Inspection()
@@ -62,7 +62,7 @@ def check(
                 found=found,
             )
     if not _classes_known(config):
-        found.warnings.pop(findings.ABSENT, None)  # Of classes that nobody has named.
+        found.warnings.pop(findings.ABSENT, None)  # The classes are unknown.
     proposed = list(_propose(config, found))
     names = ()
     if partition is not None and _classes_known(config):
@@ -84,30 +84,30 @@ def check(
 
 
 def _faults(config: ml_collections.ConfigDict) -> Iterator[str]:
-    """Faults of the settings, as far as these are known."""
-    # Unlabelled images that no folder holds are a fault by now.
+    """Faults of the settings that are known by now."""
+    # If no unlabelled images were found by now, that is a fault.
     left = [field for field in guess.unset(config) if field != "data.unlabeled"]
     return checks.faults(config, left=left)
 
 
 def _classes_known(config: ml_collections.ConfigDict) -> bool:
-    """Whether there is a number of classes that masks can have."""
+    """Whether the number of classes is set to a value that masks can hold."""
     return 2 <= config.data.num_classes <= IGNORE
 
 
 def _can_draw(config: ml_collections.ConfigDict) -> bool:
-    """Whether views can be made with these settings."""
+    """Whether views can be drawn with these settings."""
     return config.data.crop_size >= 1 and config.seed >= 0
 
 
 def _open(config: ml_collections.ConfigDict, found: Inspection) -> Partition | None:
-    """All that can be opened; the faults of the rest are noted."""
+    """Opens everything that can be opened and records the faults of the rest."""
     fields = config.data
     if fields.source not in schema.fields()["data.source"].choices:
         return None
     names = ("source", "root", "train", "label_map", "colormap", "image_feature", "label_feature")
     shared = {name: fields[name] for name in names}
-    # Of masks that do not tell their classes it still shows which ones can be read.
+    # Even without known classes, opening the masks shows which ones can be read.
     known = _classes_known(config) or fields.source == "scenes"
     shared["num_classes"] = fields.num_classes if known else IGNORE
     named = len(fields.class_names) == shared["num_classes"]
@@ -120,7 +120,7 @@ def _open(config: ml_collections.ConfigDict, found: Inspection) -> Partition | N
 
 
 def _lists(config: ml_collections.ConfigDict) -> dict[str, str | None]:
-    """The setting of each part, None for unlabelled images that the method does not use."""
+    """The setting of each part; None for unlabelled images if the method uses none."""
     has_unlabeled = method_group.uses_unlabeled(config.method.name)
     return {
         "labeled": config.data.labeled,
@@ -132,25 +132,25 @@ def _lists(config: ml_collections.ConfigDict) -> dict[str, str | None]:
 def _propose(
     config: ml_collections.ConfigDict, found: Inspection
 ) -> Iterator[tuple[str, Proposal]]:
-    """The kind of fault (or 'hint') and settings that mend it."""
+    """Yields the kind of a fault (or 'hint') and the settings that fix it."""
     fields = config.data
     num_ids = sum(part.num_masks for part in found.parts.values())
     mixed = found.colors and not fields.colormap and num_ids
     if mixed:
-        meaning = f"{num_ids} other masks hold ids: export these with ids too"
+        meaning = f"{num_ids} other masks hold ids: export these masks with ids too"
         yield findings.COLORED, Proposal({}, meaning)
     proposal = _more_validation(config, found)
     if proposal is not None:
         yield "hint", proposal
-    if not _classes_known(config):  # All others go by the classes.
+    if not _classes_known(config):  # All other proposals depend on the classes.
         return
-    alone = _for_method(config, Proposal({}, "that many classes need it"))
+    alone = _for_method(config, Proposal({}, "this number of classes needs it"))
     if alone.fields:
         yield findings.SETTINGS, alone
     pixels = sum(part.pixels for part in found.parts.values()) if found.parts else np.zeros(256)
     kind = findings.NO_USE if findings.NO_USE in found.errors else findings.VALUES
     if kind in found.errors and not fields.colormap:
-        # A table that is not there yet must read the other masks too.
+        # A new table must map the values of the valid masks too.
         counts = found.values if fields.label_map else found.values + pixels
         for proposal in proposals.for_values(counts, fields.num_classes, fields.label_map):
             yield kind, _for_method(config, proposal)
@@ -173,7 +173,7 @@ def _more_validation(config: ml_collections.ConfigDict, found: Inspection) -> Pr
         return None
     fields, labeled, val = config.data, found.parts["labeled"], found.parts["val"]
     absent = []
-    if val.num_masks == len(val.usable):  # Masks that could not be read may hold any class.
+    if val.num_masks == len(val.usable):  # Unreadable masks may hold any class.
         missing = np.flatnonzero((labeled.images > 0) & (val.images == 0)).tolist()
         names = dict(enumerate(fields.class_names or map(str, range(fields.num_classes))))
         absent = [names[number] for number in missing if number in names]
@@ -186,7 +186,7 @@ def _more_validation(config: ml_collections.ConfigDict, found: Inspection) -> Pr
 
 
 def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Proposal:
-    """Adds what a consensus of so many classes needs: fewer players, or a method without it."""
+    """Adapts the method to the number of classes: fewer players, or no consensus term."""
     players = method_group.values(config).get("top_n")
     num_classes = proposal.fields.get("data.num_classes", config.data.num_classes)
     if players is None or num_classes >= players:

@@ -37,14 +37,14 @@ def evaluate(
         config: The configuration of the run; fields of `checkpoint_paths.MAY_DIFFER` may differ.
         workdir_path: Folder of the run.
         checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
-        images: Replaces `data.val`, in the same syntax; '' = no replacement.
+        images: Replaces `data.val`, in the same syntax; '' keeps it.
 
     Returns:
         Scores by network: 'student' and, if the run has an EMA teacher, 'ema'.
 
     Raises:
-        ConfigError, DataError: For input that cannot work.
-        Interrupted: After SIGTERM or SIGINT; the message says which scores are complete and where.
+        ConfigError, DataError: If the configuration or the data cannot be used.
+        Interrupted: After SIGTERM or SIGINT; the message says which scores were kept and where.
     """
     with Interruption(_NOTICE if processes.is_first() else "") as interruption:
         run = Run.build(config, workdir_path, images=images)
@@ -60,7 +60,7 @@ def evaluate(
         if record and not missing and processes.is_first():
             content = {"step": step, "images": images or config.data.val, **_as_json(results, run)}
             _write(record, content)
-        # The signal of any process ends all; their scores are complete in all or in none.
+        # A signal to any process ends all; either all of them have complete scores or none has.
         if signum := max(processes.gather(interruption.signum)):
             raise Interrupted(signum, _kept(step, results, missing, record))
     return results
@@ -69,7 +69,7 @@ def evaluate(
 def _score(
     run: Run, state: TrainState, title: str, interruption: Interruption
 ) -> tuple[dict[str, Scores], list[str]]:
-    """Scores each network and prints its table; also names those that a signal prevented."""
+    """Scores each network and prints its table; also returns the names of those not scored."""
     networks = {"student": state.weights}
     if state.ema is not None:
         networks["ema"] = state.ema
@@ -90,7 +90,7 @@ def _write(record: pathlib.Path, content: dict) -> None:
     try:
         write_atomically(record, json.dumps(content, indent=2) + "\n")
     except OSError as error:
-        # Perhaps another user's run: the scores are on the console anyway.
+        # The run may belong to another user; the scores are printed anyway.
         if error.errno not in NOT_ALLOWED:
             raise
         print(f"not written to {record}: {error.strerror}", file=sys.stderr)
@@ -99,15 +99,15 @@ def _write(record: pathlib.Path, content: dict) -> None:
 def _kept(
     step: int, results: Collection[str], missing: Sequence[str], record: pathlib.Path | None
 ) -> str:
-    """The message of an interrupted evaluation: which scores are kept, and where."""
+    """The message of an interrupted evaluation: which scores were kept and where."""
     if not missing:
         where = f"; they are in {record}" if record else ""
         return f"stopped after all scores of step {step} were complete{where}."
-    done = f"the scores of {' and '.join(results)} are printed above, those" if results else "those"
+    done = f"the scores of {' and '.join(results)} are printed above; " if results else ""
     untouched = f"{record} was not written or changed" if record else "nothing was written"
     return (
-        f"stopped while scoring step {step}: {done} of {' and '.join(missing)} are not complete "
-        f"and not kept; {untouched}. The same command starts this evaluation again."
+        f"stopped while scoring step {step}: {done}the scores of {' and '.join(missing)} are "
+        f"incomplete and were discarded; {untouched}. The same command repeats this evaluation."
     )
 
 

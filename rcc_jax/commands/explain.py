@@ -49,7 +49,7 @@ def explain(
     strong views of training. Both have the same weights if the run has no EMA teacher.
 
     Args:
-        config: The configuration of the run. Whatever its method, `method.top_n` classes play.
+        config: The configuration of the run. `method.top_n` classes are players, for any method.
         workdir_path: Folder of the run.
         checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
         images: A file, a folder or a glob; '' for the validation images of the run.
@@ -57,10 +57,10 @@ def explain(
         pair: 'CLASS,CLASS', a pair to draw maps of; '' for none.
 
     Returns:
-        The sums, and the number of images that could not be read.
+        The consensus sums, and the number of images that could not be read.
 
     Raises:
-        ConfigError, DataError: The settings or the images cannot be used.
+        ConfigError, DataError: If the settings or the images cannot be used.
     """
     path = checkpoint_paths.find_named(config, workdir_path, checkpoint)
     if not output and not checkpoint_paths.is_name(checkpoint):

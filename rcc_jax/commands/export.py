@@ -1,4 +1,4 @@
-"""A trained network for others: StableHLO with a loader, and weights under PyTorch's names."""
+"""Exports a trained network: StableHLO with a loader, and weights with PyTorch's names."""
 
 import json
 import pathlib
@@ -20,13 +20,13 @@ from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
 
 PROGRAM, WEIGHTS, RECORD = "model.stablehlo", "weights.safetensors", "model.json"
-# Files that are copied beside them. The second needs PyTorch, so it cannot be imported here.
+# Scripts copied into the export. The second needs PyTorch, so it cannot be imported here.
 _FOLDER = pathlib.Path(__file__).with_name("exported")
 SCRIPTS = {
     "load.py": _FOLDER / "load.py",
     "torch_network.py": _FOLDER / "torch_network.py",
 }
-# The platforms that the program is lowered for; none of them needs to be present.
+# The platforms that the program is exported for; none of them needs to be present.
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
@@ -40,33 +40,33 @@ def export(
 ) -> pathlib.Path:
     """Writes a network into a folder that can be used without this project.
 
-    The network sees every image once and whole, whatever `config.eval` says.
+    The network sees every image once and whole, regardless of `config.eval`.
 
     Args:
         config: The configuration of the run.
         workdir_path: Folder of the run.
-        output: Folder of the results: new, empty, or of an earlier export, which is replaced.
+        output: Folder of the results: a new or empty one, or an earlier export to replace.
         checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
-        report: Takes a line of text.
+        report: Called with a line of text.
 
     Returns:
         The folder, with `model.stablehlo`, `weights.safetensors`, the scripts `load.py` and
-        `torch_network.py` and, last of all, `model.json`.
+        `torch_network.py` and `model.json`, which is written last.
 
     Raises:
-        ConfigError: For a checkpoint or a folder that cannot be used.
+        ConfigError: If the checkpoint or the folder cannot be used.
     """
     folder = pathlib.Path(output).absolute()
     _check_folder(folder)
     segmenter = Segmenter(config, checkpoint_paths.find_named(config, workdir_path, checkpoint))
     network, weights = build_network(config), segmenter.weights
-    # On the host, so that the program is one for a single device, wherever the weights lie.
+    # On the host, so that the program is for a single device even if the weights are on several.
     constants = jax.device_get(weights)
     program = serialize(lambda images: network.predict(constants, images))
     model = nnx.merge(network.graphdef, weights.params, weights.stats)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A folder without it is an export that was interrupted.
+        # A folder without model.json is an interrupted export.
         (folder / RECORD).unlink(missing_ok=True)
         write_atomically(folder / PROGRAM, program)
         pretrained.save_torch(model, folder / WEIGHTS)
@@ -77,7 +77,7 @@ def export(
         raise ConfigError(f"--output={folder}: cannot write there ({error}).") from None
     fields = config.eval
     if fields.mode != "whole" or fields.flip or tuple(fields.scales) != (1.0,):
-        report("unlike the run's evaluation, the export sees each image once, whole, as it is")
+        report("unlike the run's evaluation, the export sees each image once, whole and unscaled")
     report(f"{segmenter.network} of {segmenter.checkpoint}: {folder}")
     return folder
 
@@ -90,7 +90,7 @@ def serialize(predict: Callable[[jax.Array], jax.Array]) -> bytearray:
             of the program.
 
     Returns:
-        What `jax.export.deserialize` takes; the logits are float32.
+        The input of `jax.export.deserialize`; the logits are float32.
     """
     batch, height, width = jax.export.symbolic_shape("batch, height, width")
     images = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
@@ -107,8 +107,8 @@ def _check_folder(folder: pathlib.Path) -> None:
     others -= {PROGRAM, WEIGHTS, RECORD, *SCRIPTS, "__pycache__"}
     if others:
         raise ConfigError(
-            f"--output={folder}: it holds other files, such as {min(others)}; name a new or "
-            "an empty folder."
+            f"--output={folder}: the folder holds other files, such as {min(others)}; name a new "
+            "or an empty folder."
         )
 
 

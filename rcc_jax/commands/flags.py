@@ -1,4 +1,4 @@
-"""The flags of the program: what they are, which go together, and what to say where they do not."""
+"""The flags of the program, their valid combinations, and the errors for invalid ones."""
 
 import pathlib
 import sys
@@ -17,29 +17,31 @@ from rcc_jax.workdir import folder
 _MODES = (
     "train", "eval", "check", "predict", "consensus", "export", "sweep", "table", "report",
 )  # fmt: skip
-# Modes that need no --config, as the folder of a run knows its own.
+# Modes that need no --config: the folder of a run has its own configuration.
 _MODES_OF_RUNS = ("eval", "predict", "consensus", "export")
-# Those that read many runs and take none.
+# Modes that read many runs and accept no --config.
 _MODES_WITHOUT_CONFIG = ("table", "report")
 _CONFIG_FILE = flags.DEFINE_string(
     "config",
     None,
-    "Configuration: FILE[:ARGUMENTS], or the name of one in ./configs/ or of those that ship; any "
-    "field is --config.group.field=value.",
+    "Configuration: FILE[:ARGUMENTS], or the name of a file in ./configs/ or of a shipped one; "
+    "--config.group.field=value sets any field.",
 )
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; by default runs/<configuration and arguments>."
+    "workdir", None, "Folder of the run; the default is runs/<configuration and arguments>."
 )
 WORKDIRS = flags.DEFINE_list("workdirs", [], "report: folders of runs, instead of --workdir.")
 MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "latest",
-    "eval, predict, consensus, export: 'latest', 'best', 'best:PROTOCOL' of an earlier way to "
-    "evaluate, or the path of a checkpoint or a workdir.",
+    "eval, predict, consensus, export: 'latest', 'best', 'best:PROTOCOL' for the best of an "
+    "earlier evaluation protocol, or the path of a checkpoint or a workdir.",
 )
 INPUT = flags.DEFINE_string(
-    "input", "", "predict: an image, a folder or a glob; consensus: instead of the validation set."
+    "input",
+    "",
+    "predict: an image, a folder or a glob; consensus: the same, instead of the validation images.",
 )
 OUTPUT = flags.DEFINE_string(
     "output", "", "predict, consensus, export: folder of the results; report: the page."
@@ -47,22 +49,22 @@ OUTPUT = flags.DEFINE_string(
 LIST = flags.DEFINE_string(
     "list",
     "",
-    "eval: a list of `image label` lines in place of data.val; sweep: scores the last checkpoint "
-    "of every run on it too.",
+    "eval: a list of `image label` lines that replaces data.val; sweep: a list on which the last "
+    "checkpoint of every run is scored too.",
 )
 SAVE = flags.DEFINE_string(
     "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
 )
-OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: write anew what is there.")
-PAIR = flags.DEFINE_string("pair", "", "consensus: CLASS,CLASS to draw maps of.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: overwrite existing predictions.")
+PAIR = flags.DEFINE_string("pair", "", "consensus: CLASS,CLASS, a pair to draw maps of.")
 SHARD = flags.DEFINE_string("shard", "0/1", "sweep: INDEX/COUNT, every COUNT-th run from INDEX.")
 SET = flags.DEFINE_multi_string(
-    "set", [], "sweep: FIELD=VALUE for every run, such as data.root=DIR; may be repeated."
+    "set", [], "sweep: FIELD=VALUE for all runs, such as data.root=DIR; may be repeated."
 )
 DISTRIBUTED = flags.DEFINE_string(
     "distributed",
     "off",
-    "train and eval, on several hosts: 'auto' in a Slurm job (Open MPI and TPU pods too), else "
+    "train and eval on several hosts: 'auto' in a Slurm or Open MPI job or on a TPU pod, else "
     "HOST:PORT,INDEX/COUNT with an address of process 0.",
 )
 _MODES_OF_FLAGS = {
@@ -83,11 +85,11 @@ BAD_INPUT = 2
 
 
 class _Config:
-    """The configuration of --config with the fields of the command line, once `parse` has read it.
+    """The configuration of --config with the fields of the command line; set by `parse`.
 
     Attributes:
-        value: The configuration, None without --config.
-        file: FILE[:ARGUMENTS] that it comes from.
+        value: The configuration; None without --config.
+        file: The FILE[:ARGUMENTS] that it was loaded from.
         given: Fields that were set on the command line, dotted.
     """
 
@@ -100,13 +102,13 @@ CONFIG = _Config()
 
 
 def fail(message: object, exit_code: int = BAD_INPUT) -> NoReturn:
-    """Ends the program with a message; in several processes all of them."""
+    """Ends the program, and all other processes of the run, with a message."""
     print(f"error: {processes.announce(message, exit_code)}", file=sys.stderr, flush=True)
     processes.leave(exit_code)
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses the command line; what cannot be read or does not go together ends the program."""
+    """Parses the command line; malformed or incompatible flags end the program."""
     try:
         argv, overrides = _split_overrides(flags.FLAGS.read_flags_from_files(argv, force_gnu=False))
         rest = _read_flags(argv)
@@ -117,7 +119,7 @@ def parse(argv: list[str]) -> list[str]:
             fail(f"--mode={MODE.value} needs --workdir=DIR, the folder of a run.")
         elif MODE.value not in _MODES_WITHOUT_CONFIG:
             example = {"check": "folder", "sweep": "sweeps/components"}.get(MODE.value, "demo")
-            fail(f"--config is missing; for instance --config=configs/{example}.py.")
+            fail(f"--config is missing; set it, for example --config=configs/{example}.py.")
     except flags.UnrecognizedFlagError as error:
         fail(_no_such_flag(error.flagname))
     except (flags.Error, ConfigError) as error:
@@ -133,15 +135,15 @@ def parse(argv: list[str]) -> list[str]:
 def _read_flags(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
-    except SystemExit:  # After --help, which is no fault but ends with 1 in absl.
+    except SystemExit:  # After --help, absl exits with 1, although that is no error.
         sys.exit(0)
 
 
 def _split_overrides(argv: list[str]) -> tuple[list[str], dict[str, list[str | None]]]:
-    """Takes --config.FIELD=VALUE out of the arguments, and also --config.FIELD [VALUE].
+    """Takes --config.FIELD=VALUE and --config.FIELD [VALUE] out of the arguments.
 
     Returns:
-        The other arguments, and what was typed for each field; None = no value.
+        The other arguments, and the typed values of each field; None stands for no value.
     """
     rest, overrides = [], {}
     left = iter(range(len(argv)))
@@ -165,7 +167,7 @@ def _split_overrides(argv: list[str]) -> tuple[list[str], dict[str, list[str | N
 
 
 def _recorded_config() -> str:
-    """The configuration of the run, where a workdir alone is named and needed."""
+    """The recorded configuration, for a mode that needs only --workdir."""
     if MODE.value not in _MODES_OF_RUNS or not WORKDIR.value:
         return ""
     return f"{shipped.CONFIGS / 'recorded.py'}:{WORKDIR.value}"
@@ -184,10 +186,12 @@ def _load_config(given: str, overrides: dict[str, list[str | None]]) -> None:
         if (message := fields.unknown(option, field)) is not None:
             raise ConfigError(message)
         if is_sweep:
-            raise ConfigError(f"{option}: the file lists runs; --set={field}=VALUE is for each.")
+            raise ConfigError(
+                f"{option}: the file lists runs; use --set={field}=VALUE to set it in each."
+            )
         fields.override(config, field, texts, option)
     if not is_sweep:
-        # Names alone may be numbers to a tuple.
+        # Class names in a tuple may have been parsed as numbers.
         config.data.class_names = tuple(map(str, config.data.class_names))
     CONFIG.value, CONFIG.given = config, tuple(overrides)
 
@@ -201,7 +205,7 @@ def _no_such_flag(name: str) -> str:
 
 
 def run_folder() -> str:
-    """The folder of the run, of the sweep, or of the runs to put into a table."""
+    """The folder of the run, of the sweep, or of the runs for a table."""
     if WORKDIR.value:
         return WORKDIR.value
     return str(pathlib.Path("runs") / folder.run_name(CONFIG.file))

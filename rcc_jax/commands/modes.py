@@ -1,4 +1,4 @@
-"""What `--mode=...` does, by mode; each loads what it needs, and JAX only where it must."""
+"""The function of each `--mode`. Each imports only what it needs, and JAX only if it must."""
 
 import os
 import pathlib
@@ -27,12 +27,12 @@ def _sweep() -> None:
 
 
 def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
-    """Sets what the configuration leaves to the data.
+    """Sets the fields that are left to be guessed from the data.
 
     Args:
         may_guess: Whether the data may be read for that.
-        faults: Takes why masks do not tell their classes, for a check, which names the faults of
-            all other settings itself; None = either is raised.
+        faults: For --mode=check: a list that collects the reasons why masks do not tell their
+            classes; the check itself reports other invalid settings. If None, both are raised.
     """
     from rcc_jax.config import checks, guess, recorded  # without JAX
 
@@ -42,7 +42,7 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
 
     config, folder = cli.CONFIG.value, cli.run_folder()
     wrong = []
-    if may_guess:  # What needs no data comes before what reads them.
+    if may_guess:  # Checks that need no data come first.
         workdir.check_place(folder)
         wrong = list(checks.faults(config, left=guess.unset(config)))
         if wrong and faults is None:
@@ -53,13 +53,13 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
             except ConfigError as error:
                 if faults is None:
                     raise
-                # Data can be looked at before the weights are there.
+                # The data can be checked before the weights are there.
                 report(f"note: the training will not start: {error}")
     note = None if faults is None else faults.append
     try:
         guess.fill(config, folder, may_guess=may_guess, report=report, note=note)
     except (ConfigError, DataError) as error:
-        # There are no data that could be checked; the settings can.
+        # The data cannot be checked, so report the faults of the settings too.
         raise type(error)("\n".join((*wrong, str(error)))) from None
     method_group.check_given(config, cli.CONFIG.given)
 
@@ -74,7 +74,7 @@ def _check() -> None:
     except KeyboardInterrupt:
         cli.fail("interrupted; nothing was written.", exit_code=130)
     if not works:
-        cli.fail("these data or settings cannot be trained on; every reason is named above.")
+        cli.fail("these data or settings cannot be used for training; see the reasons above.")
 
 
 def _table() -> None:
@@ -102,20 +102,20 @@ def _report() -> None:
 
 
 def _finished() -> bool:
-    """Whether there is nothing left to train, found out without JAX; refuses another config."""
+    """Whether training is complete, checked without JAX; rejects another configuration."""
     folder = cli.run_folder()
     if not os.path.exists(os.path.join(folder, workdir.RESULT)):
         return False
     _fill()
     workdir.Workdir.open(folder, method_group.resolved(cli.CONFIG.value), read_only=True)
-    print(f"{folder}: finished before", flush=True)
+    print(f"{folder}: already finished", flush=True)
     return True
 
 
 def _train_or_evaluate() -> None:
     if cli.MODE.value == "train" and _finished():
         return
-    # Here and not above: worker processes import this file too, and need none of it.
+    # Imported here because worker processes import this file too and need none of it.
     from rcc_jax.build import set_up_jax
     from rcc_jax.commands import evaluate
     from rcc_jax.training import loop, nonfinite
@@ -199,7 +199,7 @@ def _export() -> None:
 
 
 def end_without_room(message: object) -> NoReturn:
-    """Ends a run that cannot write; at once, or whatever else is still to be written fails too."""
+    """Ends a run that cannot write, at once: anything still to be written would fail too."""
     try:
         cli.fail(message, exit_code=1)
     finally:
@@ -208,7 +208,7 @@ def end_without_room(message: object) -> NoReturn:
         os._exit(1)
 
 
-# The function of each mode; faults are raised, and startup.py says them.
+# The function of each mode; startup.py reports the errors that they raise.
 RUN = {
     "train": _train_or_evaluate,
     "eval": _train_or_evaluate,

@@ -1,4 +1,4 @@
-"""Predictions for a folder of images: the mode that reads, labels and writes them."""
+"""`--mode=predict`: reads a folder of images, labels them and writes the predictions."""
 
 import concurrent.futures
 import dataclasses
@@ -25,19 +25,19 @@ from rcc_jax.reporting.progress import Progress
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
 
-# From so many sizes on it is worth a word that each is compiled for.
+# From this number of sizes on, a message says that the network is compiled for each.
 _MANY_SIZES = 4
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of the images.
+    """The results of a call.
 
     Attributes:
-        written: Images that were predicted now.
-        kept: Images whose files were there.
-        failed: Fault by path.
+        written: Number of images predicted now.
+        kept: Number of images whose predictions existed already.
+        failed: Errors by path of the image.
     """
 
     written: int
@@ -55,23 +55,23 @@ def predict(
     save: str = "labels,overlays",
     overwrite: bool = False,
 ) -> Outcome:
-    """Labels images and writes what is asked for into a folder; goes on where it was stopped.
+    """Labels images and writes the requested files into a folder; resumes if it was stopped.
 
     Args:
         config: The configuration of the run; `eval.*` says how images are evaluated.
         workdir_path: Folder of the run.
         images: A file, a folder (with its subfolders) or a glob.
-        output: Folder of the results, new or of the same predictions.
+        output: Folder of the results: a new one, or one with predictions of the same settings.
         checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
         save: Kinds of files, comma-separated; see `prediction_files`.
-        overwrite: Write anew what is there.
+        overwrite: Whether to overwrite existing predictions.
 
     Returns:
-        The outcome; images that cannot be read are reported and passed over.
+        The outcome; images that cannot be read are reported and skipped.
 
     Raises:
-        ConfigError, DataError: For input that cannot work.
-        Interrupted: After SIGTERM or SIGINT; whole images are done.
+        ConfigError, DataError: If the configuration or the data cannot be used.
+        Interrupted: After SIGTERM or SIGINT; no image is left half written.
     """
     kinds, folder = prediction_files.parse_kinds(save), pathlib.Path(output).absolute()
     start, found = photo_files.find_photos(images, field="--input", leave_out=str(folder))
@@ -86,7 +86,7 @@ def predict(
         or not all(prediction_files.path_of(folder, kind, name).exists() for kind in kinds)
     }
     with (
-        Interruption("noticed; the run ends after the images under way") as interruption,
+        Interruption("noticed; the run ends after the current images") as interruption,
         Progress(len(found), len(found) - len(todo), unit="image") as progress,
     ):
         return _Prediction(segmenter, record, kinds, progress, interruption).run(found, todo)
@@ -111,14 +111,14 @@ def _options(segmenter: Segmenter, start: str) -> dict:
 
 
 def _unpadded(batch: PhotoBatch, values: np.ndarray) -> list[np.ndarray]:
-    """The rows of [B, H, W, ...] that are images, at their own sizes."""
+    """The rows of [B, H, W, ...] that hold images, cut to the sizes of the images."""
     return [
         row[: photo.height, : photo.width] for photo, row in zip(batch.photos, values, strict=False)
     ]
 
 
 class _Prediction:
-    """What the steps of one call share."""
+    """The shared state of one call of `predict`."""
 
     def __init__(self, segmenter, record, kinds, progress, interruption):
         self.segmenter: Segmenter = segmenter
@@ -139,7 +139,7 @@ class _Prediction:
         with concurrent.futures.ThreadPoolExecutor(threads, "write") as executor:
             for batch in batches:
                 predictions = self._describe(batch)
-                # Files of the last batch are written while the network is at the next one.
+                # Files of a batch are written while the network predicts the next one.
                 self._wait(writing)
                 writing = [
                     executor.submit(self._write, photo, image, prediction)
@@ -155,13 +155,13 @@ class _Prediction:
         if self.interruption.requested():
             raise Interrupted(
                 self.interruption.signum,
-                f"stopped after {kept + written} of {len(found)} images; the same command goes "
-                "on with the others.",
+                f"stopped after {kept + written} of {len(found)} images; the same command resumes "
+                "with the others.",
             )
         return Outcome(written, kept, self.failed)
 
     def _batches(self, found: dict[str, str], todo: dict[str, str]) -> Iterator[PhotoBatch]:
-        """The images left to do, in the batches that the first start has chosen."""
+        """The remaining images, in the batch shapes recorded by the first start."""
         config, plans = self.segmenter.config, self.record.plans
         threads, paths = config.data.num_threads, set(todo.values())
 
@@ -169,7 +169,8 @@ class _Prediction:
             if path in paths:
                 self._report(path, error)
 
-        # Without a plan this is a first start, or that of before plans were recorded chose by all.
+        # Without a plan, this is the first start or the folder is from a version that recorded
+        # none. That version chose the batches from all images, so read all of them.
         looked_at = todo if plans else found
         photos = photo_files.open_photos(looked_at, num_threads=threads, report=report)
         if rest := assign(photos, plans)[1]:
@@ -198,12 +199,12 @@ class _Prediction:
         shapes = sum(len(plan.shapes) for plan in self.record.plans)
         sizes = len({photo.size for photo in photos})
         self.progress.message(
-            f"{count} images, {kept} done before; {self.segmenter.network} of "
+            f"{count} images, {kept} already done; {self.segmenter.network} of "
             f"{self.segmenter.checkpoint}"
         )
         if shapes:
             self.progress.message(
-                f"{sizes} image sizes are padded to {shapes}, for which the network is compiled"
+                f"{sizes} image sizes are padded to {shapes}; the network is compiled for these"
             )
         elif self.segmenter.config.eval.mode == "whole" and sizes >= _MANY_SIZES:
             self.progress.message(
@@ -230,7 +231,7 @@ class _Prediction:
             raise ConfigError(
                 f"{rows} images of {width}x{height} do not fit into the memory of the device; "
                 "use --config.eval.batch_size=1 or --config.eval.mode=sliding with a smaller "
-                "--config.eval.window. What is done stays done."
+                "--config.eval.window. Finished predictions are kept."
             ) from None
         rows = zip(*(_unpadded(batch, values) for values in found.values()), strict=True)
         return [dict(zip(found, row, strict=True)) for row in rows]
@@ -255,7 +256,8 @@ class _Prediction:
                 future.result()
         except OSError as error:
             raise ConfigError(
-                f"--output={self.folder}: cannot write there ({error}); what is done stays done."
+                f"--output={self.folder}: cannot write there ({error}); finished predictions are "
+                "kept."
             ) from None
 
     def _show(self, done: int, total: int) -> None:

@@ -18,7 +18,7 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     """The kinds of `--save=KIND,KIND`, in the order of `SUFFIXES`.
 
     Raises:
-        ConfigError: For an unknown kind, or none.
+        ConfigError: If a kind is unknown or none is named.
     """
     wanted = {kind.strip() for kind in text.split(",") if kind.strip()}
     if not wanted or wanted - SUFFIXES.keys():
@@ -27,7 +27,7 @@ def parse_kinds(text: str) -> tuple[str, ...]:
 
 
 def path_of(folder: pathlib.Path, kind: str, name: str) -> pathlib.Path:
-    """The file of a kind for the image of a name."""
+    """The path of the file of a kind for the image called `name`."""
     return folder / kind / (name + SUFFIXES[kind])
 
 
@@ -44,15 +44,15 @@ def write(
     """Writes one file, whole or not at all.
 
     Args:
-        path: The file; its folder is made.
+        path: The file; its folder is created.
         kind: One of `SUFFIXES`.
         image: uint8 [H, W, 3] as stored.
-        prediction: 'labels' [H, W], 'confidence' [H, W] and perhaps 'probabilities' [H, W, K],
-            as `Evaluator.describe` gives them, for the image as stored.
+        prediction: 'labels' [H, W], 'confidence' [H, W] and perhaps 'probabilities' [H, W, K] of
+            the image as stored; see `Evaluator.describe`.
         palette: uint8 [256, 3].
         class_names: K names.
-        orientation: EXIF's of the image. Pictures carry it on, so that whatever program turns the
-            image turns them too.
+        orientation: EXIF orientation of the image. It is copied to the pictures, so that programs
+            that rotate the image rotate them too.
     """
     file = io.BytesIO()
     exif = Image.Exif()
@@ -77,7 +77,7 @@ def write(
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """The image under the colours of the labels, which are full where two labels meet.
+    """The image blended with the colours of the labels; borders of labels are opaque.
 
     Args:
         image: uint8 [H, W, 3].

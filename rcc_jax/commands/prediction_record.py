@@ -1,4 +1,4 @@
-"""How the predictions in a folder are made, recorded so that a resumed run makes the same."""
+"""Records how the predictions in a folder are made, so that a resumed run makes the same."""
 
 import collections
 import dataclasses
@@ -20,11 +20,11 @@ _NAME = "predict.json"
 
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
-    """Shapes of batches; how a pixel is rounded may depend on them.
+    """Shapes of batches, which may affect how the values of a pixel are rounded.
 
     Attributes:
-        padded: Whether images are padded to the shapes; else the shapes are their sizes.
-        rows: Number of rows by (height, width).
+        padded: Whether images are padded to the shapes; if not, the shapes are the image sizes.
+        rows: Number of rows of a batch by (height, width).
     """
 
     padded: bool
@@ -32,7 +32,7 @@ class BatchPlan:
 
     @classmethod
     def of(cls, photos: Sequence[Photo], fields: ml_collections.ConfigDict) -> "BatchPlan":
-        """The plan of a first start, by the fields of `config.eval`."""
+        """Makes the plan of a first start from the fields of `config.eval`."""
         shapes = ()
         if fields.mode == "whole":
             counts = collections.Counter(photo.size for photo in photos)
@@ -42,12 +42,12 @@ class BatchPlan:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "BatchPlan":
-        """Reads what `as_json` has made."""
+        """The inverse of `as_json`."""
         rows = {(height, width): rows for height, width, rows in entry["height_width_rows"]}
         return cls(entry["padded"], rows)
 
     def as_json(self) -> dict[str, Any]:
-        """The plan for a record."""
+        """The plan as JSON values."""
         return {
             "padded": self.padded,
             "height_width_rows": [[*shape, rows] for shape, rows in self.rows.items()],
@@ -55,11 +55,11 @@ class BatchPlan:
 
     @property
     def shapes(self) -> tuple[Size, ...]:
-        """What images are padded to; none = each keeps its size."""
+        """Shapes that images are padded to; empty if each keeps its size."""
         return tuple(self.rows) if self.padded else ()
 
     def fits(self, photo: Photo) -> bool:
-        """Whether there is a batch for an image."""
+        """Whether an image fits one of the shapes."""
         if not self.padded:
             return photo.size in self.rows
         return any(h >= photo.height and w >= photo.width for h, w in self.rows)
@@ -68,7 +68,7 @@ class BatchPlan:
 def assign(
     photos: Sequence[Photo], plans: Sequence[BatchPlan]
 ) -> tuple[list[list[Photo]], list[Photo]]:
-    """The images of each plan, the first that fits, and those that none fits."""
+    """Assigns each image to the first plan that fits; also returns those that fit none."""
     assigned, rest = [[] for _ in plans], []
     for photo in photos:
         fitting = (own for plan, own in zip(plans, assigned, strict=True) if plan.fits(photo))
@@ -82,8 +82,8 @@ class PredictionRecord:
 
     Attributes:
         folder: The folder.
-        options: What may not change from one start to the next.
-        plans: Batches of the first start, then those of images that were added since.
+        options: Settings that may not change when a run resumes.
+        plans: The batch plan of the first start, then those of images added later.
     """
 
     folder: pathlib.Path
@@ -92,7 +92,7 @@ class PredictionRecord:
 
     @classmethod
     def open(cls, folder: pathlib.Path, options: dict) -> "PredictionRecord":
-        """Makes the folder and its record, or reads it; refuses a folder of anything else."""
+        """Creates the folder and its record, or reads the record; rejects any other folder."""
         file = folder / _NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ class PredictionRecord:
                 return cls(folder, options, plans)
             if any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise ConfigError(
-                    f"--output={folder}: there are other files in it; name a new or an empty "
+                    f"--output={folder}: the folder holds other files; name a new or an empty "
                     "folder."
                 )
             record = cls(folder, options, [])
@@ -124,7 +124,7 @@ class PredictionRecord:
 
 def _require_same(folder: pathlib.Path, before: dict, options: dict) -> None:
     if before.get("mode") == "sliding":
-        before.setdefault("windows", "shifted")  # Of before there was a choice.
+        before.setdefault("windows", "shifted")  # The only choice in older versions.
     changes = [
         f"  {name}: {json.dumps(before.get(name))} -> {json.dumps(options.get(name))}"
         for name in dict.fromkeys([*before, *options])
@@ -132,7 +132,7 @@ def _require_same(folder: pathlib.Path, before: dict, options: dict) -> None:
     ]
     if changes:
         raise ConfigError(
-            f"--output={folder} holds predictions that were made otherwise:\n"
+            f"--output={folder} holds predictions that were made with other settings:\n"
             + "\n".join(changes)
-            + "\nUse another --output, or set these back (--checkpoint takes a path)."
+            + "\nUse another --output, or restore these settings (--checkpoint accepts a path)."
         )

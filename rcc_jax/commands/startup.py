@@ -1,4 +1,4 @@
-"""The program behind `python main.py` and `python -m rcc_jax`: start-up, and how it ends."""
+"""The program behind `python main.py` and `python -m rcc_jax`: start-up, errors, exit codes."""
 
 import sys
 import traceback
@@ -15,11 +15,11 @@ from rcc_jax.errors import ConfigError
 
 _USAGE = """Command line of rcc_jax.
 
-Training; any field of docs/fields.md is --config.group.field=value:
+Training; --config.group.field=value sets any field of docs/fields.md:
 {program} --config=configs/demo.py
 {program} --config=configs/camvid.py:1_8,method=rcc --workdir=DIR --config.seed=1
 
-Your own images; the first only reads them, and says what is wrong with them:
+Your own images; the first command only reads them and reports what is wrong:
 {program} --mode=check --config=configs/folder.py --config.data.root=DIR
 {program} --config=configs/folder.py --config.data.root=DIR
 
@@ -35,17 +35,17 @@ Many runs:
 {program} --mode=report --workdirs=DIR,DIR --output=FILE.html
 {program} --distributed=node1:9870,0/2 ...     # and 1/2 elsewhere; in a Slurm job: auto
 
---config takes a file, or the name of one in ./configs/ or among those that ship: --config=folder.
+--config is a file, or the name of one in ./configs/ or of a shipped one: --config=folder.
 """
-_FIRST_COMMANDS = """Nothing was asked for. Three commands to begin with:
+_FIRST_COMMANDS = """No command was given. Three commands to begin with:
 
-look for faults in your own images and masks:
+check your own images and masks:
   {program} --mode=check --config=configs/folder.py --config.data.root=DIR
 
 train on them:
   {program} --config=configs/folder.py --config.data.root=DIR
 
-try it on drawn scenes, which needs no data and some minutes on a CPU:
+try it on drawn scenes, without any data, in some minutes on a CPU:
   {program} --config=configs/demo.py
 
 All others: {program} --help
@@ -53,12 +53,12 @@ All others: {program} --help
 
 
 def run() -> None:
-    """Runs the program with the arguments of this process, and ends it."""
+    """Runs the program with the arguments of this process and exits."""
     if len(sys.argv) == 1:
-        # An error, as it is in a script whose arguments got lost.
+        # An error: a script may have lost its arguments.
         print(_fill_in(_FIRST_COMMANDS), end="", file=sys.stderr)
         sys.exit(cli.BAD_INPUT)
-    # Both are what --help shows.
+    # --help shows the docstring of __main__ and the key flags of the main module.
     sys.modules["__main__"].__doc__ = _fill_in(_USAGE)
     for flag in flags.FLAGS.get_key_flags_for_module(cli.__name__):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
@@ -71,23 +71,23 @@ def _fill_in(text: str) -> str:
 
 
 def _is_news(record) -> bool:
-    """False for advice on saving less often, and for tracebacks of errors that are also raised."""
+    """False for orbax's advice on saving, and for logged errors that are raised as well."""
     library = record.name == "asyncio" or "/orbax/" in record.pathname
     is_error = record.levelname in ("ERROR", "CRITICAL")
     return not library or (is_error and not record.exc_info)
 
 
 def _print_unraisable(unraisable) -> None:
-    # After a failed save tensorstore notifies an event loop that is closed, once per file.
+    # After a failed save, tensorstore notifies a closed event loop once per file.
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 
 def main(_) -> None:
-    """Runs the mode of the parsed flags; a fault of the input is one line and an exit code."""
+    """Runs the chosen mode; a fault of the input ends it with one line and an exit code."""
     from rcc_jax.distributed.interruption import Interrupted
 
-    # absl's default lets every library report each step of its work.
+    # With absl's default level, libraries log every detail of their work.
     logging.set_verbosity(logging.WARNING)
     logging.get_absl_handler().addFilter(_is_news)
     sys.unraisablehook = _print_unraisable
@@ -98,7 +98,7 @@ def main(_) -> None:
     except OSError as error:
         if error.errno in files.NOT_ALLOWED:
             cli.fail(
-                f"{error.filename}: {error.strerror}. Change its permissions, or name another."
+                f"{error.filename}: {error.strerror}. Change its permissions or use another path."
             )
         if error.errno not in files.NO_SPACE:
             raise
@@ -111,7 +111,7 @@ def main(_) -> None:
             print(stop, file=sys.stderr, flush=True)
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
-        cli.fail("interrupted; the same command resumes after what is done.", exit_code=130)
+        cli.fail("interrupted; the same command resumes from there.", exit_code=130)
     except Exception as error:
         if processes.count() == 1:
             raise

@@ -1,4 +1,4 @@
-"""Runs a list of configurations in turn; finished runs are skipped, failed ones do not stop it."""
+"""Runs a list of configurations in turn; skips finished runs and continues after failed ones."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.folder import RESULT, evaluation_name, run_name
 
-# Exit codes of a run that a signal ended: the sweep ends with it instead of starting the next.
+# Exit codes of a run that was ended by a signal: the sweep ends too.
 STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
@@ -26,15 +26,15 @@ class SweepRun:
     """One run of a sweep.
 
     Attributes:
-        config: Configuration file and arguments, as --config takes them.
-        workdir: Its folder.
+        config: Configuration file and arguments, in the syntax of --config.
+        workdir: Folder of the run.
     """
 
     config: str
     workdir: pathlib.Path
 
     def command(self, overrides: Sequence[str]) -> list[str]:
-        """The command that starts or resumes it."""
+        """The command that starts or resumes the run."""
         fields = [f"--config.{override}" for override in overrides]
         return [
             *shipped.command(),
@@ -48,7 +48,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     """'INDEX/COUNT' as two numbers, 0 <= INDEX < COUNT.
 
     Raises:
-        ConfigError: For anything else.
+        ConfigError: If the text has another form.
     """
     index, _, count = text.partition("/")
     if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
@@ -62,12 +62,12 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
     """The runs of a shard, every COUNT-th of the list.
 
     Args:
-        configs: Configurations and arguments, as --config takes them.
-        folder: Holds one workdir a run.
+        configs: Configurations and arguments, in the syntax of --config.
+        folder: Parent folder of the workdirs, one per run.
         shard: 'INDEX/COUNT'.
 
     Raises:
-        ConfigError: For a malformed shard, or two runs with one name.
+        ConfigError: If the shard is malformed or two runs have the same name.
     """
     index, count = parse_shard(shard)
     runs = []
@@ -76,8 +76,8 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
         file = found.partition(":")[0]
         if not os.path.isfile(file):
             raise ConfigError(
-                f"{config}: there is no configuration file {file}, neither here nor among those "
-                f"that ship ({shipped.CONFIGS})."
+                f"{config}: there is no configuration file {file}, neither here nor among the "
+                f"shipped ones ({shipped.CONFIGS})."
             )
         runs.append(SweepRun(found, pathlib.Path(folder) / run_name(config)))
     names = [run.workdir.name for run in runs]
@@ -88,14 +88,14 @@ def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") 
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
-    """Refuses what would stop every run, before the first one.
+    """Rejects overrides that would stop every run, before the first one starts.
 
     Args:
         overrides: 'field=value' for every run.
 
     Raises:
-        ConfigError: For an unknown field, or a value of another type.
-        DataError: For a data.root that is not there.
+        ConfigError: If a field is unknown or a value has the wrong type.
+        DataError: If data.root does not exist.
     """
     for override in overrides:
         value = config_fields.read_override(override)
@@ -112,19 +112,19 @@ def run_all(
     report: Callable[[str], None],
     images: str = "",
 ) -> list[SweepRun]:
-    """Starts each run in its own process and waits for it; one that has finished ends at once.
+    """Starts each run in its own process and waits for it; a finished run ends at once.
 
-    A signal is passed on to the run, which saves; the same command resumes from there.
+    A signal is passed on to the run, which saves and stops; the same command resumes from there.
 
     Args:
         runs: From `plan`.
         overrides: 'field=value' for every run.
-        report: Takes a line of text.
+        report: Called with a line of text.
         images: A list on which the last checkpoint of each run is scored once, besides the
-            validation images; '' = no list.
+            validation images; '' for none.
 
     Returns:
-        The runs that failed, in training or in that.
+        The runs that failed, in training or in scoring.
 
     Raises:
         Interrupted: After SIGTERM or SIGINT.
@@ -157,18 +157,18 @@ def run_process(
     follow: Callable[[subprocess.Popen], None] = lambda process: None,
     **options: Any,
 ) -> int:
-    """Runs a command to its end; a SIGTERM or SIGINT is passed on to it once, so that it saves.
+    """Runs a command to its end and passes a SIGTERM or SIGINT on to it once, so that it saves.
 
     Args:
         command: The program and its arguments.
-        follow: Takes the process once it has started.
-        **options: Of `subprocess.Popen`.
+        follow: Called with the process once it has started.
+        **options: Options of `subprocess.Popen`.
 
     Returns:
-        Its exit code; 128 and the number of the signal after one, however the command has ended.
+        The exit code of the command; after a signal always 128 plus the number of the signal.
     """
     with Interruption() as interruption:
-        # Its own session: Ctrl-C reaches it through this process alone, once.
+        # A new session, so that Ctrl-C reaches the command only through this process, once.
         process = subprocess.Popen(command, start_new_session=True, **options)
         follow(process)
         sent = False
@@ -183,5 +183,5 @@ def run_process(
             except KeyboardInterrupt:
                 process.kill()
                 raise
-    # The run may have ended well just before the signal, but the rest of the sweep must stop too.
+    # The run may have finished just before the signal, but the rest of the sweep must stop too.
     return 128 + interruption.signum if interruption.requested() else code

@@ -1,1 +1,1 @@
-"""What a configuration may say, read before JAX: fields, checks, guesses."""
+"""Configurations: their fields, checks and guesses, without importing JAX."""

@@ -1,4 +1,4 @@
-"""Values of a configuration that cannot work, whatever the data are; known without JAX."""
+"""Checks of configuration values that do not depend on the data; no JAX."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -14,14 +14,14 @@ _LARGEST_SCALE = 4.0
 
 
 def check(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> None:
-    """Refuses values that cannot work, each with the field, the value and what to do.
+    """Rejects invalid values; the message has the field, the value and what to do.
 
     Args:
         config: The configuration.
-        left: Fields that are left to the data and have no value yet.
+        left: Fields to be guessed from the data that have no value yet.
 
     Raises:
-        ConfigError: With every fault, one a line.
+        ConfigError: With all faults, one per line.
     """
     found = list(faults(config, left=left))
     if found:
@@ -29,7 +29,7 @@ def check(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> N
 
 
 def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> Iterator[str]:
-    """Every reason why values cannot work, as messages; arguments as for `check`."""
+    """Yields a message for every invalid value; arguments as for `check`."""
     for field, declared in schema.fields().items():
         if field not in left and (message := declared.fault(field, _get(config, field))):
             yield message
@@ -42,7 +42,7 @@ def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> 
 
 
 def check_start(config: ml_collections.ConfigDict) -> None:
-    """Refuses a file of weights that is not there; of a run that is to start, not to go on.
+    """Rejects a missing weights file. For runs that start; a resumed run does not read it.
 
     Raises:
         ConfigError: Naming the file.
@@ -74,13 +74,13 @@ def _names(fields, left: Collection[str]) -> Iterator[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         yield (
-            f"config.data.class_names = {names!r} has {twice[0]!r} twice; give every class another "
+            f"config.data.class_names = {names!r} has {twice[0]!r} twice; give every class its own "
             "name."
         )
     if names and "data.num_classes" not in left and len(names) != fields.num_classes:
         yield (
             f"config.data.class_names has {len(names)} names, config.data.num_classes = "
-            f"{fields.num_classes}; give a name for every class in the order of the ids, or none."
+            f"{fields.num_classes}; name every class in the order of the ids, or none."
         )
 
 
@@ -101,12 +101,12 @@ def _length(fields) -> Iterator[str]:
 
 
 def faults_of_scales(scales: Collection) -> Iterator[str]:
-    """Why an evaluation cannot average over these factors on the size of an image."""
+    """Yields a message if an evaluation cannot average over these scales."""
     if not scales or not all(
         isinstance(scale, float | int) and 0 < scale <= _LARGEST_SCALE for scale in scales
     ):
         typed = ",".join(map(str, scales)) or "()"
         yield (
-            f"config.eval.scales = {typed} must be factors above 0 and at most "
-            f"{_LARGEST_SCALE} with commas between, such as 0.75,1.0,1.25."
+            f"config.eval.scales = {typed} must be comma-separated factors above 0 and at most "
+            f"{_LARGEST_SCALE}, such as 0.75,1.0,1.25."
         )

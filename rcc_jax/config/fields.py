@@ -1,4 +1,4 @@
-"""Fields of a configuration as typed: which was meant, and its value by its type; no JAX."""
+"""Fields as typed on the command line: similar names, and values parsed by type; no JAX."""
 
 import ast
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
 
 
 def known() -> list[str]:
-    """Every field of a configuration as GROUP.NAME, then the groups and what is in none."""
+    """Every field of a configuration as GROUP.NAME, then the groups and the top-level fields."""
     config = shipped.load("common").get_config().to_dict()
     grouped = [
         f"{group}.{name}"
@@ -24,9 +24,10 @@ def known() -> list[str]:
 
 
 def nearest(field: str) -> list[str]:
-    """The fields that may have been meant by one that there is not.
+    """The fields that may have been meant by an unknown one.
 
-    Of the same name in another group, else one of a similar name, in its group before others.
+    These are the fields of the same name in other groups. If there are none, it is the field with
+    the most similar name, in the typed group if it has one.
     """
     fields = known()
     group, _, name = field.rpartition(".")
@@ -41,12 +42,12 @@ def nearest(field: str) -> list[str]:
 
 
 def unknown(flag: str, field: str, prefix: str = "--config.") -> str | None:
-    """A message on a field that no configuration has, None where there is one of this name.
+    """A message about an unknown field; None if the field exists.
 
     Args:
-        flag: How it was typed, for the message.
-        field: Its dotted name.
-        prefix: What stands before a field that is proposed.
+        flag: The flag as typed, for the message.
+        field: Dotted name of the field.
+        prefix: Prefix of the fields that the message suggests.
     """
     fields = known()
     if field in fields:
@@ -63,20 +64,20 @@ def unknown(flag: str, field: str, prefix: str = "--config.") -> str | None:
 def override(
     config: ml_collections.ConfigDict, field: str, texts: Iterable[str | None], option: str
 ) -> object:
-    """Sets a field to what was typed for it, read by the type of the field.
+    """Sets a field to the typed text, parsed by the type of the field.
 
     Args:
         config: The configuration.
-        field: A field that it has, GROUP.NAME or NAME.
-        texts: What was typed, more than once if the option was repeated: the last counts, and all
-            of them for a tuple. None: no value, which means true.
+        field: An existing field, GROUP.NAME or NAME.
+        texts: The typed values, several if the option was repeated: a tuple takes all of them,
+            other fields the last. None stands for an option without a value, which means true.
         option: The option as typed, without the value, for messages.
 
     Returns:
         The new value.
 
     Raises:
-        ConfigError: For a value of another type.
+        ConfigError: If the value has the wrong type.
     """
     group, _, name = field.rpartition(".")
     holder = config[group] if group else config
@@ -90,7 +91,7 @@ def read_override(override_text: str) -> object:
     """The value of FIELD=VALUE as a run would read it from --config.FIELD=VALUE.
 
     Raises:
-        ConfigError: For an unknown field, or a value of another type.
+        ConfigError: If the field is unknown or the value has the wrong type.
     """
     field, _, text = override_text.partition("=")
     option = f"--set={field}"
@@ -134,8 +135,8 @@ def _parse_tuple(text: str, typed: str) -> tuple:
     except SyntaxError:
         if "," in text or " " in text:
             raise ConfigError(
-                f"{typed}: must be names or numbers with commas between; names that have blanks "
-                "in quotes: \"'name one','name two'\"."
+                f"{typed}: must be comma-separated names or numbers; put names with spaces in "
+                "quotes: \"'name one','name two'\"."
             ) from None
         return (text,)  # Such as a path.
     return tuple(value) if isinstance(value, list | tuple) else (value,)

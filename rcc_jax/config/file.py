@@ -20,8 +20,8 @@ def load(given: str) -> ml_collections.ConfigDict:
     """What `get_config` of a configuration file returns, locked.
 
     Args:
-        given: FILE[:ARGUMENTS], as --config was given. FILE may be a name that `shipped.find`
-            knows; what follows the colon is the argument of `get_config`.
+        given: FILE[:ARGUMENTS], as typed after --config. FILE may be a name that `shipped.find`
+            knows; ARGUMENTS is the argument of `get_config`.
 
     Raises:
         ConfigError: Naming the file, the line and the fault.
@@ -36,8 +36,8 @@ def load(given: str) -> ml_collections.ConfigDict:
             config = module.get_config(*([arguments] if colon else []))
         else:
             raise ConfigError(
-                f"{option}: the file has no function get_config(arguments=None), which returns "
-                "the configuration; configs/folder.py shows one."
+                f"{option}: the file has no function get_config(arguments=None) that returns the "
+                "configuration; see configs/folder.py for one."
             )
     except ConfigError:
         raise
@@ -45,7 +45,7 @@ def load(given: str) -> ml_collections.ConfigDict:
         raise ConfigError(
             f"{option}: {error.msg} ({error.filename}, line {error.lineno})."
         ) from None
-    except Exception as error:  # Whatever the user's own file raises.
+    except Exception as error:  # The user's file may raise anything.
         raise ConfigError(f"{option}: {first_line(error)} ({_place(error, path)}).") from None
     if not isinstance(config, ml_collections.ConfigDict):
         raise ConfigError(
@@ -58,13 +58,13 @@ def load(given: str) -> ml_collections.ConfigDict:
 def _import(path: str) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(_MODULE, path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[_MODULE] = module  # Where a dataclass of the file looks for it.
+    sys.modules[_MODULE] = module  # Dataclasses in the file look up their module here.
     spec.loader.exec_module(module)
     return module
 
 
 def _place(error: Exception, path: str) -> str:
-    """The line of the file that raised the error or called what did."""
+    """The line of the file that raised the error, directly or through a call."""
     frames = traceback.extract_tb(error.__traceback__)
     path = os.path.abspath(path)
     own = [frame for frame in frames if os.path.abspath(frame.filename) == path]
@@ -72,20 +72,20 @@ def _place(error: Exception, path: str) -> str:
 
 
 def _where(path: str) -> str:
-    # A bare name is one of a configuration, whatever folders have one like it.
+    # A bare name means a shipped configuration, even if a folder has a similar name.
     hint = near_names.hint(path) if path.endswith(".py") else ""
     if not hint and (meant := shipped.nearest(path)):
         hint = f" Did you mean {meant!r}?"
-    return f"one is configs/demo.py, which ships with the program.{hint}"
+    return f"for example, configs/demo.py ships with the program.{hint}"
 
 
 def check_fields(config: ml_collections.ConfigDict, given: str) -> None:
-    """Refuses a configuration with other fields than those of rcc_jax/config/schema.py.
+    """Rejects a configuration whose fields are not those of rcc_jax/config/schema.py.
 
-    A field that is misspelt in a file would otherwise be a new one that nothing reads.
+    Otherwise a misspelt field in a file would become a new one that nothing reads.
 
     Args:
-        config: What get_config has returned.
+        config: The result of get_config.
         given: The option that named the file, for messages.
 
     Raises:
@@ -96,7 +96,7 @@ def check_fields(config: ml_collections.ConfigDict, given: str) -> None:
         if field not in known:
             close = near_names.nearest(field, known)
             hint = f"did you mean config.{close}?" if close else "see docs/fields.md."
-            raise ConfigError(f"{given}: sets config.{field}, which is no field; {hint}")
+            raise ConfigError(f"{given}: sets config.{field}, which does not exist; {hint}")
     for field in known:
         if field not in found:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Settings that are left to the data: what they are for images in folders, once for each run."""
+"""Guesses settings that are left unset from the images in folders, once for each run."""
 
 import functools
 import os
@@ -25,18 +25,18 @@ from rcc_jax.config import schema
 from rcc_jax.config.recorded import recorded_fields
 from rcc_jax.errors import ConfigError
 
-# Where parts are looked for below data.root, the first one that is there.
+# Where parts are looked for below data.root; the first that exists is used.
 LABELED, VAL = ("labeled.txt", "masks", "train/masks"), ("val.txt", "val/masks")
 UNLABELED_LIST, UNLABELED_FOLDER = "unlabeled.txt", "unlabeled"
 SHARE = "0.2"
-# Larger crops take more memory than many devices have.
+# Larger crops need more memory than many devices have.
 LARGEST_CROP = 513
-# Masks whose size is looked at where their values are known.
+# Number of masks whose size is read if their values are not needed.
 _MANY_SIZES = 200
 _MAPS = ("data.label_map", "data.colormap")
 _OF_MASKS = ("data.num_classes", "data.crop_size")
 
-Guess = tuple[dict[str, Any], str]  # Values by field, and why.
+Guess = tuple[dict[str, Any], str]  # Values by field, and the reason.
 
 
 def fill(
@@ -47,21 +47,21 @@ def fill(
     report: Callable[[str], None] = print,
     note: Callable[[str], object] | None = None,
 ) -> None:
-    """Sets the fields that were left to the data; a value that was given is never changed.
+    """Sets the fields that are unset; values that were given are never changed.
 
-    Where the folder holds a run they are what its `config.json` says, and no data are read: a run
-    goes on with what it began with. Else every labelled and validation mask is read.
+    If the folder holds a run, they are taken from its `config.json` and no data are read, so a
+    resumed run keeps its settings. Otherwise every labelled and validation mask is read.
 
     Args:
         config: The configuration; changed in place.
         workdir: Folder of the run.
-        may_guess: Whether to look at the data; else the folder must hold a run.
-        report: Takes a line of text for each guess.
-        note: Takes what keeps masks from telling their classes, which then stay unset; what else is
-            wrong with the data is left to who opens them. None = all of that is raised.
+        may_guess: Whether the data may be read; if not, the folder must hold a run.
+        report: Called with a line of text for each guess.
+        note: Called with the reason if the masks do not tell the classes; these then stay unset.
+            Other faults surface when the data are opened. If None, all of these are raised.
 
     Raises:
-        ConfigError, DataError: What cannot be guessed, or data that cannot be used.
+        ConfigError, DataError: If a field cannot be guessed or the data cannot be used.
     """
     left = unset(config)
     if not left:
@@ -71,14 +71,14 @@ def fill(
         root = recorded.get("data.root")
         if root != config.data.root:
             report(
-                f"{workdir} holds a run on data.root = {root!r}, whose settings go on; name "
+                f"{workdir} holds a run on data.root = {root!r} and its settings are kept; name "
                 "another --workdir for other data"
             )
         config.update_from_flattened_dict({f: recorded[f] for f in left if f in recorded})
         return
     if not may_guess:
         raise ConfigError(f"--workdir={workdir}: there is no run in this folder; train first")
-    # One after another: what is known of the parts tells where the masks are, and so on.
+    # The order matters: each group of guesses uses the fields set by the one before.
     for guesses in (_parts, functools.partial(_masks, note=note), _method):
         for fields, reason in guesses(config):
             config.update_from_flattened_dict(fields)
@@ -86,10 +86,10 @@ def fill(
 
 
 def unset(config: ml_collections.ConfigDict) -> list[str]:
-    """The fields that a configuration leaves to the data."""
+    """The fields to be guessed from the data."""
     data, method = config.data, config.method
     of_a_folder = data.source == "folder"
-    # Nothing names unlabelled images, and the method needs some.
+    # The method needs unlabelled images, but no field names any.
     no_unlabeled = not data.unlabeled and not data.train and method.name != "supervised"
     left = {
         "data.labeled": of_a_folder and not data.labeled,
@@ -126,7 +126,7 @@ def _parts(config: ml_collections.ConfigDict) -> Iterator[Guess]:
     if "data.val" in left:
         place = _first(root, VAL)
         if place is None:
-            yield {"data.val": SHARE}, "nothing names validation images: a share of the labelled"
+            yield {"data.val": SHARE}, "no validation images found: a share of the labelled ones"
         else:
             yield {"data.val": place}, f"{_kind(root, place)} in {root}"
     if "data.unlabeled" in left:
@@ -136,7 +136,7 @@ def _parts(config: ml_collections.ConfigDict) -> Iterator[Guess]:
         if listed:
             yield {"data.unlabeled": UNLABELED_LIST}, f"a list in {root}"
         elif folders:
-            yield {"data.unlabeled": ",".join(folders)}, "all images there that have no mask"
+            yield {"data.unlabeled": ",".join(folders)}, "all images there without a mask"
 
 
 def _first(root: str, places: tuple[str, ...]) -> str | None:
@@ -150,7 +150,7 @@ def _kind(root: str, place: str) -> str:
 def _masks(
     config: ml_collections.ConfigDict, note: Callable[[str], object] | None
 ) -> Iterator[Guess]:
-    """Classes, and the crop by the size of the masks, which is that of their images."""
+    """The classes, and the crop size from the sizes of the masks, which equal their images'."""
     left, fields = unset(config), config.data
     if not any(name in left for name in _OF_MASKS):
         return
@@ -169,7 +169,7 @@ def _masks(
         if note is None:
             raise
         names = " and ".join(f"config.{name}" for name in left if name in _OF_MASKS)
-        note(f"{names}: not set, and no mask can be read that would tell. Mend the masks.")
+        note(f"{names}: not set, and no mask could be read to guess from. Repair the masks.")
         return
     if "data.num_classes" in left and need_values:
         try:
@@ -188,7 +188,7 @@ def _masks(
 def _survey(
     partition: Partition, need_values: bool, num_threads: int
 ) -> tuple[Inspection, Counter]:
-    """What the masks hold, and how many there are of each size."""
+    """The contents of the masks, and the number of masks of each size."""
     parts = [part for part in (partition.labeled, partition.val) if len(part)]
     total = sum(map(len, parts)) if need_values else None
     with tqdm(
@@ -219,8 +219,8 @@ def _unclear(fields: ml_collections.ConfigDict, found: Inspection) -> str:
     held += [f"{len(found.colors)} colours"] if found.colors else []
     text = (
         f"config.data.num_classes is not set, and the masks of data.labeled = {fields.labeled!r} "
-        f"do not tell the classes: they hold {' and '.join(held)}. Set it, with data.label_map or "
-        "data.colormap where these are no ids."
+        f"do not tell the classes: they hold {' and '.join(held)}. Set it, and data.label_map or "
+        "data.colormap if these are not ids."
     )
     for proposal in proposals.for_values(found.values, 0)[:1]:
         text += f" Perhaps {proposal.meaning}"
@@ -229,7 +229,7 @@ def _unclear(fields: ml_collections.ConfigDict, found: Inspection) -> str:
 
 
 def _classes_of_map(fields: ml_collections.ConfigDict) -> Guess:
-    """The classes of a table; one that cannot be read is refused by its reader later."""
+    """The number of classes in a table; a malformed one is rejected later, when it is parsed."""
     ids = [int(number) for number in re.findall(r":\s*(\d+)", fields.label_map or fields.colormap)]
     largest = max((number for number in ids if number != IGNORE), default=1)
     name = "label_map" if fields.label_map else "colormap"
@@ -238,7 +238,7 @@ def _classes_of_map(fields: ml_collections.ConfigDict) -> Guess:
 
 def _method(config: ml_collections.ConfigDict) -> Iterator[Guess]:
     left, num_classes = unset(config), config.data.num_classes
-    if not num_classes:  # Which was noted.
+    if not num_classes:  # Already reported.
         return
     if "method.name" in left:
         name = "rcc" if num_classes >= 3 else "unimatch"
@@ -251,5 +251,5 @@ def _method(config: ml_collections.ConfigDict) -> Iterator[Guess]:
     players = min(schema.PLAYERS, max(3, num_classes))
     if num_classes >= 3:
         yield {"method.top_n": players}, f"{num_classes} classes"
-    else:  # Too few classes for this method, which is refused soon: nothing to tell.
+    else:  # The checks will reject this method for so few classes; no guess to report.
         config.method.top_n = players

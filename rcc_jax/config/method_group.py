@@ -1,4 +1,4 @@
-"""The group `method` of a configuration: which fields the chosen method has, and their values."""
+"""The group `method` of a configuration: the fields of the chosen method and their values."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -9,21 +9,21 @@ from rcc_jax.config import schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS, Method
 
-# Values of a data set's recipe, under which its methods are compared.
+# Values of a data set's recipe, with which its methods are compared.
 _RECIPES = {"cityscapes": {"confidence_threshold": 0.0, "labeled_loss": "ohem"}}
-# Supervised training takes twice as many labelled images a step; UniMatch leaves the number of
-# pixels per GPU as it is.
+# Supervised training takes twice as many labelled images per step, while UniMatch's number of
+# pixels per GPU stays the same.
 _SUPERVISED = {"cityscapes": {"ohem_min_kept": 50_000}}
 
 
 def recipe(data: str, name: str) -> Mapping[str, Any]:
-    """Fields of a method that a data set's recipe sets, by the names of both."""
+    """The method's fields that the recipe of a data set changes, with their values."""
     alone = _SUPERVISED.get(data, {}) if name == "supervised" else {}
     return {**_RECIPES.get(data, {}), **alone}
 
 
 def strong_views(name: str) -> int:
-    """How many strong views of an unlabelled image a method draws; as many as any if unknown."""
+    """Number of strong views per unlabelled image; the largest of all methods if unknown."""
     if name not in METHODS:
         return 2
     views = METHODS[name].views
@@ -31,7 +31,7 @@ def strong_views(name: str) -> int:
 
 
 def uses_unlabeled(name: str) -> bool:
-    """Whether a method trains on unlabelled images; True for one that is not known."""
+    """Whether a method trains on unlabelled images; True for an unknown method."""
     return strong_views(name) > 0
 
 
@@ -39,7 +39,7 @@ def method_class(config: ml_collections.ConfigDict) -> type[Method]:
     """The class of `config.method.name`.
 
     Raises:
-        ConfigError: For an unknown name.
+        ConfigError: If the name is unknown.
     """
     name = config.method.name
     if name not in METHODS:
@@ -50,16 +50,16 @@ def method_class(config: ml_collections.ConfigDict) -> type[Method]:
 
 
 def build(config: ml_collections.ConfigDict) -> Method:
-    """The method that a configuration describes; its fields are not checked.
+    """Builds the method of a configuration without checking its fields.
 
     Raises:
-        ConfigError: For an unknown name.
+        ConfigError: If the name is unknown.
     """
     return method_class(config)(**values(config))
 
 
 def values(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The fields of the chosen method: as set, else its defaults. Others are left out."""
+    """The fields of the chosen method with their values; defaults where they are unset."""
     given = config.method
     return {
         name: each.default if given.get(name) is None else given[name]
@@ -68,18 +68,18 @@ def values(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def resolved(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The configuration as nested plain values, with the fields of the chosen method alone."""
+    """The configuration as nested plain values, with only the chosen method's fields."""
     found = config.to_dict()
     found["method"] = {"name": config.method.name, **values(config)}
     return found
 
 
 def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Iterator[str]:
-    """Every reason why the method cannot work with such fields, classes or lists, as messages.
+    """Yields a message for each reason why the method cannot work with this configuration.
 
     Args:
         config: The configuration.
-        left: Dotted fields that are left to the data and have no value yet.
+        left: Dotted fields to be guessed from the data that have no value yet.
     """
     if config.method.name == schema.AUTO and "method.name" in left:
         return
@@ -95,7 +95,7 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
                 yield message
     if "method.top_n" not in left:
         yield from build(config).faults(_known_classes(config, left))
-    # A TFDS dataset has a training split, whose other images are the unlabelled ones.
+    # The unlabelled images of a TFDS dataset are the other images of its training split.
     unlabeled = config.data.unlabeled or config.data.train or config.data.source == "tfds"
     if chosen.views and not unlabeled and "data.unlabeled" not in left:
         yield (
@@ -111,16 +111,16 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
 
 
 def _known_classes(config: ml_collections.ConfigDict, left: Collection[str]) -> int | None:
-    """The number of classes, None where it is left to the data or cannot be one."""
+    """The number of classes; None if it is not guessed yet or is invalid."""
     number = config.data.num_classes
     is_known = schema.fields()["data.num_classes"].fault("data.num_classes", number) is None
     return number if is_known and "data.num_classes" not in left else None
 
 
 def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> None:
-    """Refuses fields on the command line that the chosen method lacks.
+    """Rejects fields on the command line that the chosen method does not have.
 
-    A field that a configuration file sets for all methods is ignored instead.
+    Such a field in a configuration file is ignored instead: a file may set it for all methods.
 
     Args:
         config: The configuration.
@@ -143,6 +143,6 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
 
 
 def set_fields(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None:
-    """Sets those fields that the chosen method has, for files that serve several methods."""
+    """Sets the fields that the chosen method has; for files that serve several methods."""
     own = schema.method_fields(config.method.name)
     config.method.update({name: value for name, value in fields.items() if name in own})

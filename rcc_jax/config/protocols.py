@@ -1,4 +1,4 @@
-"""Names of evaluation protocols: of what decides on the scores in `config.eval`; no JAX."""
+"""Names of evaluation protocols, which summarise the fields that affect scores; no JAX."""
 
 import os
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from rcc_jax.config.recorded import recorded_fields
 
 
 def name(fields: Mapping[str, Any]) -> str:
-    """The name of a protocol, which two configurations share where their scores compare.
+    """The name of a protocol. Scores are comparable if their protocols have the same name.
 
     Args:
-        fields: Those of `config.eval`; one that is absent, as in runs from before it, has the
-            value that says what such a run does.
+        fields: Those of `config.eval`. One that is absent, as in older runs, has the value that
+            reproduces such a run.
 
     >>> name({"mode": "whole", "window": 801})
     'whole'
@@ -32,7 +32,7 @@ def name(fields: Mapping[str, Any]) -> str:
 
 
 def of_run(workdir: str | os.PathLike) -> str:
-    """The protocol of a run's first start, which scores are of that do not name theirs."""
+    """The protocol of a run's first start; scores that name no protocol are of this one."""
     recorded = recorded_fields(workdir) or {}
     group = "eval."
     return name({k.removeprefix(group): v for k, v in recorded.items() if k.startswith(group)})

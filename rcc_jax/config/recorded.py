@@ -16,13 +16,13 @@ FILE = "config.json"
 
 
 def recorded_fields(workdir: str | os.PathLike) -> dict[str, Any] | None:
-    """The configuration of the run in a folder by dotted field; None where there is no run.
+    """The configuration of the run in a folder by dotted field; None if there is no run.
 
-    Fields that the run's method lacks had no effect on it and are left out. Runs were recorded
-    with all of them before the methods had fields of their own.
+    Fields that the run's method does not have are left out: they had no effect. Older runs
+    recorded the fields of all methods.
 
     Raises:
-        ConfigError: If it cannot be read.
+        ConfigError: If the record cannot be parsed.
     """
     file = pathlib.Path(workdir) / FILE
     if not os.path.exists(file):
@@ -31,7 +31,7 @@ def recorded_fields(workdir: str | os.PathLike) -> dict[str, Any] | None:
         fields = flatten(json.loads(file.read_text()))
     except (ValueError, AttributeError):
         raise ConfigError(
-            f"{file}: not a JSON object, so nothing tells which run this folder holds; use another "
+            f"{file}: not a JSON object, so the run in this folder is unknown; use another "
             "--workdir"
         ) from None
     own = schema.method_fields(fields.get("method.name", schema.AUTO))
@@ -40,18 +40,18 @@ def recorded_fields(workdir: str | os.PathLike) -> dict[str, Any] | None:
         if name not in own:
             del fields[field]
         elif name == "consensus_kind" and fields[field] == "":
-            fields[field] = own[name].default  # Empty was the method's own kind.
+            fields[field] = own[name].default  # Empty meant the method's kind.
     return fields
 
 
 def values_before(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What fields stand for that a run was recorded without.
+    """Values of the fields that did not exist when a run was recorded.
 
     Args:
         fields: `recorded_fields` of the run.
 
     Returns:
-        Values by dotted field that reproduce the run, for fields that came later.
+        Values by dotted field; they reproduce the run.
     """
     declared = schema.fields()
     own = schema.method_fields(fields.get("method.name", schema.AUTO))
@@ -67,7 +67,7 @@ def read(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
     """The configuration of a run, with the fields of this version.
 
     Raises:
-        ConfigError: If the folder holds no run, or one whose configuration has other fields.
+        ConfigError: If the folder holds no run, or the run has fields that this version lacks.
     """
     path = pathlib.Path(workdir) / FILE
     try:
@@ -82,14 +82,14 @@ def read(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
     try:
         config.update_from_flattened_dict({**values_before(fields), **_with_tuples(fields)})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        # Without the list of all fields that follows in a KeyError.
+        # Drops the list of all fields at the end of a KeyError.
         reason = str(error).strip("\"'").partition(" Other fields")[0]
         raise ConfigError(f"{path}: not a configuration of this version: {reason}") from None
     return config.unlock()
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted name; an empty group is a value."""
+    """Values by dotted name; an empty group counts as a value."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
@@ -112,5 +112,5 @@ def nest(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has lists where a configuration has tuples."""
+    """Turns the lists of JSON back into tuples."""
     return {field: tuple(x) if isinstance(x, list) else x for field, x in fields.items()}

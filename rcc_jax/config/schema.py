@@ -1,7 +1,7 @@
-"""Every field of a configuration: default, bounds and meaning, once; no JAX.
+"""The fields of a configuration with their defaults, bounds and meanings; no JAX.
 
-`configs/common.py` makes a configuration of it. The fields of the group `method` are those of the
-training methods (rcc_jax/methods), where they are declared.
+`configs/common.py` builds configurations from them. The fields of the group `method` are declared
+by the training methods (rcc_jax/methods).
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ from rcc_jax.options import Option, option, options
 
 @dataclasses.dataclass(frozen=True)
 class Top:
-    """Fields that belong to no group."""
+    """Fields outside the groups."""
 
     seed: int = option(
-        0, "One seed for the initial weights, every draw of the views and every shuffle.",
+        0, "The seed of the initial weights, of all random views and of all shuffles.",
         at_least=0, short="seed",
     )  # fmt: skip
 
@@ -29,14 +29,14 @@ class Data:
 
     name: str = option(
         "",
-        "What tables call the data set. 'pascal...', 'cityscapes' and 'camvid' are drawn in their "
-        "own colours.",
+        "Name of the data set in tables. 'pascal...', 'cityscapes' and 'camvid' are drawn in their "
+        "usual colours.",
     )
-    partition: str = option("", "What tables call the partition.")
+    partition: str = option("", "Name of the partition in tables.")
     source: str = option(
         "folder",
         "'folder': list files, folders or globs below `root`. 'tfds': a TFDS dataset in "
-        "ArrayRecord. 'scenes': drawn on the fly.",
+        "ArrayRecord format. 'scenes': scenes drawn on the fly.",
         choices=("folder", "tfds", "scenes"),
     )
     root: str = option(
@@ -56,72 +56,74 @@ class Data:
     )
     unlabeled: str = option(
         "",
-        "Unlabelled images: a list, a folder or a glob, or several with commas between; images of "
-        "the other parts are left out of folders and globs.",
+        "Unlabelled images: comma-separated lists, folders or globs; images of the other parts are "
+        "left out of folders and globs.",
     )
     val: str = option(
         "",
         "Validation images, as `labeled`; or a share of the labelled images, such as 0.2. 'tfds': "
-        "empty is the split 'validation' or 'val'.",
+        "empty means the split 'validation' or 'val'.",
     )
     train: str = option(
         "",
-        "All training images, a list, a folder or a glob; where `unlabeled` is empty, those that "
-        "are neither labelled nor for validation are the unlabelled ones. 'tfds': empty is the "
-        "split 'train'.",
+        "All training images: a list, a folder or a glob. If `unlabeled` is empty, the unlabelled "
+        "images are those of them that are neither labelled nor for validation. 'tfds': empty "
+        "means the split 'train'.",
     )
     image_feature: str = option("image", "'tfds': name of the feature that holds the image.")
     label_feature: str = option("label", "'tfds': name of the feature that holds the mask.")
     num_classes: int = option(
         21,
-        "Number of classes K; labels are 0..K-1 and 255 (ignored). 'folder': 0 = found in the "
-        "masks, with the tables below where they need one.",
+        "Number of classes K; labels are 0..K-1 and 255 (ignored). 'folder': 0 = guessed from the "
+        "masks, with `label_map` or `colormap` if they need one.",
         at_least=2,
         at_most=255,
     )
     class_names: tuple = option(
-        (), "Names in the order of the ids, or empty; --config.data.class_names=water,sand,coral."
+        (), "Names in the order of the ids, or empty: --config.data.class_names=water,sand,coral."
     )
     crop_size: int = option(
         513,
-        "Side of the square training crop in pixels. 'folder': 0 = by the size of the masks.",
+        "Side of the square training crop in pixels. 'folder': 0 = guessed from the mask sizes.",
         at_least=1,
     )
     cutmix_partner: str = option(
         "other",
-        "CutMix pastes a box of 'other', another unlabelled image, as the paper says; or of "
-        "'same', another crop of the same image, as UniMatch's code does.",
+        "Where CutMix takes its box from: 'other', another unlabelled image, as in the paper; or "
+        "'same', another crop of the same image, as in UniMatch's code.",
         choices=("other", "same"),
         before="other",
     )
     label_map: str = option(
         "",
-        "Changes raw ids of 'L' and palette masks: 'RAW:ID,RAW:ID,*:ID'; '*' is every other id.",
+        "Maps raw ids of 'L' and palette masks: 'RAW:ID,RAW:ID,*:ID'; '*' is every other id.",
     )
-    colormap: str = option("", "Reads RGB masks: '#rrggbb:ID,#rrggbb:ID,*:255'.")
+    colormap: str = option("", "Maps the colours of RGB masks: '#rrggbb:ID,#rrggbb:ID,*:255'.")
     num_threads: int = option(
         4,
-        "Threads that decode and augment. The batches are the same for any number.",
+        "Threads that decode and augment. Their number does not change the batches.",
         at_least=1,
         may_change=True,
         per_process=True,
     )
     num_workers: int = option(
         0,
-        "Worker processes for the same, 0 = none. The batches are the same for any number.",
+        "Worker processes for the same; 0 = none. Their number does not change the batches.",
         at_least=0,
         may_change=True,
         per_process=True,
     )
     on_error: str = option(
         "stop",
-        "A training image or mask that cannot be used: 'stop' names it and ends the run; 'skip' "
-        "takes the next one of its list instead and writes it to bad_files.jsonl. Validation "
-        "images always stop, and so do files that are missing at the start.",
+        "What happens if a training image or mask cannot be used: 'stop' names it and ends the "
+        "run; 'skip' uses the next one in the list and records the file in bad_files.jsonl. A bad "
+        "validation image, or a file that is missing at the start, always ends the run.",
         choices=("stop", "skip"),
         may_change=True,
     )
-    max_bad: int = option(100, "Most files that 'skip' may leave out.", at_least=0, may_change=True)
+    max_bad: int = option(
+        100, "Largest number of files that 'skip' may leave out.", at_least=0, may_change=True
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Model:
         choices=("deep", "v1"),
     )
     output_stride: int = option(
-        16, "How much smaller the last features are than the image.", choices=(8, 16)
+        16, "Ratio of the image size to the size of the last features.", choices=(8, 16)
     )
     width: int = option(64, "Channels of the first stage; 64 is a standard ResNet.", at_least=1)
     decoder_channels: int = option(256, "Channels of the decoder.", at_least=1)
@@ -152,15 +154,16 @@ class Model:
     )
     allow_missing: str = option(
         "",
-        "Comma-separated parts that the file may lack and that then start from random numbers, "
-        "such as 'layer4'.",
+        "Comma-separated parts that the file may lack, such as 'layer4'; they start from random "
+        "weights.",
     )
     allow_unused: str = option(
-        "fc", "Parts that the file may have in excess; 'fc' is the classifier of ImageNet."
+        "fc",
+        "Comma-separated parts of the file that may stay unused; 'fc' is the ImageNet classifier.",
     )
     dtype: str = option(
         "float32",
-        "Type of the computation. Weights are float32, except with float64.",
+        "Data type of the computation. Weights are float32, except with float64.",
         choices=("float32", "bfloat16", "float64"),
     )
     remat: bool = option(
@@ -192,40 +195,41 @@ class Train:
 
     batch_size: int = option(
         8,
-        "GLOBAL batch: the number of labelled and of unlabelled images a step, on any number of "
-        "devices. Supervised training takes twice as many labelled images instead.",
+        "GLOBAL batch size: the number of labelled and also of unlabelled images per step, over "
+        "all devices. Supervised training takes twice as many labelled images instead.",
         at_least=1,
     )
     num_epochs: int = option(
         80,
-        "Length in epochs, passes over the unlabelled images (supervised: the labelled ones).",
+        "Length in epochs, that is passes over the unlabelled (supervised: the labelled) images.",
         at_least=0,
     )
     num_steps: int = option(0, "Length in steps; if above 0, it replaces num_epochs.", at_least=0)
     accumulation: int = option(
         1,
-        "Parts that a batch is split into, where memory is short. Equal to 1 only with "
-        "model.freeze_bn and labeled_loss 'ce': otherwise statistics and OHEM are those of a part.",
+        "Number of parts that a batch is split into to save memory. The result is the same as with "
+        "1 only for model.freeze_bn and labeled_loss 'ce': otherwise BatchNorm and OHEM see one "
+        "part at a time.",
         at_least=1,
     )
     deterministic: bool = option(
-        False, "Bit-exact on GPUs too, at some cost in speed. CPU runs always are."
+        False, "Make GPU runs bit-exact, at some cost in speed. CPU runs always are."
     )
     on_nonfinite: str = option(
         "stop",
-        "A step whose loss or gradient is not finite: 'stop' ends the run and keeps the state "
-        "before it beside the checkpoints; 'skip' continues without its update.",
+        "What happens if the loss or gradient of a step is not finite: 'stop' ends the run and "
+        "keeps the state before the step beside the checkpoints; 'skip' omits the update.",
         choices=("stop", "skip"),
         may_change=True,
     )
     max_nonfinite: int = option(
-        5, "Steps in a row that 'skip' may skip before the run ends.", at_least=1, may_change=True
+        5, "Number of consecutive steps that 'skip' may skip.", at_least=1, may_change=True
     )
     log_every: int = option(50, "Steps between two lines of the log.", at_least=1, may_change=True)
     compilation_cache: str = option(
         "auto",
-        "Folder of compiled programs kept between runs; 'auto' = in the user's cache folder, "
-        "empty = none.",
+        "Folder where compiled programs are kept between runs; 'auto' = in the user's cache "
+        "folder, empty = none.",
         may_change=True,
         per_process=True,
     )
@@ -233,7 +237,7 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
-    """Validation; all of it may change when a run resumes."""
+    """Validation; all fields may change when a run resumes."""
 
     mode: str = option(
         "whole",
@@ -243,20 +247,21 @@ class Eval:
     )
     every_steps: int = option(
         0,
-        "Steps between two evaluations; 0 = once an epoch. The last step always has one.",
+        "Steps between two evaluations; 0 = once per epoch. The last step always has one.",
         at_least=0,
         may_change=True,
     )
     batch_size: int = option(
         8,
-        "Images of one size that are evaluated together, on all devices of all processes.",
+        "Number of images of one size evaluated together, over all devices of all processes.",
         at_least=1,
         may_change=True,
     )
     max_shapes: int = option(
         8,
-        "'whole': the network compiles for each size of an image. Validation images of more sizes "
-        "than this are padded to so many, with the same result up to rounding; 0 = never.",
+        "'whole': the largest number of image sizes to compile the network for. If the validation "
+        "images have more sizes, they are padded to this many, with the same result up to "
+        "rounding; 0 = never pad.",
         at_least=0,
         may_change=True,
     )
@@ -266,20 +271,22 @@ class Eval:
     )
     windows: str = option(
         "shifted",
-        "Windows at the right and lower border: 'shifted' back into the image, the better "
-        "estimate; or 'cut' off there, as in UniMatch's evaluation of Cityscapes.",
+        "Windows at the right and lower border are 'shifted' back into the image, which predicts "
+        "better, or 'cut' off, as in UniMatch's evaluation of Cityscapes.",
         choices=("cut", "shifted"),
         may_change=True,
         before="shifted",
     )
-    flip: bool = option(False, "Average with the mirror image.", may_change=True)
+    flip: bool = option(
+        False, "Average with the prediction of the mirrored image.", may_change=True
+    )
     scales: tuple = option(
-        (1.0,), "Average over these factors on the size of the image.", may_change=True
+        (1.0,), "Average over the image resized by these factors.", may_change=True
     )
     pictures: int = option(
         4,
-        "Validation images, and as many unlabelled ones, drawn into `pictures/` and TensorBoard at "
-        "each evaluation; 0 = none.",
+        "Number of validation images, and of unlabelled ones, drawn into `pictures/` and "
+        "TensorBoard at each evaluation; 0 = none.",
         at_least=0,
         may_change=True,
     )
@@ -291,11 +298,13 @@ class Checkpoint:
 
     every_steps: int = option(
         0,
-        "Steps between two checkpoints; 0 = only at evaluations, which always have one.",
+        "Steps between two checkpoints; 0 = only at evaluations, which always save one.",
         at_least=0,
         may_change=True,
     )
-    keep: int = option(2, "Newest checkpoints kept, besides the best.", at_least=1, may_change=True)
+    keep: int = option(
+        2, "Number of newest checkpoints kept besides the best.", at_least=1, may_change=True
+    )
 
 
 GROUPS: Mapping[str, type] = {
@@ -306,11 +315,11 @@ GROUPS: Mapping[str, type] = {
     "eval": Eval,
     "checkpoint": Checkpoint,
 }
-# Players of the consensus where a method has none of its own to say.
+# Number of players for methods without a consensus term.
 PLAYERS = options(METHODS["rcc"])["top_n"].default
 # `auto` is replaced by a method that suits the number of classes (rcc_jax/config/guess.py).
 AUTO = "auto"
-METHOD_NAME = Option("rcc", "The training method; 'auto' = rcc, but unimatch for two classes.")
+METHOD_NAME = Option("rcc", "The training method; 'auto' = rcc, or unimatch for two classes.")
 
 
 def fields() -> dict[str, Option]:
@@ -322,7 +331,7 @@ def fields() -> dict[str, Option]:
 
 
 def method_fields(name: str) -> Mapping[str, Option]:
-    """The options of a method by name of the field; of all methods for 'auto'."""
+    """The options of a method by field name; those of all methods for 'auto'."""
     if name in METHODS:
         return options(METHODS[name])
     found: dict[str, Option] = {}
@@ -332,7 +341,7 @@ def method_fields(name: str) -> Mapping[str, Option]:
 
 
 def defaults() -> ml_collections.ConfigDict:
-    """A configuration of the defaults; fields of the method are unset, which is its default."""
+    """A configuration of the defaults; unset fields of a method stand for its defaults."""
     made = ml_collections.ConfigDict({name: x.default for name, x in options(Top).items()})
     for group, declared in GROUPS.items():
         made[group] = {name: x.default for name, x in options(declared).items()}
@@ -343,5 +352,5 @@ def defaults() -> ml_collections.ConfigDict:
 
 
 def matching(condition) -> tuple[str, ...]:
-    """Dotted names of the fields whose option fulfils a condition."""
+    """Dotted names of the fields whose option satisfies a condition."""
     return tuple(name for name, each in fields().items() if condition(each))

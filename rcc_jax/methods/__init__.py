@@ -1,4 +1,4 @@
-"""Training methods, one file each; read without JAX, which a method imports when it is used."""
+"""Training methods, one file each. They import JAX only when a method is first used."""
 
 from rcc_jax.methods.base import Method
 from rcc_jax.methods.cc import CC
@@ -7,7 +7,7 @@ from rcc_jax.methods.rcc import RCC
 from rcc_jax.methods.supervised import Supervised
 from rcc_jax.methods.unimatch import UniMatch
 
-# From the plainest to the newest, as tables list them.
+# From the simplest to the newest, as tables list them.
 METHODS: dict[str, type[Method]] = {
     method.name: method for method in (Supervised, FixMatch, UniMatch, CC, RCC)
 }

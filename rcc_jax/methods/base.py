@@ -1,8 +1,8 @@
-"""The whole contract between a training method and the trainer.
+"""The complete interface between a training method and the trainer.
 
 A method is one frozen dataclass in one file. Its fields are the fields `config.method.*`; its
-`loss` reads like the paper. What has a gradient is a member of the network, what has none lives in
-the memory. docs/extending.md writes a new method step by step.
+`loss` reads like the paper. State with a gradient is part of the network, state without one is
+part of the memory. docs/extending.md writes a new method step by step.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ PyTree = Any
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """What the input pipeline draws for an unlabelled image.
+    """The views that the input pipeline draws of an unlabelled image.
 
     Attributes:
-        strong: Number of strong views, 1 or 2, each with another CutMix box.
+        strong: Number of strong views, 1 or 2, each with its own CutMix box.
         recipe: Colour changes of the strong views, a name of
             `input_pipeline.batches.photometric.RECIPES`.
-        box: Law of the CutMix boxes, a name of `input_pipeline.batches.views.BOXES`.
+        box: Distribution of the CutMix boxes, a name of `input_pipeline.batches.views.BOXES`.
     """
 
     strong: int = 2
@@ -39,10 +39,10 @@ class Views:
 
 
 class Clock(NamedTuple):
-    """Where the training stands. Ramps and schedules are functions of it, so resuming is exact.
+    """The progress of the training. Ramps are functions of it, so that resuming is exact.
 
     Attributes:
-        step: Number of finished steps, an int32 scalar that is traced.
+        step: Number of finished steps, a traced int32 scalar.
         steps_per_epoch, num_steps: Length of an epoch and of the run in steps.
     """
 
@@ -53,11 +53,11 @@ class Clock(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """An average of the student's weights and BatchNorm statistics over the steps (EMA).
+    """An exponential moving average (EMA) of the student's weights and BatchNorm statistics.
 
     Attributes:
-        decay: The share of the old average that stays after a step, as a function of the clock.
-        labels: Whether `nets.teacher` uses it. Otherwise it is only evaluated.
+        decay: The weight of the old average in a step, as a function of the clock.
+        labels: Whether `nets.teacher` uses the average; if not, it is only evaluated.
     """
 
     decay: Callable[[Clock], Array]
@@ -65,7 +65,7 @@ class Teacher:
 
 
 class Student(Protocol):
-    """The network in training mode; BatchNorm statistics move with every call, in that order."""
+    """The network in training mode; each call updates the BatchNorm statistics in turn."""
 
     module: nnx.Module
 
@@ -80,27 +80,32 @@ class Student(Protocol):
 
 
 class Networks(Protocol):
-    """What a loss may pass images through."""
+    """The networks that a loss may use."""
 
     student: Student
 
     def teacher(self, images: Array) -> Array:
-        """Logits of the EMA teacher, else of the student; evaluation mode, without a gradient."""
+        """Logits of the EMA teacher, or of the student if there is none.
+
+        In evaluation mode, without a gradient.
+        """
 
     def probe(self, name: str, images: Array) -> Array:
-        """Logits of 'student' or 'ema' before the step; evaluation mode, without a gradient."""
+        """Logits of 'student' or 'ema' with the weights before the step.
+
+        In evaluation mode, without a gradient.
+        """
 
 
 class Result(NamedTuple):
-    """What a batch, or a part of one, comes to.
+    """The result of a batch, or of a part of one.
 
     Attributes:
-        loss: Scalar that is differentiated.
-        terms: Scalars to log, by the names in `Method.terms`. Those called 'loss_*' are watched: a
-            step in which one is not finite changes nothing. Terms of the parts of a batch are
-            added up.
+        loss: Scalar to differentiate.
+        terms: Scalars to log, by the names in `Method.terms`. A step is skipped if one called
+            'loss_*' is not finite. Terms are added up over the parts of a batch.
         observations: Sums and counts for `Method.update`, a pytree that is added up over the parts
-            of a batch; over devices they are global already.
+            of a batch; each value already covers all devices.
     """
 
     loss: Array
@@ -110,17 +115,17 @@ class Result(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A training method: its fields as plain numbers, and what it computes from a batch.
+    """A training method: its settings, and the loss that it computes from a batch.
 
     Class attributes:
-        name: As in `config.method.name`.
+        name: Its name in `config.method.name`.
         summary: One line for tables of methods.
         reference: Where the method was published.
-        views: What is drawn for unlabelled images; None for labelled images alone, of which a
-            step then takes twice as many.
+        views: Views of the unlabelled images. None to train on labelled images only; a step then
+            takes twice as many of them.
         accumulates: Whether a batch may be split into parts. False for a loss that depends on
             statistics of the whole batch.
-        min_classes: The fewest classes that it makes sense for.
+        min_classes: The smallest number of classes that the method supports.
     """
 
     name: ClassVar[str]
@@ -132,7 +137,7 @@ class Method:
 
     ema_decay: float = option(
         0.0,
-        "Decay of the EMA teacher, for example 0.996; 0 = no such teacher, the student labels.",
+        "Decay of the EMA teacher, such as 0.996; 0 = no EMA teacher: the student itself labels.",
         at_least=0,
         below=1,
         short="ema",
@@ -141,17 +146,17 @@ class Method:
 
     @property
     def strong_views(self) -> int:
-        """Strong views of an unlabelled image; 0 without unlabelled images."""
+        """Number of strong views per unlabelled image; 0 without unlabelled images."""
         return self.views.strong if self.views else 0
 
     @property
     def labeled_per_unlabeled(self) -> int:
-        """Labelled images a step for each unlabelled one; alone they are twice as many."""
+        """Labelled images per unlabelled one in a step; 2 if there are no unlabelled images."""
         return 1 if self.views else 2
 
     @property
     def teachers(self) -> tuple[Teacher, ...]:
-        """The averages that are kept; at most one is supported."""
+        """The EMA teachers; at most one is supported."""
         return (Teacher(ramped(self.ema_decay)),) if self.ema_decay else ()
 
     @property
@@ -160,10 +165,10 @@ class Method:
         raise NotImplementedError
 
     def faults(self, num_classes: int | None) -> Iterator[str]:
-        """Reasons why fields do not fit each other or the classes, as messages.
+        """Yields a message for each reason why the fields do not fit each other or the classes.
 
         Args:
-            num_classes: Number of classes K; None where it is not known yet.
+            num_classes: Number of classes K; None if it is not known yet.
         """
         if num_classes is not None and num_classes < self.min_classes:
             yield (
@@ -173,11 +178,11 @@ class Method:
             )
 
     def network(self, make: Callable[[nnx.Rngs], nnx.Module], rngs: nnx.Rngs) -> nnx.Module:
-        """The module that is trained.
+        """The module to train.
 
-        Another head is another member of it: then the module has the network itself as the member
-        `main`, which predicts, is exported and takes pretrained weights, and it has the methods
-        `encode` and `decode` and `__call__(images, *, train)`.
+        A method that adds a head returns a module with two members: the head, and as `main` the
+        network itself, which predicts, is exported and takes pretrained weights. The module then
+        has the methods `encode`, `decode` and `__call__(images, *, train)`.
 
         Args:
             make: Makes the configured network.
@@ -186,20 +191,20 @@ class Method:
         return make(rngs)
 
     def memory(self, weights: PyTree, num_classes: int, key: Array) -> PyTree | None:
-        """What is kept from step to step without a gradient, or None.
+        """The initial state that is carried from step to step without a gradient, or None.
 
-        Arrays of fixed shapes; they are part of the checkpoint, the same on every device, and stay
-        as they are in a step that is skipped.
+        It consists of arrays of fixed shapes, is part of the checkpoint and the same on every
+        device. A skipped step does not change it.
 
         Args:
             weights: The initial weights of the student.
             num_classes: Number of classes K.
-            key: For random initial values.
+            key: Key for random initial values.
         """
         return None
 
     def counts(self, batch: Batch) -> PyTree:
-        """Denominators of the loss, known before the passes, over the WHOLE batch."""
+        """Denominators of the loss over the WHOLE batch; known before the forward passes."""
         raise NotImplementedError
 
     def loss(
@@ -217,14 +222,14 @@ class Method:
 
         Args:
             nets: The networks.
-            batch: Global rows of the streams 'labeled' ('image', 'label'), and with `views`
-                'unlabeled' ('weak', 'strong1', ..., 'valid', 'boxes') and 'partner' (the CutMix
-                partner: 'weak', 'strong1', ..., 'valid').
-            memory: Of the step before.
+            batch: Global rows of the streams 'labeled' ('image', 'label') and, if the method has
+                `views`, 'unlabeled' ('weak', 'strong1', ..., 'valid', 'boxes') and 'partner' (the
+                CutMix partner: 'weak', 'strong1', ..., 'valid').
+            memory: The memory after the previous step.
             counts: `counts` of the whole batch.
             parts: Number of parts that the batch is split into; `batch` is one of them.
-            clock: Of the step.
-            key: For random draws of this part.
+            clock: The clock of the step.
+            key: Key for the random draws of this part.
         """
         raise NotImplementedError
 
@@ -232,16 +237,16 @@ class Method:
         """The memory after a step; called once, after the optimizer.
 
         Args:
-            memory: Of the step before.
+            memory: The memory before the step.
             observations: Sums over the whole batch.
             weights: The new weights of the student.
-            clock: Of the step.
+            clock: The clock of the step.
         """
         return memory
 
 
 def ramped(decay: float) -> Callable[[Clock], Array]:
-    """A decay that starts at 0 and grows: at first a plain mean, which forgets the random start."""
+    """A decay that grows from 0, so that the early average is a plain mean of the weights."""
 
     def at(clock: Clock) -> Array:
         return jnp.minimum(decay, 1 - 1 / (clock.step + 1))

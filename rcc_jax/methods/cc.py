@@ -21,8 +21,8 @@ class CC(UniMatch):
     """(L_x + L_reg + lambda * L_CC) / 2, where L_x + L_reg are UniMatch's.
 
     L_CC compares the class consensus J of teacher and student (eq. 4 to 8), averaged over the
-    pixels of each strong view and over the two views. The teacher's logits are CutMix-ed like the
-    strong view.
+    pixels of each strong view and over the two views. CutMix is applied to the teacher's logits as
+    to the strong view.
     """
 
     name: ClassVar[str] = "cc"
@@ -56,8 +56,8 @@ class CC(UniMatch):
     )
     consensus_pixels: str = option(
         "valid",
-        "Pixels that the term counts: all that are 'valid' (no padding), or only the 'confident' "
-        "ones, like the pseudo labels. Either way the sum is divided by the valid ones.",
+        "Pixels of the consensus term: all 'valid' ones (no padding), or only the 'confident' "
+        "ones, as for pseudo labels. The sum is always divided by the number of valid pixels.",
         choices=("valid", "confident"),
         before="valid",
         short="pixels",
@@ -105,5 +105,5 @@ class CC(UniMatch):
         return sum(found) / len(found)
 
     def pixel_consensus(self, teacher: Array, student: Array) -> Array:
-        """The comparison of teacher and student, [B, H, W], from logits [B, H, W, K]."""
+        """The loss of each pixel, [B, H, W], from teacher and student logits [B, H, W, K]."""
         return consensus.pixel_cc_loss(teacher, student, top_n=self.top_n, kind=self.consensus_kind)

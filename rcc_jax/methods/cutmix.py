@@ -1,4 +1,4 @@
-"""CutMix on the device: boxes to masks, and pasting (Yun et al., ICCV 2019)."""
+"""CutMix on the device: masks of boxes, and pasting (Yun et al., ICCV 2019)."""
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +25,12 @@ def box_masks(boxes: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def cutmix(mask: jax.Array, partner: jax.Array, own: jax.Array) -> jax.Array:
-    """The partner's pixels where the mask is True, the own ones elsewhere.
+    """The partner's pixels where the mask is True, the image's own elsewhere.
 
     Args:
         mask: bool [B, H, W].
         partner: [B, H, W] or [B, H, W, C].
-        own: Of the same shape.
+        own: Array of the same shape.
 
     >>> cutmix(jnp.array([[[True, False]]]), jnp.ones((1, 1, 2)), jnp.zeros((1, 1, 2))).tolist()
     [[[1.0, 0.0]]]

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class FixMatch(Supervised):
     """(L_x + L_s1) / 2, where L_s1 is the cross-entropy of a strong view against pseudo labels.
 
-    A pseudo label is the teacher's most likely class of the weak view; it counts where its
-    probability is at least gamma. The sum is divided by ALL valid pixels (eq. 2 and 3 of RCC). The
-    strong view and everything that belongs to its pixels are CutMix-ed alike.
+    A pseudo label is the teacher's most likely class in the weak view; it counts where its
+    probability is at least gamma. The sum is divided by ALL valid pixels (eq. 2 and 3 of RCC).
+    CutMix is applied to the strong view and in the same way to the labels and masks of its pixels.
     """
 
     name: ClassVar[str] = "fixmatch"
@@ -32,7 +32,7 @@ class FixMatch(Supervised):
 
     confidence_threshold: float = option(
         0.95,
-        "Confidence gamma from which a pseudo label counts.",
+        "Confidence gamma: pseudo labels below it are ignored.",
         at_least=0,
         at_most=1,
         symbol="gamma",
@@ -49,7 +49,7 @@ class FixMatch(Supervised):
         return Result(*self.sum_terms(logits, targets, counts, parts=parts))
 
     def passes(self, nets: Networks, batch, key: Array) -> Logits:
-        """The passes of one step: labelled and weak rows together, then the strong views."""
+        """The forward passes of a step: labelled and weak images together, then strong views."""
         x, u = batch["labeled"]["image"], batch["unlabeled"]["weak"]
         labeled, weak = passes.separate(nets.student(passes.interleave(x, u)))
         return self.with_teacher(nets, batch, labeled=labeled, weak=weak)
@@ -71,14 +71,14 @@ class FixMatch(Supervised):
             logits: Logits of the batch, or of one part of it.
             targets: Labels and masks of the same images.
             counts: `passes.count_pixels` of the WHOLE batch.
-            parts: Number of parts that the batch is split into; the terms of the parts add up.
+            parts: Number of parts that the batch is split into; their terms are added up.
         """
         terms = {"loss_labeled": self.labeled_term(logits.labeled, targets.labels, counts, parts)}
         regularization = self.unlabeled_term(logits, targets, counts, terms)
         return (terms["loss_labeled"] + regularization) / 2, terms
 
     def unlabeled_term(self, logits, targets, counts, terms: dict[str, Array]) -> Array:
-        """L_reg: the mean over the strong views; each term is also put into `terms`."""
+        """L_reg: the mean over the strong views; also adds each view's loss to `terms`."""
         label, confidence = losses.pseudo_labels(jax.lax.stop_gradient(logits.weak))
         partner = losses.pseudo_labels(jax.lax.stop_gradient(logits.partner))
         kept = (confidence >= self.confidence_threshold) & targets.valid

@@ -1,7 +1,8 @@
 """Modules that are imported when a method is first used.
 
-The fields of every method can be read without JAX, which takes a second to import and, on a GPU,
-all of its memory. So the files of the methods import JAX, and what needs it, through here.
+The fields of every method can be read without JAX, whose import takes a second and whose use takes
+all memory of a GPU. Therefore the files of the methods import JAX, and modules that need it, from
+here.
 """
 
 import importlib
@@ -10,7 +11,7 @@ from typing import Any
 
 
 class _Lazy(ModuleType):
-    """Stands for a module; the first use of one of its attributes imports it."""
+    """A placeholder for a module; the first use of an attribute imports the module."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(importlib.import_module(self.__name__), name)

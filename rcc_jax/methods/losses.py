@@ -50,8 +50,8 @@ def pseudo_labels(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _kth_smallest(values: jax.Array, k: jax.Array | int) -> jax.Array:
     """The k-th smallest (from 1) of non-negative floats.
 
-    Non-negative floats sort like their bit patterns, so the answer is found one bit at a time by
-    counting. Unlike a sort this needs only a sum over devices that hold parts of the values.
+    Non-negative floats sort like their bit patterns, so the answer is found bit by bit through
+    counting. Unlike a sort, this needs only sums over the devices that hold the values.
     """
     integer = {4: jnp.int32, 8: jnp.int64}[values.dtype.itemsize]
     patterns = jax.lax.bitcast_convert_type(values, integer)
@@ -68,17 +68,17 @@ def _kth_smallest(values: jax.Array, k: jax.Array | int) -> jax.Array:
 def ohem_mask(
     logits: jax.Array, labels: jax.Array, *, threshold: float, min_kept: int
 ) -> jax.Array:
-    """Hard pixels for online hard example mining, over the whole batch.
+    """The hard pixels of the whole batch, for online hard example mining.
 
-    Kept are the labelled pixels whose probability of the true class is at most the threshold, or
-    at most the `min_kept`-th smallest probability of the batch where that is larger. With fewer
-    than `min_kept` labelled pixels, or with `min_kept` = 0, all of them are kept.
+    A labelled pixel is kept if its probability of the true class is at most the threshold, or at
+    most the `min_kept`-th smallest probability of the batch if that is larger. With fewer than
+    `min_kept` labelled pixels, or with `min_kept` = 0, all of them are kept.
 
     Args:
         logits: [..., K] logits.
         labels: [...] class ids, 255 = ignored.
         threshold: Probability up to which a pixel is hard.
-        min_kept: Number of pixels of the batch that are kept at least; 0 = all, as in UniMatch.
+        min_kept: Smallest number of pixels of the batch to keep; 0 = all, as in UniMatch.
 
     Returns:
         [...] bool.
@@ -90,7 +90,7 @@ def ohem_mask(
     labeled = labels != IGNORED
     if min_kept == 0:
         return labeled
-    # Ignored pixels count as easiest, so that they never push the threshold down.
+    # Ignored pixels count as the easiest, so that they never lower the threshold.
     probability = jnp.where(labeled, jnp.exp(-cross_entropy(logits, labels)), 1)
     probability = jax.lax.stop_gradient(probability)
     rank = min(min_kept, probability.size)
@@ -100,7 +100,7 @@ def ohem_mask(
 
 
 def masked_sum(losses: jax.Array, where: jax.Array) -> jax.Array:
-    """Sum of the losses where `where` holds; the rest has no gradient.
+    """Sum of the losses where `where` is True; the others have no gradient.
 
     >>> float(masked_sum(jnp.array([1.0, 2.0, 4.0]), jnp.array([True, False, True])))
     5.0

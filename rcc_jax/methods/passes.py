@@ -1,4 +1,4 @@
-"""What goes through the network in one step, and what its logits are compared with."""
+"""The forward passes of one step, and the targets of their logits."""
 
 import dataclasses
 
@@ -13,8 +13,8 @@ from rcc_jax.methods.cutmix import box_masks, cutmix
 def interleave(first: jax.Array, second: jax.Array) -> jax.Array:
     """Two batches [B, ...] as one [2 B, ...] whose rows alternate.
 
-    With the rows spread over devices every device pairs its own rows, so unlike a concatenation
-    this moves nothing between devices.
+    If the rows are spread over devices, every device pairs its own rows. Unlike a concatenation,
+    this moves no data between devices.
     """
     return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
@@ -61,7 +61,7 @@ class Targets:
 
     @property
     def strong_valid(self) -> tuple[jax.Array, ...]:
-        """Validity of each strong view, CutMix-ed like its image."""
+        """The valid pixels of each strong view after CutMix."""
         if self.partner_valid is None or self.valid is None:
             return ()
         return tuple(cutmix(mask, self.partner_valid, self.valid) for mask in self.pasted)
@@ -71,8 +71,8 @@ class Targets:
 class Counts:
     """Numbers of pixels by which sums of losses are divided, over the whole global batch.
 
-    They are known before the passes, so a batch may be split, and the parts add up to exactly the
-    loss of the whole. Each is at least 1, so that an empty term is 0.
+    They are known before the forward passes, so a batch may be split into parts whose losses add up
+    to that of the whole. Each is at least 1, so that an empty term is 0.
     """
 
     labeled: jax.Array

@@ -1,4 +1,4 @@
-"""Training on the labelled images alone: L_x."""
+"""Training on the labelled images only: L_x."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Supervised(Method):
-    """Cross-entropy of the labelled pixels, all of them or the hard ones (OHEM)."""
+    """Cross-entropy of all labelled pixels, or of the hard ones (OHEM)."""
 
     name: ClassVar[str] = "supervised"
-    summary: ClassVar[str] = "labelled images alone, twice as many a step"
+    summary: ClassVar[str] = "labelled images only, twice as many per step"
     reference: ClassVar[str] = "the baseline"
 
     labeled_loss: str = option(
-        "ce", "Loss of the labelled pixels: 'ce' of all, 'ohem' of the hard ones.",
+        "ce", "Cross-entropy of the labelled pixels: 'ce' of all, 'ohem' of the hard ones.",
         choices=("ce", "ohem"),
     )  # fmt: skip
     ohem_threshold: float = option(
         0.7,
-        "Probability of the true class up to which a pixel is hard.",
+        "A pixel is hard if its probability of the true class is at most this.",
         at_least=0,
         at_most=1,
         symbol="OHEM threshold",
     )
     ohem_min_kept: int = option(
         100_000,
-        "Least number of pixels kept per labelled image; 0 = all of them.",
+        "Smallest number of pixels kept per labelled image; 0 = all of them.",
         at_least=0,
         symbol="OHEM pixels",
     )
@@ -70,5 +70,5 @@ class Supervised(Method):
             threshold=self.ohem_threshold,
             min_kept=self.ohem_min_kept * labels.shape[0],
         )
-        # Which pixels are hard is only known here, so every part of a batch has its own mean.
+        # The hard pixels are only known here, so every part of a batch has its own mean.
         return losses.masked_sum(pixel_losses, hard) / jnp.maximum(jnp.sum(hard), 1) / parts

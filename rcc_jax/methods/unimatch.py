@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class UniMatch(FixMatch):
     """(L_x + L_s1 / 4 + L_s2 / 4 + L_fp / 2) / 2.
 
-    L_fp is the cross-entropy of the weak view whose features were dropped by channel, against the
-    pseudo labels of the same view.
+    L_fp is the cross-entropy of the weak view with dropped feature channels, against the pseudo
+    labels of the same view.
     """
 
     name: ClassVar[str] = "unimatch"
@@ -35,7 +35,7 @@ class UniMatch(FixMatch):
     def passes(self, nets: Networks, batch, key: Array) -> Logits:
         x, u = batch["labeled"]["image"], batch["unlabeled"]["weak"]
         features = nets.student.encode(passes.interleave(x, u))
-        # Clean and dropped features are one batch of the decoder, so its BatchNorm sees both.
+        # Decode clean and dropped features in one batch, so that BatchNorm sees both.
         both = jax.tree.map(passes.interleave, features, drop_channels(features, key))
         clean, dropped = passes.separate(nets.student.decode(both, x.shape[1:3]))
         labeled, weak = passes.separate(clean)
@@ -52,14 +52,14 @@ class UniMatch(FixMatch):
 
 
 def drop_channels(features, key: Array):
-    """Features with half of the channels dropped, drawn for each image and each feature map.
+    """Drops half of the channels at random, independently for each image and feature map.
 
     Args:
         features: Pytree of arrays [B, ..., C].
-        key: For the draws.
+        key: Key for the random draws.
 
     Returns:
-        The same tree; the channels that stay are doubled (PyTorch's Dropout2d).
+        The same tree; the channels that are kept are doubled (as in PyTorch's Dropout2d).
 
     Reference:
         Yang et al., CVPR 2023, section 3.2 (feature perturbation).

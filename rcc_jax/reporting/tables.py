@@ -1,4 +1,4 @@
-"""Tables of many runs, methods x partitions, with the numbers of others beside ours."""
+"""Tables of many runs, methods x partitions, with published numbers beside ours."""
 
 import collections
 import csv
@@ -23,17 +23,17 @@ from rcc_jax.workdir.folder import RESULT, evaluation_name
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a finished run says.
+    """The result of a finished run.
 
     Attributes:
         data: Name of the data set.
         partition: Name of the partition.
         backbone: Name of the backbone.
-        method: What was trained, with what differs from the method's defaults.
+        method: Name of the method, with the settings that differ from its defaults.
         seed: The seed.
         last, best: mIoU in percent of the last and of the best evaluation.
-        test: mIoU of the last checkpoint on a list test.txt, None where it was not scored there.
-        protocol: How `last` and `best` were measured.
+        test: mIoU of the last checkpoint on a list test.txt; None if it was not scored on one.
+        protocol: Evaluation protocol of `last` and `best`.
     """
 
     data: str
@@ -52,10 +52,10 @@ def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Res
 
     Args:
         folder: A workdir, or a folder of them.
-        report: Takes a line of text about a run that is left out.
+        report: Called with a line of text for each run that is left out.
 
     Raises:
-        ConfigError: For a folder without a finished run, or two runs of one cell and seed.
+        ConfigError: If no run is finished, or two runs have the same cell and seed.
     """
     found = []
     for path in sorted(pathlib.Path(folder).glob("**/config.json")):
@@ -70,17 +70,17 @@ def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Res
 
 
 def no_run(folder: str | os.PathLike, what: str) -> str:
-    """Why a folder has no run, or no finished one, for a message."""
+    """The reason why a folder has no run or no finished one, for a message."""
     if os.path.isdir(folder):
         return f"there is no {what} in it or below it."
     return f"there is no such folder.{near_names.hint(os.fspath(folder))}"
 
 
 def distinct(found: Iterable[tuple[Result, pathlib.Path]]) -> list[Result]:
-    """The results, each with the path that it is from.
+    """The results without their paths; rejects duplicates, which a table would average.
 
     Raises:
-        ConfigError: For two of one cell and seed, which a table would take the mean of.
+        ConfigError: If two results have the same cell and seed.
     """
     paths: dict[tuple, pathlib.Path] = {}
     results = []
@@ -101,7 +101,7 @@ def read_result(workdir: pathlib.Path) -> Result:
     """The result of one finished run.
 
     Raises:
-        ConfigError: For a damaged file.
+        ConfigError: If a file is corrupt.
     """
     try:
         config = json.loads((workdir / "config.json").read_text())
@@ -110,14 +110,14 @@ def read_result(workdir: pathlib.Path) -> Result:
         return as_result(config, result, tested)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ConfigError(
-            f"{workdir}: config.json, result.json or the scores on test.txt are damaged ({error})."
+            f"{workdir}: config.json, result.json or the scores on test.txt are corrupt ({error})."
         ) from None
 
 
 def as_result(
     config: Mapping[str, Any], result: Mapping[str, Any], tested: Mapping[str, Any] | None
 ) -> Result:
-    """The result of a run from its configuration, its result.json and `test_scores`."""
+    """Makes a result from the configuration of a run, its result.json and `test_scores`."""
 
     def number(value: float | None) -> float:
         return float("nan") if value is None else value
@@ -136,9 +136,9 @@ def as_result(
 
 
 def test_scores(workdir: pathlib.Path, step: int) -> dict[str, Any] | None:
-    """'miou' and 'iou' of a checkpoint on a list test.txt; of the averaged teacher if there is one.
+    """'miou' and 'iou' of a checkpoint on a list test.txt; of the EMA teacher if there is one.
 
-    None where it was not scored there: `--mode=eval --list=test.txt` does it.
+    None if it was not scored: `--mode=eval --list=test.txt` does that.
     """
     path = workdir / evaluation_name(step, "test.txt")
     if not path.exists():
@@ -148,20 +148,19 @@ def test_scores(workdir: pathlib.Path, step: int) -> dict[str, Any] | None:
 
 
 def data_name(config: Mapping[str, Any]) -> str:
-    """The name of the data set, else where it comes from."""
+    """The name of the data set, or its source if it has no name."""
     return config["data"]["name"] or config["data"]["source"]
 
 
 def partition_name(config: Mapping[str, Any]) -> str:
-    """The name of the partition, else its list of labelled images."""
+    """The name of the partition, or its list of labelled images if it has no name."""
     return config["data"]["partition"] or config["data"]["labeled"]
 
 
 def method_name(config: Mapping[str, Any]) -> str:
-    """The method with each field that is not its default: 'rcc, N = 5', 'cc, kl'.
+    """The method with each field that differs from its default: 'rcc, N = 5', 'cc, kl'.
 
-    Defaults are those of the method, on some data sets those of the recipe that all methods are
-    compared under.
+    On some data sets, the defaults are those of the recipe with which all methods are compared.
 
     Args:
         config: The configuration of a run, nested.
@@ -175,7 +174,7 @@ def method_name(config: Mapping[str, Any]) -> str:
     uses_ohem = recorded.get("labeled_loss") == "ohem"
     for field, declared in schema.method_fields(name).items():
         value = recorded.get(field)
-        # A run from before the field, or with an empty one, has the default.
+        # In older runs, an absent or empty field stands for the default.
         is_default = value in (None, "", recipe.get(field, declared.default))
         if not is_default and (uses_ohem or not field.startswith("ohem_")):
             parts.append(_setting(field, declared, value))
@@ -201,7 +200,7 @@ def _by_cell(results: Iterable[Result]) -> dict[tuple, dict[tuple[str, str], lis
         groups[result.data, result.backbone].append(result)
     tables: dict = {}
     for key, group in groups.items():
-        # Scores of two protocols do not compare: no cell takes the mean of both.
+        # Scores of different protocols are not comparable, so they get separate rows.
         mixed = len({result.protocol for result in group}) > 1
         cells = tables[key] = collections.defaultdict(list)
         for result in group:
@@ -211,10 +210,10 @@ def _by_cell(results: Iterable[Result]) -> dict[tuple, dict[tuple[str, str], lis
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """One Markdown table a data set and backbone: a row a method, a column a partition.
+    """One Markdown table per data set and backbone, with methods as rows, partitions as columns.
 
-    A cell is 'last / best' mIoU with the standard deviation over the seeds and their number, and
-    'last / best / test' where runs were scored on a list test.txt; published rows follow ours and
+    A cell is 'last / best' mIoU with the standard deviation over the seeds and their number; if
+    runs were scored on a list test.txt, it is 'last / best / test'. Published rows follow ours and
     name their source.
     """
     texts = []
@@ -253,7 +252,7 @@ def _cell(results: Sequence[Result] | None, tested: bool) -> str:
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
-    """'mean ± standard deviation' of several runs, the mean alone of one."""
+    """'mean ± standard deviation' of several runs; only the mean for one run."""
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.1f}{spread}"
 
@@ -273,13 +272,13 @@ def in_order(partitions: Iterable[str]) -> list[str]:
 
 
 def method_order(method: str) -> tuple:
-    """Sorts methods from the plainest to the newest."""
+    """Sort key that orders methods from the simplest to the newest."""
     name, order = method.split(",")[0], list(METHODS)
     return (order.index(name) if name in METHODS else len(order), method)
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """One line a run of ours, and one a published number; `source` tells which."""
+    """One line per run of ours and per published number; the column `source` tells which."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heads = ["source", "data", "backbone", "method", "partition", "seed", "last", "best"]
@@ -298,7 +297,7 @@ def as_csv(results: Sequence[Result]) -> str:
 
 
 def write(folder: str | os.PathLike, report: Callable[[str], None]) -> str:
-    """Gathers, writes `table.md` and `table.csv` into the folder, returns the Markdown."""
+    """Gathers the results, writes table.md and table.csv, and returns the Markdown."""
     results = gather(folder, report)
     text = markdown(results)
     write_atomically(pathlib.Path(folder) / "table.md", text)

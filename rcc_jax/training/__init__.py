@@ -1,1 +1,1 @@
-"""From a built run to trained weights: state, step, loop."""
+"""Training: the run's fixed parts, the state, the step and the loop."""

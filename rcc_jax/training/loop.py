@@ -1,4 +1,4 @@
-"""The loop: data, step, metrics, checkpoint, evaluation; resumable bit for bit."""
+"""The training loop: data, step, metrics, checkpoint, evaluation. Resumes bit for bit."""
 
 import collections
 import json
@@ -33,22 +33,22 @@ from rcc_jax.workdir.metrics import MetricWriter
 
 # Steps that may be queued on the devices; each holds a batch in their memory.
 _STEPS_IN_FLIGHT = 2
-_NOTICE = "noticed; the run saves and ends after what is under way"
+_NOTICE = "noticed; the run saves and ends after the current work"
 
 
 def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
-    """Trains, or goes on with what the workdir holds.
+    """Trains, or resumes the run in the workdir.
 
     Args:
         config: The configuration.
-        workdir_path: Folder of the run; made if absent.
+        workdir_path: Folder of the run, created if absent.
 
     Returns:
         mIoU of the last evaluation, in percent (of the EMA teacher where there is one).
 
     Raises:
-        ConfigError, DataError: For input that cannot work.
-        finite.NonFiniteError: When the training diverges.
+        ConfigError, DataError: If the configuration or the data cannot be used.
+        nonfinite.NonFiniteError: If the training diverges.
         Interrupted: After SIGTERM or SIGINT, with everything saved.
     """
     run = Run.build(config, workdir_path)
@@ -56,7 +56,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
         config.train.batch_size, config.train.accumulation, run.mesh.size, "config.train.batch_size"
     )
     if not any(pathlib.Path(workdir_path, "checkpoints").glob("[0-9]*")):
-        # Before the folder is made, which would then belong to this faulty configuration.
+        # Checked before the folder exists: it would otherwise belong to a faulty configuration.
         run.check_start()
     else:
         revisions.check(workdir_path)
@@ -74,7 +74,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
 
 
 def _open_workdir(path: str, config: dict) -> Workdir:
-    """Takes the folder for process 0; the others read it once that one has it."""
+    """Opens the folder: process 0 writes it, then the others read it."""
     if processes.is_first():
         workdir = Workdir.open(path, config)
         processes.wait_for_all()
@@ -89,7 +89,7 @@ def _open_workdir(path: str, config: dict) -> Workdir:
 
 
 class _Loop:
-    """What changes while a run goes on, besides the state itself."""
+    """The parts of a run that change as it trains, except the state itself."""
 
     def __init__(self, run, workdir, checkpoints, interruption):
         self.run: Run = run
@@ -116,7 +116,7 @@ class _Loop:
         self.clock = StepClock(start)
         self.known_skipped = 0
         self.protocol = protocols.name(run.config.eval)
-        # Not those of the checkpoints, of which the best one may have been damaged.
+        # Taken from the metrics: the best checkpoint may be corrupt.
         known = self.writer.best_scores()
         self.scores = BestScores(*processes.from_first((known.best, known.last_protocol)))
         self.last_score = None
@@ -167,13 +167,13 @@ class _Loop:
         if self.checkpoints.latest_step is None:
             return self.run.initial_state(message)
         state = TrainState(**self.checkpoints.restore(self.run.abstract_state().saved()))
-        message(f"going on after step {int(state.step)} of {self.workdir.path}")
+        message(f"resuming after step {int(state.step)} of {self.workdir.path}")
         if line := self.scores.change(self.protocol):
             message(line)
         return state
 
     def _finish_evaluation(self, state: TrainState) -> TrainState:
-        """Makes up for an evaluation that the last run was stopped in."""
+        """Repeats the evaluation that was interrupted when the run last stopped."""
         step = int(state.step)
         writer = self.writer
         done, score = processes.from_first(
@@ -219,8 +219,8 @@ class _Loop:
         try:
             batch = next(batches)
         except Exception:
-            # A signal may reach the worker processes too, whose end is then no fault of the data.
-            # With several training processes the others are not at this step.
+            # Workers may receive the signal as well; their exit is then not a data error.
+            # This process cannot save alone: other processes may be at another step.
             if not self.interruption.requested() or processes.count() > 1:
                 raise
             self._save(state, step - 1)
@@ -253,7 +253,7 @@ class _Loop:
         skipped = int(state.skipped)
         if skipped > self.known_skipped:
             self.progress.message(
-                f"steps without an update, not finite: {skipped} so far; the last: "
+                f"steps skipped because they were not finite: {skipped} so far; the last: "
                 f"{nonfinite.bad_terms(state)}"
             )
         self.known_skipped = skipped
@@ -269,7 +269,7 @@ class _Loop:
     def _save(self, state: TrainState, step: int, score: float | None = None) -> None:
         self._require_finite(state)
         nonfinite.require_finite_weights(state, self.workdir.path)
-        # Before the checkpoint: who goes on from it does not meet the files before it again.
+        # Write before the checkpoint: a resumed run will not see these files again.
         self._report_bad_files()
         self.checkpoints.save(step, state.saved(), metric=score, protocol=self.scores.last_protocol)
 
@@ -278,14 +278,14 @@ class _Loop:
         with self.clock.paused():
             results = self._evaluate(state)
             if results is None:
-                # Without a metric: the next start finds the evaluation missing and makes it up.
+                # Saved without a metric: the next start finds no evaluation and repeats it.
                 self._save(state, step)
                 self._stop(step)
             line = {"protocol": self.protocol}
             for suffix, result in results.items():
                 line[f"miou{suffix}"] = result.miou
                 line[f"iou{suffix}"] = result.iou
-            # Before the checkpoint: whoever finds the checkpoint finds its metrics too.
+            # Write before the checkpoint, so that every checkpoint has its metrics.
             self.writer.write(step, line)
             self.last_score = list(results.values())[-1].miou
             self.scores.note(step, self.protocol, self.last_score)
@@ -294,7 +294,7 @@ class _Loop:
                 self.report.show(state, step, results, self.scores.of(self.protocol)[1])
 
     def _evaluate(self, state: TrainState) -> dict[str, Scores] | None:
-        """Scores of the student ('') and of the EMA teacher ('_ema'), None if interrupted."""
+        """Scores of the student ('') and of the EMA teacher ('_ema'); None if interrupted."""
         networks = {"": state.weights}
         if state.ema is not None:
             networks["_ema"] = state.ema
@@ -309,8 +309,8 @@ class _Loop:
     def _stop(self, step: int) -> NoReturn:
         self.checkpoints.wait()
         raise Interrupted(
-            # Of whichever process got one.
+            # Any process may have received the signal.
             max(processes.gather(self.interruption.signum)),
             f"stopped and saved after step {step} of {self.run.num_steps} in "
-            f"{self.workdir.path}; the same command goes on from there.",
+            f"{self.workdir.path}; the same command resumes from there.",
         )

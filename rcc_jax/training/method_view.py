@@ -1,4 +1,4 @@
-"""What the method sees in unlabelled images: pseudo labels, which of them count, consensus."""
+"""What the method computes on unlabelled images: pseudo labels, their mask, the consensus."""
 
 import dataclasses
 import functools
@@ -14,13 +14,13 @@ from rcc_jax.methods.losses import pseudo_labels
 
 @dataclasses.dataclass(frozen=True)
 class MethodView:
-    """One value a pixel, of a batch of views.
+    """Maps of a batch of views, with one value per pixel.
 
     Attributes:
-        labels, student_labels: Classes that teacher (weak view) and student (strong view) find
-            likeliest, uint8 [B, H, W].
+        labels, student_labels: Most likely classes of the teacher (weak view) and of the student
+            (strong view), uint8 [B, H, W].
         confidence: The teacher's probability of its class, float32 [B, H, W].
-        kept: Where the pseudo label counts (eq. 2), bool [B, H, W]; nowhere on padding.
+        kept: Where the pseudo label counts (eq. 2), bool [B, H, W]; False on padding.
         agreement: See `rank_agreement`, float32 [B, H, W]; None for two classes.
     """
 
@@ -39,19 +39,19 @@ def method_view(
     threshold: float,
     top_n: int,
 ) -> MethodView:
-    """Looks at logits as the losses do.
+    """Computes the maps from logits, as the losses do.
 
     Args:
-        teacher_logits: [rows, H, W, K] of weak views, logits or log-probabilities; on devices, with
-            rows of padding behind the others.
-        student_logits: The same of strong views whose pixels lie at the same places.
+        teacher_logits: [rows, H, W, K], logits or log-probabilities of the weak views; on devices,
+            with rows of padding at the end.
+        student_logits: The same for strong views whose pixels lie at the same places.
         valid: bool [B, H, W], False on the padding of a crop.
         threshold: Confidence gamma.
-        top_n: Number of players N of the agreement; fewer where there are fewer classes, or more
-            than can play.
+        top_n: Number of players N of the agreement; reduced to the number of classes and to
+            `MAX_PLAYERS` if it is larger.
     """
     players = min(top_n, teacher_logits.shape[-1], MAX_PLAYERS)
-    # A single pair has nothing to be compared with.
+    # Two classes form a single pair: there is nothing to rank.
     found = _look(teacher_logits, student_logits, players=players if players > 2 else None)
     found = {name: np.asarray(value)[: len(valid)] for name, value in found.items()}
     kept = (found["confidence"] >= threshold) & valid

@@ -1,4 +1,4 @@
-"""Steps whose numbers are not finite: which are skipped, which end the run, and what is kept."""
+"""Steps with non-finite numbers: which are skipped, which end the run, and what is kept."""
 
 import math
 import pathlib
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.workdir.checkpoints import Checkpoints
 
-# Beside the checkpoints, where no start goes on from it.
+# Beside the checkpoints, so that no run resumes from it.
 FOLDER = "nonfinite"
 
 
@@ -20,10 +20,10 @@ class NonFiniteError(Exception):
 def keep_or_skip(
     old: TrainState, new: TrainState, scalars: dict[str, jax.Array], max_skipped: int
 ) -> TrainState:
-    """The state after a step: the new one, or the old one where a watched scalar is not finite.
+    """The state after a step: the new one, or the old one if a watched scalar is not finite.
 
-    Such a step changes nothing but the counts. After `max_skipped` of them in a row the next one
-    ends the training: the state stays as it was before that step, whatever follows.
+    A skipped step changes only the counts. After `max_skipped` of them in a row, the next one ends
+    the training: the state stays as it was before that step, whatever follows.
     """
     finite = jnp.stack([jnp.isfinite(scalars[name]) for name in old.bad_terms]).all()
     ended = old.bad_step > 0
@@ -31,7 +31,7 @@ def keep_or_skip(
     frozen, noted = ended | ends, ~ended & ~finite
 
     def choose(new_leaf, old_leaf):
-        # Numbers of steps go on: a learning rate belongs to its step.
+        # Step counters advance in skipped steps too: the learning rate depends on the step.
         counts = jnp.issubdtype(new_leaf.dtype, jnp.integer)
         return jnp.where(frozen if counts else frozen | ~finite, old_leaf, new_leaf)
 
@@ -59,9 +59,9 @@ def require_finite(state: TrainState, workdir: pathlib.Path, saved_step: int | N
     """Raises if a step has ended the training.
 
     Args:
-        state: The state, which has not changed since.
+        state: The state, unchanged since that step.
         workdir: Folder of the run.
-        saved_step: The last good checkpoint, None where there is none.
+        saved_step: Step of the last good checkpoint; None if there is none.
 
     Raises:
         NonFiniteError: If the loss or a gradient of a step was not finite.
@@ -72,7 +72,7 @@ def require_finite(state: TrainState, workdir: pathlib.Path, saved_step: int | N
     row = int(state.skipped_in_row)
     raise NonFiniteError(
         f"step {bad_step} is not finite: {bad_terms(state)}. "
-        + (f"Neither were the {row} before it, which were skipped. " if row else "")
+        + (f"The {row} before it were not finite either and were skipped. " if row else "")
         + f"The state before it is in {_keep(state, workdir)}. "
         + (f"The last good checkpoint is step {saved_step}. " if saved_step else "")
         + "Try a lower config.optimizer.learning_rate in a new --workdir."
@@ -80,21 +80,21 @@ def require_finite(state: TrainState, workdir: pathlib.Path, saved_step: int | N
 
 
 def require_finite_weights(state: TrainState, workdir: pathlib.Path) -> None:
-    """Raises if a weight is not finite though all losses were.
+    """Raises if a weight is not finite although all losses were.
 
     Raises:
-        NonFiniteError: If so.
+        NonFiniteError: If a weight is not finite.
     """
     if not bool(_all_finite(state.weights)):
         raise NonFiniteError(
-            f"the weights after step {int(state.step)} are not finite though its losses were; "
-            f"they are in {_keep(state, workdir)}, and not among the checkpoints. Try a lower "
+            f"the weights after step {int(state.step)} are not finite although its losses were; "
+            f"they are in {_keep(state, workdir)}, not among the checkpoints. Try a lower "
             "config.optimizer.learning_rate in a new --workdir."
         )
 
 
 def bad_terms(state: TrainState) -> str:
-    """The loss terms of the latest step that was not finite, those that were not."""
+    """The non-finite loss terms of the latest step that was not finite, for messages."""
     terms = {name: float(value) for name, value in jax.device_get(state.bad_terms).items()}
     return ", ".join(f"{name} = {x}" for name, x in terms.items() if not math.isfinite(x))
 

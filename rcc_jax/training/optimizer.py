@@ -1,4 +1,4 @@
-"""SGD as UniMatch uses it: momentum, weight decay on everything, poly schedule, a faster head."""
+"""SGD as in UniMatch: momentum, weight decay on everything, poly schedule, a faster head."""
 
 import jax
 import optax
@@ -10,7 +10,7 @@ def poly_schedule(learning_rate: float, num_steps: int, power: float = 0.9) -> o
 
 
 def _outside_backbone(params):
-    """True for the leaves whose path has no key 'backbone', at whatever depth."""
+    """True for the leaves whose path has no key 'backbone' at any depth."""
 
     def is_outside(path, _):
         return all(getattr(key, "key", None) != "backbone" for key in path)
@@ -31,7 +31,7 @@ def sgd(
         schedule: Learning rate of the backbone by step.
         head_multiplier: Factor on the learning rate of everything outside 'backbone'.
         momentum: Decay of the momentum buffer.
-        weight_decay: Applied to all parameters, BatchNorm and biases too.
+        weight_decay: Applied to all parameters, including BatchNorm and biases.
 
     Returns:
         A transformation over a dict of parameters whose top-level keys name the parts of the

@@ -29,7 +29,7 @@ from rcc_jax.workdir import start_weights
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What does not change while a run goes on.
+    """The parts of a run that do not change as it trains.
 
     Attributes:
         config: The checked configuration.
@@ -61,15 +61,15 @@ class Run:
         *,
         images: str = "",
     ) -> "Run":
-        """Checks configuration and data and builds the rest; compiles nothing yet.
+        """Checks the configuration and the data and builds the rest; compiles nothing yet.
 
         Args:
             config: The configuration.
-            workdir: Folder of the run, which may have lists of its own.
-            images: What takes the place of `data.val`; '' = nothing.
+            workdir: Folder of the run; the image lists recorded in it take precedence.
+            images: Replaces `data.val`; '' keeps it.
 
         Raises:
-            ConfigError, DataError: For what cannot work, before anything is written.
+            ConfigError, DataError: If something cannot be used; nothing is written by then.
         """
         build.check(config)
         mesh = meshes.make_mesh()
@@ -98,10 +98,10 @@ class Run:
         )
 
     def check_same_everywhere(self) -> None:
-        """Finds out whether all processes were given the same command and see the same data.
+        """Checks that all processes were given the same command and see the same data.
 
         Raises:
-            ConfigError: In all of them, if not.
+            ConfigError: In every process, if they differ.
         """
         if processes.count() == 1:
             return
@@ -116,12 +116,13 @@ class Run:
 
     @functools.cached_property
     def padded_shapes(self) -> tuple[tuple[int, int], ...]:
-        """Heights and widths that validation images are padded to; none = each its own.
+        """Heights and widths that validation images are padded to; empty if none are padded.
 
-        Each process reads the headers of its share of the images, once; all have to ask.
+        Each process reads the headers of its share of the images once. All processes must call
+        this.
 
         Raises:
-            DataError: An image that cannot be read.
+            DataError: If an image cannot be read.
         """
         fields = self.config.eval
         if fields.mode != "whole" or not fields.max_shapes:
@@ -143,23 +144,23 @@ class Run:
             rng,
             ema=bool(self.method.teachers),
             term_names=train_step.watched_terms(self.method),
-            # A key that no step draws from: those of steps are folds of `rng` by the step.
+            # No step draws from this key: the key of a step is `rng` folded with the step.
             memory=self.method.memory(
                 weights, self.config.data.num_classes, jax.random.fold_in(rng, self.num_steps)
             ),
         )
 
     def abstract_state(self) -> TrainState:
-        """Shapes, types and sharding of the state, to restore a checkpoint into."""
+        """Shapes, types and sharding of the state, for restoring a checkpoint."""
         return build.abstract_of(
             lambda key: self._state_of(build.random_weights(self.config, key), key), self.mesh
         )
 
     def initial_state(self, report: Callable[[str], None]) -> TrainState:
-        """The state before the first step: random weights, then the pretrained ones.
+        """The state before the first step, with pretrained weights if there are any.
 
         Args:
-            report: Takes a line of text about what was loaded.
+            report: Called with a line of text about what was loaded.
         """
         sharding = meshes.replicated(self.mesh)
         key = jax.random.key(self.config.seed)
@@ -172,7 +173,7 @@ class Run:
         if start_weights.is_run(pretrained):
             abstract = build.abstract_weights(self.config, self.mesh)
             weights, summary = start_weights.read(pretrained, abstract)
-            report(f"starts from the {summary}")
+            report(f"starting from the {summary}")
             return weights
         weights = jax.jit(lambda key: build.random_weights(self.config, key))(key)
         if not pretrained:
@@ -182,10 +183,10 @@ class Run:
         return Weights.of(model)
 
     def check_start(self) -> None:
-        """Finds out, at little cost, whether `initial_state` will find the pretrained weights.
+        """Checks, at little cost, that `initial_state` will find the pretrained weights.
 
         Raises:
-            ConfigError: If not.
+            ConfigError: If they cannot be used.
         """
         pretrained = self.config.model.pretrained
         if start_weights.is_run(pretrained):
@@ -208,7 +209,7 @@ class Run:
         )
 
     def batches(self, start_step: int) -> BatchStream:
-        """This process's rows of the training batches from a step on, as numpy."""
+        """This process's rows of the training batches after `start_step`, as numpy arrays."""
         batch_size = self.config.train.batch_size
         views = self.method.views or Views()
         return input_pipeline.train_stream(

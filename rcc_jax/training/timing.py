@@ -11,7 +11,7 @@ PyTree = Any
 
 
 class StepClock:
-    """Rates since the last line of the log, without the evaluations in between."""
+    """Measures rates since the last line of the log, excluding evaluations."""
 
     def __init__(self, start_step: int):
         self._step = start_step
@@ -20,20 +20,20 @@ class StepClock:
 
     @contextlib.contextmanager
     def waiting(self):
-        """Counts the time inside as waiting for input."""
+        """Counts the time inside the context as waiting for input."""
         start = time.monotonic()
         yield
         self._waited += time.monotonic() - start
 
     @contextlib.contextmanager
     def paused(self):
-        """Does not count the time inside."""
+        """Excludes the time inside the context."""
         start = time.monotonic()
         yield
         self._since += time.monotonic() - start
 
     def lap(self, step: int, batch_size: int) -> dict[str, float]:
-        """Steps and unlabelled images a second, and the share of time spent waiting for input."""
+        """Steps and unlabelled images per second, and the share of time spent on input."""
         elapsed = max(time.monotonic() - self._since, 1e-9)
         steps = step - self._step
         timing = {
@@ -49,12 +49,12 @@ def compile_step(step: Callable, state: PyTree, batch: PyTree) -> tuple[Callable
     """Compiles a jitted step, or finds it in the compilation cache.
 
     Args:
-        step: From state and batch to the next state and scalars, jitted.
-        state: Of the shapes and on the devices of every later one.
-        batch: likewise.
+        step: Jitted function from state and batch to the next state and scalars.
+        state: A state with the shapes and the devices of all later ones.
+        batch: A batch with the shapes and the devices of all later ones.
 
     Returns:
-        The compiled step, and a line for people on seconds and memory.
+        The compiled step, and a line of text on the time and memory it takes.
     """
     start = time.monotonic()
     compiled = step.lower(state, batch).compile()
@@ -69,14 +69,14 @@ def compile_step(step: Callable, state: PyTree, batch: PyTree) -> tuple[Callable
 
 
 def estimated_bytes(compiled: jax.stages.Compiled) -> tuple[int, int] | None:
-    """What XLA plans for a program on each device: inputs with outputs, temporary; None if unknown.
+    """Bytes that XLA plans per device: (inputs and outputs, temporary), or None if unknown.
 
-    Batches that wait for their step and the compiled program itself come on top.
+    Queued batches and the compiled program itself need memory in addition.
     """
     memory = compiled.memory_analysis()
     if memory is None:
         return None
-    # Outputs that take the place of a donated input are counted with both.
+    # An output in the buffer of a donated input is counted with both.
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return held, memory.temp_size_in_bytes
 

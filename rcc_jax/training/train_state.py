@@ -22,11 +22,11 @@ class TrainState:
         opt_state: State of the optimizer.
         rng: Typed key; the key of a step is `fold_in(rng, step)`.
         bad_step: int32 scalar, the step (from 1) whose loss or gradient was not finite and that
-            ended the training, else 0; from then on nothing changes any more.
+            ended the training, else 0; from then on the state does not change.
         bad_terms: The loss terms of the latest step that was not finite.
-        skipped: int32 scalar, number of steps that were not finite and changed nothing.
-        skipped_in_row: int32 scalar, how many of them came one after another up to now.
-        memory: What the method keeps without a gradient; None for most methods.
+        skipped: int32 scalar, number of steps skipped because they were not finite.
+        skipped_in_row: int32 scalar, number of consecutive skipped steps up to now.
+        memory: State of the method that has no gradient; None for most methods.
     """
 
     step: jax.Array
@@ -41,9 +41,9 @@ class TrainState:
     memory: Any = None
 
     def saved(self) -> dict[str, Any]:
-        """The fields as a checkpoint has them.
+        """The fields as stored in a checkpoint.
 
-        Without a memory there is no such entry, so checkpoints from before the field restore.
+        Without a memory there is no such entry, so older checkpoints can be restored.
         """
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         if self.memory is None:
@@ -67,13 +67,13 @@ def create(
         optimizer: The optimizer.
         rng: Typed key of `jax.random.key`.
         ema: Whether there is an EMA teacher.
-        term_names: Names of the scalars that are watched for non-finite values.
+        term_names: Names of the scalars that are checked for non-finite values.
         memory: The initial memory of the method.
     """
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         weights=weights,
-        # A copy of its own: the state is donated, and no buffer can be donated twice.
+        # A copy, because the state is donated and no buffer can be donated twice.
         ema=jax.tree.map(jnp.copy, weights) if ema else None,
         opt_state=optimizer.init(weights.params),
         rng=rng,

@@ -1,4 +1,4 @@
-"""One training step: the method's loss, its gradient, update, EMA teacher and memory."""
+"""One training step: the method's loss, its gradient, the update, EMA teacher and memory."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from rcc_jax.training.train_state import TrainState
 
 
 class Gradients(NamedTuple):
-    """What the passes of a batch, or of a part of it, come to; parts are added up."""
+    """Results of a batch or of a part of it; those of the parts are added up."""
 
     loss: jax.Array
     terms: dict[str, jax.Array]
@@ -36,7 +36,7 @@ class _Networks:
         return self.probe(self._teacher, images)
 
     def probe(self, name: str, images: jax.Array) -> jax.Array:
-        # The weights before the step: the student's own passes do not change what is seen here.
+        # Uses the weights before the step, which the student's passes do not change.
         return jax.lax.stop_gradient(self._network.predict(self._weights[name], images))
 
 
@@ -47,7 +47,7 @@ def gradients_of(
     batch: Batch,
     **loss_arguments: Any,
 ) -> tuple[Gradients, dict[str, Any]]:
-    """Loss, terms and gradients of a batch or a part of it, and the moved statistics.
+    """Loss, terms and gradients of a batch or a part of it, and the new BatchNorm statistics.
 
     Args:
         network: The network.
@@ -79,7 +79,7 @@ def _split(batch: Batch, parts: int, mesh: Mesh) -> Batch:
 
 
 def _accumulate(network, method, state, batch, clock, key, parts, mesh):
-    """Sums of the gradients over the parts of a batch; BatchNorm statistics chain."""
+    """Sums the gradients over the parts of a batch; each part updates BatchNorm in turn."""
     shared = {"counts": method.counts(batch), "parts": parts, "clock": clock}
     if parts == 1:
         return gradients_of(network, method, state, batch, **shared, key=key)
@@ -134,24 +134,24 @@ def make_train_step(
         network: The split network.
         method: The method.
         optimizer: The optimizer.
-        schedule: Learning rate by step, only to be reported.
+        schedule: Learning rate by step, used only for logging.
         mesh: Mesh with the axis 'data', over which the rows of the batch are spread.
         num_steps: Length of the run, for the method's clock.
-        steps_per_epoch: Length of an epoch, for the same.
-        accumulation: Number of parts that a batch is split into. Equal to one part only where
-            BatchNorm is frozen and the labelled loss is 'ce': otherwise batch statistics and the
-            choice of hard pixels are those of each part.
+        steps_per_epoch: Length of an epoch, for the method's clock.
+        accumulation: Number of parts that a batch is split into. Several parts give the same
+            result as one only if BatchNorm is frozen and the labelled loss is 'ce': otherwise each
+            part has its own batch statistics and hard pixels.
         max_skipped: Number of steps in a row that may have a non-finite loss or gradient; they
-            change nothing. The next one ends the training: the state stays as it was before it,
-            and names it in `bad_step`.
+            are skipped. The next one ends the training: the state stays as it was before that step
+            and records its number in `bad_step`.
 
     Returns:
-        The step. Batches are those of the input pipeline. Scalars: 'loss', the method's terms,
-        'learning_rate', 'gradient_norm' and, where steps may be skipped, 'skipped_steps', their
-        number so far; all are global, whatever the number of devices.
+        The step. It takes batches of the input pipeline. Its scalars are 'loss', the method's
+        terms, 'learning_rate', 'gradient_norm' and, if steps may be skipped, 'skipped_steps' (their
+        number so far). All are global, for any number of devices.
 
     Raises:
-        ValueError: For parts of a batch where the method needs the whole one.
+        ValueError: If a batch is to be split but the method needs whole batches.
     """
     if accumulation > 1 and not method.accumulates:
         raise ValueError(f"{method.name} needs whole batches, accumulation is {accumulation}")

@@ -1,4 +1,4 @@
-"""Shows what the method sees in a few unlabelled images, the same ones at each evaluation."""
+"""Pictures of the method's view of a few unlabelled images, the same at each evaluation."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from rcc_jax.training.method_view import MethodView, method_view
 from rcc_jax.training.run import Run
 from rcc_jax.training.train_state import TrainState
 
-# Not the seed of the run: runs with other seeds and methods show the same views.
+# Independent of the run's seed, so that runs with other seeds and methods show the same views.
 _SEED = 0
 # Colour of padding.
 _WHITE = np.full(3, 255, np.uint8)
@@ -37,7 +37,7 @@ class Panel:
 
 
 class UnlabeledSheet:
-    """Draws weak and strong views of unlabelled images and what the networks predict in them."""
+    """Draws weak and strong views of unlabelled images and the networks' predictions for them."""
 
     def __init__(self, run: Run):
         """Prepares the sheet without reading or compiling anything."""
@@ -91,7 +91,7 @@ class UnlabeledSheet:
             return None
         views, method = self._views, self._run.method
         teacher = state.weights if state.ema is None else state.ema
-        # One after the other: both at once would take twice the memory.
+        # One after the other: both at once would need twice the memory.
         seen = method_view(
             self._evaluator.log_probabilities(teacher, views["weak"]),
             self._evaluator.log_probabilities(state.weights, views["strong1"]),
@@ -103,14 +103,14 @@ class UnlabeledSheet:
 
     @functools.cached_property
     def _views(self) -> dict[str, np.ndarray] | None:
-        """Rows 'weak', 'strong1' and 'valid', drawn without touching the draws of the training."""
+        """Rows 'weak', 'strong1' and 'valid'; the random draws of the training are unaffected."""
         run, source = self._run, self._run.partition.unlabeled
         count = run.config.eval.pictures if run.method.strong_views else 0
         if not count:
             return None
         if (max_bad := build.max_bad(run.config)) is not None:
             source = SkippingSource(source, max_bad)
-        # Spread evenly: neighbours in a list are often of one scene.
+        # Spread evenly: neighbours in a list often show the same scene.
         chosen = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
         make = UnlabeledViews(
             run.config.data.crop_size,

@@ -14,7 +14,7 @@ from rcc_jax.training.run import Run
 def evaluate_confusion(run: Run, weights, should_stop=lambda: False) -> np.ndarray | None:
     """Confusion matrix [K, K] (rows = truth) over the validation images.
 
-    Each process counts a share of the images by itself; then the counts are summed.
+    Each process counts its share of the images; then the counts are summed.
 
     Args:
         run: The run.
@@ -54,7 +54,7 @@ def draw_predictions(run: Run, weights) -> list[list[np.ndarray]] | None:
     found = []
     # Spread evenly: neighbours in a list often show the same scene.
     for batch in _batches(run, (0, len(run.partition.val) // count)):
-        # Drop the other rows to save memory; this compiles a program of its own anyway.
+        # Drop the other rows to save memory; this compiles a separate program anyway.
         rows = np.flatnonzero(batch["index"] >= 0)[: count - len(found)]
         batch = {name: array[rows] for name, array in batch.items()}
         seen = run.evaluator.describe(weights, batch["image"], batch.get("size"))

@@ -64,7 +64,7 @@ def test_a_signal_lets_the_run_save(tmp_path):
     _, errors = finish(process, 130)
     assert "SIGINT: noticed" in errors
     assert "stopped and saved after step" in errors
-    assert errors.endswith("stopped in the start of seed 0; the same command resumes there.\n")
+    assert errors.endswith("stopped in the start of seed 0; the same command resumes from there.\n")
 
 
 @pytest.mark.parametrize(

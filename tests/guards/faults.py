@@ -49,7 +49,7 @@ def terminate(command, workdir: pathlib.Path, at: int, rng: random.Random) -> No
     runs.wait_until(process, lambda: runs.reached(workdir, at))
     process.terminate()
     _, errors = finish(process, 143)
-    _require("the same command goes on from there", errors)
+    _require("the same command resumes from there", errors)
 
 
 def interrupt_twice(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
@@ -160,7 +160,7 @@ def go_on(command, workdir: pathlib.Path) -> tuple[str, int]:
     """Starts a run again, to its end; its output, and how many steps it did once more."""
     done = runs.metrics(workdir)[-1]["step"] if runs.reached(workdir, 1) else 0
     output, _ = finish(start(*command(workdir)))
-    after = re.search(r"going on after step (\d+)", output)
+    after = re.search(r"resuming after step (\d+)", output)
     return output, max(0, done - (int(after[1]) if after else 0))
 
 

@@ -1,1 +1,1 @@
-"""Files that an export copies beside the weights; nothing here imports them."""
+"""Scripts that an export copies beside the weights; nothing here imports them."""

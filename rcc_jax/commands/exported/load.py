@@ -13,7 +13,7 @@ import numpy as np
 def load(folder=pathlib.Path(__file__).parent):
     """A function from RGB images, uint8 [B, H, W, 3], to logits, float32 [B, H, W, K]."""
     program = pathlib.Path(folder, "model.stablehlo").read_bytes()
-    call = jax.jit(jax.export.deserialize(bytearray(program)).call)  # compiled anew for each shape
+    call = jax.jit(jax.export.deserialize(bytearray(program)).call)  # compiles once per shape
     return lambda images: np.asarray(call(images))
 
 

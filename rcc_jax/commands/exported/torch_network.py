@@ -1,10 +1,10 @@
-"""The exported network in PyTorch, with UniMatch's module names; and from there in ONNX.
+"""The exported network in PyTorch, with UniMatch's module names, and its export to ONNX.
 
 Needs torch and safetensors. As a command, with onnx and onnxscript too:
 python torch_network.py MODEL.onnx
 """
 
-# Only copied beside an export: nothing here imports it, and it imports nothing of this project.
+# This script is only copied into exports: the project does not import it, nor it the project.
 import json
 import pathlib
 import sys
@@ -99,7 +99,7 @@ class Pooling(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Five branches side by side."""
+    """Five parallel branches."""
 
     def __init__(self, features: int, out: int, rates):
         super().__init__()

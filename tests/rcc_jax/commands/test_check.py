@@ -261,8 +261,8 @@ def test_images_are_read_though_no_mask_tells_the_classes(data):
         "unreadable images": 1,
     }
     assert report["errors"]["settings that cannot work"]["messages"] == [
-        "config.data.num_classes and config.data.crop_size: not set, and no mask can be read that "
-        "would tell. Mend the masks."
+        "config.data.num_classes and config.data.crop_size: not set, and no mask could be read to "
+        "guess from. Repair the masks."
     ]
     # Masks of values that are no ids: what they hold is known, what it means is not.
     for number in range(8):
@@ -414,7 +414,7 @@ def test_command_without_jax(data, tmp_path):
     (data / "val.txt").write_text("")
     done = subprocess.run([*python, *flags[:3], "--workdir=out"], **arguments)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: these data or settings cannot be trained on")
+    assert done.stderr.startswith("error: these data or settings cannot be used for training")
     assert "labeled.txt:5: expected one" in done.stdout
     assert "val.txt:1: the list is empty" in done.stdout
     assert (data / "out/check.json").exists()

@@ -217,10 +217,10 @@ def test_predictions_in_windows_of_before_there_was_a_choice_are_resumed(
 
 def test_refuses_a_folder_of_other_things(workdir, pictures, predicted, tmp_path):
     output, _ = predicted
-    with pytest.raises(ConfigError, match=r"made otherwise:\n  flip: false -> true\n"):
+    with pytest.raises(ConfigError, match=r"made with other settings:\n  flip: false -> true\n"):
         call(workdir, pictures, output, evaluation={"flip": True}, overwrite=True)
     (tmp_path / "mask.png").write_text("precious")
-    with pytest.raises(ConfigError, match="there are other files in it"):
+    with pytest.raises(ConfigError, match="the folder holds other files"):
         call(workdir, pictures, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
     with pytest.raises(ConfigError, match="--save=lables: name one or more of labels"):

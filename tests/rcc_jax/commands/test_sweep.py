@@ -101,7 +101,7 @@ def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, fields, s
     result = json.loads((folder / "demo-method=supervised,seed=1" / "result.json").read_text())
     assert result["step"] == 2
     output, _ = finish(start(f"--workdir={folder}", *flags, "--shard=0/2"))
-    assert output.count("finished before") == 2
+    assert output.count("already finished") == 2
 
     # Other images, once.
     other = ["--shard=0/3", "--list=200000:200002"]

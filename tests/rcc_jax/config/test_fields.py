@@ -48,7 +48,7 @@ def test_values_are_read_by_the_type_of_the_field(field, texts, value):
         ("method.ema_decay", "x", "--x=x: must be a number."),
         ("model.remat", "2", "--x=2: must be true or false."),
         ("train", "2", "--x=2: is a group of fields; set one of them."),
-        ("data.class_names", "a b,c", "--x=a b,c: must be names or numbers with commas between"),
+        ("data.class_names", "a b,c", "--x=a b,c: must be comma-separated names or numbers"),
     ],
 )
 def test_values_of_another_type_are_refused(field, text, said):
@@ -65,7 +65,7 @@ def test_values_of_another_type_are_refused(field, text, said):
         # Of this name in other groups.
         ("train.every_steps", "did you mean --config.checkpoint.every_steps or --config.eval.eve"),
         ("optimizer.lr", "optimizer has head_multiplier, "),
-        ("nowhere.zzz", "see configs/common.py."),
+        ("nowhere.zzz", "see docs/fields.md."),
     ],
 )
 def test_fields_that_are_none(field, hint):

@@ -62,8 +62,8 @@ def test_two_folders(data):
     assert counts(config) == {"labeled": 4, "unlabeled": 3, "val": 1}
     assert lines == [
         f"guessed --config.data.labeled=masks (a folder of masks in {data})",
-        "guessed --config.data.val=0.2 (nothing names validation images: a share of the labelled)",
-        "guessed --config.data.unlabeled=images (all images there that have no mask)",
+        "guessed --config.data.val=0.2 (no validation images found: a share of the labelled ones)",
+        "guessed --config.data.unlabeled=images (all images there without a mask)",
         "guessed --config.data.num_classes=4 (the masks hold ids from 0 to 3)",
         "guessed --config.data.crop_size=49 (half of the images have a shorter side of at most 50 "
         "pixels)",

@@ -75,7 +75,7 @@ def test_views_are_averaged_in_the_place_of_the_image(mode):
 
 
 def test_scales_are_named_as_they_are_typed():
-    with pytest.raises(ConfigError, match="eval.scales = 0.75,abc must be factors above 0"):
+    with pytest.raises(ConfigError, match="eval.scales = 0.75,abc must be comma-separated factors"):
         evaluator(color_model, "whole", scales=("0.75,abc",))
 
 

@@ -44,7 +44,7 @@ def test_another_method_starts_from_them(earlier):
     jax.tree.map(np.testing.assert_array_equal, state.weights, expected)
     assert int(state.step) == 0
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.opt_state))
-    assert re.fullmatch(rf"starts from the .* of {folder}/checkpoints/7", said[0])
+    assert re.fullmatch(rf"starting from the .* of {folder}/checkpoints/7", said[0])
 
 
 def test_another_network_is_refused(earlier):
