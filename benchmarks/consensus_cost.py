@@ -25,7 +25,8 @@ import numpy as np
 import steps
 
 # `environment` has put the repository on the path.
-from rcc_jax import consensus, losses
+from rcc_jax import consensus
+from rcc_jax.methods import losses
 from rcc_jax.reporting.line_chart import Series, picture
 
 NUM_CLASSES = 21
