@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,6 +16,8 @@ import pytest
 from absl import flags
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A shell ignores it for what it starts in the background, and so would the processes of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
 
