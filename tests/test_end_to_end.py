@@ -279,6 +279,7 @@ def test_divergence_stops_the_run_and_is_not_among_the_checkpoints(command, tmp_
     arguments = command(
         tmp_path,
         method__name="supervised",
+        method__confidence_threshold=None,
         optimizer__learning_rate=1e30,
         checkpoint__every_steps=1,
     )

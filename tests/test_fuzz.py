@@ -86,7 +86,9 @@ MASKS = [encode(GREY, "PNG"), encode(GREY, "PNG", "P"), encode(GREY, "PNG", bits
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> pathlib.Path:
-    return tmp_path_factory.mktemp("fuzz")
+    made = tmp_path_factory.mktemp("fuzz") / "files"  # In a folder that holds nothing else.
+    made.mkdir()
+    return made
 
 
 @fuzz

@@ -87,6 +87,7 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
         chosen = method_class(config)
     except ConfigError as error:
         yield str(error)
+        yield from _faults_of_any(config)
         return
     for name, each in schema.method_fields(chosen.name).items():
         if f"method.{name}" not in left:
@@ -108,6 +109,18 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
             f"config.train.accumulation = {config.train.accumulation}: {chosen.name} needs whole "
             "batches; use 1."
         )
+
+
+def _faults_of_any(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """Faults of the fields that are set, where it is not known which method is meant."""
+    for name, value in config.method.items():
+        if name != "name" and value is not None:
+            owners = [
+                options for each in METHODS if name in (options := schema.method_fields(each))
+            ]
+            found = [each[name].fault(f"method.{name}", value) for each in owners]
+            if found and None not in found:
+                yield str(found[0])
 
 
 def _known_classes(config: ml_collections.ConfigDict, left: Collection[str]) -> int | None:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import followed_runs
 from rcc_jax.reporting.progress import Progress
-from tests.rcc_jax.workdir.test_metrics import Terminal
+from tests.rcc_jax.reporting.test_progress import Terminal
 from tests.support.commands import ENVIRONMENT, REPOSITORY, finish
 from tests.support.runs import wait_until
 

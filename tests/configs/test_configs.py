@@ -116,7 +116,8 @@ def test_recorded_configuration_comes_back_as_it_was(tmp_path):
     config = demo.get_config("method=cc")
     config.train.batch_size = 4
     (tmp_path / "config.json").write_text(json.dumps(method_group.resolved(config)))
-    assert recorded.get_config(str(tmp_path)) == config
+    again = recorded.get_config(str(tmp_path))
+    assert method_group.resolved(again) == method_group.resolved(config)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def fill_disk(command, workdir: pathlib.Path, at: int, rng: random.Random) -> No
     runs.wait_until(process, lambda: runs.reached(workdir, at))
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (FULL, FULL))
     _, errors = finish(process, 1)
-    _require("Free some space; the same command resumes", errors)
+    _require("Free some space; the same command ", errors)
 
 
 def cut_checkpoint(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies
 from input_pipeline.batches import views
 from input_pipeline.errors import DataError
 from input_pipeline.sources.labels import LabelReader
-from rcc_jax.views import box_masks
+from rcc_jax.methods.cutmix import box_masks
 
 few = hypothesis.settings(max_examples=50, derandomize=True, deadline=None, database=None)
 sides = strategies.integers(1, 40)

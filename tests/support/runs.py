@@ -38,7 +38,7 @@ def tiny_run(cache: pathlib.Path | str, workdir: pathlib.Path, *flags: str, **ch
     """
     changed = {name.replace("__", "."): value for name, value in changed.items()}
     fields = {**FIELDS, "train.compilation_cache": cache, **changed}
-    values = [f"--config.{name}={value}" for name, value in fields.items()]
+    values = [f"--config.{name}={value}" for name, value in fields.items() if value is not None]
     return ["--config=configs/demo.py", f"--workdir={workdir}", *values, *flags]
 
 

@@ -95,5 +95,5 @@ def test_what_cannot_be_drawn(prepared, tmp_path):
         splits.prepare(str(list_file), str(tmp_path), count=1, seed=0, kind="fine")
     with pytest.raises(DataError, match=r"--data = 'none\.txt': no such file or folder"):
         splits.prepare("none.txt", str(tmp_path), count=1, seed=0)
-    with pytest.raises(DataError, match=r"--data = .*: no dataset_info\.json there"):
+    with pytest.raises(DataError, match=r"--data = .*: neither dataset_info\.json nor exactly one"):
         splits.prepare(str(prepared), str(tmp_path), count=1, seed=0)

@@ -165,7 +165,7 @@ FAULTS = {
     [
         {},
         {"data.num_classes": 256},
-        {"method.name": "rrc", "method.top_n": 4, "method.consensus_kind": ""},
+        {"method.name": "rrc", "method.top_n": 4, "method.consensus_kind": "l2"},
         {"data.source": "zip"},
         {"data.source": "scenes"},
     ],
@@ -178,7 +178,7 @@ def test_every_fault_of_the_settings_is_listed(data, capsys, more):
     printed = capsys.readouterr().out
     if "data.source" not in more:  # Its images are read nevertheless.
         assert report["parts"]["labeled"]["usable"] == 4
-    right = {"data.source": "scenes", "method.top_n": 4, "method.consensus_kind": ""}
+    right = {"data.source": "scenes", "method.top_n": 4, "method.consensus_kind": "l2"}
     expected = {field for field, value in fields.items() if right.get(field) != value}
     for field in expected:
         assert sum(line.startswith(f"config.{field} = ") for line in messages) == 1, field

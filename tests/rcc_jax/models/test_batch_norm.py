@@ -8,7 +8,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from rcc_jax.models.layers import BatchNorm
-from rcc_jax.training import train_step
+from rcc_jax.models.network import normalize
 from tests.support.steps import (
     Setup,
     make_batch,
@@ -99,7 +99,7 @@ def test_count_is_that_of_a_part_where_a_batch_is_worked_through_in_parts():
     expected = np.ones(12)
     for part in range(parts):
         images = batch["labeled"]["image"][part::parts]
-        features = np.asarray(model.backbone(train_step.views.normalize(images)))
+        features = np.asarray(model.backbone(normalize(images)))
         assert len(features) == 2
         expected = 0.9 * expected + 0.1 * features.var(axis=(0, 1, 2), ddof=1)
     state, _ = setup.step(state, batch)

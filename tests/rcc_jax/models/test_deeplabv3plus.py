@@ -10,6 +10,8 @@ from flax import nnx
 from jax import export
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from rcc_jax.methods.passes import interleave, separate
+from rcc_jax.methods.unimatch import drop_channels
 from rcc_jax.models import DeepLabV3Plus
 from rcc_jax.models.layers import Conv, dropout_channels
 
@@ -27,14 +29,23 @@ def pure_split(model):
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
 
+def clean_and_dropped(model, images, key, *, train):
+    """Logits of the features, and of their copy with dropped channels, as UniMatch decodes them."""
+    features = model.encode(images, train=train)
+    both = jax.tree.map(interleave, features, drop_channels(features, key))
+    return separate(model.decode(both, images.shape[1:3], train=train))
+
+
 def loss_and_gradients(model, images, key=None):
     """Jitted training step's loss, gradients and new statistics."""
     graphdef, params, stats = pure_split(model)
 
     def loss_fn(params, images):
         copy = nnx.merge(graphdef, params, stats)
-        rngs = None if key is None else nnx.Rngs(key)
-        logits = jax.tree.leaves(copy(images, train=True, perturb_rngs=rngs))
+        if key is None:
+            logits = [copy(images, train=True)]
+        else:
+            logits = clean_and_dropped(copy, images, jax.random.key(key), train=True)
         loss = sum(jnp.mean(jax.nn.logsumexp(x, axis=-1) - x[..., 0]) for x in logits)
         return loss, nnx.to_pure_dict(nnx.state(copy, nnx.BatchStat))
 
@@ -61,8 +72,9 @@ def test_logits_have_the_size_of_the_images(make_model, size, output_stride, ste
     x = jax.ShapeDtypeStruct((3, *size, 3), jnp.float32)
     logits = jax.eval_shape(lambda x: model(x, train=False), x)
     assert (logits.shape, logits.dtype) == ((3, *size, 5), jnp.float32)
-    pair = jax.eval_shape(lambda x: model(x, train=False, perturb_rngs=nnx.Rngs(0)), x)
-    assert [p.shape for p in pair] == [(3, *size, 5)] * 2
+    low, high = jax.eval_shape(lambda x: model.encode(x, train=False), x)
+    assert low.shape[1:3] == tuple(-(-side // 4) for side in size)
+    assert high.shape[1:3] == tuple(-(-side // output_stride) for side in size)
 
 
 def test_low_level_features_scale_with_the_decoder(make_model):
@@ -146,12 +158,12 @@ def test_perturbed_logits_are_of_dropped_features(make_model, images, evaluated)
 
     @jit
     def run(images):
-        clean, perturbed = model(images, train=False, perturb_rngs=nnx.Rngs(dropout=3))
+        key = jax.random.key(3)
+        clean, perturbed = clean_and_dropped(model, images, key, train=False)
         low, _, _, high = model.backbone(images, train=False)
-        rngs = nnx.Rngs(dropout=3)
-        low = dropout_channels(low, rngs.dropout())
-        high = dropout_channels(high, rngs.dropout())
-        expected = model._decode(low, high, train=False)
+        low = dropout_channels(low, jax.random.fold_in(key, 0))
+        high = dropout_channels(high, jax.random.fold_in(key, 1))
+        expected = model.decode((low, high), low.shape[1:3], train=False)
         return clean, perturbed, expected
 
     plain = evaluated(model, images)
@@ -169,11 +181,12 @@ def test_decoder_statistics_see_clean_and_dropped_features(make_model, images):
     @jit
     def run(images):
         model = nnx.merge(graphdef, params, stats)
-        model(images, train=True, perturb_rngs=nnx.Rngs(5))
+        key = jax.random.key(5)
+        clean_and_dropped(model, images, key, train=True)
         after = nnx.to_pure_dict(nnx.state(model.reduce.bn, nnx.BatchStat))
         model = nnx.merge(graphdef, params, stats)
         low, *_ = model.backbone(images, train=True)
-        dropped = dropout_channels(low, nnx.Rngs(5).dropout())
+        dropped = dropout_channels(low, jax.random.fold_in(key, 0))
         features = model.reduce.conv(jnp.concatenate([low, dropped]))
         # The running variance is unbiased.
         return after, features.mean(axis=(0, 1, 2)), features.var(axis=(0, 1, 2), ddof=1)

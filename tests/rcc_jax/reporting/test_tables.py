@@ -104,7 +104,7 @@ def test_scores_on_test_images_stand_beside_the_others(runs):
     found = {(line["method"], line["seed"]): line["test"] for line in lines if line["seed"]}
     assert (found["rcc", "1"], found["unimatch", "0"]) == ("52.0", "")
     (runs / "rcc1" / "evaluation_10_test.json").write_text("{}")
-    with pytest.raises(ConfigError, match="rcc1: .*damaged"):
+    with pytest.raises(ConfigError, match="rcc1: .*corrupt"):
         tables.gather(runs, print)
 
 
@@ -145,7 +145,7 @@ def test_faults_are_named(runs):
     with pytest.raises(ConfigError, match=r"again and .*rcc1 are both rcc, seed 1"):
         tables.gather(runs, print)
     (runs / "again" / "result.json").write_text("{")
-    with pytest.raises(ConfigError, match="again: .*damaged"):
+    with pytest.raises(ConfigError, match="again: .*corrupt"):
         tables.gather(runs, print)
 
 
