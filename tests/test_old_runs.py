@@ -39,7 +39,14 @@ def warnings(output, errors):
     return [line for line in f"{output}\n{errors}".splitlines() if re.search("(?i)warning", line)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+# The others take a minute each: `make test-slow`.
+QUICK = ("supervised", "rcc_ema_fields")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in NAMES],
+)
 def test_old_run_is_resumed_with_one_warning_evaluated_and_predicted_with(name, tmp_path):
     workdir = unpack(name, tmp_path)
     before, revision = metrics(workdir), revisions.recorded(workdir)

@@ -30,6 +30,7 @@ def home(prepared, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_from_archives_to_a_table(home):
     listed = home / "both.py"
     listed.write_text(

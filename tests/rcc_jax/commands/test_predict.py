@@ -146,6 +146,7 @@ def test_images_padded_to_one_shape_are_labelled_as_alone(workdir, segmenter, tm
         )
 
 
+@pytest.mark.slow
 def test_a_resumed_prediction_makes_the_batches_of_its_first_start(workdir, tmp_path, monkeypatch):
     """Five sizes in two shapes; those that are left would by themselves be padded otherwise."""
     drawn = scenes.draw_scene(3)[0]

@@ -68,6 +68,9 @@ def assert_near(found: list[dict], expected: list[dict]) -> None:
             )
 
 
+pytestmark = pytest.mark.slow  # Most of a minute, to compile the real network in float64.
+
+
 @pytest.fixture(scope="module")
 def ours():
     with jax.enable_x64(True):

@@ -44,6 +44,7 @@ def test_eight_devices_train_like_one_in_float64(name, changes):
             assert relative_distance(getattr(eight, part), getattr(one, part)) < 1e-9
 
 
+@pytest.mark.slow
 def test_eight_devices_start_like_one_in_float32():
     """The real network; its first step, since BatchNorm amplifies rounding from there on."""
     one, one_log = Setup(make_method(), 1, build=deeplab).run(1)
