@@ -137,7 +137,7 @@ def test_flip_and_scales_are_those_of_each_image():
 def test_windows_refuse_padding():
     sliding = evaluator(sided_model, 4, mode="sliding", window=8, stride=5)
     images, sizes = np.zeros((1, 9, 9, 3), np.uint8), np.array([[5, 5]])
-    with pytest.raises(ValueError, match="know no padding"):
+    with pytest.raises(ValueError, match="without padding"):
         sliding.predictions(COLORS, images, sizes)
 
 

@@ -73,7 +73,7 @@ def test_panels_show_views_labels_kept_pixels_and_agreement_of_the_networks():
     assert (classes == others)[valid].mean() < 0.9
     assert len(np.unique(classes[valid])) > 3
     labels = colors[classes]
-    agreement = rank_agreement(teacher, student, top_n=run.method.top_n)
+    agreement = rank_agreement(teacher, student, top_n=schema.PLAYERS)
     expected = [
         weak,
         labels,
