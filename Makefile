@@ -9,6 +9,7 @@ INSTALLED = $(VENV)/installed
 .PHONY: help setup demo demo-time demo-table test test-slow fuzz lint format bench docs clean
 
 help:
+	@echo "make setup       installs into $(VENV)"
 	@echo "make demo        trains on the labels alone and with RCC, compares, draws; ten minutes"
 	@echo "make demo-table  the same for 3 methods x 3 seeds; writes benchmarks/results/demo.json"
 	@echo "make test        lint and tests         make test PYTHON=python3.13  with another Python"
