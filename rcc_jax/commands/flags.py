@@ -112,6 +112,8 @@ def parse(argv: list[str]) -> list[str]:
     try:
         argv, overrides = _split_overrides(flags.FLAGS.read_flags_from_files(argv, force_gnu=False))
         rest = _read_flags(argv)
+        if len(rest) > 1:
+            fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
         given = _CONFIG_FILE.value or _recorded_config()
         if given:
             _load_config(given, overrides)
@@ -124,8 +126,6 @@ def parse(argv: list[str]) -> list[str]:
         fail(_no_such_flag(error.flagname))
     except (flags.Error, ConfigError) as error:
         fail(error)
-    if len(rest) > 1:
-        fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
     for flag, modes in _MODES_OF_FLAGS.items():
         if flags.FLAGS[flag].present and MODE.value not in modes:
             fail(f"--{flag} belongs to --mode={' or '.join(modes)}, not to --mode={MODE.value}.")

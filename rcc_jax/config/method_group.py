@@ -151,7 +151,8 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
         having = [each for each in METHODS if name in schema.method_fields(each)]
         raise ConfigError(
             f"--config.{field}={config.method[name]}: method {chosen!r} has no such field; it "
-            f"belongs to {', '.join(having)}."
+            f"belongs to {', '.join(having)}. "
+            "Leave it out, or choose such a method."
         )
 
 

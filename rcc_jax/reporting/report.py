@@ -272,7 +272,11 @@ def _classes(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> str:
 def _settings(runs: Sequence[RunRecord]) -> str:
     settings = [flatten(run.config) for run in runs]
     fields = sorted(set().union(*settings))
-    shown = [{field: json.dumps(each.get(field)) for field in fields} for each in settings]
+    # A field of another method is none of the run's.
+    shown = [
+        {field: json.dumps(each[field]) if field in each else "-" for field in fields}
+        for each in settings
+    ]
     differing = [field for field in fields if len({each[field] for each in shown}) > 1]
     text = ""
     if differing:

@@ -11,6 +11,7 @@ from PIL import Image
 from configs import demo, folder
 from input_pipeline.batches.views import UnlabeledViews
 from input_pipeline.errors import DataError
+from rcc_jax.config import schema
 from rcc_jax.consensus.agreement import rank_agreement
 from rcc_jax.reporting import heat_map
 from rcc_jax.reporting.sheets import SIDE, fit, palette
