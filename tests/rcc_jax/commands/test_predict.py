@@ -133,7 +133,7 @@ def test_images_padded_to_one_shape_are_labelled_as_alone(workdir, segmenter, tm
     for name, image in {"large": drawn, "small": drawn[:51, :90]}.items():
         PIL.Image.fromarray(image).save(tmp_path / "in" / f"{name}.png")
     call(workdir, (tmp_path / "in",), tmp_path / "out", evaluation={"max_shapes": 1}, save=KINDS)
-    assert "2 image sizes are padded to 1, for which" in capsys.readouterr().out
+    assert "2 image sizes are padded to 1; the network is compiled" in capsys.readouterr().out
     for name, image in {"large": drawn, "small": drawn[:51, :90]}.items():
         with np.load(tmp_path / "out/probabilities" / f"{name}.npz", allow_pickle=False) as file:
             expected = segmenter.probabilities(image)
@@ -239,7 +239,7 @@ def test_segmenter_names_what_is_wrong(workdir, segmenter, tmp_path):
         rcc_jax.Segmenter.from_workdir(workdir, flop=True)
     with pytest.raises(ValueError, match=r"image is float64\[4, 4, 3\]"):
         segmenter(np.zeros((4, 4, 3)))
-    with pytest.raises(TypeError, match="image is of type int; give RGB as an array"):
+    with pytest.raises(TypeError, match="image is of type int; give an RGB array"):
         segmenter(3)
     with pytest.raises(DataError, match="nope.png: there is no such file"):
         segmenter(tmp_path / "nope.png")
