@@ -151,10 +151,14 @@ def make_train_step(
         number so far). All are global, for any number of devices.
 
     Raises:
-        ValueError: If a batch is to be split but the method needs whole batches.
+        ValueError: If a batch is to be split but the method needs whole batches, or if it has
+            more than one teacher.
     """
     if accumulation > 1 and not method.accumulates:
         raise ValueError(f"{method.name} needs whole batches, accumulation is {accumulation}")
+
+    if len(method.teachers) > 1:
+        raise ValueError(f"{method.name} has {len(method.teachers)} teachers; at most one is kept")
 
     def train_step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(state.rng, state.step)

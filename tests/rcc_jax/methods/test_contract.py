@@ -126,6 +126,14 @@ def test_whole_batches_are_required_where_a_method_needs_them():
         Setup(Whole(), accumulation=2)
 
 
+def test_a_second_teacher_is_refused_rather_than_averaged_into_the_first():
+    class Two(Toy):
+        teachers = 2 * Toy(ema_decay=0.9).teachers
+
+    with pytest.raises(ValueError, match="toy has 2 teachers"):
+        Setup(Two())
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_name_the_terms_that_they_return(name):
     made = Setup(make_method(name))
