@@ -17,9 +17,8 @@ from input_pipeline.sources import scenes
 from tests.support import commands
 from tests.support.runs import metrics
 
-# Compiled as a user's run is, unlike the other tests: these steps are many.
-_FLAGS = f"{commands.ENVIRONMENT['XLA_FLAGS']} --xla_backend_optimization_level=3"
-ENVIRONMENT = {**commands.ENVIRONMENT, "XLA_FLAGS": _FLAGS}
+# Compiled as a user's run is, unlike the other tests, since it has many steps.
+ENVIRONMENT = {**commands.ENVIRONMENT, "XLA_FLAGS": " ".join(commands.OWN_FLAGS)}
 RECORD = pathlib.Path(__file__).with_name("run.json")
 SEEDS = (0, 1, 2, 3, 4)
 WIDTH = 4  # Of the band to each side, in standard deviations.

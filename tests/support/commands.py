@@ -7,13 +7,20 @@ import subprocess
 import sys
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+# A sixth of the time to compile, which is most of the time of these tests.
+FAST_COMPILATION = (
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+# What the caller set; a process that a test starts has inherited the flags above.
+OWN_FLAGS = [x for x in os.environ.get("XLA_FLAGS", "").split() if x not in FAST_COMPILATION]
 ENVIRONMENT = {
     **os.environ,
     "JAX_PLATFORMS": "cpu",
     "JAX_NUM_CPU_DEVICES": "1",
-    # Half the time to compile, which is most of the time of these tests. Of two options that are
-    # alike the later wins, so a caller's own stays.
-    "XLA_FLAGS": f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}",
+    # If an option is given twice, XLA takes the later one: the caller's.
+    "XLA_FLAGS": " ".join([*FAST_COMPILATION, *OWN_FLAGS]),
 }
 WORTH_KEEPING = 0.2  # Seconds that a program takes to compile; JAX alone begins at one second.
 

@@ -25,7 +25,6 @@ from rcc_jax.training.validation import draw_predictions, evaluate_confusion
 from tests.input_pipeline.batches.test_evaluation import Sizes
 from tests.input_pipeline.conftest import Folder
 from tests.rcc_jax.models.conftest import drawn
-from tests.rcc_jax.models.test_deeplabv3plus import jit
 from tests.rcc_jax.models.test_extent import plain
 
 SIZES = [(17, 24), (18, 23), (24, 17), (23, 19), (20, 20), (17, 21),
@@ -80,7 +79,7 @@ def test_network_compiles_once_a_shape_and_counts_as_image_by_image(monkeypatch)
     np.testing.assert_array_equal(sum(halves), found)
     assert len(traces) == len(set(traces)) == 3
 
-    alone, expected, differing = jit(network.predict), np.zeros((5, 5), np.int64), 0
+    alone, expected, differing = jax.jit(network.predict), np.zeros((5, 5), np.int64), 0
     labels = {}
     for batch in padded_batches(source):
         seen = own.predictions(weights, batch["image"], batch["size"])
@@ -148,7 +147,7 @@ def test_smoothing_equals_that_of_jax(scale):
     own = padded_views.scaled(sizes, scale)
     assert own.tolist() == [[round(scale * length) for length in size] for size in sizes.tolist()]
 
-    @jit
+    @jax.jit
     def run(images, before, after):
         resized = padded_views.resize(images, before, after, size=tuple(own[0].tolist()))
         shape = (*own[1].tolist(), 2)

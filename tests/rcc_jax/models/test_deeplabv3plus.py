@@ -15,13 +15,6 @@ from rcc_jax.methods.unimatch import drop_channels
 from rcc_jax.models import DeepLabV3Plus
 from rcc_jax.models.layers import Conv, dropout_channels
 
-# Compiles in half the time; nothing here is timed.
-FAST_COMPILE = {"xla_backend_optimization_level": 0}
-
-
-def jit(function):
-    return jax.jit(function, compiler_options=FAST_COMPILE)
-
 
 def pure_split(model):
     """Graph definition, parameters and statistics; fails if the model holds any other state."""
@@ -49,7 +42,7 @@ def loss_and_gradients(model, images, key=None):
         loss = sum(jnp.mean(jax.nn.logsumexp(x, axis=-1) - x[..., 0]) for x in logits)
         return loss, nnx.to_pure_dict(nnx.state(copy, nnx.BatchStat))
 
-    step = jit(jax.value_and_grad(loss_fn, has_aux=True))
+    step = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     (loss, new_stats), gradients = step(params, images)
     return loss, gradients, new_stats
 
@@ -103,7 +96,7 @@ def evaluated():
 
     def run(model, images):
         if "logits" not in results:
-            results["logits"] = np.asarray(jit(lambda x: model(x, train=False))(images))
+            results["logits"] = np.asarray(jax.jit(lambda x: model(x, train=False))(images))
         return results["logits"]
 
     return run
@@ -113,7 +106,7 @@ def test_bfloat16_is_near_float32(make_model, images, evaluated):
     exact = evaluated(make_model(), images)
     graphdef, params, stats = pure_split(make_model(dtype=jnp.bfloat16))
 
-    @jit
+    @jax.jit
     def run(images):
         model = nnx.merge(graphdef, params, stats)
         logits = model(images, train=False), model(images, train=True)
@@ -137,7 +130,7 @@ def test_float64_throughout(make_model, images, evaluated):
     with jax.enable_x64(True):
         model = make_model(dtype=jnp.float64)
         assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(pure_split(model)[1:]))
-        logits = jit(lambda x: model(x, train=False))(images)
+        logits = jax.jit(lambda x: model(x, train=False))(images)
         assert logits.dtype == jnp.float64
         np.testing.assert_allclose(single, logits, atol=1e-5 * np.ptp(logits))
 
@@ -156,7 +149,7 @@ def test_perturbed_logits_are_of_dropped_features(make_model, images, evaluated)
     """Clean logits are those without perturbation, the others a decoding of dropped features."""
     model = make_model()
 
-    @jit
+    @jax.jit
     def run(images):
         key = jax.random.key(3)
         clean, perturbed = clean_and_dropped(model, images, key, train=False)
@@ -178,7 +171,7 @@ def test_perturbed_logits_are_of_dropped_features(make_model, images, evaluated)
 def test_decoder_statistics_see_clean_and_dropped_features(make_model, images):
     graphdef, params, stats = pure_split(make_model(stem="v1"))
 
-    @jit
+    @jax.jit
     def run(images):
         model = nnx.merge(graphdef, params, stats)
         key = jax.random.key(5)
@@ -200,7 +193,7 @@ def test_decoder_statistics_see_clean_and_dropped_features(make_model, images):
 def test_frozen_statistics_stay(make_model, images):
     graphdef, params, stats = pure_split(make_model(stem="v1", freeze_bn=True, remat=True))
 
-    @jit
+    @jax.jit
     def run(images):
         model = nnx.merge(graphdef, params, stats)
         logits = model(images, train=True), model(images, train=False)
@@ -214,7 +207,7 @@ def test_frozen_statistics_stay(make_model, images):
 def test_two_training_passes_chain_their_statistics(make_model, images):
     graphdef, params, stats = pure_split(make_model(stem="v1"))
 
-    @jit
+    @jax.jit
     def run(first, second):
         model = nnx.merge(graphdef, params, stats)
         stem = model.backbone.stem[0]
@@ -263,7 +256,7 @@ def test_export_with_symbolic_sizes(make_model, images, evaluated):
         jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state),
         jax.ShapeDtypeStruct((batch, height, width, 3), jnp.float32),
     )
-    logits = jit(exported.call)(state, images)
+    logits = jax.jit(exported.call)(state, images)
     np.testing.assert_allclose(logits, evaluated(make_model(), images), atol=1e-4)
 
 

@@ -11,7 +11,6 @@ from rcc_jax.models import conv, layers
 from rcc_jax.models.extent import Extent
 from rcc_jax.models.resize import resize_bilinear
 from rcc_jax.models.resnet import ARCHITECTURES, BasicBlock, Bottleneck
-from tests.rcc_jax.models.test_deeplabv3plus import jit
 
 # Half of 16 is even, so pooled features reach one pixel outside the image.
 SIZES = [(33, 42), (16, 47)]
@@ -34,9 +33,9 @@ def drawn(sizes, shape, outside):
 
 def compare(model, sizes, shape, tolerance):
     batch, alone = drawn(sizes, shape, outside=100)
-    padded = jit(functools.partial(model, train=False))(batch, sizes=np.array(sizes, np.int32))
+    padded = jax.jit(functools.partial(model, train=False))(batch, sizes=np.array(sizes, np.int32))
     for row, image in enumerate(alone):
-        (expected,) = jit(functools.partial(model, train=False))(image[None])
+        (expected,) = jax.jit(functools.partial(model, train=False))(image[None])
         height, width = image.shape[:2]
         np.testing.assert_allclose(
             padded[row, :height, :width], expected, atol=tolerance * np.ptp(expected), rtol=0
@@ -81,7 +80,7 @@ def test_parts_of_an_extent_by_hand():
     # At stride 4: of [3, 2] pixels, 3 x 2 and 2 x 2 of them inside.
     x = rng.standard_normal((2, 3, 2, 4)).astype(np.float32)
 
-    @jit
+    @jax.jit
     def run(sizes, x):
         extent = Extent(sizes, (10, 8))
         clear = extent.clear(x)
