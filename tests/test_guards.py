@@ -4,6 +4,8 @@ What they notice is shown by `tests/guards/planted_bugs.py`; a change that is me
 numbers records them anew with `python -m tests.guards.record`.
 """
 
+import statistics
+
 import jax
 import pytest
 
@@ -20,8 +22,8 @@ def test_losses_of_thirty_steps_are_the_recorded_ones(name):
 @pytest.mark.slow
 def test_miou_of_a_short_run_lies_in_its_band(tmp_path):
     run.draw(tmp_path / "data")
-    miou = run.train(tmp_path / "data", tmp_path / "run", seed=0)
-    assert abs(run.in_deviations(miou)) <= run.WIDTH, f"mIoU {miou:.2f}"
+    found = [run.train(tmp_path / "data", tmp_path / f"run{seed}", seed) for seed in run.TESTED]
+    assert abs(run.in_deviations(statistics.median(found))) <= run.WIDTH, f"mIoU {found}"
 
 
 @pytest.mark.slow

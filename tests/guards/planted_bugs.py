@@ -4,7 +4,7 @@
 
 The guards are those of `tests/test_guards.py`: a recorded trajectory of 30 float64 steps, and a run
 of 600 steps whose mIoU must lie in a recorded band. Prints a table: by how much the trajectory
-differs (relative; 1e-6 is allowed) and how far the mIoU is from the mean of five seeds, in their
+differs (relative; 1e-6 is allowed) and how far the mIoU is from the median of nine seeds, in their
 standard deviations (4 are allowed). Each bug has a process of its own, of about a minute and a half
 on one core.
 """
@@ -32,6 +32,7 @@ from rcc_jax.workdir import environment  # noqa: E402
 from tests.guards import run, trajectory  # noqa: E402
 from tests.support import commands  # noqa: E402
 
+SEED = 1  # Seed 0 ends far from the others by chance (see `run`).
 SHIFT = 4  # Pixels.
 
 
@@ -93,7 +94,7 @@ def examine(bug: str, folder: pathlib.Path) -> dict:
         with jax.enable_x64(True):
             found = trajectory.trajectory("rcc")
         workdir = folder / f"run{list(BUGS).index(bug)}"
-        config = run.config(folder / "data", seed=0)
+        config = run.config(folder / "data", seed=SEED)
         with contextlib.redirect_stdout(io.StringIO()):
             guess.fill(config, str(workdir))
             miou = loop.train(config, str(workdir))
@@ -152,7 +153,7 @@ def main() -> None:
         found = examine_all(pathlib.Path(folder))
     print(table(found))
     if arguments.results:
-        record = {**environment.describe(), "seed": 0, "bugs": found}
+        record = {**environment.describe(), "seed": SEED, "bugs": found}
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         arguments.results.write_text(json.dumps(record, indent=1) + "\n")
 

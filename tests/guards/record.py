@@ -1,7 +1,7 @@
 """Records the regression guards anew, after a change that is meant to change the numbers.
 
 python -m tests.guards.record trajectory
-python -m tests.guards.record run               # five runs, a minute each on one core
+python -m tests.guards.record run               # nine runs, a minute each on one core
 """
 
 import os

@@ -1,8 +1,10 @@
 """A short whole run on drawn scenes, and the band in which its mIoU must lie.
 
-The band is the mean of five seeds plus and minus four standard deviations. Another processor or
-number of cores rounds otherwise, which makes another run, as another seed does: about one in fifty
-leaves the band by chance, since five seeds say little about the spread.
+The band is the median of nine recorded seeds plus and minus four standard deviations, estimated
+from the median distance to the median. Not the mean, since one run of nine ended ten points low:
+seed 0, by chance, for it ends at 76.6 if its learning rate changes by 2e-5 in either direction.
+Another processor or number of cores rounds differently, which changes a run as much as another seed
+does. Therefore the guard tests the median of three runs.
 """
 
 import json
@@ -20,7 +22,8 @@ from tests.support.runs import metrics
 # Compiled as a user's run is, unlike the other tests, since it has many steps.
 ENVIRONMENT = {**commands.ENVIRONMENT, "XLA_FLAGS": " ".join(commands.OWN_FLAGS)}
 RECORD = pathlib.Path(__file__).with_name("run.json")
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = tuple(range(9))
+TESTED = (0, 1, 2)  # The seeds whose median is tested.
 WIDTH = 4  # Of the band to each side, in standard deviations.
 STEPS = 600
 # Numbers of scenes.
@@ -82,6 +85,9 @@ def train(root: pathlib.Path, workdir: pathlib.Path, seed: int) -> float:
 
 
 def in_deviations(miou: float) -> float:
-    """How far a mIoU is from the recorded mean, in recorded standard deviations."""
+    """How far a mIoU is from the recorded median, in recorded standard deviations."""
     recorded = json.loads(RECORD.read_text())["miou"]
-    return (miou - statistics.fmean(recorded)) / statistics.stdev(recorded)
+    middle = statistics.median(recorded)
+    # Of a normal distribution, half lies within 0.6745 standard deviations.
+    deviation = statistics.median(abs(each - middle) for each in recorded) / 0.6745
+    return (miou - middle) / deviation
