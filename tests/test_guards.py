@@ -13,9 +13,10 @@ from tests.guards import planted_bugs, run, trajectory
 
 
 @pytest.mark.parametrize("name", trajectory.METHODS)
-def test_losses_of_thirty_steps_are_the_recorded_ones(name):
+@pytest.mark.parametrize("steps", [5, pytest.param(30, marks=pytest.mark.slow)])
+def test_losses_are_the_recorded_ones(name, steps):
     with jax.enable_x64(True):
-        found = trajectory.trajectory(name)
+        found = trajectory.trajectory(name, steps)
     assert trajectory.deviation(found, name) <= trajectory.TOLERANCE
 
 

@@ -16,7 +16,7 @@ from rcc_jax.models.network import Network, Weights
 from rcc_jax.options import options
 from rcc_jax.training import optimizer, train_state, train_step
 
-NUM_CLASSES, SIZE = 5, 33
+NUM_CLASSES, SIZE = 5, 17
 STEPS_PER_EPOCH = 5
 
 

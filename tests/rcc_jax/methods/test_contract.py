@@ -18,7 +18,7 @@ from rcc_jax.methods import METHODS, cc
 from rcc_jax.options import options
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.workdir.checkpoints import Checkpoints
-from tests.support.steps import Setup, SmallNetwork, make_batch, make_method
+from tests.support.steps import SIZE, Setup, SmallNetwork, make_batch, make_method
 from tests.support.toy_method import Toy
 
 
@@ -58,7 +58,7 @@ def assert_close(actual, expected):
 
 def test_the_memory_sees_every_step_and_the_ramp_starts_at_zero():
     state, log = run()
-    pixels = 8 * 33 * 33
+    pixels = 8 * SIZE * SIZE
     assert int(state.memory["seen"].sum()) == 3 * pixels
     assert [entry["loss_pull"] > 0 for entry in log] == [False, True, True]
 

@@ -35,8 +35,8 @@ def relative_distance(actual, expected):
 def test_eight_devices_train_like_one_in_float64(name, changes):
     method = make_method(name, **changes)
     with jax.enable_x64(True):
-        one, one_log = Setup(method, 1, jnp.float64).run(5)
-        eight, eight_log = Setup(method, 8, jnp.float64).run(5)
+        one, one_log = Setup(method, 1, jnp.float64).run(2)
+        eight, eight_log = Setup(method, 8, jnp.float64).run(2)
     assert one.weights.params["classifier"]["bias"].dtype == np.float64
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), one_log, eight_log)
     for part in ("weights", "opt_state", "ema"):
@@ -58,7 +58,9 @@ def test_eight_devices_start_like_one_in_float32():
     assert relative_distance(eight.opt_state, one.opt_state) < 1e-3
 
 
-@pytest.mark.parametrize("name", ["fixmatch", "unimatch", "cc"])
+@pytest.mark.parametrize(
+    "name", ["unimatch", *(pytest.param(n, marks=pytest.mark.slow) for n in ("fixmatch", "cc"))]
+)
 def test_every_method_moves_the_weights_and_learns_the_batch(name):
     setup = Setup(make_method(name))
     state, losses = setup.state(), []
