@@ -39,8 +39,8 @@ def warnings(output, errors):
     return [line for line in f"{output}\n{errors}".splitlines() if re.search("(?i)warning", line)]
 
 
-# The others take a minute each: `make test-slow`.
-QUICK = ("supervised", "rcc_ema_fields")
+# The others take half a minute each: `make test-slow`.
+QUICK = ("supervised",)
 
 
 @pytest.mark.parametrize(

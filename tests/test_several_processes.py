@@ -11,7 +11,7 @@ import pytest
 from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 from tests.support.runs import metrics, reached, saved_steps
 
-STEPS = 120
+STEPS = 60
 # main.py, but a process that shows no sign of life counts as dead sooner.
 IMPATIENT = (
     "import runpy; from rcc_jax.distributed import processes; processes.HEARTBEAT_SECONDS = 10; "
@@ -74,7 +74,8 @@ def wait_for_step(processes, workdir, step):
         time.sleep(0.01)
 
 
-def test_stopped_killed_and_gone_on_with_by_one_process(command, tmp_path):
+def stop(command, tmp_path):
+    """Stops a run of two processes; returns its step."""
     # A cluster may tell one process alone; both save the same step.
     both = command(tmp_path, 2)
     wait_for_step(both, tmp_path, 4)
@@ -83,7 +84,17 @@ def test_stopped_killed_and_gone_on_with_by_one_process(command, tmp_path):
     (stopped,) = saved_steps(tmp_path)
     assert f"stopped and saved after step {stopped} of {STEPS}" in errors
     assert quiet == ""
+    return stopped
 
+
+def test_stopped_and_resumed_by_one_process(command, tmp_path):
+    stopped = stop(command, tmp_path)
+    resume_alone(command, tmp_path, stopped)
+
+
+@pytest.mark.slow
+def test_killed_resumed_by_one_process_and_evaluated(command, tmp_path):
+    stopped = stop(command, tmp_path)
     # The other does not wait for ever for one that is gone.
     both = command(tmp_path, 2)
     wait_for_step(both, tmp_path, stopped + 4)
@@ -98,8 +109,12 @@ def test_stopped_killed_and_gone_on_with_by_one_process(command, tmp_path):
     assert not (lost and "Traceback" in errors)
     assert f"resuming after step {stopped}" in output
     both[1].communicate()
+    resume_alone(command, tmp_path, stopped)
+    evaluate(command, tmp_path)
 
-    # Two processes' checkpoint on one, and every line is there once.
+
+def resume_alone(command, tmp_path, stopped):
+    """Two processes' checkpoint on one, and every line is there once."""
     (alone,) = command(tmp_path, 1)
     output, _ = finish(alone)
     assert f"resuming after step {stopped}" in output
@@ -107,7 +122,9 @@ def test_stopped_killed_and_gone_on_with_by_one_process(command, tmp_path):
     assert steps == [*range(4, STEPS + 1, 4), STEPS]
     assert len(list((tmp_path / "pictures").glob("step_*.png"))) == 1
 
-    # Each counts its share of the images, and one of them prints.
+
+def evaluate(command, tmp_path):
+    """Each counts its share of the images, and one of them prints."""
     both = command(tmp_path, 2, "--mode=eval")
     (output, _), (nothing, _) = (finish(process) for process in both)
     assert f"student, step {STEPS}\n" in output

@@ -55,6 +55,7 @@ def test_bar_stands_for_all_runs_and_never_moves_back(monkeypatch):
     assert "second: 100%" in drawn
 
 
+@pytest.mark.slow
 def test_a_signal_lets_the_run_save(tmp_path):
     command = [sys.executable, REPOSITORY / "benchmarks" / "demo.py", f"--folder={tmp_path}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -18,7 +18,7 @@ from rcc_jax.training.validation import evaluate_confusion
 from rcc_jax.workdir.checkpoints import Checkpoints
 from tests.support.steps import NUM_CLASSES, Setup, make_batch, make_method
 
-STEPS, MIDDLE = 20, 10
+STEPS, MIDDLE = 8, 4
 METHOD = make_method("unimatch", ema_decay=0.9)
 # Its search for the hardest pixels goes over all devices many times a step.
 OHEM = make_method("supervised", labeled_loss="ohem")
