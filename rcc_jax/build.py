@@ -13,12 +13,12 @@ from flax import nnx
 from jax.sharding import Mesh
 
 import input_pipeline
-from rcc_jax.config import checks, method_group
+from rcc_jax.config import checks, method_group, schema
 from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.methods import Method
-from rcc_jax.models import DeepLabV3Plus, pretrained
+from rcc_jax.models import families, pretrained
 from rcc_jax.models.network import Network, Weights
 from rcc_jax.workdir import image_lists
 
@@ -49,20 +49,15 @@ def build_model(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> nnx.Module
     return build_method(config).network(functools.partial(_network, config), rngs)
 
 
-def _network(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> DeepLabV3Plus:
+def _network(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> nnx.Module:
     """The network that `config.model` describes, with random weights."""
     fields = config.model
-    return DeepLabV3Plus(
+    return families.BACKBONES[fields.backbone].build(
         config.data.num_classes,
         fields.backbone,
-        fields.stem,
-        output_stride=fields.output_stride,
-        width=fields.width,
-        decoder_channels=fields.decoder_channels,
-        aspp_rates=tuple(fields.aspp_rates),
+        **{name: fields[name] for name in schema.own_fields(config, "model")},
         dtype=jnp.dtype(fields.dtype),
         remat=fields.remat,
-        freeze_bn=fields.freeze_bn,
         rngs=rngs,
     )
 

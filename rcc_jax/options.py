@@ -22,6 +22,7 @@ class Option:
         may_change: Whether a run may resume with another value. Only for fields that do not change
             what the training computes.
         per_process: Whether the processes of one run may have different values.
+        only: The kind of network or of optimizer that has the field; empty if every kind has it.
         before: The value that reproduces a run that was recorded before the field existed.
     """
 
@@ -36,6 +37,7 @@ class Option:
     symbol: str = ""
     may_change: bool = False
     per_process: bool = False
+    only: str = ""
     before: Any = _UNSET
 
     @property

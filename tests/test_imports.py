@@ -19,7 +19,7 @@ ALLOWED = {
     "models": set(),
     "distributed": {"errors"},
     "methods": {"consensus", "models", "options", "errors", "labels"},
-    "config": {"methods", "input_pipeline", *GROUND},
+    "config": {"methods", "models.families", "input_pipeline", *GROUND},
     "evaluation": {"distributed", "models", "consensus", "config", *GROUND},
     "workdir": {"config", "distributed", "models", "input_pipeline", *GROUND},
     "reporting": {

@@ -14,7 +14,7 @@ import rcc_jax
 from input_pipeline.files import write_atomically
 from rcc_jax.build import build_network
 from rcc_jax.errors import ConfigError
-from rcc_jax.models import pretrained
+from rcc_jax.models import families, pretrained
 from rcc_jax.models.network import IMAGENET_MEAN, IMAGENET_STD
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
@@ -114,8 +114,8 @@ def _check_folder(folder: pathlib.Path) -> None:
 
 def _describe(segmenter: Segmenter) -> dict:
     names = segmenter.class_names
-    architecture = ("backbone", "stem", "output_stride", "width", "decoder_channels", "aspp_rates")
     fields = segmenter.config.model.to_dict()
+    architecture = ("backbone", *families.BACKBONES[fields["backbone"]].architecture)
     size = ["batch", "height", "width"]
     return {
         "input": {

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import ml_collections
 
 from rcc_jax.methods import METHODS
+from rcc_jax.models import families
 from rcc_jax.options import Option, option, options
 
 
@@ -133,20 +134,28 @@ class Model:
     backbone: str = option(
         "resnet50",
         "The encoder.",
-        choices=("resnet18", "resnet34", "resnet50", "resnet101"),
+        choices=tuple(families.BACKBONES),
         short="backbone",
     )
     stem: str = option(
         "deep",
         "'deep': three 3x3 convolutions (UniMatch's weights). 'v1': one 7x7 (torchvision's).",
         choices=("deep", "v1"),
+        only="resnet",
     )
     output_stride: int = option(
-        16, "Ratio of the image size to the size of the last features.", choices=(8, 16)
+        16,
+        "Ratio of the image size to the size of the last features.",
+        choices=(8, 16),
+        only="resnet",
     )
-    width: int = option(64, "Channels of the first stage; 64 is a standard ResNet.", at_least=1)
-    decoder_channels: int = option(256, "Channels of the decoder.", at_least=1)
-    aspp_rates: tuple = option((6, 12, 18), "Dilations of the three ASPP branches, in features.")
+    width: int = option(
+        64, "Channels of the first stage; 64 is a standard ResNet.", at_least=1, only="resnet"
+    )
+    decoder_channels: int = option(256, "Channels of the decoder.", at_least=1, only="resnet")
+    aspp_rates: tuple = option(
+        (6, 12, 18), "Dilations of the three ASPP branches, in features.", only="resnet"
+    )
     pretrained: str = option(
         "",
         "Weights file (.npz, .safetensors, .pth) of the backbone or the network, or the folder of "
@@ -169,7 +178,9 @@ class Model:
     remat: bool = option(
         False, "Recompute residual blocks in the backward pass: less memory, more time."
     )
-    freeze_bn: bool = option(False, "Use the running statistics of BatchNorm in training too.")
+    freeze_bn: bool = option(
+        False, "Use the running statistics of BatchNorm in training too.", only="resnet"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -328,6 +339,18 @@ def fields() -> dict[str, Option]:
     for group, declared in GROUPS.items():
         found |= {f"{group}.{name}": each for name, each in options(declared).items()}
     return found
+
+
+def kinds(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """The kinds of network and of optimizer that a configuration chooses; see `Option.only`."""
+    family = families.BACKBONES.get(config.model.backbone)
+    return () if family is None else (family.name,)
+
+
+def own_fields(config: ml_collections.ConfigDict, group: str) -> list[str]:
+    """Names of a group's fields that only the chosen kind of network or optimizer has."""
+    chosen = kinds(config)
+    return [name for name, each in options(GROUPS[group]).items() if each.only in chosen]
 
 
 def method_fields(name: str) -> Mapping[str, Option]:

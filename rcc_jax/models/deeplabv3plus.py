@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from flax import nnx
 
 from rcc_jax.models.extent import WHOLE, Extent
 from rcc_jax.models.initialization import draw_uniform
-from rcc_jax.models.layers import Conv, ConvBN
+from rcc_jax.models.layers import Conv, ConvBN, checked_dtype
 from rcc_jax.models.resnet import ResNet
 
 
@@ -81,6 +81,8 @@ class DeepLabV3Plus(nnx.Module):
         "Revisiting Weak-to-Strong Consistency in Semi-Supervised Semantic Segmentation", CVPR 2023.
     """
 
+    family: ClassVar[str] = "resnet"
+
     def __init__(
         self,
         num_classes: int,
@@ -96,7 +98,7 @@ class DeepLabV3Plus(nnx.Module):
         freeze_bn: bool = False,
         rngs: nnx.Rngs,
     ):
-        dtype = _checked_dtype(dtype)
+        dtype = checked_dtype(dtype)
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; use at least 1")
         if decoder_channels < 6:
@@ -181,12 +183,3 @@ class DeepLabV3Plus(nnx.Module):
         for conv_bn in self.fuse:
             x = conv_bn(x, **mode)
         return extent.resize(self.classifier(x), size)
-
-
-def _checked_dtype(dtype: Any) -> Any:
-    dtype = jnp.dtype(dtype)
-    if dtype not in (jnp.float32, jnp.bfloat16, jnp.float64):
-        raise ValueError(f"dtype is {dtype.name}; use float32, bfloat16 or float64")
-    if dtype == jnp.float64 and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
-        raise ValueError("dtype is float64, but jax_enable_x64 is off; switch it on or use float32")
-    return dtype

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -44,7 +44,21 @@ def _draw(
     convs = [
         node for module in modules for _, node in nnx.iter_graph(module) if isinstance(node, Conv)
     ]
-    variables = [(v, scale(c)) for c in convs for v in (c.kernel, c.bias) if v is not None]
+    fill([(v, scale(c)) for c in convs for v in (c.kernel, c.bias) if v is not None], key, sample)
+
+
+def fill(
+    variables: Sequence[tuple[nnx.Variable, float]],
+    key: jax.Array,
+    sample: Callable[..., jax.Array],
+) -> None:
+    """Draws the values of variables in place, from one draw.
+
+    Args:
+        variables: Variables of one type, each with the factor on its values.
+        key: Random key.
+        sample: From a key, a shape and a type to values.
+    """
     count = sum(math.prod(variable.shape) for variable, _ in variables)
     values = sample(key, (count,), variables[0][0].dtype)
     start = 0

@@ -16,6 +16,16 @@ def param_dtype(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32)
 
 
+def checked_dtype(dtype: Any) -> Any:
+    """The type of a computation; raises ValueError if it is not supported."""
+    dtype = jnp.dtype(dtype)
+    if dtype not in (jnp.float32, jnp.bfloat16, jnp.float64):
+        raise ValueError(f"dtype is {dtype.name}; use float32, bfloat16 or float64")
+    if dtype == jnp.float64 and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise ValueError("dtype is float64, but jax_enable_x64 is off; switch it on or use float32")
+    return dtype
+
+
 class Conv(nnx.Module):
     """Square convolution with symmetric padding that keeps the size at stride 1.
 

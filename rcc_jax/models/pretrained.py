@@ -8,14 +8,12 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from rcc_jax.models import state_dict_files, torch_names
-from rcc_jax.models.deeplabv3plus import DeepLabV3Plus
-from rcc_jax.models.resnet import BACKBONES, STEMS
+from rcc_jax.models import families, state_dict_files, torch_names
 from rcc_jax.models.torch_matching import match
 
 
@@ -27,7 +25,7 @@ class Summary:
         path: The file.
         format: 'npz', 'safetensors' or 'torch'.
         sha256: Hash of the file, in hexadecimal.
-        stem: 'v1' or 'deep'.
+        stem: 'v1' or 'deep' of a ResNet, '' of other networks.
         covers: 'backbone' or 'network'.
         loaded: Number of tensors taken from the file.
         missing: Names in the model that the file lacks, as `allow_missing` permits.
@@ -44,14 +42,15 @@ class Summary:
     unused: tuple[str, ...]
 
     def __str__(self) -> str:
+        stem = f" (stem {self.stem})" if self.stem else ""
         return (
-            f"{self.loaded} tensors of the {self.covers} (stem {self.stem}) from {self.path},"
+            f"{self.loaded} tensors of the {self.covers}{stem} from {self.path},"
             f" {len(self.missing)} missing, {len(self.unused)} unused, sha256 {self.sha256[:12]}"
         )
 
 
 def load_torch(
-    model: DeepLabV3Plus,
+    model: Any,
     path: str | os.PathLike[str],
     *,
     allow_missing: Sequence[str] = (),
@@ -59,8 +58,9 @@ def load_torch(
 ) -> Summary:
     """Loads a PyTorch state dict into a model, in place, and accounts for every name.
 
-    The names are torchvision's or timm's (a bare backbone) or UniMatch's (the whole network). With
-    a bare backbone the decoder does not change. After an error the model is unchanged.
+    The names are those of a library (a bare encoder) or of UniMatch (the whole network); each
+    family of networks has its own. With a bare encoder the head does not change. After an error the
+    model is unchanged.
 
     Args:
         model: Network to change.
@@ -79,7 +79,8 @@ def load_torch(
         ValueError: A corrupt file; names that are missing, unused or of another shape; values that
             are not finite; an allow_missing that matches nothing in the model.
     """
-    state = state_dict_files.read(path)
+    names = families.of_model(model).torch_names
+    state = names.standard(state_dict_files.read(path))
     shapes = {name: value.shape for name, value in state.items()}
     variables, missing, unused = match(model, path, shapes, allow_missing, allow_unused)
     for name in variables:
@@ -94,15 +95,15 @@ def load_torch(
         path=os.fspath(path),
         format=state_dict_files.file_format(path),
         sha256=state_dict_files.sha256(path),
-        stem=model.backbone.stem_name,
-        covers="network" if torch_names.is_network(shapes) else "backbone",
+        stem=getattr(model.backbone, "stem_name", ""),
+        covers="network" if names.is_network(shapes) else "backbone",
         loaded=len(variables),
         missing=missing,
         unused=unused,
     )
 
 
-def save_torch(model: DeepLabV3Plus, path: str | os.PathLike[str]) -> None:
+def save_torch(model: Any, path: str | os.PathLike[str]) -> None:
     """Writes a model as a state dict with UniMatch's names; PyTorch can load it strictly.
 
     Args:
@@ -114,13 +115,12 @@ def save_torch(model: DeepLabV3Plus, path: str | os.PathLike[str]) -> None:
         OSError: The folder is missing or cannot be written.
         ValueError: Another suffix.
     """
-    state = {}
-    for name, variable in torch_names.named_variables(model).items():
-        state[name] = torch_names.to_torch_layout(np.asarray(variable[...]))
-        if name.endswith(".running_var"):
-            counter = name.replace("running_var", torch_names.COUNTER)
-            state[counter] = np.zeros((), np.int64)
-    state_dict_files.write(path, state)
+    state = {
+        name: torch_names.to_torch_layout(np.asarray(variable[...]))
+        for name, variable in torch_names.named_variables(model).items()
+    }
+    extras = families.of_model(model).torch_names.extras(model)
+    state_dict_files.write(path, {**state, **extras})
 
 
 def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
@@ -131,59 +131,38 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
         backbone: The expected backbone; None accepts any.
 
     Returns:
-        Lines for a reader: hash, stem, contents, and the fields of `config.model` that fit.
+        Lines for a reader: hash, contents, and the fields of `config.model` that fit.
 
     Raises:
         FileNotFoundError, ImportError, ValueError: As in `load_torch`.
     """
     state = state_dict_files.read(path)
+    names = families.of_file(state).torch_names
+    state = names.standard(state)
     shapes = {name: value.shape for name, value in state.items()}
-    contents = torch_names.describe(shapes)
-    backbone = backbone or contents.backbone
-    stem = contents.stem or ""
-    if backbone not in BACKBONES or stem not in STEMS:
-        raise ValueError(
-            f"{path} seems to be {contents}; use weights of {', '.join(BACKBONES)} with a stem"
-            " v1 (one 7x7) or deep (3x3, 64-64-128)"
-        )
-    model = nnx.eval_shape(
-        lambda: DeepLabV3Plus(
-            contents.num_classes or 1,
-            backbone,
-            stem,
-            width=contents.width or 64,
-            decoder_channels=contents.decoder_channels or 256,
-            rngs=nnx.Rngs(0),
-        )
-    )
-    absent = tuple(s for s in ("layer1", "layer2", "layer3", "layer4") if s not in contents.stages)
+    contents = names.describe(shapes)
+    try:
+        model, fields, remark = names.fitting(contents, backbone)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
+    absent = tuple(filter(None, fields.pop("allow_missing", "").split(",")))
     variables, _, unused = match(model, path, shapes, absent, ("fc",))
     dtypes = sorted({state[k].dtype.name for k in variables})
-    settings = {"backbone": backbone, "stem": contents.stem}
-    settings |= {
-        name: getattr(contents, name)
-        for name, usual in (("width", 64), ("decoder_channels", 256))
-        if getattr(contents, name) not in (None, usual)
-    }
-    settings["pretrained"] = os.fspath(path)
+    fields["pretrained"] = os.fspath(path)
     if absent:
-        settings["allow_missing"] = ",".join(absent)
+        fields["allow_missing"] = ",".join(absent)
     lines = [
         f"file     {path}",
         f"sha256   {state_dict_files.sha256(path)}",
         f"format   {state_dict_files.file_format(path)}, {' and '.join(dtypes)}",
-        f"stem     {contents.stem}",
+        *([f"stem     {fields['stem']}"] if "stem" in fields else []),
         f"covers   {contents}: {len(variables)} tensors",
     ]
     if unused:
         lines.append(f"unused   {', '.join(unused)}")
-    lines.append("fits     " + " ".join(f"--config.model.{k}={v}" for k, v in settings.items()))
-    if contents.num_classes is not None:
-        lines.append(
-            f"remark   the classifier has config.data.num_classes = {contents.num_classes}; for "
-            "another number add classifier to allow_missing and allow_unused. Weights do not tell "
-            "config.model.aspp_rates and output_stride: use those of their training"
-        )
+    lines.append("fits     " + " ".join(f"--config.model.{k}={v}" for k, v in fields.items()))
+    if remark:
+        lines.append(f"remark   {remark}")
     return "\n".join(lines)
 
 
@@ -194,7 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Checks a file of weights; prints hash, contents, fitting fields.",
     )
     parser.add_argument("--source", required=True, help=".npz, .safetensors, .pth or .pt")
-    parser.add_argument("--backbone", choices=BACKBONES, help="the expected backbone")
+    parser.add_argument(
+        "--backbone", choices=tuple(families.BACKBONES), help="the expected backbone"
+    )
     options = parser.parse_args(arguments)
     try:
         print(check(options.source, options.backbone))

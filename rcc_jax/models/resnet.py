@@ -104,7 +104,6 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] 
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
 }
-BACKBONES = tuple(ARCHITECTURES)
 
 # Kernel, stride and width (in units of the base width) of the convolutions before the stages.
 STEMS = {"v1": ((7, 2, 1),), "deep": ((3, 2, 1), (3, 1, 1), (3, 1, 2))}
@@ -117,7 +116,7 @@ class ResNet(nnx.Module):
     """Residual network that returns the features of its four stages.
 
     Args:
-        name: One of `BACKBONES`.
+        name: One of `ARCHITECTURES`.
         stem: 'v1' (one 7x7 convolution) or 'deep' (three 3x3 ones, the last twice as wide).
         output_stride: 16 (stage 4 dilated instead of strided) or 8 (stages 3 and 4).
         width: Channels of the first stage's inner convolutions; 64 is the standard network.

@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from flax import nnx
 
-from rcc_jax.models import torch_names
-from rcc_jax.models.deeplabv3plus import DeepLabV3Plus
-from rcc_jax.models.resnet import BACKBONES, STEMS
+from rcc_jax.models import families
+from rcc_jax.models.torch_names import ENCODER, torch_shape
 
 
 def match(
-    model: DeepLabV3Plus,
+    model: Any,
     path: str | os.PathLike[str],
     shapes: Mapping[str, tuple[int, ...]],
     allow_missing: Sequence[str],
@@ -22,7 +22,7 @@ def match(
     Args:
         model: Network to load into; an abstract one (`nnx.eval_shape`) suffices.
         path: The file, for error messages.
-        shapes: Shape in PyTorch of every tensor of the file, by name.
+        shapes: Shape in PyTorch of every tensor of the file, by the family's standard name.
         allow_missing: Names or prefixes of names that the file may lack.
         allow_unused: Names or prefixes that only the file may have.
 
@@ -33,26 +33,24 @@ def match(
         ValueError: If names are missing, unused or of another shape, or an allow_missing matches
             nothing in the model.
     """
-    variables = torch_names.named_variables(model)
+    names = families.of_model(model).torch_names
+    variables = names.named_variables(model)
     _check_allowed(allow_missing, allow_unused, variables)
-    if not torch_names.is_network(shapes):
-        prefix = torch_names.BACKBONE
+    if not names.is_network(shapes):
         variables = {
-            k.removeprefix(prefix): v for k, v in variables.items() if k.startswith(prefix)
+            k.removeprefix(ENCODER): v for k, v in variables.items() if k.startswith(ENCODER)
         }
-    contents = torch_names.describe(shapes)
-    shapes = {k: v for k, v in shapes.items() if not k.endswith(torch_names.COUNTER)}
     missing = [k for k in variables if k not in shapes]
     unused = [k for k in shapes if k not in variables]
     problems = []
     for k in list(variables):
-        if k not in shapes or shapes[k] == torch_names.torch_shape(variables[k]):
+        if k not in shapes or shapes[k] == torch_shape(variables[k]):
             continue
         if _allowed(k, allow_missing) and _allowed(k, allow_unused):
             missing.append(k)
             unused.append(k)
         else:
-            wanted = torch_names.torch_shape(variables[k])
+            wanted = torch_shape(variables[k])
             problems.append(f"{k} {shapes[k]}, in the model {wanted}")
     reports = [
         ("missing", [k for k in missing if not _allowed(k, allow_missing)]),
@@ -60,7 +58,7 @@ def match(
         ("of another shape", problems),
     ]
     if any(names for _, names in reports):
-        raise ValueError(_mismatch(model, path, contents, reports))
+        raise ValueError(_mismatch(model, path, shapes, reports))
     taken = {k: v for k, v in variables.items() if k not in missing}
     if not taken:
         raise ValueError(f"{path}: allow_missing leaves nothing to load")
@@ -68,43 +66,26 @@ def match(
 
 
 def _mismatch(
-    model: DeepLabV3Plus,
+    model: Any,
     path: str | os.PathLike[str],
-    contents: torch_names.Contents,
+    shapes: Mapping[str, tuple[int, ...]],
     reports: Sequence[tuple[str, Sequence[str]]],
 ) -> str:
-    backbone, stem = model.backbone.name, model.backbone.stem_name
+    family = families.of_model(model)
+    names, other = family.torch_names, families.of_file(shapes, otherwise=family).torch_names
+    ours, theirs = names.describe_model(model), other.describe(shapes)
     lines = [
-        f"the weights in {path} do not fit: the model is {backbone}, stem {stem};"
-        f" the file seems to be {contents}"
+        f"the weights in {path} do not fit: the model is {ours.kind}; the file seems to be {theirs}"
     ]
-    for what, names in reports:
-        if names:
-            more = f", and {len(names) - 10} more" if len(names) > 10 else ""
-            lines.append(f"  {len(names)} {what}: {', '.join(names[:10])}{more}")
-    lines.append(f"  {_way_out(torch_names.describe_model(model), contents)}")
-    return "\n".join(lines)
-
-
-def _way_out(model: torch_names.Contents, contents: torch_names.Contents) -> str:
-    if contents.stem in STEMS and contents.stem != model.stem:
-        return f"use the stem {contents.stem!r}, or weights for the stem {model.stem!r}"
-    if contents.backbone in BACKBONES and contents.backbone != model.backbone:
-        return f"use the backbone {contents.backbone!r}, or weights for {model.backbone!r}"
-    sizes = {
-        name: getattr(contents, name)
-        for name in ("width", "decoder_channels")
-        if getattr(contents, name) not in (None, getattr(model, name))
-    }
-    if sizes:
-        fields = " ".join(f"--config.model.{name}={value}" for name, value in sizes.items())
-        return f"use {fields}, which fits the file, or other weights"
-    if contents.num_classes not in (None, model.num_classes):
-        return (
-            f"the file has {contents.num_classes} classes, the model {model.num_classes}: name "
-            "'classifier' in both allow_missing and allow_unused to start the classifier at random"
-        )
-    return "use other weights, or name what may differ in allow_missing and allow_unused"
+    for what, found in reports:
+        if found:
+            more = f", and {len(found) - 10} more" if len(found) > 10 else ""
+            lines.append(f"  {len(found)} {what}: {', '.join(found[:10])}{more}")
+    advice = names.way_out(ours, theirs) if names is other else None
+    advice = (
+        advice or "use other weights, or name what may differ in allow_missing and allow_unused"
+    )
+    return "\n".join([*lines, f"  {advice}"])
 
 
 def _check_allowed(
@@ -113,7 +94,7 @@ def _check_allowed(
     for argument, prefixes in (("allow_missing", allow_missing), ("allow_unused", allow_unused)):
         if isinstance(prefixes, str):
             raise ValueError(f"{argument} is the string {prefixes!r}; give a tuple of names")
-    bare = [name.removeprefix(torch_names.BACKBONE) for name in names]
+    bare = [name.removeprefix(ENCODER) for name in names]
     for prefix in allow_missing:
         if not any(_allowed(name, [prefix]) for name in bare):
             raise ValueError(
@@ -123,9 +104,9 @@ def _check_allowed(
 
 
 def _allowed(name: str, prefixes: Sequence[str]) -> bool:
-    name = name.removeprefix(torch_names.BACKBONE)
+    name = name.removeprefix(ENCODER)
     for prefix in prefixes:
-        prefix = prefix.removeprefix(torch_names.BACKBONE)
+        prefix = prefix.removeprefix(ENCODER)
         if name == prefix or name.startswith(prefix + "."):
             return True
     return False

@@ -1,172 +1,49 @@
-"""Names and layouts of weights in PyTorch code (torchvision, timm, UniMatch) and in ours."""
-
-import dataclasses
-from collections.abc import Mapping
+"""Names and layouts of weights in PyTorch's files and in ours; each family has its own names."""
 
 import numpy as np
 from flax import nnx
 
-from rcc_jax.models.deeplabv3plus import DeepLabV3Plus
-from rcc_jax.models.resnet import ARCHITECTURES, Bottleneck
+from rcc_jax.models import families
 
-# Our module -> PyTorch's, where they differ. PyTorch numbers the parts of a Sequential of
-# convolution, norm and ReLU, including those without weights.
-_STEM = {
-    "v1": {"stem.0.conv": "conv1", "stem.0.bn": "bn1"},
-    "deep": {
-        "stem.0.conv": "conv1.0",
-        "stem.0.bn": "conv1.1",
-        "stem.1.conv": "conv1.3",
-        "stem.1.bn": "conv1.4",
-        "stem.2.conv": "conv1.6",
-        "stem.2.bn": "bn1",
-    },
-}
-_DECODER = {
-    "head.b4.conv": "head.b4.gap.1",
-    "head.b4.bn": "head.b4.gap.2",
-    "fuse.0.conv": "fuse.0",
-    "fuse.0.bn": "fuse.1",
-    "fuse.1.conv": "fuse.3",
-    "fuse.1.bn": "fuse.4",
-}
-_SEQUENTIAL = {"conv": "0", "bn": "1"}
-_LEAF = {
-    "kernel": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
-COUNTER = "num_batches_tracked"
-BACKBONE = "backbone."
-_NETWORK = (BACKBONE, "head.", "reduce.", "fuse.", "classifier.")
+# Prefix of the encoder's names in a whole network.
+ENCODER = f"{families.ENCODER}."
 
 
-def named_variables(model: DeepLabV3Plus) -> dict[str, nnx.Variable]:
-    """All parameters and statistics of a model by UniMatch's names, backbone first.
+def named_variables(model: nnx.Module) -> dict[str, nnx.Variable]:
+    """All parameters and statistics of a network by PyTorch's names, the encoder's first.
 
     Args:
         model: The network; an abstract one (`nnx.eval_shape`) suffices.
 
     Returns:
-        The model's variables by PyTorch's names; assigning to one changes the model.
+        The network's variables by name; assigning to one changes the network.
     """
-    special = {BACKBONE + k: BACKBONE + v for k, v in _STEM[model.backbone.stem_name].items()}
-    special |= _DECODER
-    named = {}
-    for path, variable in nnx.iter_graph(model):
-        if not isinstance(variable, nnx.Variable):
-            continue
-        *module, leaf = map(str, path)
-        name = ".".join(module)
-        if name in special:
-            name = special[name]
-        elif module[-1] in _SEQUENTIAL:
-            name = ".".join([*module[:-1], _SEQUENTIAL[module[-1]]])
-        named[f"{name}.{_LEAF[leaf]}"] = variable
-    return dict(sorted(named.items(), key=lambda item: not item[0].startswith(BACKBONE)))
+    return families.of_model(model).torch_names.named_variables(model)
 
 
 def torch_shape(variable: nnx.Variable) -> tuple[int, ...]:
-    """Shape of a variable in PyTorch, where kernels are [out, in, height, width]."""
-    shape = variable.shape
-    return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else tuple(shape)
+    """Shape of a variable in PyTorch; see `to_torch_layout`."""
+    return tuple(variable.shape[axis] for axis in _AXES.get(variable.ndim, range(variable.ndim)))
 
 
 def to_torch_layout(value: np.ndarray) -> np.ndarray:
-    """Kernel [height, width, in, out] -> [out, in, height, width]; the rest unchanged."""
-    return np.ascontiguousarray(value.transpose(3, 2, 0, 1)) if value.ndim == 4 else value
+    """An array of ours as PyTorch has it.
 
-
-def from_torch_layout(value: np.ndarray) -> np.ndarray:
-    """Kernel [out, in, height, width] -> [height, width, in, out]; the rest unchanged."""
-    return np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
-
-
-def is_network(names: Mapping[str, object]) -> bool:
-    """Whether names belong to a whole network rather than a bare backbone."""
-    return any(name.startswith(_NETWORK) for name in names)
-
-
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """What a state dict seems to hold; None where this is unknown.
-
-    Attributes:
-        backbone: A name such as 'resnet50', or a description of unknown blocks.
-        stem: 'v1', 'deep', or a description of other first convolutions.
-        width: Base width of the ResNet, 64 in the standard one.
-        stages: Those of 'layer1' to 'layer4' that are present.
-        decoder_channels: Width of the decoder; None in a bare backbone.
-        num_classes: Number of classes of the classifier; None in a bare backbone.
+    Kernels of convolutions are [height, width, in, out] here and [out, in, height, width] there,
+    those of transposed ones [height, width, out, in] and [in, out, height, width]; matrices are
+    [in, out] and [out, in]. Other arrays are the same.
     """
-
-    backbone: str | None
-    stem: str | None
-    width: int | None
-    stages: tuple[str, ...]
-    decoder_channels: int | None
-    num_classes: int | None
-
-    def __str__(self) -> str:
-        if not self.stages and self.stem is None:
-            return "no ResNet"
-        parts = [self.backbone or "an unknown backbone", f"stem {self.stem or 'missing'}"]
-        if self.width not in (None, 64):
-            parts.append(f"width {self.width}")
-        parts.append(" ".join(self.stages) or "no stages")
-        classes = self.num_classes
-        parts.append("no decoder" if classes is None else f"decoder with {classes} classes")
-        return ", ".join(parts)
-
-
-def describe(shapes: Mapping[str, tuple[int, ...]]) -> Contents:
-    """Infers from PyTorch's names and shapes which network a state dict belongs to."""
-    shapes = {name.removeprefix(BACKBONE): tuple(shape) for name, shape in shapes.items()}
-    blocks: dict[str, set[str]] = {}
-    for name in shapes:
-        stage, *rest = name.split(".")
-        if stage in ("layer1", "layer2", "layer3", "layer4") and rest and rest[0].isdigit():
-            blocks.setdefault(stage, set()).add(rest[0])
-    counts = {stage: len(indices) for stage, indices in sorted(blocks.items())}
-    inner = shapes.get("layer1.0.conv1.weight", (None,))[0]
-    return Contents(
-        backbone=_backbone(counts, shapes),
-        stem=_stem(shapes, inner),
-        width=inner,
-        stages=tuple(counts),
-        decoder_channels=shapes.get("head.project.0.weight", (None,))[0],
-        num_classes=shapes.get("classifier.weight", (None,))[0],
+    return (
+        np.ascontiguousarray(value.transpose(_AXES[value.ndim])) if value.ndim in _AXES else value
     )
 
 
-def describe_model(model: DeepLabV3Plus) -> Contents:
-    """`describe` for the state dict that `save_torch` would write for a network."""
-    return describe({name: torch_shape(value) for name, value in named_variables(model).items()})
+def from_torch_layout(value: np.ndarray) -> np.ndarray:
+    """The inverse of `to_torch_layout`."""
+    if value.ndim not in _AXES:
+        return value
+    return np.ascontiguousarray(value.transpose(np.argsort(_AXES[value.ndim])))
 
 
-def _backbone(counts: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    if not counts:
-        return None
-    bottleneck = any(name.endswith(".0.conv3.weight") for name in shapes)
-    if any(name.endswith(".downsample.2.weight") for name in shapes):
-        return "ResNet-D with average-pooled shortcuts"
-    for name, (block, expected) in ARCHITECTURES.items():
-        stages = {f"layer{i + 1}": count for i, count in enumerate(expected)}
-        if (block is Bottleneck) == bottleneck and counts.items() <= stages.items():
-            return name
-    kind = "bottleneck" if bottleneck else "basic"
-    return f"a ResNet of {'-'.join(map(str, counts.values()))} {kind} blocks"
-
-
-def _stem(shapes: Mapping[str, tuple[int, ...]], width: int | None) -> str | None:
-    if "conv1.weight" in shapes:
-        size = shapes["conv1.weight"][2:]
-        return "v1" if size == (7, 7) else f"of one {'x'.join(map(str, size))} convolution"
-    deep = [shapes[k][0] for k in (f"conv1.{i}.weight" for i in (0, 3, 6)) if k in shapes]
-    if not deep:
-        return None
-    if width is not None and deep == [width, width, 2 * width]:
-        return "deep"
-    return "deep, but " + "-".join(map(str, deep))
+# For each number of axes, the axis of ours that each axis of PyTorch's is.
+_AXES = {2: (1, 0), 4: (3, 2, 0, 1)}

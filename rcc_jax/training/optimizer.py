@@ -3,19 +3,17 @@
 import jax
 import optax
 
+from rcc_jax.models import families
+
 
 def poly_schedule(learning_rate: float, num_steps: int, power: float = 0.9) -> optax.Schedule:
     """lr0 * (1 - t / T) ** power for the step t, counted from 0."""
     return optax.polynomial_schedule(learning_rate, 0.0, power, num_steps)
 
 
-def _outside_backbone(params):
-    """True for the leaves whose path has no key 'backbone' at any depth."""
-
-    def is_outside(path, _):
-        return all(getattr(key, "key", None) != "backbone" for key in path)
-
-    return jax.tree_util.tree_map_with_path(is_outside, params)
+def _outside_encoder(params):
+    """True for the leaves outside the encoder, at any depth."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: not families.is_encoder(path), params)
 
 
 def sgd(
@@ -28,8 +26,8 @@ def sgd(
     """SGD in PyTorch's order: decay is added to the gradient before the momentum.
 
     Args:
-        schedule: Learning rate of the backbone by step.
-        head_multiplier: Factor on the learning rate of everything outside 'backbone'.
+        schedule: Learning rate of the encoder by step.
+        head_multiplier: Factor on the learning rate of everything outside the encoder.
         momentum: Decay of the momentum buffer.
         weight_decay: Applied to all parameters, including BatchNorm and biases.
 
@@ -40,6 +38,6 @@ def sgd(
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.trace(decay=momentum),
-        optax.masked(optax.scale(head_multiplier), _outside_backbone),
+        optax.masked(optax.scale(head_multiplier), _outside_encoder),
         optax.scale_by_learning_rate(schedule),
     )

@@ -11,7 +11,8 @@ from flax import nnx
 
 from rcc_jax.models import DeepLabV3Plus
 from rcc_jax.models.pretrained import load_torch
-from rcc_jax.models.torch_names import COUNTER, named_variables, torch_shape
+from rcc_jax.models.resnet_names import COUNTER
+from rcc_jax.models.torch_names import named_variables, torch_shape
 
 
 def abstract():

@@ -12,7 +12,7 @@ from flax import nnx
 
 from rcc_jax.models import DeepLabV3Plus, pretrained
 from rcc_jax.models.pretrained import load_torch, save_torch
-from rcc_jax.models.torch_names import describe
+from rcc_jax.models.resnet_names import describe
 from tests.support.weight_files import assert_same, backbone_state, differs, error_of, saved_state
 
 
