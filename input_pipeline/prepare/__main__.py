@@ -7,6 +7,7 @@ python -m input_pipeline.prepare shrink --source=data/camvid --output=data/camvi
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 
@@ -56,6 +57,18 @@ def _parser() -> argparse.ArgumentParser:
         "--kind", choices=("any", "fine", "coarse"), default="any",
         help="draw among fine (VOC) or coarse (SBD) masks alone",
     )  # fmt: skip
+    split.add_argument(
+        "--from", dest="match", default="*", metavar="GLOB",
+        help="draw among images with such names alone, such as '*0006R0*'",
+    )  # fmt: skip
+    split.add_argument(
+        "--every", type=int, default=0, help="take every n-th of them instead of a random draw"
+    )
+    split.add_argument("--start", type=int, default=1, help="the first to take, from 1 (1)")
+    split.add_argument(
+        "--rest", choices=("all", "others"), default="all",
+        help="unlabelled: all other images, or only those that --from does not match",
+    )  # fmt: skip
     split.add_argument("--output", required=True, help="folder for labeled.txt and unlabeled.txt")
     shrink = commands.add_parser("shrink", help="copies a folder with smaller images and masks")
     shrink.add_argument("--source", required=True, help="folder of images, masks and lists")
@@ -69,13 +82,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.command == "split":
         from input_pipeline.prepare import splits
 
-        splits.prepare(
-            arguments.data,
-            arguments.output,
-            count=arguments.count,
-            seed=arguments.seed,
-            kind=arguments.kind,
-        )
+        names = (field.name for field in dataclasses.fields(splits.Choice))
+        choice = splits.Choice(**{name: getattr(arguments, name) for name in names})
+        splits.prepare(arguments.data, arguments.output, choice)
         return
     if arguments.command == "shrink":
         from input_pipeline.prepare import shrink

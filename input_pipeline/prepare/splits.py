@@ -1,5 +1,7 @@
 """Draws a partition: which training images keep their labels."""
 
+import dataclasses
+import fnmatch
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -29,13 +31,44 @@ def draw(keys: Sequence[str], count: int, seed: int) -> list[int]:
     return sorted(sorted(range(len(keys)), key=ranks.__getitem__)[:count])
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """How labelled images are chosen among the training images.
+
+    Attributes:
+        count: Their number.
+        seed: Of a random draw.
+        kind: 'fine' or 'coarse' draws among such masks alone, 'any' among all.
+        match: Only images whose name matches this pattern of the shell, such as '*0006R0*'.
+        every: Take every n-th of them in the order of the list instead of a random draw; 0 = draw.
+        start: The first image to take, counted from 1, if `every` is given.
+        rest: Unlabelled images: 'all' others, or only those that do not 'match'.
+    """
+
+    count: int
+    seed: int = 0
+    kind: str = "any"
+    match: str = "*"
+    every: int = 0
+    start: int = 1
+    rest: str = "all"
+
+    def matches(self, name: str) -> bool:
+        """Whether labelled images may have this name."""
+        return fnmatch.fnmatchcase(name, self.match)
+
+    def take(self, names: Sequence[str]) -> list[int]:
+        """Indices of the labelled images among the candidates, ascending."""
+        if self.every:
+            return list(range(self.start - 1, len(names), self.every))[: self.count]
+        return draw(names, self.count, self.seed)
+
+
 def prepare(
     data: str,
     output: str,
+    choice: Choice,
     *,
-    count: int,
-    seed: int,
-    kind: str = "any",
     report: Callable[[str], None] = print,
 ) -> None:
     """Writes `labeled.txt` and `unlabeled.txt` into a folder, as `image label` lines.
@@ -43,36 +76,61 @@ def prepare(
     Args:
         data: A prepared dataset, or a list of `image label` lines of all training images.
         output: The folder; made if absent.
-        count: Number of labelled images.
-        seed: Of the draw.
-        kind: 'fine' or 'coarse' draws among such masks alone, 'any' among all.
+        choice: Which images are labelled.
         report: Takes a line of text about what is done.
 
     Raises:
         DataError: Data that cannot be read, fewer images than that, or other lists in the way.
     """
     pairs, kinds, path = _read(data)
-    if kind != "any" and kinds is None:
+    if choice.kind != "any" and kinds is None:
         raise DataError(
-            f"--kind={kind}: {path} does not say how carefully a mask was drawn; only a prepared "
-            "dataset does. Leave --kind out."
+            f"--kind={choice.kind}: {path} does not say how carefully a mask was drawn; only a "
+            "prepared dataset does. Leave --kind out."
         )
-    candidates = [i for i in range(len(pairs)) if kind == "any" or kinds[i] == kind]
-    if not 0 < count < len(candidates):
-        raise DataError(
-            f"--count={count}: must be from 1 to below the {len(candidates)} images of {path}"
-            f"{'' if kind == 'any' else f' with {kind} masks'}."
-        )
-    drawn = {candidates[i] for i in draw([pairs[i][0] for i in candidates], count, seed)}
+    candidates = [
+        i
+        for i, (name, _) in enumerate(pairs)
+        if choice.matches(name) and (choice.kind == "any" or kinds[i] == choice.kind)
+    ]
+    taken = _checked(choice, candidates, [pairs[i][0] for i in candidates], path)
+    labeled = {candidates[i] for i in taken}
     parts = {
-        "labeled.txt": [pair for i, pair in enumerate(pairs) if i in drawn],
-        "unlabeled.txt": [pair for i, pair in enumerate(pairs) if i not in drawn],
+        "labeled.txt": [pair for i, pair in enumerate(pairs) if i in labeled],
+        "unlabeled.txt": [
+            pair
+            for i, pair in enumerate(pairs)
+            if i not in labeled and (choice.rest == "all" or not choice.matches(pair[0]))
+        ],
     }
+    if not parts["unlabeled.txt"]:
+        raise DataError(f"--rest=others: every image of {path} matches --from={choice.match}.")
     separator = "\t" if any(" " in name for pair in pairs for name in pair) else " "
     for name, lines in parts.items():
         text = "".join(f"{separator.join(line)}\n" for line in lines)
         _write(os.path.join(output, name), text.encode("utf-8", "surrogateescape"))
-    report(f"{output}: {count} labelled and {len(pairs) - count} unlabelled images.")
+    numbers = [len(lines) for lines in parts.values()]
+    report(f"{output}: {numbers[0]} labelled and {numbers[1]} unlabelled images.")
+
+
+def _checked(choice: Choice, candidates: list[int], names: list[str], path: str) -> list[int]:
+    """The chosen indices among the candidates; raises DataError if there are too few."""
+    which = "" if choice.match == "*" else f" that match --from={choice.match}"
+    which += "" if choice.kind == "any" else f" with {choice.kind} masks"
+    if choice.every < 0 or choice.start < 1:
+        raise DataError(f"--every={choice.every} --start={choice.start}: must be at least 0 and 1.")
+    if not 0 < choice.count < len(candidates):
+        raise DataError(
+            f"--count={choice.count}: must be from 1 to below the {len(candidates)} images of "
+            f"{path}{which}."
+        )
+    taken = choice.take(names)
+    if len(taken) < choice.count:
+        raise DataError(
+            f"--count={choice.count}: --every={choice.every} from --start={choice.start} gives "
+            f"only {len(taken)} of the {len(candidates)} images of {path}{which}."
+        )
+    return taken
 
 
 def _read(data: str) -> tuple[list[tuple[str, str]], list[str] | None, str]:

@@ -54,7 +54,9 @@ def test_lists_of_a_prepared_dataset(prepared, tmp_path, capsys):
 
 def test_fine_masks_alone(prepared, tmp_path):
     output = tmp_path / "fine"
-    splits.prepare(str(prepared / "pascal"), str(output), count=3, seed=0, kind="fine")
+    splits.prepare(
+        str(prepared / "pascal"), str(output), splits.Choice(count=3, seed=0, kind="fine")
+    )
     partition = input_pipeline.open_partition(
         source="tfds",
         root=str(prepared / "pascal"),
@@ -66,12 +68,14 @@ def test_fine_masks_alone(prepared, tmp_path):
     assert partition.label_kinds == {"fine": 3, "coarse": 0}
     assert len(partition.unlabeled) == 6
     with pytest.raises(DataError, match=r"--count=4: must be .* below the 4 images .* fine masks"):
-        splits.prepare(str(prepared / "pascal"), str(output), count=4, seed=0, kind="fine")
+        splits.prepare(
+            str(prepared / "pascal"), str(output), splits.Choice(count=4, seed=0, kind="fine")
+        )
 
 
 def test_public_list_of_all_training_images(shared_data, tmp_path):
     source = shared_data / "splits/pascal/train_aug.txt"
-    splits.prepare(str(source), str(tmp_path), count=92, seed=0)
+    splits.prepare(str(source), str(tmp_path), splits.Choice(count=92, seed=0))
     parts = [(tmp_path / f"{x}.txt").read_text().splitlines() for x in ("labeled", "unlabeled")]
     assert [len(lines) for lines in parts] == [92, 10490]
     assert sorted(parts[0] + parts[1]) == sorted(source.read_text().splitlines())
@@ -90,10 +94,46 @@ def test_what_cannot_be_drawn(prepared, tmp_path):
     list_file.write_text("a.jpg a.png\nb.jpg b.png\n")
     for count in (0, 2):
         with pytest.raises(DataError, match=rf"--count={count}: must be from 1 to below the 2"):
-            splits.prepare(str(list_file), str(tmp_path), count=count, seed=0)
+            splits.prepare(str(list_file), str(tmp_path), splits.Choice(count=count, seed=0))
     with pytest.raises(DataError, match=r"--kind=fine: .*all\.txt does not say"):
-        splits.prepare(str(list_file), str(tmp_path), count=1, seed=0, kind="fine")
+        splits.prepare(str(list_file), str(tmp_path), splits.Choice(count=1, seed=0, kind="fine"))
     with pytest.raises(DataError, match=r"--data = 'none\.txt': no such file or folder"):
-        splits.prepare("none.txt", str(tmp_path), count=1, seed=0)
+        splits.prepare("none.txt", str(tmp_path), splits.Choice(count=1, seed=0))
     with pytest.raises(DataError, match=r"--data = .*: neither dataset_info\.json nor exactly one"):
-        splits.prepare(str(prepared), str(tmp_path), count=1, seed=0)
+        splits.prepare(str(prepared), str(tmp_path), splits.Choice(count=1, seed=0))
+
+
+def write_list(folder):
+    names = [f"images/{drive}_{n}.jpg labels/{drive}_{n}.png" for drive in "ab" for n in range(9)]
+    (folder / "train.txt").write_text("\n".join(names) + "\n")
+    return str(folder / "train.txt")
+
+
+def names(path):
+    return [line.split("/")[1].split(".")[0] for line in path.read_text().splitlines()]
+
+
+def test_every_third_image_of_one_drive_is_labelled(tmp_path):
+    choice = splits.Choice(2, match="*/b_*", every=3, start=2, rest="others")
+    splits.prepare(write_list(tmp_path), str(tmp_path / "out"), choice)
+    assert names(tmp_path / "out" / "labeled.txt") == ["b_1", "b_4"]
+    assert names(tmp_path / "out" / "unlabeled.txt") == [f"a_{n}" for n in range(9)]
+    choice = splits.Choice(2, match="*/b_*", every=3, start=2)
+    splits.prepare(write_list(tmp_path), str(tmp_path / "all"), choice)
+    assert len(names(tmp_path / "all" / "unlabeled.txt")) == 16
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"count": 4, "match": "*/b_*", "every": 3}, "gives only 3 of the 9 images"),
+        ({"count": 9, "match": "*/b_*"}, "to below the 9 images of .* that match --from="),
+        ({"count": 1, "match": "*/c_*"}, "below the 0 images"),
+        ({"count": 1, "rest": "others"}, "--rest=others: every image"),
+        ({"count": 1, "every": 3, "start": 0}, "--start=0: must be at least"),
+    ],
+)
+def test_choices_that_leave_no_images(choice, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        splits.prepare(write_list(tmp_path), str(tmp_path / "out"), splits.Choice(**choice))
+    assert not (tmp_path / "out").exists()
