@@ -34,7 +34,7 @@ def cell(arguments: str | None, labels: int, part: str):
     config.data.num_classes = len(CLASS_NAMES)
     config.data.class_names = CLASS_NAMES
     config.data.crop_size = 801
-    common.use_recipe(config)
+    common.use_recipe(config, chosen)
     config.optimizer.learning_rate = 0.005
     config.optimizer.head_multiplier = 1.0
     config.train.num_epochs = 240

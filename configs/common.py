@@ -78,8 +78,8 @@ def parse_cell(text: str | None, **more) -> dict:
 
     These are method, backbone and seed, and for ablations the short names of the method's fields:
     kind (consensus of cc: l2, ce, kl), top_n (N), weight (lambda), tau, input (logits,
-    probabilities), pixels (valid, confident) and ema (decay). None stands for the default of the
-    method.
+    probabilities), pixels (valid, confident), gamma (threshold of confidence) and ema (decay). None
+    stands for the default of the method.
     """
     defaults = get_config()
     shared = {
@@ -90,7 +90,8 @@ def parse_cell(text: str | None, **more) -> dict:
         name: type(schema.method_fields(schema.AUTO)[field.partition(".")[2]].default)
         for name, field in _short_names().items()
     }
-    return parse_arguments(text, **more, **shared, **types)
+    # The order of `more`, whose first argument needs no name; its values take precedence.
+    return parse_arguments(text, **{**more, **types, **shared, **more})
 
 
 def apply_cell(config: ml_collections.ConfigDict, chosen: Mapping[str, Any]) -> None:
@@ -107,9 +108,30 @@ def apply_cell(config: ml_collections.ConfigDict, chosen: Mapping[str, Any]) -> 
         method_group.check_given(config, set_by_user)
 
 
-def use_recipe(config: ml_collections.ConfigDict) -> None:
-    """Sets the chosen method's fields to the recipe of the data set `config.data.name`."""
-    method_group.set_fields(config, method_group.recipe(config.data.name, config.method.name))
+def use_recipe(config: ml_collections.ConfigDict, chosen: Mapping[str, Any]) -> None:
+    """Sets the method's fields to the recipe of the data set `config.data.name`.
+
+    Fields for which there is an argument among `chosen`, as `parse_cell` returns them, stay.
+    """
+    given = {field for name, field in _short_names().items() if chosen[name] is not None}
+    fields = method_group.recipe(config.data.name, config.method.name)
+    left = {name: value for name, value in fields.items() if f"method.{name}" not in given}
+    method_group.set_fields(config, left)
+
+
+def use_small_images(config: ml_collections.ConfigDict, num_steps: int) -> None:
+    """A ResNet from ImageNet weights on images of a quarter of the usual area, 4 + 4 in a step."""
+    config.model.stem = "v1"
+    config.model.pretrained = "weights/resnet50.npz"
+    # Of a file of the whole ResNet-50, what `resnet50_c4` has not.
+    config.model.allow_unused = "layer4,fc"
+    config.model.decoder_channels = 64
+    config.model.aspp_rates = (1, 2, 4)
+    config.optimizer.learning_rate = 0.002
+    config.train.batch_size = 4
+    config.train.num_steps = num_steps
+    config.train.log_every = 20
+    config.eval.every_steps = 100
 
 
 def _get(config: ml_collections.ConfigDict, field: str) -> Any:

@@ -35,6 +35,7 @@ class FixMatch(Supervised):
         "Confidence gamma: pseudo labels below it are ignored.",
         at_least=0,
         at_most=1,
+        short="gamma",
         symbol="gamma",
     )
 

@@ -1,4 +1,4 @@
-"""ResNet-18, 34, 50 and 101, whose last stages can be dilated instead of strided."""
+"""ResNet-18, 34, 50 (also as far as stage 3) and 101, dilated instead of strided at the end."""
 
 import functools
 from typing import Any
@@ -103,6 +103,8 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] 
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
+    # Without the last stage, in object detection called C4: half the weights.
+    "resnet50_c4": (Bottleneck, (3, 4, 6, 0)),
 }
 
 # Kernel, stride and width (in units of the base width) of the convolutions before the stages.

@@ -14,7 +14,8 @@ from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import published, tables
 
 FOLDER = pathlib.Path(common.__file__).parent
-CELLS = sorted(path.stem for path in FOLDER.glob("*_*.py") if path.stem != "__init__")
+PAPER = ("pascal_", "cityscapes_")
+CELLS = sorted(path.stem for path in FOLDER.glob("*_*.py") if path.stem.startswith(PAPER))
 SWEEPS = {
     "components": 5,
     "pascal_classic": 5 * 4,

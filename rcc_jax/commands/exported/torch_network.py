@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
-BLOCKS |= {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+BLOCKS |= {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet50_c4": (3, 4, 6, 0)}
 
 
 def conv(features: int, out: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
