@@ -9,6 +9,9 @@ from rcc_jax.models import torch_names
 from rcc_jax.models.deeplabv3plus import DeepLabV3Plus
 from rcc_jax.models.resnet import BACKBONES, STEMS
 
+# Names of each kind that an error shows.
+_SHOWN = 3
+
 
 def match(
     model: DeepLabV3Plus,
@@ -73,17 +76,16 @@ def _mismatch(
     contents: torch_names.Contents,
     reports: Sequence[tuple[str, Sequence[str]]],
 ) -> str:
-    backbone, stem = model.backbone.name, model.backbone.stem_name
-    lines = [
-        f"the weights in {path} do not fit: the model is {backbone}, stem {stem};"
-        f" the file seems to be {contents}"
-    ]
+    details = []
     for what, names in reports:
         if names:
-            more = f", and {len(names) - 10} more" if len(names) > 10 else ""
-            lines.append(f"  {len(names)} {what}: {', '.join(names[:10])}{more}")
-    lines.append(f"  {_way_out(torch_names.describe_model(model), contents)}")
-    return "\n".join(lines)
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            details.append(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}")
+    return (
+        f"the weights in {path} do not fit: the model is {model.backbone.name}, stem "
+        f"{model.backbone.stem_name}; the file seems to be {contents}; "
+        f"{_way_out(torch_names.describe_model(model), contents)} ({'; '.join(details)})"
+    )
 
 
 def _way_out(model: torch_names.Contents, contents: torch_names.Contents) -> str:
