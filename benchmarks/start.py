@@ -136,6 +136,7 @@ def start(root: pathlib.Path, name: str, cache: pathlib.Path, setting: dict) -> 
         "model.backbone": setting["backbone"],
         "model.width": setting["width"],
         "model.decoder_channels": 4 * setting["width"],
+        "model.pretrained": "",  # No download is measured.
         "method.name": "rcc",
         "train.batch_size": BATCH,
         "train.num_steps": 1000,

@@ -5,7 +5,9 @@
 DIR has the folders `images` and `masks` (a mask has the name of its image; the suffix may differ),
 or a file `labeled.txt` with one `image mask` pair per line. More unlabelled images may be in
 `unlabeled`. Unset fields are guessed from these data at the first start, printed, and recorded in
-the run's config.json; see rcc_jax/config/guess.py. docs/own_data.md explains all steps.
+the run's config.json; see rcc_jax/config/guess.py. docs/own_data.md explains all steps. The first
+start looks for the backbone's usual weights on the Hugging Face hub; if it cannot be reached, the
+weights are random.
 
 With `--mode=check`, the same command only reads all data, reports what is wrong with them and
 suggests settings that fix it.
@@ -21,6 +23,7 @@ def get_config(arguments=None):
     config.data.crop_size = 0
     config.model.backbone = chosen["backbone"]
     config.model.stem = "v1"
+    config.model.pretrained = "auto"
     config.method.name = chosen["method"]
     config.method.top_n = 0
     config.optimizer.learning_rate = 0.002

@@ -63,14 +63,25 @@ def _network(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> nnx.Module:
 
 
 def load_pretrained(
-    config: ml_collections.ConfigDict, model: nnx.Module, report: Callable[[str], None]
+    config: ml_collections.ConfigDict,
+    model: nnx.Module,
+    report: Callable[[str], None],
+    path: str | None = None,
 ) -> None:
-    """Loads the weights of `config.model.pretrained`, if any, into the network.
+    """Loads a file of weights into the network.
+
+    Args:
+        config: The configuration.
+        model: Network to change.
+        report: Called with a line of text about what was loaded.
+        path: The file that `config.model.pretrained` stands for; None = that value itself; '' =
+            no file.
 
     Raises:
         ConfigError: If the file is missing, corrupt or of another network.
     """
-    path = config.model.pretrained
+    given = config.model.pretrained
+    path = given if path is None else path
     if not path:
         return
     missing, unused = (
@@ -82,7 +93,7 @@ def load_pretrained(
             main_network(model), path, allow_missing=missing, allow_unused=unused
         )
     except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"config.model.pretrained = {path!r}: {error}") from error
+        raise ConfigError(f"config.model.pretrained = {given!r}: {error}") from error
     report(f"pretrained weights: {summary}")
 
 
@@ -91,10 +102,10 @@ def main_network(model: nnx.Module) -> nnx.Module:
     return getattr(model, "main", model)
 
 
-def check_pretrained(config: ml_collections.ConfigDict) -> None:
+def check_pretrained(config: ml_collections.ConfigDict, path: str | None = None) -> None:
     """Checks, at little cost, that `load_pretrained` will work; raises the same errors."""
     abstract = nnx.eval_shape(lambda: build_model(config, nnx.Rngs(0)))
-    load_pretrained(config, abstract, report=lambda _: None)
+    load_pretrained(config, abstract, lambda _: None, path)
 
 
 def open_partition(

@@ -6,6 +6,8 @@ import signal
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# No test asks a hub, except those that serve one themselves.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tests.support import commands
 
@@ -94,6 +96,28 @@ def oracles() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"optional: no recorded numbers at {folder} (set RCC_SHARED to their parent)")
     return folder
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub on the loopback address that this process takes for the hub, with an empty cache."""
+    from huggingface_hub import constants
+
+    from tests.support import local_hub
+
+    monkeypatch.delenv("CI", raising=False)
+    with local_hub.serve() as served:
+        url = f"{served.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        values = {
+            "ENDPOINT": served.address,
+            "HUGGINGFACE_CO_URL_TEMPLATE": url,
+            "HF_HUB_CACHE": str(served.use_cache(tmp_path / "cache")),
+            "HF_HUB_OFFLINE": False,
+        }
+        # What HF_ENDPOINT and the like are when the client is imported.
+        for name, value in values.items():
+            monkeypatch.setattr(constants, name, value)
+        yield served
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,7 @@ def test_fields_exist(page):
     # Those of a method that the page itself declares, and FIELD, which stands for any.
     own = re.findall(r"^\.\.\. +(\w+): \w+ = option\(", text, re.MULTILINE)
     known = {*known, "FIELD", *(f"method.{name}" for name in own)}
-    files = (".json", ".onnx", ".stablehlo")
+    files = (".json", ".onnx", ".safetensors", ".stablehlo")
     assert [name for name in named if name not in known and not name.endswith(files)] == []
 
 

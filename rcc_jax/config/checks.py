@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 import ml_collections
 
 from input_pipeline import near_names
-from rcc_jax.config import method_group, schema
+from rcc_jax.config import method_group, named_weights, schema
 from rcc_jax.errors import ConfigError
 
 # An image of four times the width has sixteen times the pixels.
@@ -38,20 +38,24 @@ def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> 
     yield from _length(config.train)
     yield from _names(config.data, left)
     yield from _aspp_rates(config.model.aspp_rates)
+    yield from named_weights.faults(config.model)
     yield from method_group.faults(config, left)
 
 
 def check_start(config: ml_collections.ConfigDict) -> None:
     """Rejects a missing weights file. For runs that start; a resumed run does not read it.
 
+    Weights on a hub are looked for later, once everything else is known to be in order.
+
     Raises:
         ConfigError: Naming the file.
     """
     path = config.model.pretrained
-    if path and not os.path.exists(path):
+    if named_weights.is_path(config.model) and not os.path.exists(path):
         raise ConfigError(
             f"config.model.pretrained = {path!r}: there is no such file, nor the folder of a run; "
-            f"give its path, or '' for random weights.{near_names.hint(path)}"
+            f"give its path, one of {named_weights.names(config.model.backbone)}, or '' for random "
+            f"weights.{near_names.hint(path)}"
         )
 
 

@@ -21,7 +21,7 @@ from input_pipeline.partitions import partition as partitions
 from input_pipeline.partitions.paired_folders import images_beside
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.labels import IGNORE
-from rcc_jax.config import schema
+from rcc_jax.config import named_weights, schema
 from rcc_jax.config.recorded import recorded_fields
 from rcc_jax.errors import ConfigError
 
@@ -49,6 +49,7 @@ def fill(
 ) -> None:
     """Sets the fields that are unset; values that were given are never changed.
 
+    Only `model.pretrained = 'auto'` is left to the start of the training, unless it is recorded.
     If the folder holds a run, they are taken from its `config.json` and no data are read, so a
     resumed run keeps its settings. Otherwise every labelled and validation mask is read.
 
@@ -99,6 +100,8 @@ def unset(config: ml_collections.ConfigDict) -> list[str]:
         "data.crop_size": of_a_folder and data.crop_size == 0,
         "method.name": method.name == "auto",
         "method.top_n": method.top_n == 0 and "top_n" in schema.method_fields(method.name),
+        # Decided last, by `training/first_weights.py`: it may need a download.
+        "model.pretrained": config.model.pretrained == named_weights.AUTO,
     }
     as_they_are = left["data.num_classes"] and not data.label_map and not data.colormap
     left |= dict.fromkeys(_MAPS, as_they_are)

@@ -158,8 +158,10 @@ class Model:
     )
     pretrained: str = option(
         "",
-        "Weights file (.npz, .safetensors, .pth) of the backbone or the network, or the folder of "
-        "a run to start from; empty = random weights.",
+        "Initial weights: a file (.npz, .safetensors, .pth) of the backbone or the network; the "
+        "folder of a run; 'hub:OWNER/NAME' or 'hub:OWNER/NAME@REVISION' on the Hugging Face hub, "
+        "downloaded once; a short name of those of the backbone, such as 'imagenet'; 'auto', the "
+        "usual ones if the hub can be reached, else random weights. Empty = random weights.",
     )
     allow_missing: str = option(
         "",

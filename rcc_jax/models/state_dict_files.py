@@ -1,5 +1,6 @@
 """State dicts in files (.npz, .safetensors and PyTorch's .pth), as numpy arrays by name."""
 
+import _codecs
 import hashlib
 import os
 import pathlib
@@ -12,14 +13,16 @@ import safetensors
 import safetensors.numpy
 
 FORMATS = {".npz": "npz", ".safetensors": "safetensors", ".pth": "torch", ".pt": "torch"}
-# Keys under which training scripts store the weights beside the optimizer.
-_WRAPPERS = ("model", "state_dict")
+# Keys under which training scripts store the weights beside the optimizer; an EMA teacher predicts
+# better than its student, so it comes first.
+_WRAPPERS = ("model_ema", "model", "state_dict")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a state dict without unpickling any object.
 
-    A wrapper `{'model': ...}` or `{'state_dict': ...}` and the prefix `module.` are removed.
+    A wrapper `{'model_ema': ...}`, `{'model': ...}` or `{'state_dict': ...}` (the first that is
+    there) and the prefix `module.` are removed.
 
     Args:
         path: File whose suffix is one of `FORMATS`.
@@ -115,7 +118,8 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     torch = _torch(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch raises many types.
         raise _unreadable(path, error) from error
     wrappers = list(_WRAPPERS)
@@ -134,6 +138,17 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     # numpy has no bfloat16; the conversion to float32 is exact.
     wide = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in state.items()}
     return {k: v.numpy() for k, v in wide.items()}
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a pickled number of numpy is made of, under the names of numpy 1 and 2.
+
+    UniMatch's checkpoints hold their best score as one. Nothing of this can run code of the file.
+    """
+    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]  # private, but pickled
+    types = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.bool_)]
+    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [np.dtype, *types, *names, _codecs.encode]
 
 
 def _torch(path: pathlib.Path) -> Any:

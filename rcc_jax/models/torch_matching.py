@@ -9,6 +9,9 @@ from flax import nnx
 from rcc_jax.models import families
 from rcc_jax.models.torch_names import ENCODER, torch_shape
 
+# Names of each kind that an error shows.
+_SHOWN = 3
+
 
 def match(
     model: Any,
@@ -74,18 +77,19 @@ def _mismatch(
     family = families.of_model(model)
     names, other = family.torch_names, families.of_file(shapes, otherwise=family).torch_names
     ours, theirs = names.describe_model(model), other.describe(shapes)
-    lines = [
-        f"the weights in {path} do not fit: the model is {ours.kind}; the file seems to be {theirs}"
-    ]
-    for what, found in reports:
-        if found:
-            more = f", and {len(found) - 10} more" if len(found) > 10 else ""
-            lines.append(f"  {len(found)} {what}: {', '.join(found[:10])}{more}")
     advice = names.way_out(ours, theirs) if names is other else None
     advice = (
         advice or "use other weights, or name what may differ in allow_missing and allow_unused"
     )
-    return "\n".join([*lines, f"  {advice}"])
+    details = []
+    for what, found in reports:
+        if found:
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            details.append(f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{more}")
+    return (
+        f"the weights in {path} do not fit: the model is {ours.kind}; the file seems to be "
+        f"{theirs}; {advice} ({'; '.join(details)})"
+    )
 
 
 def _check_allowed(

@@ -1,6 +1,7 @@
 """The training loop: data, step, metrics, checkpoint, evaluation. Resumes bit for bit."""
 
 import collections
+import functools
 import json
 import pathlib
 from typing import NoReturn
@@ -18,7 +19,7 @@ from rcc_jax.distributed.stop_vote import StopVote
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.scores import Scores, scores
 from rcc_jax.reporting.progress import Progress
-from rcc_jax.training import nonfinite
+from rcc_jax.training import first_weights, nonfinite
 from rcc_jax.training.monitor import EvaluationReport
 from rcc_jax.training.run import Run
 from rcc_jax.training.timing import StepClock, compile_step
@@ -55,12 +56,15 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     meshes.check_batch_size(
         config.train.batch_size, config.train.accumulation, run.mesh.size, "config.train.batch_size"
     )
+    run.check_same_everywhere()
+    start = None
     if not any(pathlib.Path(workdir_path, "checkpoints").glob("[0-9]*")):
-        # Checked before the folder exists: it would otherwise belong to a faulty configuration.
-        run.check_start()
+        # Before the folder exists: it would otherwise belong to a faulty configuration.
+        report = functools.partial(print, flush=True) if processes.is_first() else lambda _: None
+        start = first_weights.find(config, workdir_path, report)
+        run.check_start(start.path)
     else:
         revisions.check(workdir_path)
-    run.check_same_everywhere()
     with (
         Interruption(_NOTICE if processes.is_first() else "") as interruption,
         _open_workdir(workdir_path, method_group.resolved(config)) as workdir,
@@ -70,7 +74,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
             old_protocol=protocols.of_run(workdir.path),
         ) as checkpoints,
     ):
-        return _Loop(run, workdir, checkpoints, interruption).run_to_end()
+        return _Loop(run, workdir, checkpoints, interruption, start).run_to_end()
 
 
 def _open_workdir(path: str, config: dict) -> Workdir:
@@ -91,8 +95,9 @@ def _open_workdir(path: str, config: dict) -> Workdir:
 class _Loop:
     """The parts of a run that change as it trains, except the state itself."""
 
-    def __init__(self, run, workdir, checkpoints, interruption):
+    def __init__(self, run, workdir, checkpoints, interruption, start):
         self.run: Run = run
+        self.start: first_weights.Start | None = start
         self.workdir: Workdir = workdir
         self.checkpoints: Checkpoints = checkpoints
         self.interruption: Interruption = interruption
@@ -165,7 +170,11 @@ class _Loop:
                 self.workdir.path / revisions.FILE, self.checkpoints.latest_step or 0
             )
         if self.checkpoints.latest_step is None:
-            return self.run.initial_state(message)
+            # None was looked for if there were checkpoints, all of them corrupt.
+            start = self.start or first_weights.find(self.run.config, self.workdir.path, message)
+            if self.is_first:
+                first_weights.record(start, self.workdir.path)
+            return self.run.initial_state(message, start.path)
         state = TrainState(**self.checkpoints.restore(self.run.abstract_state().saved()))
         message(f"resuming after step {int(state.step)} of {self.workdir.path}")
         if line := self.scores.change(self.protocol):

@@ -156,20 +156,27 @@ class Run:
             lambda key: self._state_of(build.random_weights(self.config, key), key), self.mesh
         )
 
-    def initial_state(self, report: Callable[[str], None]) -> TrainState:
+    def initial_state(
+        self, report: Callable[[str], None], pretrained: str | None = None
+    ) -> TrainState:
         """The state before the first step, with pretrained weights if there are any.
 
         Args:
             report: Called with a line of text about what was loaded.
+            pretrained: The path that `config.model.pretrained` stands for (see `first_weights`);
+                None if it is a path itself.
         """
         sharding = meshes.replicated(self.mesh)
         key = jax.random.key(self.config.seed)
-        weights = self._initial_weights(jax.random.fold_in(key, 0), report)
+        if pretrained is None:
+            pretrained = self.config.model.pretrained
+        weights = self._initial_weights(jax.random.fold_in(key, 0), report, pretrained)
         create = jax.jit(self._state_of, out_shardings=sharding)
         return create(meshes.replicate(self.mesh, weights), jax.random.fold_in(key, 1))
 
-    def _initial_weights(self, key: jax.Array, report: Callable[[str], None]) -> Weights:
-        pretrained = self.config.model.pretrained
+    def _initial_weights(
+        self, key: jax.Array, report: Callable[[str], None], pretrained: str
+    ) -> Weights:
         if start_weights.is_run(pretrained):
             abstract = build.abstract_weights(self.config, self.mesh)
             weights, summary = start_weights.read(pretrained, abstract)
@@ -179,20 +186,24 @@ class Run:
         if not pretrained:
             return weights
         model = self.network.module(weights)
-        build.load_pretrained(self.config, model, report)
+        build.load_pretrained(self.config, model, report, pretrained)
         return Weights.of(model)
 
-    def check_start(self) -> None:
+    def check_start(self, pretrained: str | None = None) -> None:
         """Checks, at little cost, that `initial_state` will find the pretrained weights.
+
+        Args:
+            pretrained: As for `initial_state`.
 
         Raises:
             ConfigError: If they cannot be used.
         """
-        pretrained = self.config.model.pretrained
+        if pretrained is None:
+            pretrained = self.config.model.pretrained
         if start_weights.is_run(pretrained):
             start_weights.check(pretrained, build.abstract_weights(self.config, self.mesh))
         else:
-            build.check_pretrained(self.config)
+            build.check_pretrained(self.config, pretrained)
 
     def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, dict]]:
         """The jitted training step."""

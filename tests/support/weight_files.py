@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rcc_jax.models.pretrained import load_torch, save_torch
-from rcc_jax.models.torch_names import named_variables
+from rcc_jax.models.resnet_names import COUNTER
+from rcc_jax.models.torch_names import named_variables, torch_shape
 
 
 def values(model):
@@ -39,6 +40,27 @@ def backbone_state(model, folder):
         if k.startswith("backbone.")
     }
     return state | {"fc.weight": np.zeros((7, 64), np.float32), "fc.bias": np.zeros(7, np.float32)}
+
+
+def published(model):
+    """A backbone drawn at random, as a hub has it: matrices in half precision, counters, 'fc'.
+
+    Args:
+        model: The network; an abstract one (`nnx.eval_shape`) suffices.
+    """
+    rng = np.random.default_rng(0)
+    state = {"fc.weight": np.zeros((7, 32)), "fc.bias": np.zeros(7)}
+    for name, variable in named_variables(model).items():
+        if name.startswith("backbone."):
+            name, shape = name.removeprefix("backbone."), torch_shape(variable)
+            if len(shape) == 4:
+                scale = np.sqrt(2 / np.prod(shape[1:]))
+                state[name] = (scale * rng.standard_normal(shape)).astype(np.float16)
+            else:
+                state[name] = rng.uniform(0.5, 1.5, shape).astype(np.float32)
+            if name.endswith("running_var"):
+                state[name.replace("running_var", COUNTER)] = np.array(7)
+    return state
 
 
 def error_of(model, path, **allowed):

@@ -1,7 +1,9 @@
 """Files of weights: formats, PyTorch's layout and wrappers, damage, and failed writes."""
 
 import sys
+import zipfile
 
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors
@@ -61,6 +63,30 @@ def test_torch_files(make_model, tmp_path, wrapper):
 
 
 @needs_torch
+@pytest.mark.parametrize("numpy_1", [False, True])
+def test_checkpoints_of_unimatch_give_the_teacher(make_model, tmp_path, numpy_1):
+    """They hold a student, its EMA teacher and, as a number of numpy, the best score."""
+    model, other = make_model(), make_model(seed=1)
+    student, teacher = (
+        {f"module.{k}": torch.from_numpy(v) for k, v in saved_state(each, tmp_path).items()}
+        for each in (make_model(seed=2), model)
+    )
+    best = {"previous_best": np.mean([1.0, 2.0]), "previous_best_ema": np.float64(3)}
+    path = tmp_path / "latest.pth"
+    torch.save({"model": student, "model_ema": teacher, "epoch": 3, **best}, path)
+    if numpy_1:  # Its name of the same function; the file is a zip archive without compression.
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                old = b"cnumpy.core.multiarray\nscalar"
+                archive.writestr(name, content.replace(b"cnumpy._core.multiarray\nscalar", old))
+        assert old in parts["latest/data.pkl"].replace(b"._core.", b".core.")
+    load_torch(other, path)
+    assert_same(model, other)
+
+
+@needs_torch
 def test_bfloat16_torch_file(make_model, tmp_path):
     model = make_model(seed=1)
     state = {k: torch.from_numpy(v) for k, v in saved_state(make_model(), tmp_path).items()}
@@ -89,17 +115,23 @@ def test_torch_missing(make_model, tmp_path, monkeypatch):
     assert not (tmp_path / "b.pth").exists()
 
 
-def test_half_precision_and_missing_counters(make_model, tmp_path):
+@pytest.mark.parametrize(
+    ("suffix", "half"),
+    [(".npz", np.float16), (".safetensors", np.float16), (".safetensors", ml_dtypes.bfloat16)],
+)
+def test_half_precision_and_missing_counters(make_model, tmp_path, suffix, half):
     """Half-precision kernels are cast up exactly; a file needs no num_batches_tracked."""
     model, other = make_model(), make_model(seed=1)
     state = saved_state(model, tmp_path)
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    state = {k: v.astype(np.float16) if v.ndim == 4 else v for k, v in state.items()}
-    np.savez(tmp_path / "half.npz", **state)
-    load_torch(other, tmp_path / "half.npz")
+    state = {k: v.astype(half) if v.ndim == 4 else v for k, v in state.items()}
+    path = tmp_path / f"half{suffix}"
+    state_dict_files.write(path, state)
+    load_torch(other, path)
     kernel = values(other)["fuse.0.weight"]
     assert kernel.dtype == np.float32
-    np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), state["fuse.0.weight"])
+    expected = state["fuse.0.weight"].astype(np.float32)
+    np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), expected)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
