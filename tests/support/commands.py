@@ -5,14 +5,17 @@ import pathlib
 import socket
 import subprocess
 import sys
+from importlib import metadata
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-# A sixth of the time to compile, which is most of the time of these tests.
-FAST_COMPILATION = (
+# A sixth of the time to compile, which is most of the time of these tests; from jaxlib 0.12 on
+# half, since XLA has no other emitters there.
+FAST_COMPILATION = [
     "--xla_backend_optimization_level=0",
-    "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
-)
+]
+if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
+    FAST_COMPILATION.append("--xla_cpu_use_fusion_emitters=false")
 # What the caller set; a process that a test starts has inherited the flags above.
 OWN_FLAGS = [x for x in os.environ.get("XLA_FLAGS", "").split() if x not in FAST_COMPILATION]
 ENVIRONMENT = {
