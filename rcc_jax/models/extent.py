@@ -81,4 +81,9 @@ def _stride(full: int, length: int) -> int:
     return stride
 
 
+jax.tree_util.register_pytree_node(
+    Extent,
+    lambda extent: ((extent._sizes,), extent._padded),
+    lambda padded, sizes: Extent(*sizes, padded),
+)
 WHOLE = Extent()
