@@ -12,14 +12,16 @@ import safetensors
 import safetensors.numpy
 
 FORMATS = {".npz": "npz", ".safetensors": "safetensors", ".pth": "torch", ".pt": "torch"}
-# Keys under which training scripts store the weights beside the optimizer.
-_WRAPPERS = ("model", "state_dict")
+# Keys under which training scripts store the weights beside the optimizer. UniMatch V2 stores the
+# EMA teacher too, which its tables show.
+_WRAPPERS = ("model_ema", "model", "state_dict")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a state dict without unpickling any object.
 
-    A wrapper `{'model': ...}` or `{'state_dict': ...}` and the prefix `module.` are removed.
+    A wrapper `{'model': ...}` or `{'state_dict': ...}` and the prefix `module.` are removed. Of a
+    student and its EMA teacher (`{'model': ..., 'model_ema': ...}`) the teacher is read.
 
     Args:
         path: File whose suffix is one of `FORMATS`.
@@ -114,8 +116,13 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     torch = _torch(path)
+    # Scores in UniMatch's checkpoints are numbers of numpy, under its old or its new name.
+    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    numbers = [np.dtype, *(type(np.dtype(kind)) for kind in "fdil"), *((scalar, n) for n in names)]
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(numbers):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch raises many types.
         raise _unreadable(path, error) from error
     wrappers = list(_WRAPPERS)
