@@ -87,7 +87,14 @@ RESNET = Family(
     architecture=("stem", "output_stride", "width", "decoder_channels", "aspp_rates"),
     torch_script=True,
 )
-FAMILIES: tuple[Family, ...] = (RESNET,)
+DINOV2 = Family(
+    name="dinov2",
+    backbones=("dinov2_small", "dinov2_base", "dinov2_large"),
+    network="dinov2_dpt:DinoV2DPT",
+    names="dinov2_names",
+    multiple=14,
+)
+FAMILIES: tuple[Family, ...] = (RESNET, DINOV2)
 # The registry: the family of each backbone.
 BACKBONES: dict[str, Family] = {
     backbone: family for family in FAMILIES for backbone in family.backbones

@@ -1,0 +1,164 @@
+"""The layers of a vision transformer: linear maps, layer normalisation, attention, blocks."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rcc_jax.models.layers import param_dtype
+
+
+class Linear(nnx.Module):
+    """A matrix and a bias; both are zero until they are drawn or loaded.
+
+    Args:
+        in_features: Channels of the input.
+        out_features: Channels of the output.
+        dtype: Type of the computation and of the result.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, dtype: Any):
+        inner = param_dtype(dtype)
+        self.kernel = nnx.Param(jnp.zeros((in_features, out_features), inner))
+        self.bias = nnx.Param(jnp.zeros((out_features,), inner))
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [..., in] to [..., out]."""
+        y = x.astype(self.dtype) @ self.kernel[...].astype(self.dtype)
+        return y + _last_axis(self.bias[...].astype(self.dtype), y.ndim)
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation of the last axis, computed in at least float32.
+
+    Args:
+        features: Number of channels.
+        epsilon: Added to the variance.
+        dtype: Type of the result.
+
+    References:
+        Ba et al., "Layer Normalization", 2016.
+    """
+
+    def __init__(self, features: int, *, epsilon: float = 1e-6, dtype: Any):
+        inner = param_dtype(dtype)
+        self.scale = nnx.Param(jnp.ones((features,), inner))
+        self.bias = nnx.Param(jnp.zeros((features,), inner))
+        self.epsilon = epsilon
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises [..., C]."""
+        x = x.astype(self.scale.dtype)
+        x = x - jnp.mean(x, axis=-1, keepdims=True)
+        x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
+        scale, bias = (_last_axis(each[...], x.ndim) for each in (self.scale, self.bias))
+        return (x * scale + bias).astype(self.dtype)
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention; queries, keys and values come from one matrix, in this order.
+
+    Args:
+        features: Channels D of the tokens.
+        heads: Number of heads, a divisor of D.
+        dtype: Type of the computation.
+
+    References:
+        Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
+    """
+
+    def __init__(self, features: int, heads: int, *, dtype: Any):
+        self.qkv = Linear(features, 3 * features, dtype=dtype)
+        self.proj = Linear(features, features, dtype=dtype)
+        self.heads = heads
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Tokens [B, N, D] to [B, N, D]."""
+        batch, tokens, features = x.shape
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, features // self.heads)
+        query, key, value = (qkv[:, :, part] for part in range(3))
+        return self.proj(attend(query, key, value).reshape(x.shape))
+
+
+def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    """Attention over arrays [B, N, heads, D / heads], with flash attention where a GPU has it."""
+    if query.dtype == jnp.float64:
+        return _attend_in_float64(query, key, value)
+    plain = functools.partial(jax.nn.dot_product_attention, implementation="xla")
+    if not _has_flash(query):
+        return plain(query, key, value)
+    flash = functools.partial(jax.nn.dot_product_attention, implementation="cudnn")
+    # The program may be exported for other platforms, too.
+    return jax.lax.platform_dependent(query, key, value, cuda=flash, default=plain)
+
+
+def _attend_in_float64(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    # The function of JAX computes every softmax in float32.
+    logits = jnp.einsum("bqhd,bkhd->bhqk", query * query.shape[-1] ** -0.5, key)
+    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(logits, axis=-1), value)
+
+
+def _has_flash(query: jax.Array) -> bool:
+    """Whether cuDNN's flash attention takes this array; it cannot be traced without a GPU."""
+    if query.dtype != jnp.bfloat16 or query.shape[-1] % 8 or query.shape[-1] > 128:
+        return False
+    if not all(isinstance(size, int) for size in query.shape):
+        return False
+    if jax.default_backend() != "gpu":
+        return False
+    capability = getattr(jax.local_devices(backend="gpu")[0], "compute_capability", "")
+    # AMD's devices call it otherwise.
+    return capability.replace(".", "").isdigit() and float(capability) >= 8
+
+
+class MLP(nnx.Module):
+    """Two linear maps with the exact GELU between, four times as wide as the tokens."""
+
+    def __init__(self, features: int, *, dtype: Any):
+        self.fc1 = Linear(features, 4 * features, dtype=dtype)
+        self.fc2 = Linear(4 * features, features, dtype=dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Tokens [B, N, D] to [B, N, D]."""
+        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+
+
+class Block(nnx.Module):
+    """Attention and MLP, each after a LayerNorm, scaled by channel and added to its input.
+
+    Args:
+        features: Channels of the tokens.
+        heads: Number of heads.
+        dtype: Type of the matrix products; the sum of the blocks is kept in at least float32.
+
+    References:
+        Touvron et al., "Going deeper with Image Transformers", ICCV 2021 (LayerScale).
+    """
+
+    def __init__(self, features: int, heads: int, *, dtype: Any):
+        inner = param_dtype(dtype)
+        self.norm1 = LayerNorm(features, dtype=dtype)
+        self.attn = Attention(features, heads, dtype=dtype)
+        self.ls1 = nnx.Param(jnp.ones((features,), inner))
+        self.norm2 = LayerNorm(features, dtype=dtype)
+        self.mlp = MLP(features, dtype=dtype)
+        self.ls2 = nnx.Param(jnp.ones((features,), inner))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Tokens [B, N, D] to [B, N, D]."""
+        x = x + self.attn(self.norm1(x)).astype(x.dtype) * _last_axis(self.ls1[...], 3)
+        return x + self.mlp(self.norm2(x)).astype(x.dtype) * _last_axis(self.ls2[...], 3)
+
+
+def rematerialised(block: Block, x: jax.Array) -> jax.Array:
+    """Runs a block and keeps only its input for the backward pass."""
+    graphdef, params = nnx.split(block)
+    return jax.checkpoint(lambda params, x: nnx.merge(graphdef, params)(x))(params, x)
+
+
+def _last_axis(channels: jax.Array, ndim: int) -> jax.Array:
+    return channels.reshape((1,) * (ndim - 1) + (-1,))
