@@ -291,6 +291,12 @@ def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):
     made = {path.name for path in tmp_path.iterdir()}
     assert {"student.csv", "counts.csv", "consensus.svg", "consensus.json"} <= made
     assert json.loads((tmp_path / "consensus.json").read_text())["teacher"] == "EMA teacher"
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match=r"made with other settings:\n  input: .*/run_a"):
+        explain(config, str(workdir), output=str(tmp_path), images="run_a/*.png")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with pytest.raises(ConfigError, match="the folder holds other files"):
+        explain(config, str(workdir), output=str(workdir))
     with pytest.raises(ConfigError, match="no class 'barred_fisch'. Did you mean 'barred_fish'?"):
         explain(config, str(workdir), output=str(tmp_path), pair="barred_fisch,seabed")
 
