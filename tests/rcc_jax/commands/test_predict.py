@@ -226,6 +226,9 @@ def test_refuses_a_folder_of_other_things(workdir, pictures, predicted, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
     with pytest.raises(ConfigError, match="--save=lables: name one or more of labels"):
         call(workdir, pictures, output, save="lables")
+    named = "--checkpoint=bast: .*'best', 'best:PROTOCOL', or the path .* Did you mean 'best'"
+    with pytest.raises(ConfigError, match=named):
+        call(workdir, pictures, tmp_path / "new", checkpoint="bast")
     with pytest.raises(DataError, match="--input=.*nowhere: no such file or folder"):
         call(workdir, (tmp_path / "nowhere",), output)
 
