@@ -88,10 +88,11 @@ def make_archives(folder: pathlib.Path, count: int) -> None:
 def prepare(folder: str, threads: int) -> None:
     """Runs one preparation and prints the peak memory of the process in MiB."""
     sys.path.insert(0, str(REPOSITORY))
-    from input_pipeline.prepare import pascal
+    from input_pipeline.prepare import dataset, pascal
 
-    pascal.prepare(
-        [folder], f"{folder}/data", allow_counts=True, num_threads=threads, report=lambda _: None
+    options = dataset.Options(allow_counts=True, num_threads=threads)
+    dataset.prepare(
+        pascal.RECIPE, [folder], f"{folder}/data", options=options, report=lambda _: None
     )
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 

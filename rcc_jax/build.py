@@ -134,7 +134,8 @@ def open_partition(
         if not images:
             raise
         # The user typed --list.
-        raise input_pipeline.DataError(str(error).replace("data.val", "--list")) from None
+        typed = str(error).replace("data.val = ", "--list=").replace("data.val", "--list")
+        raise input_pipeline.DataError(typed) from None
     return partition
 
 

@@ -69,6 +69,10 @@ def run(*flags, folder=REPOSITORY):
             ["--mode=sweep", "--config=configs/sweeps/components.py", "--config.seed=1"],
             ["--config.seed: the file lists runs; use --set=seed=VALUE to set it in each."],
         ),
+        (
+            ["--config=configs/demo.py", "--chekpoint=best"],
+            ["--chekpoint: there is no such flag; did you mean --checkpoint?"],
+        ),
         (["--mode=trian"], ["--mode=trian", "train"]),
         (["--mode=eval"], ["--mode=eval needs --workdir=DIR"]),
         # Before anything is read or guessed.

@@ -183,7 +183,7 @@ def crop_size(
     side = min(max(1, (shorter - 1) // CROP_STEP) * CROP_STEP + 1, largest)
     if side == given or (given > largest and given <= longer):
         return None
-    meaning = f"half of the images have a shorter side of at most {shorter} pixels"
+    meaning = f"the median of the images' shorter sides is {shorter} pixels"
     return Proposal({"data.crop_size": side}, meaning)
 
 
@@ -229,9 +229,8 @@ def validation(
     wanted = max(FEW_IMAGES / (num_labeled + num_val), share if few else 2 * share)
     # Rounded up to a multiple of 0.05; 1e-9 absorbs rounding errors.
     larger = min(math.ceil(wanted * 20 - 1e-9) / 20, LARGEST_SHARE)
-    return Proposal(
-        {"data.val": f"{larger:g}"}, f"{meaning}. Write a val.txt, or take more of them"
-    )
+    advice = "List validation images in a val.txt, or set aside a larger share of data.labeled"
+    return Proposal({"data.val": f"{larger:g}"}, f"{meaning}. {advice}")
 
 
 def _median(lengths: Mapping, counts: Mapping) -> int:

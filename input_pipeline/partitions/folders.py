@@ -144,7 +144,8 @@ def _split_off(labeled: Pairs, fields: dict[str, str | None]) -> tuple[Pairs, Pa
         return name, [images[index] for index in kept], [labels[index] for index in kept]
 
     # Only the name of the labelled part mentions the list or folder.
-    return take(f"{name} without data.val", False), take(f"data.val ({text} of data.labeled)", True)
+    kept = take(f"the training share of {name}", False)
+    return kept, take(f"data.val ({text} of data.labeled)", True)
 
 
 def _digest(path: str) -> bytes:
@@ -166,7 +167,7 @@ def _open_unlabeled(
     rest = FolderSource(
         root,
         (x for item in items for x in _found(root, item, field, note) if x not in listed),
-        name=f"{field} ({text}) without data.labeled and data.val",
+        name=f"the rest of {field} ({text})",
     )
     if not len(rest):
         raise DataError(

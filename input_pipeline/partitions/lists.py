@@ -178,7 +178,7 @@ def resolve_list(name: str, *, root: str, field: str) -> str:
             )
     raise DataError(
         f"{field} = {name!r}: no such file or folder (looked for {' and '.join(candidates)}). "
-        f"Put it there, or set the field to its path.{near_names.hint(name, root)}"
+        f"Put it there, or give its path.{near_names.hint(name, root)}"
     )
 
 

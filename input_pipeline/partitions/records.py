@@ -137,7 +137,7 @@ def _select_unlabeled(dataset, fields, places, note) -> tuple[np.ndarray, str]:
     train = fields["train"] or _default_split(dataset, _TRAIN, field="data.train")
     everything, name = _select(dataset, train, "train", note)
     rest = everything[~np.isin(everything, np.concatenate([places["labeled"], places["val"]]))]
-    return rest, f"{name} without data.labeled and data.val"
+    return rest, f"the rest of {name}"
 
 
 def _default_split(dataset: RecordDataset, names: tuple[str, ...], *, field: str) -> str:

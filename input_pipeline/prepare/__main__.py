@@ -91,15 +91,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
         shrink.prepare(arguments.source, arguments.output, factor=arguments.factor)
         return
-    from input_pipeline.prepare import cityscapes, pascal
+    from input_pipeline.prepare import cityscapes, dataset, pascal
 
-    prepare = {"pascal": pascal.prepare, "cityscapes": cityscapes.prepare}[arguments.command]
-    prepare(
-        arguments.source,
-        arguments.data_dir,
-        allow_counts=arguments.allow_counts,
-        num_threads=max(1, arguments.threads or 1),
-    )
+    recipe = {"pascal": pascal.RECIPE, "cityscapes": cityscapes.RECIPE}[arguments.command]
+    options = dataset.Options(arguments.allow_counts, max(1, arguments.threads or 1))
+    dataset.prepare(recipe, arguments.source, arguments.data_dir, options=options)
 
 
 def main(argv: list[str] | None = None) -> int:

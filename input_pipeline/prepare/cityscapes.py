@@ -1,7 +1,6 @@
 """Cityscapes with fine masks: 2,975 training and 500 validation images, 19 classes."""
 
 import os
-from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from input_pipeline.errors import DataError
 from input_pipeline.prepare import archives, dataset, records
 from input_pipeline.prepare.archives import Archive
+from input_pipeline.prepare.dataset import Options
 from input_pipeline.prepare.masks import MaskFolder
 from input_pipeline.sources.labels import IGNORE
 
@@ -47,39 +47,16 @@ LABELS = archives.Wanted(
 )
 
 
-def prepare(
-    sources: Sequence[str],
-    data_dir: str,
-    *,
-    allow_counts: bool = False,
-    num_threads: int = 2,
-    report: Callable[[str], None] = print,
-) -> str:
-    """Makes the dataset `<data_dir>/cityscapes_fine/1.0.0`, or resumes it.
+def _make(final: str, images: Archive, labels: Archive, masks: MaskFolder, options: Options) -> str:
+    names = {split: _names(images, labels, split) for split in COUNTS}
+    if not options.allow_counts:
+        _check_counts(names, labels)
+    _convert(labels, [*names["train"], *names["val"]], masks, options.num_threads)
+    _write(final, names, images, masks)
+    return f"{len(names['train'])} training images, {len(names['val'])} validation images."
 
-    Args:
-        sources: Where the two archives, or their unpacked folders, are.
-        data_dir: Folder of datasets.
-        allow_counts: Take archives with other numbers of images than the official ones.
-        num_threads: Threads that convert masks.
-        report: Takes a line of text about what is done.
 
-    Returns:
-        The folder of the dataset.
-
-    Raises:
-        DataError: An archive that is missing, truncated or not the expected one, or a full disk.
-    """
-
-    def write(final: str, images: Archive, labels: Archive, masks: MaskFolder) -> str:
-        names = {split: _names(images, labels, split) for split in COUNTS}
-        if not allow_counts:
-            _check_counts(names, labels)
-        _convert(labels, [*names["train"], *names["val"]], masks, num_threads)
-        _write(final, names, images, masks)
-        return f"{len(names['train'])} training images, {len(names['val'])} validation images."
-
-    return dataset.prepare(os.path.join(data_dir, NAME), sources, (IMAGES, LABELS), write, report)
+RECIPE = dataset.Recipe(NAME, (IMAGES, LABELS), _make)
 
 
 def _check_counts(names: dict[str, list[str]], labels: Archive) -> None:

@@ -1,5 +1,6 @@
 """From two official archives to a dataset; an interrupted preparation is resumed."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 
@@ -12,22 +13,52 @@ from input_pipeline.prepare.masks import MaskFolder
 from input_pipeline.sources.images import open_image
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a user may choose.
+
+    Attributes:
+        allow_counts: Whether to take archives with other numbers of images than the official ones.
+        num_threads: Number of threads that convert masks.
+    """
+
+    allow_counts: bool = False
+    num_threads: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a dataset is made from two official archives.
+
+    Attributes:
+        name: Name of the dataset, and of its folder.
+        archives: The archives to look for.
+        make: Takes the folder of the dataset, the two archives, the folder of masks that are
+            already converted, and the options. It converts the other masks, writes the dataset and
+            returns a sentence on its content.
+    """
+
+    name: str
+    archives: tuple[Wanted, Wanted]
+    make: Callable[[str, Archive, Archive, MaskFolder, Options], str]
+
+
 def prepare(
-    folder: str,
+    recipe: Recipe,
     sources: Sequence[str],
-    archives: tuple[Wanted, Wanted],
-    write: Callable[[str, Archive, Archive, MaskFolder], str],
-    report: Callable[[str], None],
+    data_dir: str,
+    *,
+    options: Options = Options(),
+    report: Callable[[str], None] = print,
 ) -> str:
-    """Makes the dataset `<folder>/1.0.0` unless it is complete.
+    """Makes the dataset `<data_dir>/<name>/1.0.0` unless it is complete, or resumes it.
 
     Args:
-        folder: The folder of the dataset's versions; made if absent.
+        recipe: How the dataset is made.
         sources: Where the archives, or their unpacked folders, are.
-        archives: The archives to look for.
-        write: Takes the folder of the dataset, the two archives and the folder of masks that are
-            already converted; converts the others, writes the dataset and says what is in it.
-        report: Takes a line of text about what is done.
+        data_dir: Folder of datasets; made if absent.
+        options: What a user may choose.
+        report: Called with a line of text about what is done.
 
     Returns:
         The folder of the dataset.
@@ -35,15 +66,16 @@ def prepare(
     Raises:
         DataError: An archive that is missing, truncated or not the expected one, or a full disk.
     """
+    folder = os.path.join(data_dir, recipe.name)
     final = os.path.join(folder, records.VERSION)
     with storage.held(folder):
         if records.is_complete(final, report):
             return final
-        first, second = archives
+        first, second = recipe.archives
         with locate.find(sources, first) as one, locate.find(sources, second) as other:
             origin = f"{one.identity()}\n{other.identity()}\n"
             masks = MaskFolder(os.path.join(folder, "masks.partial"), origin)
-            content = write(final, one, other, masks)
+            content = recipe.make(final, one, other, masks, options)
         masks.remove()
         report(f"{final}: {content}")
     return final

@@ -7,10 +7,8 @@ the next file gets a new worker.
 
 import contextlib
 import os
-import pathlib
 import queue
 import signal
-import struct
 import subprocess
 import sys
 from typing import Self
@@ -18,10 +16,10 @@ from typing import Self
 import numpy as np
 
 from input_pipeline.errors import WorkerError
+from input_pipeline.prepare import mat_worker
+from input_pipeline.prepare.mat_worker import REPLY, REQUEST
 
-_PROGRAM = pathlib.Path(__file__).with_name("mat_worker.py")
-# Those of mat_worker.py, whose import would be that of SciPy.
-_REQUEST, _REPLY = struct.Struct("<3Q"), struct.Struct("<3Q")
+_PROGRAM = mat_worker.__file__
 
 
 class MatReaders:
@@ -84,9 +82,9 @@ class _Reader:
         if self._process is None:
             self._start()
         try:
-            self._process.stdin.write(_REQUEST.pack(*map(len, request)) + b"".join(request))
+            self._process.stdin.write(REQUEST.pack(*map(len, request)) + b"".join(request))
             self._process.stdin.flush()
-            is_matrix, height, width = _REPLY.unpack(self._receive(_REPLY.size))
+            is_matrix, height, width = REPLY.unpack(self._receive(REPLY.size))
             reply = self._receive(height * width if is_matrix else height)
         except (EOFError, BrokenPipeError):
             raise ValueError(f"SciPy's reader {_end(self.stop())}") from None
@@ -120,7 +118,7 @@ class _Reader:
             start_new_session=True,  # Ctrl-C reaches this process alone.
         )
         try:
-            self._receive(_REPLY.size)
+            self._receive(REPLY.size)
         except EOFError:
             raise WorkerError(
                 f"SciPy's reader of MATLAB files {_end(self.stop())} while it started. Does "

@@ -1,8 +1,7 @@
 """The worker program of mat_files.py: reads MATLAB files that arrive on standard input.
 
 It is started by its path and imports SciPy alone, no module of this project: a worker starts in
-half a second and holds neither JAX nor TensorFlow. Importing this module changes SciPy, so no other
-module does.
+half a second and holds neither JAX nor TensorFlow. mat_files.py imports it for the two formats.
 
 A request is REQUEST, with the sizes of what follows: the name of a struct, the name of its field,
 and the file. A reply is REPLY: 1, height and width of the matrix in that field, which follows; or
@@ -16,25 +15,36 @@ import resource
 import signal
 import struct
 import sys
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
-import scipy.sparse
-
-# Beside the masks lie sparse matrices, which nobody reads and whose checks take SciPy longer than
-# all the rest. Its reader imports this name; under another one it would only be slower.
-scipy.sparse.csc_array = lambda *_, **__: None
-import scipy.io  # noqa: E402
 
 REQUEST, REPLY = struct.Struct("<3Q"), struct.Struct("<3Q")
 # A file of SBD takes a millisecond and less than a megabyte; a corrupt one may claim any size.
 MAX_SECONDS, MAX_BYTES = 60, 2 * 2**30
 
 
-def read_field(data: bytes, variable: str, field: str) -> np.ndarray:
+def import_reader() -> Callable[..., dict]:
+    """Imports `scipy.io.loadmat` and changes SciPy for this process: the matrices are not checked.
+
+    Each file of SBD also holds sparse matrices. Nobody reads them, and their checks take SciPy
+    longer than all the rest. Its reader imports the name that is replaced; if a version of SciPy
+    uses another one, reading is only slower.
+    """
+    import scipy.sparse
+
+    scipy.sparse.csc_array = lambda *_, **__: None
+    import scipy.io
+
+    return scipy.io.loadmat
+
+
+def read_field(loadmat: Callable[..., dict], data: bytes, variable: str, field: str) -> np.ndarray:
     """Reads an 8-bit matrix in a field of a 1x1 struct.
 
     Args:
+        loadmat: SciPy's reader.
         data: The bytes of the file.
         variable: Name of the struct.
         field: Name of its field.
@@ -46,7 +56,7 @@ def read_field(data: bytes, variable: str, field: str) -> np.ndarray:
         ValueError: The file holds no such matrix. SciPy raises many other types, or crashes, where
             it cannot read a file.
     """
-    found = scipy.io.loadmat(io.BytesIO(data), variable_names=[variable])
+    found = loadmat(io.BytesIO(data), variable_names=[variable])
     if variable not in found:
         raise ValueError(f"no variable {variable}")
     value = found[variable]
@@ -61,7 +71,7 @@ def read_field(data: bytes, variable: str, field: str) -> np.ndarray:
     return value
 
 
-def _answer(requests: BinaryIO, replies: BinaryIO) -> bool:
+def _answer(loadmat: Callable[..., dict], requests: BinaryIO, replies: BinaryIO) -> bool:
     """Answers one request; returns False at the end of the requests."""
     header = requests.read(REQUEST.size)
     if len(header) < REQUEST.size:
@@ -69,7 +79,7 @@ def _answer(requests: BinaryIO, replies: BinaryIO) -> bool:
     variable, field, data = (requests.read(size) for size in REQUEST.unpack(header))
     signal.alarm(MAX_SECONDS)  # Ends the process.
     try:
-        value = np.ascontiguousarray(read_field(data, variable.decode(), field.decode()))
+        value = np.ascontiguousarray(read_field(loadmat, data, variable.decode(), field.decode()))
         header = REPLY.pack(1, *value.shape)
     except Exception as error:
         value = f"{type(error).__name__}: {error}".encode(errors="replace")
@@ -82,15 +92,16 @@ def _answer(requests: BinaryIO, replies: BinaryIO) -> bool:
 
 
 def main() -> None:
-    """Answers requests until standard input is closed; it also is when the parent dies."""
+    """Answers requests until standard input is closed, which the death of the parent does too."""
     # A crash leaves no core file behind.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(ValueError, OSError):  # Not every system has this limit.
         resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+    loadmat = import_reader()
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.buffer.write(REPLY.pack(0, 0, 0))
         sys.stdout.buffer.flush()
-        while _answer(sys.stdin.buffer, sys.stdout.buffer):
+        while _answer(loadmat, sys.stdin.buffer, sys.stdout.buffer):
             pass
 
 

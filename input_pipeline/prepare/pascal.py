@@ -7,15 +7,14 @@ it is drawn by hand ('fine'), SBD's come from polygons ('coarse').
 
 import dataclasses
 import functools
-import os
 import re
-from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from input_pipeline.errors import DataError
 from input_pipeline.prepare import archives, dataset, records
 from input_pipeline.prepare.archives import Archive
+from input_pipeline.prepare.dataset import Options
 from input_pipeline.prepare.masks import MaskFolder
 from input_pipeline.prepare.mat_files import MatReaders
 from input_pipeline.sources.labels import IGNORE
@@ -52,52 +51,29 @@ class _Lists:
     coarse: list[str]
 
 
-def prepare(
-    sources: Sequence[str],
-    data_dir: str,
-    *,
-    allow_counts: bool = False,
-    num_threads: int = 2,
-    report: Callable[[str], None] = print,
-) -> str:
-    """Makes the dataset `<data_dir>/pascal/1.0.0`, or resumes it.
-
-    Args:
-        sources: Where the two archives, or their unpacked folders, are.
-        data_dir: Folder of datasets.
-        allow_counts: Take archives with other numbers of images than the official ones.
-        num_threads: Threads that convert masks.
-        report: Takes a line of text about what is done.
-
-    Returns:
-        The folder of the dataset.
-
-    Raises:
-        DataError: An archive that is missing, truncated or not the expected one, or a full disk.
-    """
-
-    def write(final: str, voc: Archive, sbd: Archive, masks: MaskFolder) -> str:
-        lists = _convert(voc, sbd, masks, allow_counts, num_threads)
-        _write(final, lists, voc, sbd, masks)
-        return (
-            f"{len(lists.fine) + len(lists.coarse)} training images ({len(lists.fine)} fine, "
-            f"{len(lists.coarse)} coarse masks), {len(lists.val)} validation images."
-        )
-
-    return dataset.prepare(os.path.join(data_dir, "pascal"), sources, (VOC, SBD), write, report)
+def _make(final: str, voc: Archive, sbd: Archive, masks: MaskFolder, options: Options) -> str:
+    lists = _convert(voc, sbd, masks, options)
+    _write(final, lists, voc, sbd, masks)
+    return (
+        f"{len(lists.fine) + len(lists.coarse)} training images ({len(lists.fine)} fine, "
+        f"{len(lists.coarse)} coarse masks), {len(lists.val)} validation images."
+    )
 
 
-def _convert(voc, sbd, masks: MaskFolder, allow_counts: bool, num_threads: int) -> _Lists:
+RECIPE = dataset.Recipe("pascal", (VOC, SBD), _make)
+
+
+def _convert(voc, sbd, masks: MaskFolder, options: Options) -> _Lists:
     """Converts all masks and checks the counts."""
     fine = voc.read_lines("ImageSets/Segmentation/train.txt")
     val = voc.read_lines("ImageSets/Segmentation/val.txt")
-    if not allow_counts:
+    if not options.allow_counts:
         _check_count(len(fine), NUM_FINE, "ImageSets/Segmentation/train.txt gives", voc)
         _check_count(len(val), NUM_VAL, "ImageSets/Segmentation/val.txt gives", voc)
-    _convert_voc(voc, [*fine, *val], masks, num_threads)
-    listed = _convert_sbd(sbd, {*fine, *val}, masks, num_threads)
+    _convert_voc(voc, [*fine, *val], masks, options.num_threads)
+    listed = _convert_sbd(sbd, {*fine, *val}, masks, options.num_threads)
     coarse = sorted(listed.difference(fine, val))
-    if not allow_counts:
+    if not options.allow_counts:
         what = "with VOC's train.txt, its train.txt and val.txt give"
         _check_count(len(fine) + len(coarse), NUM_TRAIN, what, sbd)
     return _Lists(fine, val, coarse)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from input_pipeline.batches import photos as photo_files
 from input_pipeline.batches.photometric import strong_view
 from input_pipeline.files import write_atomically
 from rcc_jax import build
+from rcc_jax.commands.prediction_record import options_of, require_same
 from rcc_jax.config import schema
 from rcc_jax.consensus.players import MAX_PLAYERS
 from rcc_jax.errors import ConfigError
@@ -30,6 +32,8 @@ TOP_PAIRS = 10
 LEAST_SHARE = 0.001
 # Images are enlarged to at least this many pixels, so that their titles have room.
 MAP_WIDTH = 180
+
+_RECORD = "consensus.json"
 
 Batch = tuple[list[str], np.ndarray]
 
@@ -53,7 +57,8 @@ def explain(
         workdir_path: Folder of the run.
         checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
         images: A file, a folder or a glob; '' for the validation images of the run.
-        output: Folder of the results; '' for consensus_STEP in the workdir.
+        output: Folder of the results: a new or empty one, or one with results of the same settings,
+            which are replaced; '' for consensus_STEP in the workdir.
         pair: 'CLASS,CLASS', a pair to draw maps of; '' for none.
 
     Returns:
@@ -72,6 +77,10 @@ def explain(
         pair=_parse_pair(pair, segmenter.class_names) if pair else None,
         num_maps=config.eval.pictures,
     )
+    options = {**options_of(segmenter, _absolute(images) or config.data.val), "top_n": found.top_n}
+    step = pathlib.Path(path).name
+    folder = pathlib.Path(output or pathlib.Path(workdir_path) / f"consensus_{step}")
+    _check_folder(folder, options)
     failed = {}
     if images:
         count, batches = _photo_batches(config, images, failed)
@@ -80,16 +89,40 @@ def explain(
     _add_all(found, segmenter, batches, count)
     if not found.num_images:
         raise ConfigError(f"--input={images}: none of the images could be read.")
-    step = pathlib.Path(path).name
-    folder = pathlib.Path(output or pathlib.Path(workdir_path) / f"consensus_{step}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, found, segmenter)
+        _write(folder, found, segmenter, options)
     except OSError as error:
         raise ConfigError(f"--output={folder}: cannot write there ({error}).") from None
     print(_in_words(found))
     print(f"tables and pictures: {folder}")
     return found, len(failed)
+
+
+def _absolute(images: str) -> str:
+    return images and os.path.abspath(os.path.expanduser(images))
+
+
+def _check_folder(folder: pathlib.Path, options: dict) -> None:
+    """Rejects a folder of other files, or of results with other settings."""
+    file = folder / _RECORD
+    try:
+        if not folder.exists():
+            return
+        if not file.exists():
+            if any(not path.name.startswith(".") for path in folder.iterdir()):
+                raise ConfigError(
+                    f"--output={folder}: the folder holds other files; name a new or an empty "
+                    "folder."
+                )
+            return
+        before = json.loads(file.read_text())
+        known = {name: before.get(name) for name in options}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"--output={folder}: cannot be used ({error}); name another folder."
+        ) from None
+    require_same(folder, known, options, "a consensus that was")
 
 
 def _parse_pair(text: str, names: Sequence[str]) -> tuple[int, int]:
@@ -168,7 +201,16 @@ def _in_words(found: ConsensusMap) -> str:
     return "\n".join(lines)
 
 
-def _write(folder: pathlib.Path, found: ConsensusMap, segmenter: Segmenter) -> None:
+def _write(folder: pathlib.Path, found: ConsensusMap, segmenter: Segmenter, options: dict) -> None:
+    record = {
+        **options,
+        "teacher": segmenter.network,
+        "student": "student, colours distorted as in training",
+        "images": found.num_images,
+        "pixels": found.num_pixels,
+    }
+    # First, so that an interrupted command can be repeated.
+    write_atomically(folder / _RECORD, json.dumps(record, indent=2) + "\n")
     names, counts = found.class_names, found.counts()
     teacher, student = found.mean("teacher"), found.mean("student")
     tables = {"teacher": teacher, "student": student, "counts": counts}
@@ -182,16 +224,6 @@ def _write(folder: pathlib.Path, found: ConsensusMap, segmenter: Segmenter) -> N
     ]
     header = ["class_a", "class_b", "pixels", "teacher", "student"]
     write_atomically(folder / "pairs.csv", _csv([header, *rows]))
-    record = {
-        "checkpoint": str(segmenter.checkpoint),
-        "teacher": segmenter.network,
-        "student": "student, colours distorted as in training",
-        "top_n": found.top_n,
-        "images": found.num_images,
-        "pixels": found.num_pixels,
-        "eval": segmenter.config.eval.to_dict(),
-    }
-    write_atomically(folder / "consensus.json", json.dumps(record, indent=2) + "\n")
     write_atomically(folder / "consensus.svg", _heat_maps(names, teacher, student))
     maps = found.maps()
     if maps:

@@ -7,6 +7,7 @@ from typing import NoReturn
 import ml_collections
 from absl import flags
 
+from input_pipeline import near_names
 from rcc_jax import shipped
 from rcc_jax.config import fields
 from rcc_jax.config import file as config_file
@@ -197,8 +198,14 @@ def _load_config(given: str, overrides: dict[str, list[str | None]]) -> None:
 
 
 def _no_such_flag(name: str) -> str:
-    meant = [name] if name in fields.known() else fields.nearest(name)
-    hint = " or ".join(f"--config.{each}" for each in meant)
+    known = fields.known()
+    own = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(__name__)]
+    is_field = name in known or any(each.endswith(f".{name}") for each in known)
+    if not is_field and (near := near_names.nearest(name, own)) is not None:
+        hint = f"--{near}"
+    else:
+        meant = [name] if name in known else fields.nearest(name)
+        hint = " or ".join(f"--config.{each}" for each in meant)
     return f"--{name}: there is no such flag; " + (
         f"did you mean {hint}?" if hint else "see --help."
     )

@@ -5,6 +5,8 @@ import pathlib
 import sys
 from typing import NoReturn
 
+import ml_collections
+
 from input_pipeline.errors import DataError, WorkerError
 from rcc_jax.commands import flags as cli
 from rcc_jax.config import method_group
@@ -142,17 +144,22 @@ def _train_or_evaluate() -> None:
         end_without_room(error)
 
 
-def _predict() -> None:
-    if not cli.INPUT.value or not cli.OUTPUT.value:
-        cli.fail("--mode=predict needs --input=FILE|FOLDER|GLOB and --output=DIR.")
+def _set_up_run() -> tuple[ml_collections.ConfigDict, str]:
+    """Sets up JAX for a mode that uses a trained network; its configuration and its folder."""
     from rcc_jax.build import set_up_jax
-    from rcc_jax.commands import predict
 
     _fill()
     set_up_jax(cli.CONFIG.value)
+    return cli.CONFIG.value, cli.run_folder()
+
+
+def _predict() -> None:
+    if not cli.INPUT.value or not cli.OUTPUT.value:
+        cli.fail("--mode=predict needs --input=FILE|FOLDER|GLOB and --output=DIR.")
+    from rcc_jax.commands import predict
+
     outcome = predict.predict(
-        cli.CONFIG.value,
-        cli.run_folder(),
+        *_set_up_run(),
         images=cli.INPUT.value,
         output=cli.OUTPUT.value,
         checkpoint=cli.CHECKPOINT.value,
@@ -170,14 +177,10 @@ def _predict() -> None:
 
 
 def _consensus() -> None:
-    from rcc_jax.build import set_up_jax
     from rcc_jax.commands import explain
 
-    _fill()
-    set_up_jax(cli.CONFIG.value)
     _, failed = explain.explain(
-        cli.CONFIG.value,
-        cli.run_folder(),
+        *_set_up_run(),
         checkpoint=cli.CHECKPOINT.value,
         images=cli.INPUT.value,
         output=cli.OUTPUT.value,
@@ -190,14 +193,9 @@ def _consensus() -> None:
 def _export() -> None:
     if not cli.OUTPUT.value:
         cli.fail("--mode=export needs --output=DIR.")
-    from rcc_jax.build import set_up_jax
     from rcc_jax.commands import export
 
-    _fill()
-    set_up_jax(cli.CONFIG.value)
-    export.export(
-        cli.CONFIG.value, cli.run_folder(), output=cli.OUTPUT.value, checkpoint=cli.CHECKPOINT.value
-    )
+    export.export(*_set_up_run(), output=cli.OUTPUT.value, checkpoint=cli.CHECKPOINT.value)
 
 
 def end_without_room(message: object) -> NoReturn:

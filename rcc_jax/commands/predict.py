@@ -17,7 +17,7 @@ from input_pipeline.batches.photos import Photo, PhotoBatch
 from input_pipeline.errors import DataError
 from input_pipeline.sources.orientation import as_stored
 from rcc_jax.commands import prediction_files
-from rcc_jax.commands.prediction_record import BatchPlan, PredictionRecord, assign
+from rcc_jax.commands.prediction_record import BatchPlan, PredictionRecord, assign, options_of
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import sheets
@@ -76,7 +76,7 @@ def predict(
     kinds, folder = prediction_files.parse_kinds(save), pathlib.Path(output).absolute()
     start, found = photo_files.find_photos(images, field="--input", leave_out=str(folder))
     segmenter = Segmenter(config, checkpoint_paths.find_named(config, workdir_path, checkpoint))
-    record = PredictionRecord.open(folder, _options(segmenter, start))
+    record = PredictionRecord.open(folder, options_of(segmenter, start))
     if overwrite:
         record.plans.clear()
     todo = {
@@ -90,24 +90,6 @@ def predict(
         Progress(len(found), len(found) - len(todo), unit="image") as progress,
     ):
         return _Prediction(segmenter, record, kinds, progress, interruption).run(found, todo)
-
-
-def _options(segmenter: Segmenter, start: str) -> dict:
-    fields = segmenter.config.eval
-    windows = {name: fields[name] for name in ("window", "stride", "windows")}
-    return {
-        "checkpoint": str(segmenter.checkpoint),
-        "network": segmenter.network,
-        "input": start,
-        "mode": fields.mode,
-        **(windows if fields.mode == "sliding" else {}),
-        "flip": fields.flip,
-        "scales": list(fields.scales),
-        "classes": {
-            name: f"#{bytes(color).hex()}"
-            for name, color in zip(segmenter.class_names, segmenter.palette, strict=False)
-        },
-    }
 
 
 def _unpadded(batch: PhotoBatch, values: np.ndarray) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Records how the predictions in a folder are made, so that a resumed run makes the same."""
+"""Records how the results in a folder are made, so that no other results are mixed with them."""
 
 import collections
 import dataclasses
@@ -14,6 +14,7 @@ from input_pipeline.batches.padded_shapes import Size
 from input_pipeline.batches.photos import Photo, rows_by_shape
 from input_pipeline.files import write_atomically
 from rcc_jax.errors import ConfigError
+from rcc_jax.segmenter import Segmenter
 
 _NAME = "predict.json"
 
@@ -99,7 +100,9 @@ class PredictionRecord:
             if file.exists():
                 before = json.loads(file.read_text())
                 plans = [BatchPlan.from_json(entry) for entry in before.pop("batches", [])]
-                _require_same(folder, before, options)
+                if before.get("mode") == "sliding":
+                    before.setdefault("windows", "shifted")  # The only choice in older versions.
+                require_same(folder, before, options, "predictions that were")
                 return cls(folder, options, plans)
             if any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise ConfigError(
@@ -122,9 +125,42 @@ class PredictionRecord:
         write_atomically(self.folder / _NAME, json.dumps(content, indent=2) + "\n")
 
 
-def _require_same(folder: pathlib.Path, before: dict, options: dict) -> None:
-    if before.get("mode") == "sliding":
-        before.setdefault("windows", "shifted")  # The only choice in older versions.
+def options_of(segmenter: Segmenter, images: str) -> dict[str, Any]:
+    """The settings that results depend on, as JSON values.
+
+    Args:
+        segmenter: The network.
+        images: Where its images come from.
+    """
+    fields = segmenter.config.eval
+    windows = {name: fields[name] for name in ("window", "stride", "windows")}
+    return {
+        "checkpoint": str(segmenter.checkpoint),
+        "network": segmenter.network,
+        "input": images,
+        "mode": fields.mode,
+        **(windows if fields.mode == "sliding" else {}),
+        "flip": fields.flip,
+        "scales": list(fields.scales),
+        "classes": {
+            name: f"#{bytes(color).hex()}"
+            for name, color in zip(segmenter.class_names, segmenter.palette, strict=False)
+        },
+    }
+
+
+def require_same(folder: pathlib.Path, before: dict, options: dict, what: str) -> None:
+    """Rejects a folder whose results were made with other settings.
+
+    Args:
+        folder: The folder.
+        before: The settings that its results were made with.
+        options: The settings of this call.
+        what: The results and their verb, for the message: 'predictions that were'.
+
+    Raises:
+        ConfigError: The settings differ; the message names each difference.
+    """
     changes = [
         f"  {name}: {json.dumps(before.get(name))} -> {json.dumps(options.get(name))}"
         for name in dict.fromkeys([*before, *options])
@@ -132,7 +168,7 @@ def _require_same(folder: pathlib.Path, before: dict, options: dict) -> None:
     ]
     if changes:
         raise ConfigError(
-            f"--output={folder} holds predictions that were made with other settings:\n"
+            f"--output={folder} holds {what} made with other settings:\n"
             + "\n".join(changes)
             + "\nUse another --output, or restore these settings (--checkpoint accepts a path)."
         )

@@ -13,7 +13,7 @@ from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import html_page as page
 from rcc_jax.reporting import report_pictures
 from rcc_jax.reporting.line_chart import Series, line_chart, sample
-from rcc_jax.reporting.run_record import RunRecord, class_scores, find, score
+from rcc_jax.reporting.run_record import RunRecord, absent_classes, class_scores, find, score
 from rcc_jax.reporting.tables import mean_and_spread, method_order
 
 NOT_SHOWN = ("step", "learning_rate")
@@ -244,12 +244,15 @@ def _chart(key: str, series: Sequence[Series]) -> str:
 def _classes(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> str:
     if not cells:
         return "<p>No run was evaluated yet.</p>\n"
+    runs = [run for each in cells.values() for run in each]
+    absent = {name for run in runs for name in absent_classes(run.evaluations[-1])}
+    names = {each: f"{each}*" if each in absent else each for each in classes}
     rows, best = [], []
     for each in classes:
         values = [
             [class_scores(run.evaluations[-1]).get(each) for run in runs] for runs in cells.values()
         ]
-        rows.append([each, *map(_spread, values)])
+        rows.append([names[each], *map(_spread, values)])
         known = [[value for value in part if value is not None] for part in values]
         best.append(_best_column([statistics.fmean(part) if part else None for part in known]))
     text = page.table(
@@ -258,15 +261,15 @@ def _classes(cells: dict[str, list[RunRecord]], classes: Sequence[str]) -> str:
         rows,
         best=best,
     )
-    runs = [run for each in cells.values() for run in each]
     single = [
-        [each, *(_number(class_scores(run.evaluations[-1]).get(each)) for run in runs)]
+        [names[each], *(_number(class_scores(run.evaluations[-1]).get(each)) for run in runs)]
         for each in classes
     ]
     every = page.table(
         "Last evaluation of every run", ["class", *(run.name for run in runs)], single
     )
-    return text + page.details("By class and run", every)
+    note = "<p>*: not in the ground truth; where predicted it counts as 0 in mIoU.</p>\n"
+    return text + (note if absent else "") + page.details("By class and run", every)
 
 
 def _settings(runs: Sequence[RunRecord]) -> str:

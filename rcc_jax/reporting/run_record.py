@@ -97,6 +97,11 @@ def class_scores(evaluation: Mapping[str, Any]) -> Mapping[str, float | None]:
     return evaluation.get("iou_ema", evaluation["iou"])
 
 
+def absent_classes(evaluation: Mapping[str, Any]) -> Sequence[str]:
+    """The classes without a pixel in the ground truth; empty for runs that did not record them."""
+    return evaluation.get("absent", ())
+
+
 def find(folders: Sequence[str | os.PathLike], report: Callable[[str], None]) -> list[RunRecord]:
     """Reads all runs in or below some folders.
 

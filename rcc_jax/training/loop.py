@@ -294,6 +294,8 @@ class _Loop:
             for suffix, result in results.items():
                 line[f"miou{suffix}"] = result.miou
                 line[f"iou{suffix}"] = result.iou
+                if result.absent:
+                    line["absent"] = result.absent
             # Write before the checkpoint, so that every checkpoint has its metrics.
             self.writer.write(step, line)
             self.last_score = list(results.values())[-1].miou

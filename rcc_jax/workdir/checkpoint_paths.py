@@ -45,8 +45,8 @@ def find_named(
             hint = near_names.did_you_mean(checkpoint, ("latest", "best"))
             hint = hint or near_names.hint(checkpoint)
             raise ConfigError(
-                f"--checkpoint={checkpoint}: there is no such folder. Name 'latest', 'best', or "
-                f"the path of a checkpoint or of a run.{hint}"
+                f"--checkpoint={checkpoint}: there is no such folder. Name 'latest', 'best', "
+                f"'{BEST_OF}PROTOCOL', or the path of a checkpoint or of a run.{hint}"
             )
         return checkpoint
     folder = Workdir.open(

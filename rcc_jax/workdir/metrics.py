@@ -18,6 +18,8 @@ Scalars = Mapping[str, Any]
 # Limit on events and timing.jsonl together: with the list of bad files a run stays below 50 MiB.
 MAX_BYTES = 48 * 2**20
 _TIMING_SHARE = 1 / 6
+# Entries of a line that TensorBoard gets no curve of.
+_NO_NUMBERS = ("step", "protocol", "absent")
 
 
 class MetricWriter:
@@ -79,7 +81,8 @@ class MetricWriter:
         Args:
             step: The step, from 1.
             scalars: Numbers, or mappings of names to numbers; nan and infinity, which JSON lacks,
-                are written as null. An evaluation also has 'protocol', the name of its protocol.
+                are written as null. An evaluation also has 'protocol', the name of its protocol. If
+                the ground truth has no pixel of some classes, 'absent' is a tuple of their names.
 
         Raises:
             ValueError: If the step is after the last one.
@@ -108,7 +111,7 @@ class MetricWriter:
             numbers = {
                 name: value
                 for name, value in _flat(entry)
-                if value is not None and name not in ("step", "protocol")
+                if value is not None and name not in _NO_NUMBERS
             }
             self._events.scalars(step, numbers)
         return entry
@@ -209,6 +212,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
     value = np.asarray(value).item() if value is not None else None
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

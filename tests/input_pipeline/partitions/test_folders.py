@@ -129,8 +129,9 @@ def test_a_mask_of_another_size_has_a_way_out(pairs):
     for number in range(6):
         pairs.save(f"masks/{number}.png", [[0, 1], [1, 2]])
     partition = open_folders(pairs, val="0.5")
-    for source, name in ((partition.labeled, "without data.val"), (partition.val, "of data.la")):
-        with pytest.raises(DataError, match=rf"2x2, its .* 50x40 .*, in data.*{name}") as caught:
+    names = {"the training share of data.labeled": partition.labeled, "data.val": partition.val}
+    for name, source in names.items():
+        with pytest.raises(DataError, match=rf"2x2, its .* 50x40 .*, in {name} \(") as caught:
             source[0]
         assert "Resize the mask to 50x40 with nearest-neighbour" in str(caught.value)
         assert "data.on_error=skip" in str(caught.value)

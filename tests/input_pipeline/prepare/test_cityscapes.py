@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 import input_pipeline
 from input_pipeline import DataError
 from input_pipeline.prepare import cityscapes as cityscapes_module
+from input_pipeline.prepare import dataset
 
 from .conftest import png
 
@@ -26,9 +27,11 @@ def run(tmp_path):
 
     def run(**changes):
         reported = []
-        arguments = {"allow_counts": True, "report": reported.append, **changes}
-        source = [str(tmp_path / "archives")]
-        cityscapes_module.prepare(source, str(tmp_path / "data"), **arguments)
+        options = dataset.Options(**{"allow_counts": True, **changes})
+        source, target = [str(tmp_path / "archives")], str(tmp_path / "data")
+        dataset.prepare(
+            cityscapes_module.RECIPE, source, target, options=options, report=reported.append
+        )
         return reported
 
     return run

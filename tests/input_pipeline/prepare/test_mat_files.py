@@ -142,7 +142,7 @@ def test_workers_that_cannot_start_are_no_fault_of_the_file(tmp_path, monkeypatc
 
 
 def test_a_worker_loads_nothing_of_this_project():
-    code = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*sys.modules)"
+    code = "import runpy, sys; runpy.run_path(sys.argv[1])['import_reader'](); print(*sys.modules)"
     command = [sys.executable, "-P", "-c", code, mat_files._PROGRAM]
     modules = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     assert "scipy.io" in modules

@@ -15,8 +15,8 @@ import tensorflow_datasets as tfds
 
 import input_pipeline
 from input_pipeline import DataError
+from input_pipeline.prepare import dataset, storage
 from input_pipeline.prepare import pascal as pascal_module
-from input_pipeline.prepare import storage
 from input_pipeline.prepare.masks import MaskFolder
 
 
@@ -26,9 +26,11 @@ def run(tmp_path):
 
     def run(source=None, **changes):
         reported = []
-        arguments = {"allow_counts": True, "report": reported.append, **changes}
-        source = source or [str(tmp_path / "archives")]
-        pascal_module.prepare(source, str(tmp_path / "data"), **arguments)
+        options = dataset.Options(**{"allow_counts": True, **changes})
+        source, target = source or [str(tmp_path / "archives")], str(tmp_path / "data")
+        dataset.prepare(
+            pascal_module.RECIPE, source, target, options=options, report=reported.append
+        )
         return reported
 
     return run

@@ -244,7 +244,7 @@ def test_split_with_nothing_left(plain):
     partition = open_plain(plain[0], train="train[:2]")
     assert len(partition.unlabeled) == 0
     arguments = {"seed": 0, "crop_size": 8, "num_steps": 1}
-    message = r"data\.train \(train\[:2\]\) without .*: no unlabelled image"
+    message = r"the rest of data\.train \(train\[:2\]\): no unlabelled image"
     with pytest.raises(DataError, match=message):
         input_pipeline.train_stream(
             partition, labeled_batch_size=1, unlabeled_batch_size=1, **arguments

@@ -226,6 +226,9 @@ def test_refuses_a_folder_of_other_things(workdir, pictures, predicted, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
     with pytest.raises(ConfigError, match="--save=lables: name one or more of labels"):
         call(workdir, pictures, output, save="lables")
+    named = "--checkpoint=bast: .*'best', 'best:PROTOCOL', or the path .* Did you mean 'best'"
+    with pytest.raises(ConfigError, match=named):
+        call(workdir, pictures, tmp_path / "new", checkpoint="bast")
     with pytest.raises(DataError, match="--input=.*nowhere: no such file or folder"):
         call(workdir, (tmp_path / "nowhere",), output)
 
@@ -291,6 +294,12 @@ def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):
     made = {path.name for path in tmp_path.iterdir()}
     assert {"student.csv", "counts.csv", "consensus.svg", "consensus.json"} <= made
     assert json.loads((tmp_path / "consensus.json").read_text())["teacher"] == "EMA teacher"
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match=r"made with other settings:\n  input: .*/run_a"):
+        explain(config, str(workdir), output=str(tmp_path), images="run_a/*.png")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with pytest.raises(ConfigError, match="the folder holds other files"):
+        explain(config, str(workdir), output=str(workdir))
     with pytest.raises(ConfigError, match="no class 'barred_fisch'. Did you mean 'barred_fish'?"):
         explain(config, str(workdir), output=str(tmp_path), pair="barred_fisch,seabed")
 

@@ -65,8 +65,7 @@ def test_two_folders(data):
         "guessed --config.data.val=0.2 (no validation images found: a share of the labelled ones)",
         "guessed --config.data.unlabeled=images (all images there without a mask)",
         "guessed --config.data.num_classes=4 (the masks hold ids from 0 to 3)",
-        "guessed --config.data.crop_size=49 (half of the images have a shorter side of at most 50 "
-        "pixels)",
+        "guessed --config.data.crop_size=49 (the median of the images' shorter sides is 50 pixels)",
         "guessed --config.method.name=rcc (4 classes; rcc compares pairs of three or more)",
         "guessed --config.method.top_n=4 (4 classes)",
     ]

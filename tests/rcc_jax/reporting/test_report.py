@@ -169,6 +169,24 @@ def test_scores_of_two_protocols_are_kept_apart(runs):
     assert row[-1] == "best 40.00 when evaluated whole"
 
 
+def test_a_class_that_counts_as_0_has_its_reason(runs):
+    """It is in no mask; the mIoU is lower because it is predicted."""
+    reason = "*: not in the ground truth; where predicted it counts as 0 in mIoU."
+    report.write([runs], runs / "report.html", print)
+    assert reason not in (runs / "report.html").read_text()
+    path = runs / "a" / "rcc1" / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    last = json.loads(lines[3])
+    lines[3] = json.dumps({**last, "iou": {**last["iou"], "tree": 0.0}, "absent": ["tree"]})
+    path.write_text("\n".join(lines) + "\n")
+    report.write([runs], runs / "report.html", print)
+    text = (runs / "report.html").read_text()
+    assert text.count(reason) == 1
+    by_run = Page(text).tables["Last evaluation of every run"]
+    assert [row[0] for row in by_run] == ["class", "road", HOSTILE, "tree*"]
+    assert by_run[3][-1] == "0.00"
+
+
 def test_page_is_the_same_byte_for_byte(runs):
     for name in ("first", "second"):
         report.write([runs], runs / f"{name}.html", print)

@@ -41,8 +41,8 @@ def rows_of(text, title):
 
 
 def test_cells_hold_last_and_best_with_their_spread(runs):
-    left_out = []
-    rows = rows_of(tables.write(runs, left_out.append), "pascal_classic, resnet50")
+    lines = []
+    rows = rows_of(tables.write(runs, lines.append), "pascal_classic, resnet50")
     assert rows["method"] == ["92", "183"]
     assert rows["rcc"] == ["62.0 ± 2.0 / 63.0 ± 2.0 (3)", "-"]
     assert rows["rcc, N = 5"] == ["59.0 / 59.5 (1)", "-"]
@@ -52,7 +52,8 @@ def test_cells_hold_last_and_best_with_their_spread(runs):
     assert rows["*rcc, N = 5 (paper)*"] == ["72.0", "-"]
     ours = [name for name in rows if "(" not in name]
     assert ours == ["method", "unimatch", "rcc", "rcc, N = 5"]
-    assert left_out == [f"left out, not finished: {runs}/running"]
+    written = [f"written: {runs / name}" for name in ("table.md", "table.csv")]
+    assert lines == [f"left out, not finished: {runs}/running", *written]
 
 
 def test_runs_of_another_cutmix_partner_have_a_row_of_their_own(runs):
