@@ -24,7 +24,7 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks import study_tables  # noqa: E402
 from input_pipeline.files import write_atomically  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
-from rcc_jax.reporting import run_record, tables  # noqa: E402
+from rcc_jax.reporting import run_record, run_results, tables  # noqa: E402
 from rcc_jax.reporting.line_chart import Series, picture  # noqa: E402
 from rcc_jax.reporting.run_record import RunRecord  # noqa: E402
 from rcc_jax.workdir.folder import RESULT  # noqa: E402
@@ -43,7 +43,7 @@ def keep(folder: pathlib.Path, results: pathlib.Path) -> int:
     Raises:
         ConfigError: If the folder has no finished run or a file is corrupt.
     """
-    tables.gather(folder, report=print)
+    run_results.gather(folder, report=print)
     records = [record for record in run_record.find([folder], report=print) if record.finished]
     results.mkdir(parents=True, exist_ok=True)
     for record in records:
@@ -72,21 +72,21 @@ def describe(record: RunRecord) -> dict:
         "seconds_per_step": statistics.median(1 / x["steps_per_second"] for x in record.timing),
         **result,
         "iou": run_record.class_scores(record.evaluations[-1]),
-        "test": tables.test_scores(record.workdir, result["step"]),
+        "test": run_results.test_scores(record.workdir, result["step"]),
         "curves": curves,
     }
 
 
-def read(results: pathlib.Path) -> list[tuple[dict, tables.Result]]:
+def read(results: pathlib.Path) -> list[tuple[dict, run_results.Result]]:
     """The kept runs: each as its record and as a result for tables."""
     paths = sorted(results.glob("*.json"))
     kept = [json.loads(path.read_text()) for path in paths]
-    found = [tables.as_result(each["config"], each, each["test"]) for each in kept]
-    tables.distinct(zip(found, paths, strict=True))
+    found = [run_results.as_result(each["config"], each, each["test"]) for each in kept]
+    run_results.distinct(zip(found, paths, strict=True))
     return list(zip(kept, found, strict=True))
 
 
-def draw(kept: Sequence[tuple[dict, tables.Result]], score: str) -> str:
+def draw(kept: Sequence[tuple[dict, run_results.Result]], score: str) -> str:
     """A picture of mIoU by number of labels; methods with only one partition have no line.
 
     Args:
@@ -113,7 +113,7 @@ def draw(kept: Sequence[tuple[dict, tables.Result]], score: str) -> str:
     return picture(title, series, methods, x_label="labelled images")
 
 
-def facts(kept: Sequence[tuple[dict, tables.Result]]) -> str:
+def facts(kept: Sequence[tuple[dict, run_results.Result]]) -> str:
     """A sentence on the steps, machines and versions of the runs."""
 
     def listed(values) -> str:

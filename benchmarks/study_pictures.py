@@ -23,7 +23,7 @@ sys.path.insert(0, str(REPOSITORY))
 from configs import recorded  # noqa: E402
 from rcc_jax import build  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
-from rcc_jax.reporting import palettes, sheets, tables  # noqa: E402
+from rcc_jax.reporting import palettes, run_results, sheets  # noqa: E402
 from rcc_jax.segmenter import Segmenter  # noqa: E402
 from rcc_jax.workdir.folder import RESULT  # noqa: E402
 
@@ -35,7 +35,7 @@ def find_runs(folder: pathlib.Path, part: str, seed: int) -> dict[str, pathlib.P
     """Folders of the finished runs of the five methods with default settings, in order."""
     found = {}
     for path in sorted(folder.glob(f"**/{RESULT}")):
-        result = tables.read_result(path.parent)
+        result = run_results.read_result(path.parent)
         name = result.method.removesuffix(", same steps")
         if name in METHODS and result.partition == part and result.seed == seed:
             found[name] = path.parent

@@ -7,10 +7,10 @@ import collections
 import statistics
 from collections.abc import Iterable, Sequence
 
-from rcc_jax.reporting import tables
+from rcc_jax.reporting import run_results, tables
 from rcc_jax.reporting.line_chart import Series, picture
 
-Kept = Sequence[tuple[dict, tables.Result]]
+Kept = Sequence[tuple[dict, run_results.Result]]
 BASELINE = "unimatch"
 SCORES = {"last": "validation", "test": "test"}
 CURVES = {

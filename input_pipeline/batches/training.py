@@ -6,7 +6,8 @@ the number of training processes or interruptions.
 
 import dataclasses
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -109,15 +110,11 @@ def train_stream(
         parts |= {"unlabeled": own, "partner": _partner_of(own, cutmix_partner)}
     if max_bad is not None:
         parts = {name: part.skipping(max_bad) for name, part in parts.items()}
-    steps = slice(start_step, num_steps)
-    rows = [part.batches(seed, shard)[steps] for part in parts.values()]
     if start_step == num_steps:
         return BatchStream(None)
-
-    import grain  # Imports JAX, which reading and checking data do not need.
-
-    batches = grain.experimental.ZipMapDataset(rows).map(_Named(tuple(parts)))
-    return _read(batches, num_threads, num_workers)
+    steps = slice(start_step, num_steps)
+    rows = {name: part.batches(seed, shard)[steps] for name, part in parts.items()}
+    return _read(rows, num_threads, num_workers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,10 +169,11 @@ def _seed(seed: int, stream: int) -> int:
     return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
 
 
-def _read(batches, num_threads: int, num_workers: int) -> BatchStream:
-    """Starts the threads and worker processes that make the batches of a grain data set."""
-    import grain
+def _read(parts: Mapping[str, Any], num_threads: int, num_workers: int) -> BatchStream:
+    """Starts the threads and worker processes that make batches of all parts."""
+    import grain  # Imports JAX, which reading and checking data do not need.
 
+    batches = grain.experimental.ZipMapDataset(list(parts.values())).map(_Named(tuple(parts)))
     # The buffer size is in batches, including those that are being made.
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 2)
     batches = batches.to_iter_dataset(options)

@@ -115,19 +115,13 @@ def open_partition(
             note=note,
         )
     elif source == "scenes":
-        if num_classes != len(scenes.CLASS_NAMES):
-            raise DataError(
-                f"data.num_classes = {num_classes}: scenes have {len(scenes.CLASS_NAMES)} classes "
-                f"({', '.join(scenes.CLASS_NAMES)}). Set it to {len(scenes.CLASS_NAMES)}."
-            )
-        parts = {part: _open_scenes(part, fields[part]) for part in ("labeled", "unlabeled", "val")}
+        parts = _open_scenes(fields, num_classes)
     else:
         raise DataError(f"data.source = {source!r}: must be 'folder', 'tfds' or 'scenes'.")
-    names = names_of_classes(source, num_classes, class_names)
     return Partition(
         **parts,
         num_classes=num_classes,
-        class_names=names,
+        class_names=names_of_classes(source, num_classes, class_names),
         label_kinds=kinds,
         by_lists=by_lists,
     )
@@ -202,7 +196,17 @@ def num_steps_per_epoch(
     return max(1, len(partition.labeled) // labeled_batch_size)
 
 
-def _open_scenes(part: str, text: str | None) -> SceneSource:
+def _open_scenes(fields: dict[str, str | None], num_classes: int) -> dict[str, SceneSource]:
+    expected = len(scenes.CLASS_NAMES)
+    if num_classes != expected:
+        raise DataError(
+            f"data.num_classes = {num_classes}: scenes have {expected} classes "
+            f"({', '.join(scenes.CLASS_NAMES)}). Set it to {expected}."
+        )
+    return {part: _scenes(part, fields[part]) for part in ("labeled", "unlabeled", "val")}
+
+
+def _scenes(part: str, text: str | None) -> SceneSource:
     if text is None or (part == "unlabeled" and not text):
         return SceneSource(0, 0, labeled=part != "unlabeled", name=f"data.{part} (not set)")
     match = re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", text)

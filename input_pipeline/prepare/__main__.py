@@ -22,6 +22,16 @@ def _parser() -> argparse.ArgumentParser:
         description="From official archives to TFDS datasets; partitions; smaller images.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_archives(commands)
+    _add_split(commands)
+    shrink = commands.add_parser("shrink", help="copies a folder with smaller images and masks")
+    shrink.add_argument("--source", required=True, help="folder of images, masks and lists")
+    shrink.add_argument("--output", required=True, help="the copy")
+    shrink.add_argument("--factor", type=int, default=2, help="of height and width (2)")
+    return parser
+
+
+def _add_archives(commands) -> None:
     archives = {
         "pascal": ("VOCtrainval_11-May-2012.tar and SBD's benchmark.tgz", "pascal"),
         "cityscapes": (
@@ -47,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
             help="take archives with other numbers of images than the official ones, for instance "
             "the miniature ones of the tests",
         )
+
+
+def _add_split(commands) -> None:
     split = commands.add_parser("split", help="draws labelled images: lists of `image label`")
     split.add_argument(
         "--data", required=True, help="a prepared dataset, or a list of all training images"
@@ -70,11 +83,6 @@ def _parser() -> argparse.ArgumentParser:
         help="unlabelled: all other images, or only those that --from does not match",
     )  # fmt: skip
     split.add_argument("--output", required=True, help="folder for labeled.txt and unlabeled.txt")
-    shrink = commands.add_parser("shrink", help="copies a folder with smaller images and masks")
-    shrink.add_argument("--source", required=True, help="folder of images, masks and lists")
-    shrink.add_argument("--output", required=True, help="the copy")
-    shrink.add_argument("--factor", type=int, default=2, help="of height and width (2)")
-    return parser
 
 
 def _run(arguments: argparse.Namespace) -> None:

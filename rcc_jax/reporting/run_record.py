@@ -9,7 +9,7 @@ from typing import Any
 
 from rcc_jax.config import protocols
 from rcc_jax.errors import ConfigError
-from rcc_jax.reporting import tables
+from rcc_jax.reporting import run_results
 from rcc_jax.workdir.folder import RESULT
 
 
@@ -52,9 +52,9 @@ class RunRecord:
     def cell(self) -> str:
         """What runs with other seeds have in common with it: method, backbone, partition."""
         names = (
-            tables.method_name(self.config),
+            run_results.method_name(self.config),
             self.config["model"]["backbone"],
-            tables.partition_name(self.config),
+            run_results.partition_name(self.config),
         )
         return "; ".join(names)
 
@@ -64,7 +64,7 @@ class RunRecord:
         data = self.config["data"]
         iou = self.evaluations[-1]["iou"] if self.evaluations else {}
         names = tuple(data["class_names"]) or tuple(iou)
-        return tables.data_name(self.config), str(data["val"]), names
+        return run_results.data_name(self.config), str(data["val"]), names
 
     @property
     def by_protocol(self) -> dict[str, list[Mapping[str, Any]]]:
@@ -116,7 +116,7 @@ def find(folders: Sequence[str | os.PathLike], report: Callable[[str], None]) ->
     for folder in folders:
         paths = sorted(pathlib.Path(folder).glob("**/config.json"))
         if not paths:
-            raise ConfigError(f"--workdir={folder}: {tables.no_run(folder, 'run')}")
+            raise ConfigError(f"--workdir={folder}: {run_results.no_run(folder, 'run')}")
         for path in paths:
             record = read(path.parent)
             if record.steps:

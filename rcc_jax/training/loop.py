@@ -2,30 +2,26 @@
 
 import collections
 import functools
-import json
 import pathlib
 from typing import NoReturn
 
 import jax
 import ml_collections
 
-from input_pipeline.files import write_atomically
 from rcc_jax import build
 from rcc_jax.config import method_group, protocols
-from rcc_jax.config.recorded import flatten
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.distributed.stop_vote import StopVote
-from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.scores import Scores, scores
 from rcc_jax.reporting.progress import Progress
-from rcc_jax.training import first_weights, nonfinite
+from rcc_jax.training import first_weights, nonfinite, opening
 from rcc_jax.training.monitor import EvaluationReport
 from rcc_jax.training.run import Run
 from rcc_jax.training.timing import StepClock, compile_step
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.training.validation import evaluate_confusion
-from rcc_jax.workdir import environment, image_lists, revisions
+from rcc_jax.workdir import revisions
 from rcc_jax.workdir.bad_files import BadFiles
 from rcc_jax.workdir.best_scores import BestScores
 from rcc_jax.workdir.checkpoints import Checkpoints
@@ -67,7 +63,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
         revisions.check(workdir_path)
     with (
         Interruption(_NOTICE if processes.is_first() else "") as interruption,
-        _open_workdir(workdir_path, method_group.resolved(config)) as workdir,
+        opening.open_workdir(workdir_path, method_group.resolved(config)) as workdir,
         Checkpoints(
             workdir.checkpoints_path,
             keep=config.checkpoint.keep,
@@ -75,21 +71,6 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
         ) as checkpoints,
     ):
         return _Loop(run, workdir, checkpoints, interruption, start).run_to_end()
-
-
-def _open_workdir(path: str, config: dict) -> Workdir:
-    """Opens the folder: process 0 writes it, then the others read it."""
-    if processes.is_first():
-        workdir = Workdir.open(path, config)
-        processes.wait_for_all()
-        return workdir
-    processes.wait_for_all()
-    if not (pathlib.Path(path) / "config.json").exists():
-        raise ConfigError(
-            f"--workdir={path}: process {processes.index()} does not see what process 0 wrote "
-            "there; name a folder on a disk that all processes share."
-        )
-    return Workdir.open(path, config, read_only=True)
 
 
 class _Loop:
@@ -143,33 +124,13 @@ class _Loop:
         return self.last_score
 
     def _initial_state(self) -> TrainState:
-        counts, message = self.run.partition.counts(), self.progress.message
-        kinds = (self.run.partition.label_kinds or {}).items()
-        kinds = ", ".join(f"{count} {kind}" for kind, count in kinds)
-        message(
-            f"{counts['labeled']} labelled{f' ({kinds} masks)' if kinds else ''}, "
-            f"{counts['unlabeled']} unlabelled, {counts['val']} validation images; "
-            f"{self.run.num_steps} steps on {self.run.mesh.size} device(s) of kind "
-            f"{jax.devices()[0].device_kind}"
-            + (f" in {processes.count()} processes" if processes.count() > 1 else "")
-        )
+        message, latest = self.progress.message, self.checkpoints.latest_step
+        message(opening.describe(self.run))
         for line in self.checkpoints.set_aside:
             message(line)
         if self.is_first:
-            image_lists.record(self.run.partition, self.workdir.path)
-            write_atomically(self.workdir.path / "data.json", json.dumps(counts) + "\n")
-            if self.checkpoints.latest_step is not None:
-                line = revisions.warning(
-                    revisions.recorded(self.workdir.path),
-                    self.workdir.added,
-                    flatten(method_group.resolved(self.run.config)),
-                )
-                if line is not None:
-                    message(line)
-            environment.record(
-                self.workdir.path / revisions.FILE, self.checkpoints.latest_step or 0
-            )
-        if self.checkpoints.latest_step is None:
+            opening.record(self.run, self.workdir, latest, message)
+        if latest is None:
             # None was looked for if there were checkpoints, all of them corrupt.
             start = self.start or first_weights.find(self.run.config, self.workdir.path, message)
             if self.is_first:

@@ -242,19 +242,9 @@ def _record_or_compare(
             f"  {field}: {_show(recorded.get(field, absent))} -> {_show(given.get(field, absent))}"
             for field in changed
         ]
-        way_back = "set these fields back."
-        if recorded.keys() >= set(changed):
-            flags = " ".join(_flag(field, recorded[field]) for field in changed)
-            way_back = f"go on with that run by adding\n  {flags}"
         raise ConfigError(
             f"--workdir={path.parent} holds a run with another config:\n"
-            + "\n".join(lines)
-            + "\n"
-            + (
-                way_out
-                or f"Use another --workdir for this config, or {way_back}"
-                + _going_on(path.parent, changed)
-            )
+            + "\n".join([*lines, way_out or _ways_out(path.parent, recorded, changed)])
         )
     if added and write:
         # From now on they are recorded, whatever a later version takes for absent ones.
@@ -263,15 +253,21 @@ def _record_or_compare(
     return added
 
 
-def _going_on(folder: pathlib.Path, changed: Sequence[str]) -> str:
-    """How to train a run for longer, where that is what was tried."""
-    if not {"train.num_steps", "train.num_epochs"} & set(changed):
-        return ""
-    flag = _flag("model.pretrained", str(folder))
-    return (
-        "\nThe learning rate of a step depends on their number, so a run cannot become longer. To "
-        f"train on from its weights give another --workdir and\n  {flag}"
-    )
+def _ways_out(folder: pathlib.Path, recorded: Mapping[str, Any], changed: Sequence[str]) -> str:
+    """What a user can do whose configuration differs from that of the run."""
+    way_back = "set these fields back."
+    if recorded.keys() >= set(changed):
+        flags = " ".join(_flag(field, recorded[field]) for field in changed)
+        way_back = f"resume that run by adding\n  {flags}"
+    text = f"Use another --workdir for this config, or {way_back}"
+    if {"train.num_steps", "train.num_epochs"} & set(changed):
+        flag = _flag("model.pretrained", str(folder))
+        text += (
+            "\nThe learning rate of a step depends on the number of steps, so a run cannot become "
+            "longer. To start a new run from its weights, give another --workdir and"
+            f"\n  {flag}"
+        )
+    return text
 
 
 def _flag(field: str, value: Any) -> str:

@@ -11,7 +11,7 @@ from rcc_jax import build
 from rcc_jax.commands import sweep
 from rcc_jax.config import method_group
 from rcc_jax.errors import ConfigError
-from rcc_jax.reporting import published, tables
+from rcc_jax.reporting import published, run_results
 
 FOLDER = pathlib.Path(common.__file__).parent
 PAPER = ("pascal_", "cityscapes_")
@@ -91,7 +91,11 @@ def test_sweeps_list_runs_that_load(name):
         config = module(pathlib.Path(file).stem).get_config(arguments)
         build.check(config)
         seen.add(
-            (config.data.partition, tables.method_name(method_group.resolved(config)), config.seed)
+            (
+                config.data.partition,
+                run_results.method_name(method_group.resolved(config)),
+                config.seed,
+            )
         )
     assert len(seen) == len(runs)
 
@@ -101,7 +105,7 @@ def test_ablations_are_those_of_the_paper():
     for run in module("sweeps.ablations").get_config().runs:
         file, _, arguments = run.partition(":")
         config = module(pathlib.Path(file).stem).get_config(arguments)
-        labels.add((tables.method_name(method_group.resolved(config)), config.data.partition))
+        labels.add((run_results.method_name(method_group.resolved(config)), config.data.partition))
     paper = published.PAPER["pascal_classic", "resnet50"]
     wanted = {
         (method, partition)
@@ -138,7 +142,7 @@ def test_study_on_camvid_starts_with_what_tells_most_and_trains_all_alike():
         for config in others:
             for group in ("model", "optimizer", "train", "eval"):
                 assert config[group] == first[group]
-    names = {tables.method_name(method_group.resolved(config)) for config in whole[45:]}
+    names = {run_results.method_name(method_group.resolved(config)) for config in whole[45:]}
     assert {"cc, kl", "rcc, N = 6", "rcc, tau = 0.3", "rcc, probabilities"} < names
     assert {"rcc, confident pixels", "rcc, EMA 0.996"} < names
 

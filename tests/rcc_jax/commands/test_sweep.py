@@ -11,7 +11,7 @@ import pytest
 from benchmarks import study, study_tables
 from rcc_jax.commands import sweep
 from rcc_jax.errors import ConfigError
-from rcc_jax.reporting import tables
+from rcc_jax.reporting import run_results
 from tests.support.commands import finish, start
 
 CELLS = [f"configs/demo.py:method={name},seed={seed}" for name in ("cc", "rcc") for seed in (0, 1)]
@@ -192,7 +192,7 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
 
 def test_study_compares_runs_of_one_seed_alone():
     def run(method, seed, last, test):
-        return {}, tables.Result("camvid", "1_8", "resnet18", method, seed, last, last, test)
+        return {}, run_results.Result("camvid", "1_8", "resnet18", method, seed, last, last, test)
 
     kept = [
         run("unimatch", 0, 30.0, 20.0), run("unimatch", 1, 40.0, None), run("rcc", 0, 32.0, 19.0),

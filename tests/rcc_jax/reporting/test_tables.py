@@ -9,7 +9,7 @@ from configs import cityscapes_1_2, pascal_1_8, pascal_1_16
 from rcc_jax.config import method_group, schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS
-from rcc_jax.reporting import published, tables
+from rcc_jax.reporting import published, run_results, tables
 from tests.support.toy_method import Toy
 
 
@@ -106,7 +106,7 @@ def test_scores_on_test_images_stand_beside_the_others(runs):
     assert (found["rcc", "1"], found["unimatch", "0"]) == ("52.0", "")
     (runs / "rcc1" / "evaluation_10_test.json").write_text("{}")
     with pytest.raises(ConfigError, match="rcc1: .*corrupt"):
-        tables.gather(runs, print)
+        run_results.gather(runs, print)
 
 
 def test_partitions_go_from_few_labels_to_many(tmp_path):
@@ -141,13 +141,13 @@ def test_no_cell_is_a_mean_over_two_ways_to_evaluate(runs):
 
 def test_faults_are_named(runs):
     with pytest.raises(ConfigError, match="no finished run"):
-        tables.gather(runs / "running", print)
+        run_results.gather(runs / "running", print)
     write_run(runs / "again", pascal_1_16.get_config("method=rcc,seed=1"), 1.0, 1.0)
     with pytest.raises(ConfigError, match=r"again and .*rcc1 are both rcc, seed 1"):
-        tables.gather(runs, print)
+        run_results.gather(runs, print)
     (runs / "again" / "result.json").write_text("{")
     with pytest.raises(ConfigError, match="again: .*corrupt"):
-        tables.gather(runs, print)
+        run_results.gather(runs, print)
 
 
 def test_runs_of_an_added_method_are_told_apart(tmp_path, monkeypatch):
@@ -171,7 +171,7 @@ def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name)
     def named(**fields):
         changed = config.get_config(f"method={name}")
         changed.method.update(fields)
-        return tables.method_name(method_group.resolved(changed))
+        return run_results.method_name(method_group.resolved(changed))
 
     assert named() == name
     others = {

@@ -1,0 +1,187 @@
+"""The results of finished runs, read from their folders, and the names of what was run."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from input_pipeline import near_names
+from rcc_jax.config import method_group, protocols, schema
+from rcc_jax.errors import ConfigError
+from rcc_jax.options import Option
+from rcc_jax.workdir.folder import RESULT, evaluation_name
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The result of a finished run.
+
+    Attributes:
+        data: Name of the data set.
+        partition: Name of the partition.
+        backbone: Name of the backbone.
+        method: Name of the method, with the settings that differ from its defaults.
+        seed: The seed.
+        last, best: mIoU in percent of the last and of the best evaluation.
+        test: mIoU of the last checkpoint on a list test.txt; None if it was not scored on one.
+        protocol: Evaluation protocol of `last` and `best`.
+    """
+
+    data: str
+    partition: str
+    backbone: str
+    method: str
+    seed: int
+    last: float
+    best: float
+    test: float | None = None
+    protocol: str = ""
+
+
+def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Result]:
+    """Reads every finished run in or below a folder.
+
+    Args:
+        folder: A workdir, or a folder of them.
+        report: Called with a line of text for each run that is left out.
+
+    Raises:
+        ConfigError: If no run is finished, or two runs have the same cell and seed.
+    """
+    found = []
+    for path in sorted(pathlib.Path(folder).glob("**/config.json")):
+        workdir = path.parent
+        if not (workdir / RESULT).exists():
+            report(f"left out, not finished: {workdir}")
+            continue
+        found.append((read_result(workdir), workdir))
+    if not found:
+        raise ConfigError(f"--workdir={folder}: {no_run(folder, 'finished run')}")
+    return distinct(found)
+
+
+def no_run(folder: str | os.PathLike, what: str) -> str:
+    """The reason why a folder has no run or no finished one, for a message."""
+    if os.path.isdir(folder):
+        return f"there is no {what} in it or below it."
+    return f"there is no such folder.{near_names.hint(os.fspath(folder))}"
+
+
+def distinct(found: Iterable[tuple[Result, pathlib.Path]]) -> list[Result]:
+    """The results without their paths; rejects duplicates, which a table would average.
+
+    Raises:
+        ConfigError: If two results have the same cell and seed.
+    """
+    paths: dict[tuple, pathlib.Path] = {}
+    results = []
+    for result, path in found:
+        plain = dataclasses.replace(result, last=0.0, best=0.0, test=None, protocol="")
+        key = dataclasses.astuple(plain)
+        if key in paths:
+            raise ConfigError(
+                f"{paths[key]} and {path} are both {result.method}, seed {result.seed}, "
+                f"on {result.data} {result.partition}; move one of them elsewhere."
+            )
+        paths[key] = path
+        results.append(result)
+    return results
+
+
+def read_result(workdir: pathlib.Path) -> Result:
+    """The result of one finished run.
+
+    Raises:
+        ConfigError: If a file is corrupt.
+    """
+    try:
+        config = json.loads((workdir / "config.json").read_text())
+        result = json.loads((workdir / RESULT).read_text())
+        tested = test_scores(workdir, result["step"])
+        return as_result(config, result, tested)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ConfigError(
+            f"{workdir}: config.json, result.json or the scores on test.txt are corrupt ({error})."
+        ) from None
+
+
+def as_result(
+    config: Mapping[str, Any], result: Mapping[str, Any], tested: Mapping[str, Any] | None
+) -> Result:
+    """Makes a result from the configuration of a run, its result.json and `test_scores`."""
+
+    def number(value: float | None) -> float:
+        return float("nan") if value is None else value
+
+    return Result(
+        data=data_name(config),
+        partition=partition_name(config),
+        backbone=config["model"]["backbone"],
+        method=method_name(config),
+        seed=config["seed"],
+        last=number(result["miou"]),
+        best=number(result["best_miou"]),
+        test=None if tested is None else number(tested["miou"]),
+        protocol=protocols.of_line(result, config),
+    )
+
+
+def test_scores(workdir: pathlib.Path, step: int) -> dict[str, Any] | None:
+    """'miou' and 'iou' of a checkpoint on a list test.txt; of the EMA teacher if there is one.
+
+    None if it was not scored: `--mode=eval --list=test.txt` does that.
+    """
+    path = workdir / evaluation_name(step, "test.txt")
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text())
+    return found.get("ema", found["student"])
+
+
+def data_name(config: Mapping[str, Any]) -> str:
+    """The name of the data set, or its source if it has no name."""
+    return config["data"]["name"] or config["data"]["source"]
+
+
+def partition_name(config: Mapping[str, Any]) -> str:
+    """The name of the partition, or its list of labelled images if it has no name."""
+    return config["data"]["partition"] or config["data"]["labeled"]
+
+
+def method_name(config: Mapping[str, Any]) -> str:
+    """The method with each field that differs from its default: 'rcc, N = 5', 'cc, kl'.
+
+    On some data sets, the defaults are those of the recipe with which all methods are compared.
+
+    Args:
+        config: The configuration of a run, nested.
+    """
+    recorded = config["method"]
+    name = recorded["name"]
+    parts = [name]
+    if name == "supervised" and config["train"]["num_steps"]:
+        parts.append("same steps")
+    recipe = method_group.recipe(data_name(config), name)
+    uses_ohem = recorded.get("labeled_loss") == "ohem"
+    for field, declared in schema.method_fields(name).items():
+        value = recorded.get(field)
+        # In older runs, an absent or empty field stands for the default.
+        is_default = value in (None, "", recipe.get(field, declared.default))
+        if not is_default and (uses_ohem or not field.startswith("ohem_")):
+            parts.append(_setting(field, declared, value))
+    if config["data"].get("cutmix_partner", "other") == "same" and method_group.uses_unlabeled(
+        name
+    ):
+        parts.append("CutMix of the same image")
+    return ", ".join(parts)
+
+
+def _setting(field: str, declared: Option, value: Any) -> str:
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    if declared.choices:
+        return f"{shown} pixels" if field == "consensus_pixels" else shown
+    if declared.symbol == "EMA":
+        return f"EMA {shown}"
+    return f"{declared.symbol or field} = {shown}"
