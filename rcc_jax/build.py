@@ -58,6 +58,7 @@ def _network(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> nnx.Module:
         **{name: fields[name] for name in schema.own_fields(config, "model")},
         dtype=jnp.dtype(fields.dtype),
         remat=fields.remat,
+        freeze_encoder=fields.freeze_encoder,
         rngs=rngs,
     )
 
@@ -182,7 +183,10 @@ def num_steps(config: ml_collections.ConfigDict, partition) -> tuple[int, int]:
 def build_network(config: ml_collections.ConfigDict) -> Network:
     """The network that the configuration describes, as pure functions."""
     abstract = nnx.eval_shape(lambda: build_model(config, nnx.Rngs(0)))
-    return Network(nnx.graphdef(abstract), jnp.dtype(config.model.dtype))
+    fields = config.model
+    return Network(
+        nnx.graphdef(abstract), jnp.dtype(fields.dtype), freeze_encoder=fields.freeze_encoder
+    )
 
 
 def build_evaluator(config: ml_collections.ConfigDict, network: Network, mesh: Mesh) -> Evaluator:

@@ -72,7 +72,7 @@ def _score(
     """Scores each network and prints its table; also returns the names of those not scored."""
     networks = {"student": state.weights}
     if state.ema is not None:
-        networks["ema"] = state.ema
+        networks["ema"] = state.averaged
     results = {}
     for name, weights in networks.items():
         counts = evaluate_confusion(run, weights, interruption.requested)

@@ -43,7 +43,9 @@ def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> 
 
 
 def check_start(config: ml_collections.ConfigDict) -> None:
-    """Rejects a missing weights file. For runs that start; a resumed run does not read it.
+    """Rejects a missing weights file, and a frozen encoder without one.
+
+    For runs that start; a resumed run does not read it.
 
     Weights on a hub are looked for later, once everything else is known to be in order.
 
@@ -51,6 +53,11 @@ def check_start(config: ml_collections.ConfigDict) -> None:
         ConfigError: Naming the file.
     """
     path = config.model.pretrained
+    if config.model.freeze_encoder and not path:
+        raise ConfigError(
+            "config.model.freeze_encoder = True, but config.model.pretrained = '': the encoder "
+            "would keep random weights; name its weights, or set freeze_encoder=false."
+        )
     if named_weights.is_path(config.model) and not os.path.exists(path):
         raise ConfigError(
             f"config.model.pretrained = {path!r}: there is no such file, nor the folder of a run; "

@@ -178,7 +178,13 @@ class Model:
         choices=("float32", "bfloat16", "float64"),
     )
     remat: bool = option(
-        False, "Recompute residual blocks in the backward pass: less memory, more time."
+        False, "Recompute the encoder's blocks in the backward pass: less memory, more time."
+    )
+    freeze_encoder: bool = option(
+        False,
+        "Train the head alone. The encoder keeps its weights and the running statistics of its "
+        "BatchNorm; a step computes no gradient for it.",
+        before=False,
     )
     freeze_bn: bool = option(
         False, "Use the running statistics of BatchNorm in training too.", only="resnet"

@@ -70,6 +70,7 @@ class DeepLabV3Plus(nnx.Module):
             Parameters, statistics and logits are at least float32.
         remat: Recomputes each residual block in the backward pass: less memory, more time.
         freeze_bn: Batch normalisation uses its running statistics in training, too.
+        freeze_encoder: Whether the encoder has no gradient; its batch normalisation is frozen, too.
         rngs: Source of the initial values.
 
     Raises:
@@ -96,6 +97,7 @@ class DeepLabV3Plus(nnx.Module):
         dtype: Any = jnp.float32,
         remat: bool = False,
         freeze_bn: bool = False,
+        freeze_encoder: bool = False,
         rngs: nnx.Rngs,
     ):
         dtype = checked_dtype(dtype)
@@ -106,6 +108,7 @@ class DeepLabV3Plus(nnx.Module):
         if len(aspp_rates) != 3 or min(aspp_rates) < 1:
             raise ValueError(f"aspp_rates is {aspp_rates!r}; give three dilations of at least 1")
         self.num_classes = num_classes
+        self.freeze_encoder = freeze_encoder
         self.dtype = dtype
         self.backbone = ResNet(
             backbone,
@@ -114,7 +117,7 @@ class DeepLabV3Plus(nnx.Module):
             width=width,
             dtype=dtype,
             remat=remat,
-            freeze_bn=freeze_bn,
+            freeze_bn=freeze_bn or freeze_encoder,
             rngs=rngs,
         )
         norm = {"frozen": freeze_bn, "dtype": dtype}
@@ -165,7 +168,7 @@ class DeepLabV3Plus(nnx.Module):
         """Features [B, h, w, C] of the first stage (stride 4) and the last (the output stride)."""
         x = extent.clear(images.astype(self.dtype))
         low, _, _, high = self.backbone(x, train=train, extent=extent)
-        return low, high
+        return jax.lax.stop_gradient((low, high)) if self.freeze_encoder else (low, high)
 
     def decode(
         self,

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from rcc_jax.models.parts import joined, outside_encoder
+
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
 IMAGENET_STD = np.array([0.229, 0.224, 0.225])
 
@@ -24,6 +26,14 @@ class Weights:
         """The weights of a module; raises ValueError if it hides any other state."""
         _, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
         return cls(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
+
+    def outside_encoder(self) -> "Weights":
+        """The weights without those of the encoder."""
+        return Weights(outside_encoder(self.params), outside_encoder(self.stats))
+
+    def completed(self, whole: "Weights") -> "Weights":
+        """The weights, with those of another network where these have none."""
+        return Weights(joined(self.params, whole.params), joined(self.stats, whole.stats))
 
 
 def normalize(images: jax.Array, dtype: Any = jnp.float32) -> jax.Array:
@@ -68,11 +78,24 @@ class Student:
 
 
 class Network:
-    """A split NNX network as pure functions of its weights and uint8 images [B, H, W, 3]."""
+    """A split NNX network as pure functions of its weights and uint8 images [B, H, W, 3].
 
-    def __init__(self, graphdef: nnx.GraphDef, dtype: Any = jnp.float32):
+    Args:
+        graphdef: The network without its weights.
+        dtype: Type of the computation.
+        freeze_encoder: Whether the weights of the encoder are not trained.
+    """
+
+    def __init__(
+        self, graphdef: nnx.GraphDef, dtype: Any = jnp.float32, *, freeze_encoder: bool = False
+    ):
         self.graphdef = graphdef
         self.dtype = dtype
+        self.freeze_encoder = freeze_encoder
+
+    def trained(self, weights: Weights) -> Weights:
+        """The weights that training moves: all, or those outside a frozen encoder."""
+        return weights.outside_encoder() if self.freeze_encoder else weights
 
     def module(self, weights: Weights) -> nnx.Module:
         """The network with these weights."""

@@ -269,7 +269,7 @@ class _Loop:
         """Scores of the student ('') and of the EMA teacher ('_ema'); None if interrupted."""
         networks = {"": state.weights}
         if state.ema is not None:
-            networks["_ema"] = state.ema
+            networks["_ema"] = state.averaged
         results = {}
         for suffix, weights in networks.items():
             confusion = evaluate_confusion(self.run, weights, self.interruption.requested)

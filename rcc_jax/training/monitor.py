@@ -63,7 +63,7 @@ class EvaluationReport:
 
     def _draw(self, state: TrainState, step: int) -> None:
         """Writes the pictures of a step, and the page that lists those of all steps."""
-        rows = draw_predictions(self._run, state.weights if state.ema is None else state.ema)
+        rows = draw_predictions(self._run, state.averaged or state.weights)
         unlabeled = self._unlabeled.draw(state)
         if rows is None and unlabeled is None:
             return

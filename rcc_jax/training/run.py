@@ -145,6 +145,7 @@ class Run:
             ema=bool(self.method.teachers),
             term_names=train_step.watched_terms(self.method),
             # No step draws from this key: the key of a step is `rng` folded with the step.
+            freeze_encoder=self.network.freeze_encoder,
             memory=self.method.memory(
                 weights, self.config.data.num_classes, jax.random.fold_in(rng, self.num_steps)
             ),

@@ -18,7 +18,8 @@ class TrainState:
     Attributes:
         step: int32 scalar, number of finished steps.
         weights: The student.
-        ema: The EMA teacher, or None where teacher and student share weights.
+        ema: The EMA teacher, or None where teacher and student share weights. Without the encoder
+            if that is frozen: it is the student's.
         opt_state: State of the optimizer.
         rng: Typed key; the key of a step is `fold_in(rng, step)`.
         bad_step: int32 scalar, the step (from 1) whose loss or gradient was not finite and that
@@ -40,6 +41,11 @@ class TrainState:
     skipped_in_row: jax.Array
     memory: Any = None
 
+    @property
+    def averaged(self) -> Weights | None:
+        """All weights of the EMA teacher; None if there is none."""
+        return None if self.ema is None else self.ema.completed(self.weights)
+
     def saved(self) -> dict[str, Any]:
         """The fields as stored in a checkpoint.
 
@@ -59,6 +65,7 @@ def create(
     ema: bool,
     term_names: tuple[str, ...],
     memory: Any = None,
+    freeze_encoder: bool = False,
 ) -> TrainState:
     """State before the first step; the EMA teacher starts as a copy of the student.
 
@@ -69,13 +76,16 @@ def create(
         ema: Whether there is an EMA teacher.
         term_names: Names of the scalars that are checked for non-finite values.
         memory: The initial memory of the method.
+        freeze_encoder: Whether the encoder is not trained; it then has no state of the optimizer
+            and no second copy in the EMA teacher.
     """
+    trained = weights.outside_encoder() if freeze_encoder else weights
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         weights=weights,
         # A copy, because the state is donated and no buffer can be donated twice.
-        ema=jax.tree.map(jnp.copy, weights) if ema else None,
-        opt_state=optimizer.init(weights.params),
+        ema=jax.tree.map(jnp.copy, trained) if ema else None,
+        opt_state=optimizer.init(trained.params),
         rng=rng,
         bad_step=jnp.zeros((), jnp.int32),
         bad_terms={name: jnp.zeros((), jnp.float32) for name in term_names},

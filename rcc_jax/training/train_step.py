@@ -29,7 +29,7 @@ class _Networks:
     def __init__(self, network: Network, method: Method, state: TrainState, student: Student):
         self.student = student
         self._network = network
-        self._weights = {"student": state.weights, "ema": state.ema}
+        self._weights = {"student": state.weights, "ema": state.averaged}
         self._teacher = "ema" if any(each.labels for each in method.teachers) else "student"
 
     def teacher(self, images: jax.Array) -> jax.Array:
@@ -49,6 +49,8 @@ def gradients_of(
 ) -> tuple[Gradients, dict[str, Any]]:
     """Loss, terms and gradients of a batch or a part of it, and the new BatchNorm statistics.
 
+    A frozen encoder has no gradient, and none is computed.
+
     Args:
         network: The network.
         method: The method.
@@ -56,14 +58,15 @@ def gradients_of(
         batch: Rows of the batch.
         **loss_arguments: `counts`, `parts`, `clock` and `key` of `Method.loss`.
     """
+    trained = network.trained(state.weights)
 
     def loss_fn(params):
-        student = network.student(state.weights.replace(params=params))
+        student = network.student(trained.replace(params=params).completed(state.weights))
         nets = _Networks(network, method, state, student)
         result = method.loss(nets, batch, state.memory, **loss_arguments)
         return result.loss, (result, student.stats())
 
-    (_, (result, stats)), params = jax.value_and_grad(loss_fn, has_aux=True)(state.weights.params)
+    (_, (result, stats)), params = jax.value_and_grad(loss_fn, has_aux=True)(trained.params)
     return Gradients(*result, params), stats
 
 
@@ -164,8 +167,9 @@ def make_train_step(
         key = jax.random.fold_in(state.rng, state.step)
         clock = Clock(state.step, steps_per_epoch, num_steps)
         found, stats = _accumulate(network, method, state, batch, clock, key, accumulation, mesh)
-        updates, opt_state = optimizer.update(found.params, state.opt_state, state.weights.params)
-        weights = Weights(optax.apply_updates(state.weights.params, updates), stats)
+        trained = network.trained(state.weights).params
+        updates, opt_state = optimizer.update(found.params, state.opt_state, trained)
+        weights = Weights(optax.apply_updates(trained, updates), stats).completed(state.weights)
         scalars = {
             "loss": found.loss,
             **found.terms,
@@ -174,7 +178,7 @@ def make_train_step(
         }
         ema, memory = state.ema, state.memory
         for teacher in method.teachers:
-            ema = _average(ema, weights, teacher.decay(clock))
+            ema = _average(ema, network.trained(weights), teacher.decay(clock))
         if memory is not None:
             memory = method.update(memory, found.observations, weights, clock)
         new = state.replace(

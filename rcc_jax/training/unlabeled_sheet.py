@@ -90,7 +90,7 @@ class UnlabeledSheet:
         if self._views is None:
             return None
         views, method = self._views, self._run.method
-        teacher = state.weights if state.ema is None else state.ema
+        teacher = state.averaged or state.weights
         # One after the other: both at once would need twice the memory.
         seen = method_view(
             self._evaluator.log_probabilities(teacher, views["weak"]),

@@ -1,14 +1,17 @@
 """The weights of a run, of whatever method: to start another one from, or to predict with."""
 
 import contextlib
+import functools
 import os
 import pathlib
+from typing import Any
 
 import orbax.checkpoint as ocp
 
 from input_pipeline.errors import first_line
 from rcc_jax.errors import ConfigError
 from rcc_jax.models.network import Weights
+from rcc_jax.models.parts import inside_encoder, joined, outside_encoder
 from rcc_jax.workdir import checksums
 from rcc_jax.workdir.checkpoint_paths import find_checkpoint
 from rcc_jax.workdir.state_difference import differences
@@ -42,8 +45,7 @@ def read(
     state_path = _state_path(path, field)
     # Not through a Checkpointer, which warns of a file that only whole steps have.
     with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
-        part = _compare(handler, state_path, abstract, student=student, field=field)
-        wanted = {part: {"params": abstract.params, "stats": abstract.stats}}
+        wanted = _compare(handler, state_path, abstract, student=student, field=field)
         restored = handler.restore(
             state_path,
             args=ocp.args.PyTreeRestore(
@@ -52,8 +54,9 @@ def read(
                 partial_restore=True,
             ),
         )
-    name = {"weights": "student", "ema": "EMA teacher"}[part]
-    return Weights(**restored[part]), f"{name} of {state_path.parent}"
+    name = "EMA teacher" if "ema" in wanted else "student"
+    parts = (Weights(**part) for part in restored.values())
+    return functools.reduce(Weights.completed, parts), f"{name} of {state_path.parent}"
 
 
 def _state_path(path: str | os.PathLike, field: str = _FIELD) -> pathlib.Path:
@@ -71,14 +74,20 @@ def _compare(
     *,
     student: bool = False,
     field: str = _FIELD,
-) -> str:
-    """The part of the checkpoint to read; an error where it does not fit the network."""
+) -> dict[str, Any]:
+    """What to read of the checkpoint; an error where it does not fit the network."""
     try:
         if (fault := checksums.find_damage(state_path.parent)) is not None:
             raise ValueError(fault)
         saved = handler.metadata(state_path).tree
-        part = "weights" if student or saved["ema"] is None else "ema"
-        lines = differences(saved[part], {"params": abstract.params, "stats": abstract.stats})
+        whole = {"params": abstract.params, "stats": abstract.stats}
+        wanted = {"weights" if student or saved["ema"] is None else "ema": whole}
+        if "ema" in wanted and not inside_encoder(saved["ema"]):
+            # A frozen encoder is only in the student.
+            wanted = {"ema": outside_encoder(whole), "weights": inside_encoder(whole)}
+            saved = {"ema": saved["ema"], "weights": inside_encoder(saved["weights"])}
+        found = functools.reduce(joined, (saved[part] for part in wanted))
+        lines = differences(found, whole)
     # A corrupt folder makes orbax raise errors of many types.
     except Exception as error:
         raise ConfigError(
@@ -90,7 +99,7 @@ def _compare(
             + "\n".join(f"  {line}" for line in lines)
             + "\nName a run with the same config.model and config.data.num_classes."
         )
-    return part
+    return {part: {"params": {}, "stats": {}} | tree for part, tree in wanted.items()}
 
 
 def is_run(path: str) -> bool:

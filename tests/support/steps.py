@@ -125,6 +125,7 @@ class Setup:
         max_skipped=0,
         build=None,
         num_steps=20,
+        freeze_encoder=False,
         **network,
     ):
         self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
@@ -132,7 +133,9 @@ class Setup:
         self.optimizer = optimizer.sgd(self.schedule, head_multiplier=2.0)
         self.build = build or functools.partial(small, dtype=dtype, **network)
         self.network = Network(
-            nnx.graphdef(nnx.eval_shape(lambda: self.build(jax.random.key(0)))), dtype
+            nnx.graphdef(nnx.eval_shape(lambda: self.build(jax.random.key(0)))),
+            dtype,
+            freeze_encoder=freeze_encoder,
         )
         self.step = train_step.make_train_step(
             self.network,
@@ -154,6 +157,7 @@ class Setup:
             jax.random.key(1),
             ema=bool(self.method.teachers),
             term_names=train_step.watched_terms(self.method),
+            freeze_encoder=self.network.freeze_encoder,
             memory=self.method.memory(
                 Weights(*jax.tree.map(jnp.asarray, (params, stats))),
                 NUM_CLASSES,

@@ -12,8 +12,10 @@ from flax import nnx
 from rcc_jax.methods import cutmix
 from rcc_jax.methods.fixmatch import FixMatch
 from rcc_jax.methods.rcc import RCC
-from rcc_jax.models.network import normalize
-from rcc_jax.training import optimizer
+from rcc_jax.models.dinov2_dpt import DinoV2DPT
+from rcc_jax.models.network import Weights, normalize
+from rcc_jax.training import optimizer, train_state, train_step
+from tests.support import tiny_vit
 from tests.support.steps import SIZE, Setup, deeplab, fragile, make_batch, make_method
 
 
@@ -106,6 +108,43 @@ def test_ema_teacher_makes_the_targets_and_averages():
     state = state.replace(ema=state.ema.replace(params=params))
     _, scalars = setup.step(state, make_batch(method))
     assert scalars["kept_ratio"] == 1
+
+
+def test_a_frozen_encoder_has_no_gradient_no_momentum_and_no_second_copy():
+    method = make_method("unimatch", ema_decay=0.5)
+    start = jax.device_get(Setup(method).state().weights)
+    (free, _), (frozen, _) = Setup(method).run(1), Setup(method, freeze_encoder=True).run(1)
+    jax.tree.map(
+        np.testing.assert_array_equal, frozen.weights.params["backbone"], start.params["backbone"]
+    )
+    for name in ("norm", "classifier"):
+        # The gradient of one part does not depend on whether that of another is computed.
+        assert relative_distance(frozen.weights.params[name], free.weights.params[name]) < 1e-6
+    for tree in (frozen.ema.params, frozen.opt_state):
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+        assert not any("backbone" in jax.tree_util.keystr(path) for path in paths)
+    assert frozen.averaged.params.keys() == frozen.weights.params.keys()
+
+
+def test_a_step_with_a_frozen_encoder_costs_little_more_than_its_forward_passes():
+    size = dataclasses.replace(tiny_vit.SIZE, features=96)
+    method = make_method("supervised")
+
+    def multiplications(frozen):
+        def build(key):
+            return DinoV2DPT(5, size=size, freeze_encoder=frozen, rngs=nnx.Rngs(key))
+
+        setup = Setup(method, build=build, freeze_encoder=frozen)
+        state = jax.eval_shape(
+            lambda key: train_state.create(
+                Weights.of(build(key)), setup.optimizer, key, ema=False,
+                term_names=train_step.watched_terms(method), freeze_encoder=frozen,
+            ),
+            jax.random.key(0),
+        )  # fmt: skip
+        return setup.step.lower(state, make_batch(method, 2, size=56)).cost_analysis()["flops"]
+
+    assert multiplications(frozen=True) < 0.55 * multiplications(frozen=False)
 
 
 def test_statistics_move_in_the_weak_and_then_the_strong_pass():

@@ -22,18 +22,24 @@ def build(method="supervised", **fields):
     return Run.build(config)
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.9], ids=["student", "ema"])
+@pytest.fixture(
+    scope="module",
+    params=[(0.0, False), (0.9, False), (0.9, True)],
+    ids=["student", "ema", "ema without the frozen encoder"],
+)
 def earlier(request, tmp_path_factory):
     """The folder of a supervised run, and the weights that another one should start from."""
     folder = tmp_path_factory.mktemp("earlier")
-    run = build(seed=3, method__ema_decay=request.param)
+    decay, frozen = request.param
+    run = build(seed=3, method__ema_decay=decay, model__freeze_encoder=frozen)
     state = run.initial_state(lambda line: None)
     if state.ema is not None:
         moved = jax.tree.map(lambda x: x + 1, state.ema)
         state = dataclasses.replace(state, ema=moved)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         checkpoints.save(7, state)
-    return folder, state.weights if state.ema is None else state.ema
+    assert state.ema is None or frozen == ("backbone" not in state.ema.params)
+    return folder, state.averaged or state.weights
 
 
 def test_another_method_starts_from_them(earlier):
