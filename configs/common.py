@@ -122,7 +122,7 @@ def use_recipe(config: ml_collections.ConfigDict, chosen: Mapping[str, Any]) -> 
 def use_small_images(config: ml_collections.ConfigDict, num_steps: int) -> None:
     """A ResNet from ImageNet weights on images of a quarter of the usual area, 4 + 4 in a step."""
     config.model.stem = "v1"
-    config.model.pretrained = "weights/resnet50.npz"
+    config.model.pretrained = "imagenet"
     # Of a file of the whole ResNet-50, what `resnet50_c4` has not.
     config.model.allow_unused = "layer4,fc"
     config.model.decoder_channels = 64

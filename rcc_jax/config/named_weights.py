@@ -33,6 +33,9 @@ PUBLISHED: dict[str, dict[str, Published]] = {
     "resnet34": {"imagenet": Published("timm/resnet34.tv_in1k", _RESNET)},
     "resnet50": {"imagenet": Published("timm/resnet50.tv_in1k", _RESNET)},
     "resnet101": {"imagenet": Published("timm/resnet101.tv_in1k", _RESNET)},
+    "resnet50_c4": {
+        "imagenet": Published("timm/resnet50.tv_in1k", {**_RESNET, "allow_unused": "layer4,fc"})
+    },
     "dinov2_small": {"dinov2": Published("facebook/dinov2-small")},
     "dinov2_base": {"dinov2": Published("facebook/dinov2-base")},
     "dinov2_large": {"dinov2": Published("facebook/dinov2-large")},
