@@ -43,7 +43,7 @@ def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> 
 
 
 def check_start(config: ml_collections.ConfigDict) -> None:
-    """Rejects a missing weights file. For runs that start; a resumed run does not read it.
+    """Rejects a missing weights file, which only the first start of a run reads.
 
     Weights on a hub are looked for later, once everything else is known to be in order.
 
