@@ -20,7 +20,8 @@ _SETTINGS = {
 }
 # matplotlib writes these by default; the date would differ each time.
 _NO_METADATA = dict.fromkeys(["Date", "Creator", "Format", "Type"])
-# The id of a shape that is drawn several times, to which <use> refers; nothing refers to others.
+# The ids that <use> elements refer to, of shapes that are drawn several times; all others are
+# removed.
 _SHAPE = re.compile(r"m[0-9a-f]{10}")
 
 
