@@ -4,9 +4,9 @@
 
 Trains RCC through main.py on drawn images in folders. Each start is a separate process that ends
 after its second step: cold (without compiled programs), warm (with the cache of the first start)
-and going on (resuming the stopped run). The process itself measures its stages, around the
-functions that main.py calls. `imports` begins with the command; `compile` is only the lookup if the
-cache holds the step. All files that are read are in the file cache of the operating system.
+and resumed (after a stop). The process itself measures its stages, around the functions that
+main.py calls. `imports` begins with the command; `compile` is only the lookup if the cache holds
+the step. All files that are read are in the file cache of the operating system.
 """
 
 import argparse
@@ -156,7 +156,7 @@ def start(root: pathlib.Path, name: str, cache: pathlib.Path, setting: dict) -> 
 
 def measure(setting: dict, times: int) -> dict[str, list[dict[str, float]]]:
     """The starts of each kind: one cold, `times` of each of the others."""
-    found = {"cold": [], "warm": [], "going on": []}
+    found = {"cold": [], "warm": [], "resumed": []}
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder) / "photos"
         root.mkdir()
@@ -166,7 +166,7 @@ def measure(setting: dict, times: int) -> dict[str, list[dict[str, float]]]:
         start(root, "first", cache, setting)  # Also caches what is compiled after a stop.
         for number in range(times):
             found["warm"].append(start(root, f"warm{number}", cache, setting))
-            found["going on"].append(start(root, f"warm{number}", cache, setting))
+            found["resumed"].append(start(root, f"warm{number}", cache, setting))
     return found
 
 

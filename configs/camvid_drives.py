@@ -12,7 +12,7 @@ into 7 that 12 frames contain often enough. From the folder `data/camvid` of `co
     python -m input_pipeline.prepare shrink --source=data/camvid --output=data/camvid_half
 
 The confidence threshold is 0.7; `gamma=` sets another. The network, `resnet50_c4`, starts from
-ImageNet weights, `weights/resnet50.npz`.
+ImageNet weights, which are downloaded once; `--config.model.pretrained=FILE` names a file instead.
 """
 
 from configs import camvid, common

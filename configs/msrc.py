@@ -9,8 +9,8 @@ The folder `data/msrc` must have the folders `images`, `labels` and `splits` (wi
 2 and 4 photographs of each of 20 categories; `all` labels every training photograph, and no image
 is unlabelled.
 
-The usual network, `resnet50_c4`, is a ResNet-50 without its last stage, which starts from ImageNet
-weights (`weights/resnet50.npz`; those of a whole ResNet-50 will do).
+The usual network, `resnet50_c4`, is a ResNet-50 without its last stage. It starts from ImageNet
+weights, which are downloaded once; `--config.model.pretrained=FILE` names a file instead.
 """
 
 from configs import common

@@ -9,7 +9,7 @@ class DataError(Exception):
 
 
 class WorkerError(Exception):
-    """A worker process ended before its work. The message says how, and how to resume."""
+    """A worker process ended before its work was done. The message says how, and how to resume."""
 
 
 def first_line(error: Exception) -> str:

@@ -12,13 +12,13 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 def write_atomically(
     path: str | os.PathLike, content: bytes | str, *, durable: bool = True
 ) -> None:
-    """Writes a file that is, whenever the process dies, either the old one or the new one whole.
+    """Writes a file; if the process dies, the file is either the old one or the complete new one.
 
     Args:
         path: The file; its folder exists.
         content: Bytes, or text that is written as UTF-8.
-        durable: Whether that also holds if the machine crashes. It takes some milliseconds, in
-            which the content reaches the disk.
+        durable: Whether this also holds if the machine crashes. The call then waits some
+            milliseconds until the content is on the disk.
     """
     path = pathlib.Path(path)
     # Several processes may write one file at a time: each has its own temporary name.

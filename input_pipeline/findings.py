@@ -19,7 +19,7 @@ LEAK, COPY = "leaks: validation images that are trained on", "copies of an image
 ABSENT, BLANK = "classes without a pixel", "masks that are ignored everywhere"
 MAX_EXAMPLES, MAX_COLORS = 1000, 4096
 
-# Called with faulty entries that a part was opened without: part, kind, message and their number.
+# Called for faulty entries that are left out of a part: part, kind, message and their number.
 Note = Callable[[str, str, str, int], object]
 
 

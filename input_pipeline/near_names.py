@@ -5,19 +5,19 @@ import itertools
 import os
 from collections.abc import Iterable
 
-# How many names of a folder are compared; more would take long, and resemble one another anyway.
+# How many names of a folder are compared: more would take long, and many would be similar.
 MOST_NAMES = 2000
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that a word may have been meant to be, None where none is similar."""
+    """The choice that a word may stand for; None if no choice is similar."""
     by_lower = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
     return by_lower[close[0]] if close else None
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """' Did you mean ...?' with the nearest choice, '' where none is similar."""
+    """' Did you mean ...?' with the nearest choice; '' if no choice is similar."""
     meant = nearest(word, choices)
     return "" if meant is None else f" Did you mean {meant!r}?"
 

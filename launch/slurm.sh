@@ -3,7 +3,7 @@
 #
 #     sbatch --nodes=2 launch/slurm.sh --config=configs/pascal_1_8.py --workdir=/shared/runs/NAME
 #
-# One task a host, which takes all GPUs that it sees. The workdir lies on a disk that all hosts see.
+# One task per host, which takes all GPUs that it sees. The workdir is on a disk that all hosts see.
 # Options such as --partition and --time go before the name of this script.
 #SBATCH --job-name=rcc-jax
 #SBATCH --ntasks-per-node=1

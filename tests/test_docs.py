@@ -69,7 +69,7 @@ def test_every_page_can_be_reached_from_the_readme():
 
 
 def said(commands, folder):
-    """What the program says of each of these lists of arguments; '' where it takes them."""
+    """The program's message for each of these lists of arguments; '' if it accepts them."""
     (folder / "configs").symlink_to(REPOSITORY / "configs")
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.read_commands"],

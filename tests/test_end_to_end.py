@@ -1,4 +1,4 @@
-"""Whole runs as a user starts them: killed, stopped, gone on with, evaluated, diverged."""
+"""Whole runs as a user starts them: killed, stopped, resumed, evaluated, diverged."""
 
 import functools
 import itertools
@@ -270,7 +270,7 @@ def test_an_evaluation_that_is_stopped_says_what_is_kept(finished, tmp_path, sig
     before = set(finished.iterdir())
     output = tmp_path / "output"
     with open(output, "w") as file:
-        # So many images that the signal comes amid those of the averaged teacher.
+        # Enough images that the signal comes while the EMA teacher is evaluated.
         flags = ("--mode=eval", f"--workdir={finished}", "--list=100000:101500")
         process = start(*flags, output=file)
         wait_until(process, lambda: "student, step" in output.read_text())

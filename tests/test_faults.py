@@ -1,4 +1,4 @@
-"""Whole runs that meet a fault: what is said, what is kept, and that the rest is the same."""
+"""Whole runs that meet a fault: the messages, what is kept, and that the rest is the same."""
 
 import json
 import pathlib

@@ -1,6 +1,6 @@
 """Broken and hostile files: whatever the bytes, a reader gives a result or its one clean error.
 
-`make fuzz` runs 100,000 inputs a reader ($FUZZ_INPUTS), the tests a few.
+`make fuzz` runs 100,000 inputs per reader ($FUZZ_INPUTS), the tests a few.
 """
 
 import gzip
@@ -50,7 +50,7 @@ def _spoiled(whole: bytes) -> st.SearchStrategy[bytes]:
 
 
 def fuzz(function):
-    """Runs a test on many inputs, the same ones each time where they are few."""
+    """Runs a test on many inputs; a small number of inputs is the same each time."""
     return hypothesis.settings(
         max_examples=INPUTS,
         derandomize=INPUTS < 1000,
@@ -61,7 +61,7 @@ def fuzz(function):
 
 
 def attempt(read, error_type, named: str):
-    """What a reader gives; None where it refuses with its one error, which must name the file."""
+    """The result of a reader; None if it refuses with its one error, which must name the file."""
     try:
         return read()
     except error_type as error:

@@ -1,4 +1,4 @@
-"""Who may import whom: packages see those below them, and none above."""
+"""Which packages may import which: those below them, and none above."""
 
 import ast
 import pathlib
@@ -8,8 +8,8 @@ import pytest
 from tests.support.commands import REPOSITORY
 
 GROUND = {"errors", "shipped", "options", "labels"}
-# Modules and packages of rcc_jax, bottom first: what each may import of the project. A name stands
-# for all that is in it; `input_pipeline` is the only one from outside.
+# Modules and packages of rcc_jax, bottom first: what each may import of the project. A name means
+# all that is in it; `input_pipeline` is the only one from outside.
 ALLOWED = {
     "errors": set(),
     "labels": set(),
@@ -79,7 +79,7 @@ def forbidden(file: pathlib.Path) -> list[str]:
         allowed = {
             place if place in PROJECT else f"rcc_jax.{place}"
             for place in own
-            # `import rcc_jax`, for what stands in its __init__ alone.
+            # `import rcc_jax`, for the content of its __init__ alone.
             if place != "rcc_jax"
         }
         exact = own & {"rcc_jax"}

@@ -140,7 +140,7 @@ def test_every_fault_of_the_settings_is_a_line(mode):
     ]
     if mode == "train":
         assert len(lines) == 3
-    else:  # Which would have gone on with the data.
+    else:  # It would then have checked the data.
         assert lines[3].startswith("config.data.labeled is not set")
         assert len(lines) == 4
 

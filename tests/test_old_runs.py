@@ -83,7 +83,7 @@ def test_old_run_is_resumed_with_one_warning_evaluated_and_predicted_with(name, 
 
 
 def test_old_run_is_evaluated_as_it_is(tmp_path):
-    """Before it is resumed: what lacks fields is read, and nothing of it is written anew."""
+    """Before it is resumed: a record without some fields is read, and nothing is rewritten."""
     workdir = unpack("unimatch", tmp_path)
     before = (workdir / "config.json").read_bytes()
     output, errors = finish(start("--mode=eval", f"--workdir={workdir}"))

@@ -1,4 +1,4 @@
-"""Every command of docs/own_data.md as it stands there, on small folders of drawn scenes."""
+"""Every command of docs/own_data.md, unchanged, on small folders of drawn scenes."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from input_pipeline.sources import scenes
 from tests.support.commands import REPOSITORY, finish, start
 from tests.support.runs import metrics
 
-# A network and a training of no use, to see the commands work in seconds.
+# A useless network and training, so that the commands take seconds.
 TINY = [
     "--config.model.backbone=resnet18", "--config.model.width=8",
     "--config.model.decoder_channels=16", "--config.train.num_steps=2",

@@ -1,4 +1,4 @@
-"""Runs of two processes as a user starts them: stopped, killed, gone on with, evaluated."""
+"""Runs of two processes as a user starts them: stopped, killed, resumed, evaluated."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ IMPATIENT = (
 
 @pytest.fixture(scope="module")
 def command():
-    """Starts a tiny run in so many processes of one device each."""
+    """Starts a tiny run in several processes of one device each."""
     fields = {
         "model.width": 4,
         "model.decoder_channels": 8,
@@ -95,7 +95,7 @@ def test_stopped_and_resumed_by_one_process(command, tmp_path):
 @pytest.mark.slow
 def test_killed_resumed_by_one_process_and_evaluated(command, tmp_path):
     stopped = stop(command, tmp_path)
-    # The other does not wait for ever for one that is gone.
+    # The other process does not wait forever for one that is gone.
     both = command(tmp_path, 2)
     wait_for_step(both, tmp_path, stopped + 4)
     both[1].kill()
@@ -124,7 +124,7 @@ def resume_alone(command, tmp_path, stopped):
 
 
 def evaluate(command, tmp_path):
-    """Each counts its share of the images, and one of them prints."""
+    """Each process counts its share of the images, and one of them prints."""
     both = command(tmp_path, 2, "--mode=eval")
     (output, _), (nothing, _) = (finish(process) for process in both)
     assert f"student, step {STEPS}\n" in output

@@ -11,8 +11,8 @@ from input_pipeline.batches.padded_shapes import Size, covering
 from input_pipeline.sources.base import Source
 from input_pipeline.sources.labels import IGNORE
 
-# How many images may wait for others of their size. With more, the size that has waited longest
-# becomes a batch that is not full.
+# How many images may wait for others of their size. If more wait, the images of the size that has
+# waited longest become a batch that is not full.
 MAX_WAITING = 256
 
 

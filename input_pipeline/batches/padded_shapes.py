@@ -87,7 +87,7 @@ def _coarsened(counts: Mapping[Size, int]) -> list[tuple[int, int, int]]:
         cells: dict[Size, list] = {}
         for (height, width), images in sorted(counts.items()):
             cell = cells.setdefault((-(-height // grid), -(-width // grid)), [0, 0, 0])
-            # The cover of the sizes in the cell, which may be smaller than the cell.
+            # The largest height and width in the cell, which may be smaller than the cell.
             cell[:] = max(cell[0], height), max(cell[1], width), cell[2] + images
         if len(cells) <= MAX_GROUPS:
             return sorted(map(tuple, cells.values()))

@@ -1,4 +1,4 @@
-"""Finds images to predict, reads them upright and puts those of a size into batches.
+"""Finds images to predict, reads them upright and puts those of equal size into batches.
 
 Training and evaluation read pixels as stored. Here an image is turned upright according to EXIF,
 as viewers show it.
@@ -21,7 +21,7 @@ from input_pipeline.partitions import lists
 from input_pipeline.sources import images
 from input_pipeline.sources.orientation import read_header, upright
 
-# A batch of more pixels is no faster, and its probabilities may not fit into memory.
+# A batch with more pixels is no faster, and its probabilities may not fit into memory.
 MAX_BATCH_PIXELS = 4 * 2**20
 
 # Called with the path and the error of an image that cannot be used.
@@ -155,7 +155,7 @@ def open_photos(found: dict[str, str], *, num_threads: int, report: Report) -> l
 
 
 def _try(function: Callable) -> Callable:
-    """A function that returns a DataError where `function` raises it."""
+    """A function that returns a DataError where `function` raises one."""
 
     def call(*arguments):
         try:

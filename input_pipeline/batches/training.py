@@ -145,7 +145,7 @@ class _Part:
         import grain
 
         if self.order_of is None:
-            # Without a seed, the map uses that of the order.
+            # Without a seed of its own, the map takes that of the order.
             order_seed, views_seed = _seed(seed, self.stream), None
         else:
             order_seed, views_seed = _seed(seed, self.order_of), _seed(seed, self.stream)

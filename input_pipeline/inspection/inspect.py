@@ -87,7 +87,7 @@ def survey_masks(
         An inspection with `values` and `colors`, and the number of masks by (width, height).
 
     Raises:
-        DataError: No mask can be read; with the fault of the first one.
+        DataError: No mask can be read; the message has the fault of the first one.
     """
     found, sizes = Inspection(), collections.Counter()
     for source in sources if at_most is None else sources[:1]:

@@ -1,4 +1,4 @@
-"""Proposes settings that fit the data where the given ones do not."""
+"""Proposes settings that fit the data, if the given ones do not."""
 
 import collections
 import dataclasses
@@ -125,7 +125,7 @@ def classes(counts: np.ndarray, colors: Mapping[int, int]) -> Proposal | None:
         colors: Pixels by colour 0xrrggbb over all masks of colours.
 
     Returns:
-        The number of classes and how to read the masks; None if the masks do not tell.
+        The number of classes and how to read the masks; None if they cannot be inferred.
     """
     used = np.flatnonzero(counts).tolist()
     if bool(used) == bool(colors) or len(colors) > MAX_CLASSES:

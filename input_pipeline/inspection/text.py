@@ -23,7 +23,7 @@ ADVICE = {
 }
 UNCOUNTED = (SETTINGS, LISTS)
 MAX_SIZES, MAX_SHOWN = 4, 3
-# More are shown of faults that must be corrected by hand, one by one.
+# Faults that must be corrected by hand, one by one, show more examples.
 MAX_SHOWN_OF = {SETTINGS: MAX_EXAMPLES, LISTS: 20, LINES: 20, NAMES: 20}
 
 Proposals = Sequence[tuple[str, Proposal]]

@@ -15,7 +15,7 @@ from input_pipeline.sources.labels import IGNORE
 from input_pipeline.sources.scenes import SceneSource
 from input_pipeline.sources.string_table import StringIndex
 
-# For a longer list, the existence of a sample is checked, not of every file.
+# Of a longer list, only a sample of files is checked for existence.
 CHECK_ALL_BELOW = 20_000
 
 
@@ -63,7 +63,7 @@ def _check_disjoint(partition: Partition) -> None:
         if image is not None:
             raise DataError(f"{source.name}: {image} is listed twice. Remove one of the two lines.")
         for other in seen:
-            # The unlabelled images, the longest list, come last: their index is the one searched.
+            # The unlabelled images, the longest list, come last: only their index is searched.
             found = np.flatnonzero(index.find(other.ids) >= 0)
             if found.size:
                 raise DataError(

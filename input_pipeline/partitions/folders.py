@@ -203,7 +203,7 @@ def _is_searched(root: str, text: str) -> bool:
 
 
 def _count_kinds(root: str, labeled: FolderSource) -> dict[str, int] | None:
-    """How many labelled masks are from VOC and from SBD; None for other data."""
+    """Number of labelled masks from VOC and from SBD; None for other data."""
     path = os.path.join(root, VOC_FINE_LIST)
     if not os.path.isfile(path):
         return None

@@ -1,4 +1,4 @@
-"""Reads list files, globs and folders, which say what images a part of the data consists of."""
+"""Reads list files, globs and folders, which name the images of a part of the data."""
 
 import glob
 import os

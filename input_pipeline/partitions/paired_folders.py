@@ -7,7 +7,7 @@ from input_pipeline import near_names
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import lists
 
-# The name of a folder of images that lies beside the folder of their masks.
+# The name of a folder of images beside the folder of their masks.
 IMAGES = "images"
 
 
@@ -32,8 +32,8 @@ def pair(
             no other mask.
     """
     field = f"data.{part}"
-    # data.train is where the training images are. Validation images are among them, unless they
-    # have a folder beside their masks.
+    # data.train holds the training images. Validation images are among them, unless they have a
+    # folder beside their masks.
     places = [train, images_beside(text)] if part == "labeled" else [images_beside(text), train]
     folder = next((place for place in places if place and is_folder(root, place)), None)
     if folder is None:

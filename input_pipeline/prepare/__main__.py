@@ -86,7 +86,7 @@ def _add_split(commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    # Here and not above: --help need not wait for the libraries.
+    # Imported here, so that --help does not wait for the libraries.
     if arguments.command == "split":
         from input_pipeline.prepare import splits
 

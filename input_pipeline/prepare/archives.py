@@ -22,8 +22,8 @@ class Wanted:
         title: What it is, for messages.
         file: The official file name.
         pattern: Glob of file names that may be it.
-        root: Folder inside, which the names that `Archive` gives are relative to.
-        folders: Where the unpacked root may lie below the folder that was given.
+        root: Folder in the archive; the names that `Archive` gives are relative to it.
+        folders: Where the unpacked root may be, below the folder that was given.
         contents: A file or folder that the unpacked root has.
     """
 
@@ -59,7 +59,7 @@ class Archive(abc.ABC):
         """The bytes of a file."""
 
     def close(self) -> None:  # noqa: B027  Most have nothing to close.
-        """Ends the reading."""
+        """Closes the archive."""
 
     def __enter__(self) -> "Archive":
         return self
@@ -74,16 +74,16 @@ class Archive(abc.ABC):
                 yield name, self.read(name)
 
     def read_lines(self, name: str) -> list[str]:
-        """The words of a text list, one a line."""
+        """The words of a text list, one per line."""
         return self.read(name).decode("utf-8", "replace").split()
 
     def identity(self) -> str:
-        """Name and size: what tells this archive from another one."""
+        """Name and size, which distinguish this archive from others."""
         size = os.path.getsize(self.path) if os.path.isfile(self.path) else "folder"
         return f"{os.path.basename(self.path)} {size}"
 
     def _below_root(self, name: str) -> str | None:
-        """The name relative to the root, None for what lies elsewhere."""
+        """The name relative to the root; None for files outside of it."""
         before, found, name = f"/{name}".partition(f"/{self._wanted.root}/")
         if found:
             return name
@@ -146,7 +146,7 @@ class Folder(Archive):
 
 
 class _Indexed(Archive):
-    """An archive that knows where each file lies.
+    """An archive with an index of its files.
 
     Args:
         path: The archive.
@@ -213,10 +213,10 @@ class Tar(_Indexed):
 
     def _files(self):
         for member in self._file:
-            self._file.members.clear()  # tarfile would keep a kilobyte for each.
+            self._file.members.clear()  # Otherwise tarfile keeps a kilobyte for each member.
             if member.isfile():
                 yield member.name, (member.offset_data, member.size)
-        # A tar ends with blocks of zeros, and tarfile does not miss them.
+        # A tar ends with blocks of zeros; tarfile does not notice if they are missing.
         self._file.fileobj.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
         if any(self._file.fileobj.read()):
             raise tarfile.ReadError("the end of the archive is missing")

@@ -1,4 +1,4 @@
-"""Where an archive is, and of which format."""
+"""Finds an archive and its format."""
 
 import fnmatch
 import os
@@ -33,7 +33,7 @@ def find(sources: Sequence[str], wanted: Wanted) -> Archive:
                 return Folder(root, wanted)
         packed += (entry.path for entry in sorted(os.scandir(source), key=lambda e: e.name))
     fitting = [x for x in packed if fnmatch.fnmatch(os.path.basename(x), wanted.pattern)]
-    # The official name goes first, so that an older edition beside it does no harm.
+    # Try the official name first: an older edition may be beside it.
     fitting.sort(key=lambda path: os.path.basename(path) != wanted.file)
     for path in filter(os.path.isfile, fitting):
         return _open(path, wanted)

@@ -15,10 +15,11 @@ from input_pipeline.errors import DataError
 from input_pipeline.files import write_atomically
 from input_pipeline.prepare.storage import full_disk_named
 
-# What a whole PNG ends with: length 0, 'IEND' and its checksum.
+# The end of a complete PNG: length 0, 'IEND' and its checksum.
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _PLAIN_NAME = re.compile(r"\w[\w.-]{0,200}")
-_COMPRESSION = [cv2.IMWRITE_PNG_COMPRESSION, 3]  # Beyond it a mask costs more and shrinks little.
+# A higher level takes more time and saves little space.
+_COMPRESSION = [cv2.IMWRITE_PNG_COMPRESSION, 3]
 
 
 class MaskFolder:
@@ -26,7 +27,7 @@ class MaskFolder:
 
     Args:
         path: The folder; made if absent.
-        origin: Says which archives the masks come from; a folder of others is emptied.
+        origin: Says which archives the masks come from; masks of other archives are deleted.
     """
 
     def __init__(self, path: str, origin: str):
@@ -74,7 +75,7 @@ class MaskFolder:
         Args:
             masks: Name and stored bytes of each; read in this thread, one after another.
             decode: Gives the ids of a mask, uint8 [H, W]; called from several threads.
-            total: How many there are, for the progress bar; None = unknown.
+            total: Number of masks, for the progress bar; None if unknown.
             title: Says what is being done, for the progress bar.
             num_threads: Threads that decode and encode.
 

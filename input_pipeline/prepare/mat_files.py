@@ -1,8 +1,8 @@
 """Reads 8-bit matrices from MATLAB files with SciPy, in worker processes.
 
-SciPy's reader is compiled code that some corrupt files crash, together with its process. So it runs
-in workers (mat_worker.py): a file that ends its worker is refused like any other corrupt file, and
-the next file gets a new worker.
+SciPy's reader is compiled code, and some corrupt files crash its process. So it runs in workers
+(mat_worker.py): a file that ends its worker is refused like any other corrupt file, and the next
+file gets a new worker.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ class _Reader:
         """The matrix that a request asks for.
 
         Raises:
-            ValueError: There is no such matrix, or the process died of the request.
+            ValueError: There is no such matrix, or the request crashed the process.
             WorkerError: The process cannot start.
         """
         if self._process is None:
@@ -102,7 +102,7 @@ class _Reader:
         process, self._process = self._process, None
         if process is None:
             return None
-        with contextlib.suppress(BrokenPipeError):  # What the process did not read any more.
+        with contextlib.suppress(BrokenPipeError):  # The process has not read everything.
             process.stdin.close()
         process.stdout.close()
         return process.wait()

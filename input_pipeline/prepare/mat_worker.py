@@ -1,7 +1,8 @@
 """The worker program of mat_files.py: reads MATLAB files that arrive on standard input.
 
 It is started by its path and imports SciPy alone, no module of this project: a worker starts in
-half a second and holds neither JAX nor TensorFlow. mat_files.py imports it for the two formats.
+half a second and holds neither JAX nor TensorFlow. mat_files.py imports this module for the formats
+of messages.
 
 A request is REQUEST, with the sizes of what follows: the name of a struct, the name of its field,
 and the file. A reply is REPLY: 1, height and width of the matrix in that field, which follows; or
@@ -92,7 +93,7 @@ def _answer(loadmat: Callable[..., dict], requests: BinaryIO, replies: BinaryIO)
 
 
 def main() -> None:
-    """Answers requests until standard input is closed, which the death of the parent does too."""
+    """Answers requests until standard input is closed, by the parent or by its death."""
     # A crash leaves no core file behind.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(ValueError, OSError):  # Not every system has this limit.

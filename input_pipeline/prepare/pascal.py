@@ -1,8 +1,8 @@
 """PASCAL VOC 2012 with the masks of SBD: 10,582 training and 1,449 validation images.
 
 The training images are VOC's own 1,464 and those of SBD (Hariharan et al., ICCV 2011: training and
-validation lists) that are not among VOC's validation images. Where both have a mask VOC's is taken:
-it is drawn by hand ('fine'), SBD's come from polygons ('coarse').
+validation lists) that are not among VOC's validation images. If both have a mask of an image, VOC's
+is taken: it is drawn by hand ('fine'), while SBD's come from polygons ('coarse').
 """
 
 import dataclasses
@@ -99,7 +99,7 @@ def _convert_voc(voc, names: list[str], masks: MaskFolder, num_threads: int) -> 
 
 
 def _convert_sbd(sbd, voc_names: set[str], masks: MaskFolder, num_threads: int) -> set[str]:
-    """Converts what VOC has no mask of, in one pass over the archive; SBD's listed names."""
+    """Converts masks of images that VOC has no mask of; returns the names that SBD lists."""
     listed: set[str] = set()
 
     def is_wanted(path: str) -> bool:

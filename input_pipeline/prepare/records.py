@@ -25,8 +25,8 @@ class Entry:
     """An image and its mask.
 
     Attributes:
-        key: What a list calls the image: its path in the usual folders.
-        label: What a list calls the mask.
+        key: The image in a list: its path in the usual folders.
+        label: The mask in a list.
         mask: Name of the mask in the work folder.
         kind: 'fine' or 'coarse': how carefully the mask was drawn.
     """
@@ -38,12 +38,12 @@ class Entry:
 
 
 def keys_file(folder: str, split: str) -> str:
-    """The file with a line `key label kind` for each record of a split, in their order."""
+    """The file with a line `key label kind` for each record of a split, in the same order."""
     return os.path.join(folder, f"keys-{split}.txt")
 
 
 def is_complete(folder: str, report: Callable[[str], None]) -> bool:
-    """Whether the dataset has been written; says so to report."""
+    """Whether the dataset has been written; if so, reports it."""
     if not os.path.isdir(folder):
         return False
     report(f"{folder}: complete, nothing to do. Remove the folder to prepare it again.")
@@ -60,17 +60,17 @@ def write_dataset(
     read_image: Callable[[Entry], bytes],
     masks: MaskFolder,
 ) -> None:
-    """Writes a dataset that `tfds.builder_from_directory` opens; no step holds all of it.
+    """Writes a dataset for `tfds.builder_from_directory` without holding it in memory.
 
-    TFDS's own way to build a dataset keeps a split that is not to be shuffled in memory, so its
-    writer for one example after another is used. Images keep their bytes. The folder appears when
+    TFDS's usual way to build a dataset keeps a split in memory if it is not shuffled. So this uses
+    TFDS's writer for one example after another. Images keep their bytes. The folder appears when
     everything is in it.
 
     Args:
         folder: The dataset, ending in its version.
-        name: Of the dataset.
-        description: Of the dataset.
-        encoding: 'jpeg' or 'png', of the images.
+        name: Name of the dataset.
+        description: Description of the dataset.
+        encoding: Format of the images, 'jpeg' or 'png'.
         splits: The examples of each split, in the order of the records.
         read_image: Gives the file of an image.
         masks: The converted masks.

@@ -14,8 +14,8 @@ _LISTS = (".txt", ".json")
 def prepare(source: str, output: str, *, factor: int) -> None:
     """Copies the lists and writes images and masks at 1 / factor of their height and width.
 
-    PNG files of one channel (ids or a palette) are masks: of `factor` x `factor` pixels they keep
-    one. All others are photographs, which are averaged.
+    PNG files of one channel (ids or a palette) are masks, of which one in `factor` x `factor`
+    pixels is kept. All others are photographs, which are averaged.
 
     Args:
         source: The folder.

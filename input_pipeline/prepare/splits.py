@@ -36,8 +36,8 @@ class Choice:
     """How labelled images are chosen among the training images.
 
     Attributes:
-        count: Their number.
-        seed: Of a random draw.
+        count: Number of labelled images.
+        seed: Seed of a random draw.
         kind: 'fine' or 'coarse' draws among such masks alone, 'any' among all.
         match: Only images whose name matches this pattern of the shell, such as '*0006R0*'.
         every: Take every n-th of them in the order of the list instead of a random draw; 0 = draw.
@@ -80,7 +80,7 @@ def prepare(
         report: Takes a line of text about what is done.
 
     Raises:
-        DataError: Data that cannot be read, fewer images than that, or other lists in the way.
+        DataError: The data cannot be read, have too few images, or the folder holds other lists.
     """
     pairs, kinds, path = _read(data)
     if choice.kind != "any" and kinds is None:
@@ -134,11 +134,11 @@ def _checked(choice: Choice, candidates: list[int], names: list[str], path: str)
 
 
 def _read(data: str) -> tuple[list[tuple[str, str]], list[str] | None, str]:
-    """Pairs, the kinds of the masks where known, and the file they are from."""
+    """The pairs, the kinds of the masks if known, and the file that they come from."""
     if not os.path.isdir(data):
         path = lists.resolve_list(data, root=os.curdir, field="--data")
         return list(zip(*lists.read_pairs(path, field="--data"), strict=True)), None, path
-    # Here and not above: TFDS takes a second to import, and a list needs none of it.
+    # Imported here, because TFDS takes a second to import and a list does not need it.
     from input_pipeline.sources.record_dataset import RecordDataset
 
     dataset = RecordDataset(data, field="--data")

@@ -11,7 +11,7 @@ from input_pipeline.files import NO_SPACE
 
 
 def publish(partial: str, final: str) -> None:
-    """Gives a finished folder its name, once all that is in it has reached the disk."""
+    """Gives a finished folder its name once its whole content is on the disk."""
     for folder, _, names in os.walk(partial):
         for path in (folder, *(os.path.join(folder, name) for name in names)):
             handle = os.open(path, os.O_RDONLY)
@@ -28,7 +28,7 @@ def full_disk_named(folder: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # The ArrayRecord writer reports what the system said as the text of a RuntimeError.
+        # The ArrayRecord writer reports the system's error as the text of a RuntimeError.
         said = [os.strerror(number) for number in NO_SPACE]
         if getattr(error, "errno", None) not in NO_SPACE and not any(x in str(error) for x in said):
             raise

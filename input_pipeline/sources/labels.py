@@ -9,7 +9,7 @@ import PIL.Image
 from input_pipeline.errors import DataError
 from input_pipeline.sources import images
 
-# The label of pixels that nothing learns from or is scored on; rcc_jax/labels.py has the same.
+# The label of pixels that neither training nor scores count; rcc_jax/labels.py has the same.
 IGNORE = 255
 # Pillow spreads the values of 2-bit and 4-bit grey masks over 0-255; dividing by these factors
 # restores them.
@@ -87,7 +87,7 @@ def voc_colors() -> np.ndarray:
 
 
 def voc_codes() -> list[int]:
-    """The same as 0xrrggbb, of the ids that can be classes."""
+    """The colours of `voc_colors` as 0xrrggbb, for the ids that can be classes."""
     return (voc_colors()[:IGNORE].astype(int) @ (1 << 16, 1 << 8, 1)).tolist()
 
 

@@ -14,7 +14,7 @@ from input_pipeline.sources import images
 from input_pipeline.sources.string_table import StringIndex, StringTable
 
 _INFO = "dataset_info.json"
-# The language of TFDS: 'train', 'train[:100]', 'train[:10%]+test'.
+# Slices in TFDS's notation: 'train', 'train[:100]', 'train[:10%]+test'.
 _SLICE = re.compile(r"\s*(\w+)(\[[^\]]*\])?\s*(\+\s*\w+(\[[^\]]*\])?\s*)*")
 
 
@@ -133,7 +133,7 @@ class RecordDataset:
         """Refuses a feature that does not exist or is not an image.
 
         Raises:
-            DataError: With the features that the dataset has.
+            DataError: The message lists the features that the dataset has.
         """
         feature = self._info.features
         for part in name.split("/"):

@@ -122,7 +122,7 @@ def _check_folder(folder: pathlib.Path, options: dict) -> None:
         raise ConfigError(
             f"--output={folder}: cannot be used ({error}); name another folder."
         ) from None
-    require_same(folder, known, options, "a consensus that was")
+    require_same(folder, known, options, "a consensus")
 
 
 def _parse_pair(text: str, names: Sequence[str]) -> tuple[int, int]:

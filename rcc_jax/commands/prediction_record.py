@@ -102,7 +102,7 @@ class PredictionRecord:
                 plans = [BatchPlan.from_json(entry) for entry in before.pop("batches", [])]
                 if before.get("mode") == "sliding":
                     before.setdefault("windows", "shifted")  # The only choice in older versions.
-                require_same(folder, before, options, "predictions that were")
+                require_same(folder, before, options, "predictions")
                 return cls(folder, options, plans)
             if any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise ConfigError(
@@ -156,7 +156,7 @@ def require_same(folder: pathlib.Path, before: dict, options: dict, what: str) -
         folder: The folder.
         before: The settings that its results were made with.
         options: The settings of this call.
-        what: The results and their verb, for the message: 'predictions that were'.
+        what: The results, for the message, such as 'predictions'.
 
     Raises:
         ConfigError: The settings differ; the message names each difference.

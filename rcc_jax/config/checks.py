@@ -45,7 +45,7 @@ def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> 
 def check_start(config: ml_collections.ConfigDict) -> None:
     """Rejects a missing weights file, and a frozen encoder without one.
 
-    For runs that start; a resumed run does not read it.
+    Only the first start of a run reads the file.
 
     Weights on a hub are looked for later, once everything else is known to be in order.
 

@@ -49,17 +49,18 @@ def fill(
 ) -> None:
     """Sets the fields that are unset; values that were given are never changed.
 
-    Only `model.pretrained = 'auto'` is left to the start of the training, unless it is recorded.
-    If the folder holds a run, they are taken from its `config.json` and no data are read, so a
-    resumed run keeps its settings. Otherwise every labelled and validation mask is read.
+    If the folder holds a run, the values are taken from its `config.json` and no data are read, so
+    a resumed run keeps its settings. Otherwise every labelled and validation mask is read.
+    `model.pretrained = 'auto'` is decided later, when the training starts, unless the run has
+    recorded it.
 
     Args:
         config: The configuration; changed in place.
         workdir: Folder of the run.
         may_guess: Whether the data may be read; if not, the folder must hold a run.
         report: Called with a line of text for each guess.
-        note: Called with the reason if the masks do not tell the classes; these then stay unset.
-            Other faults surface when the data are opened. If None, all of these are raised.
+        note: Called with the reason if the classes cannot be told from the masks; they then stay
+            unset. Other faults surface when the data are opened. If None, all of these are raised.
 
     Raises:
         ConfigError, DataError: If a field cannot be guessed or the data cannot be used.

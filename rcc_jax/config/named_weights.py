@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-# The usual weights of the backbone if they can be had, otherwise random ones.
+# The usual weights of the backbone if they are available, otherwise random ones.
 AUTO = "auto"
 _PREFIX = "hub:"
 _REFERENCE = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)

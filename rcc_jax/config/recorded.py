@@ -40,7 +40,7 @@ def recorded_fields(workdir: str | os.PathLike) -> dict[str, Any] | None:
         if name not in own:
             del fields[field]
         elif name == "consensus_kind" and fields[field] == "":
-            fields[field] = own[name].default  # Empty meant the method's kind.
+            fields[field] = own[name].default  # In older runs, empty meant the method's own kind.
     return fields
 
 

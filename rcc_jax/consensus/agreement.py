@@ -1,4 +1,4 @@
-"""How far two networks rank the pairs of a pixel's classes alike. Depends only on jax."""
+"""How similarly two networks rank the pairs of a pixel's classes. Depends only on jax."""
 
 import itertools
 
@@ -14,15 +14,15 @@ _TIE = 1e-6
 def rank_agreement(
     teacher_logits: jax.Array, student_logits: jax.Array, *, top_n: int = 4
 ) -> jax.Array:
-    """How far teacher and student rank the pairs of classes alike, from 0 to 1.
+    """How similarly teacher and student rank the pairs of classes, from 0 to 1.
 
-    The teacher's top N classes form M = N (N - 1) / 2 pairs, and each network orders these pairs by
-    their consensus J (eq. 7), which are the ranks of eq. 11 in the limit tau -> 0. The agreement is
-    the share of the M (M - 1) / 2 comparisons of two pairs on which both networks agree (Kendall's
-    concordant comparisons); a comparison that is a tie in only one network counts half. 1 means the
-    same order, 0 the reverse order, and unrelated logits give about 0.5. The rank loss shows this
-    less clearly: at tau = 1, 1 - loss / M exceeds 0.8 for random logits, and is close to 1 if a
-    network's values are nearly equal.
+    The teacher's top N classes form M = N (N - 1) / 2 pairs. Each network orders these pairs by
+    their consensus J (eq. 7); this is the order of the ranks of eq. 11 in the limit tau -> 0. The
+    agreement is the share of the M (M - 1) / 2 comparisons of two pairs on which both networks
+    agree (Kendall's concordant comparisons); a comparison that is a tie in only one network counts
+    half. 1 means the same order, 0 the reverse order, and unrelated logits give about 0.5. The rank
+    loss shows this less clearly: at tau = 1, 1 - loss / M exceeds 0.8 for random logits, and is
+    close to 1 if a network's values are nearly equal.
 
     Args:
         teacher_logits: [..., K] logits or log-probabilities of the weak view.

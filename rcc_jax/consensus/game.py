@@ -26,7 +26,7 @@ def entropies(players: jax.Array) -> jax.Array:
         players: [N, ...] floating-point logits.
 
     Returns:
-        [2**N - 1, ...] entropies in nats; player i is in if bit i of (index + 1) is set.
+        [2**N - 1, ...] entropies in nats; player i is a member if bit i of (index + 1) is set.
     """
     zero = jnp.zeros_like(players[:1])
     entropy, log_sum = zero, players[:1]

@@ -113,7 +113,7 @@ class AveragedNetwork:
                 padded batches it gets the sizes [B, 2] as a third argument.
             protocol: How images become scores.
             num_classes: K.
-            sharding: Of what is computed for a batch.
+            sharding: Sharding of the arrays that are computed for a batch.
         """
         self._protocol = protocol
 

@@ -1,6 +1,6 @@
 """Figures that matplotlib draws, as SVG that is the same byte for byte every time.
 
-matplotlib is imported only while a figure is drawn: no mode waits for it that draws none.
+matplotlib is imported only when a figure is drawn: a mode that draws none does not wait for it.
 """
 
 import io
@@ -20,7 +20,8 @@ _SETTINGS = {
 }
 # matplotlib writes these by default; the date would differ each time.
 _NO_METADATA = dict.fromkeys(["Date", "Creator", "Format", "Type"])
-# The id of a shape that is drawn several times, to which <use> refers; nothing refers to others.
+# The ids that <use> elements refer to, of shapes that are drawn several times; all others are
+# removed.
 _SHAPE = re.compile(r"m[0-9a-f]{10}")
 
 
@@ -45,8 +46,8 @@ def draw(
     Returns:
         The <svg> element, with plain tag names instead of namespaces.
     """
-    # Its warnings, while it is imported and later, are about its caches and fonts, which nobody
-    # who trains a network has to mend.
+    # Its warnings, during the import and later, are about its caches and fonts; a user who trains
+    # a network need not act on them.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib import style
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -92,7 +93,7 @@ def inline(root: ElementTree.Element, label: str, colors: Mapping[str, str]) -> 
 
 
 def _simplify(root: ElementTree.Element, notes: Mapping[str, Sequence[str]]) -> None:
-    """Keeps what is seen, in plain names, and adds the notes."""
+    """Keeps the visible elements, under plain names, and adds the notes."""
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
         for key in [key for key in element.attrib if "}" in key]:
@@ -111,5 +112,5 @@ def _simplify(root: ElementTree.Element, notes: Mapping[str, Sequence[str]]) -> 
         element.text, element.tail = (
             text if text and text.strip() else None for text in (element.text, element.tail)
         )
-    # The style sheet said this; in a page it would apply to everything else there, too.
+    # The figure's own style sheet said this; in a page it would apply to everything else too.
     root.set("stroke-linejoin", "round")

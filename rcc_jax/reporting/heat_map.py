@@ -37,8 +37,8 @@ def colors_of(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
     Args:
         values: [...]; those that are not finite become white.
-        low: The value of the scale's first colour, and of all below.
-        high: The value of the scale's last colour, and of all above.
+        low: This value and all below get the scale's first colour.
+        high: This value and all above get the scale's last colour.
 
     Returns:
         uint8 [..., 3].

@@ -11,7 +11,7 @@ WIDTH, HEIGHT = 480, 225
 MAX_POINTS, MAX_MARKED = 300, 40
 # Lines also differ in their dashes, for grey print and for readers who see few colours.
 DASHES = ((), (6.5, 3), (1.5, 2.2), (9, 2.2, 1.5, 2.2), (3.7, 3.7))
-# On a light background; a page replaces them by its CSS variables --c0, --c1, ...
+# On a light background; a page replaces them with its CSS variables --c0, --c1, ...
 COLORS = (
     "#0b62c4", "#b3470b", "#12783a", "#8a2be2", "#a8006d", "#5a6b00", "#00737d", "#6b4a2b",
 )  # fmt: skip
@@ -63,9 +63,9 @@ def picture(title: str, series: Sequence[Series], names: Sequence[str], *, x_lab
     """Draws a chart for a file, with its title, a legend and a white background.
 
     Args:
-        title: Above the chart.
+        title: Title above the chart.
         series: The lines.
-        names: Of the kinds 0, 1, ... of lines.
+        names: Names of the kinds of lines, from kind 0 on.
         x_label: Label of the horizontal axis.
 
     Returns:

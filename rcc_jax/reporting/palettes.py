@@ -50,7 +50,7 @@ def of_data(data: Mapping[str, Any]) -> np.ndarray:
         known = _parse(_OWN)
     colors = palette(num_classes)
     colors[: min(num_classes, len(known))] = known[:num_classes]
-    # Masks that store colours are shown in them; a class with several in its first one.
+    # Masks that store colours keep them; a class with several colours is drawn in its first one.
     for code, number in reversed(_ITEM.findall(data["colormap"])):
         color = tuple(bytes.fromhex(code))
         if int(number) < num_classes and color not in (UNUSED, IGNORED_COLOR):

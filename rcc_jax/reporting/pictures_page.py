@@ -29,7 +29,7 @@ def write(folder: pathlib.Path, run: str, scores: Mapping[int, float | None]) ->
     Args:
         folder: The folder of the pictures.
         run: Name of the run.
-        scores: mIoU in percent by step, as far as it is known.
+        scores: mIoU in percent by step, for the steps where it is known.
     """
     names = "|".join(_KINDS)
     found = (re.fullmatch(rf"(?:{names})_(\d+)\.png", path.name) for path in folder.iterdir())

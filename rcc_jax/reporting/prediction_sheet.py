@@ -26,7 +26,7 @@ def panels(
     confidences: Sequence[np.ndarray],
     palette: np.ndarray,
 ) -> list[list[np.ndarray]]:
-    """Draws each image and what belongs to it.
+    """Draws each image with its truth, prediction and confidence.
 
     Args:
         images: uint8 [H, W, 3] each.
@@ -95,7 +95,7 @@ def save(path: pathlib.Path, rows: Sequence[Sequence[np.ndarray]], drawn: np.nda
 
 
 def saved(path: pathlib.Path) -> list[list[pathlib.Path]]:
-    """Files of a sheet's panels: per image those that SAVED names. Empty if none were kept."""
+    """Files of a sheet's panels, for each image those in SAVED; empty if none were kept."""
     rows = []
     while (file := _file(path.with_suffix(""), len(rows), SAVED[0])).exists():
         rows.append([file, *(_file(file.parent, len(rows), name) for name in SAVED[1:])])

@@ -1,4 +1,4 @@
-"""How far a run is, on the console."""
+"""The progress of a run on the console."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 class Progress:
-    """How far a run is: a bar on a terminal, elsewhere one plain line per log."""
+    """The progress of a run: a bar on a terminal, elsewhere one plain line per log."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Ends the bar, which stays on the terminal."""
         if self._bar is not None:
             self._bar.close()
 

@@ -1,4 +1,4 @@
-"""mIoU (percent) that others report. Tables show it beside ours, marked as theirs.
+"""Published mIoU in percent. Tables show it beside ours, with its source.
 
 `PAPER`: Mai, Sun, Wu, AAAI 2025, tables 1 to 3 for whole data sets and 4, 5, 7, 8 for ablations.
 `README`: the PASCAL table in the README of UniMatch's repository, crop 321.
@@ -100,5 +100,5 @@ LOGS = _numbers(
     }
 )
 
-# By the name in tables, in their order.
+# By the name that tables show, in the order of their rows.
 SOURCES = {"paper": PAPER, "UniMatch's README": README, "public log": LOGS}

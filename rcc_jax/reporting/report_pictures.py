@@ -104,8 +104,8 @@ def _examples(
 
     Returns:
         The examples, the runs whose sheets are to be shown whole, and the colours of the classes.
-        A sheet is shown whole if its panels were not saved, as in runs of earlier versions, or
-        have other colours than those before: one legend serves all examples.
+        A sheet is shown whole if its panels were not saved, as in runs of earlier versions, or have
+        other colours than the previous ones, because all examples share one legend.
     """
     found: dict[bytes, Example] = {}
     whole, palette = [], None

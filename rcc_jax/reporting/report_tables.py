@@ -144,7 +144,7 @@ def settings(runs: Sequence[RunRecord]) -> str:
     """The settings that differ, those that all runs share, and the versions of packages."""
     recorded = [flatten(run.config) for run in runs]
     fields = sorted(set().union(*recorded))
-    # A field of another method is none of the run's.
+    # A run has no value for the fields of other methods.
     shown = [
         {field: json.dumps(each[field]) if field in each else "-" for field in fields}
         for each in recorded

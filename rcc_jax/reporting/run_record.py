@@ -50,7 +50,7 @@ class RunRecord:
 
     @property
     def cell(self) -> str:
-        """What runs with other seeds have in common with it: method, backbone, partition."""
+        """Method, backbone and partition, which are the same for runs with other seeds."""
         names = (
             run_results.method_name(self.config),
             self.config["model"]["backbone"],

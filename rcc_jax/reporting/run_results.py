@@ -1,4 +1,4 @@
-"""The results of finished runs, read from their folders, and the names of what was run."""
+"""The results of finished runs, and the names of their methods, data sets and partitions."""
 
 import dataclasses
 import json

@@ -36,7 +36,7 @@ def palette(num_classes: int) -> np.ndarray:
     return colors
 
 
-# For `sheet`, which has an argument of that name.
+# `sheet` has an argument that is called `palette`.
 _default_palette = palette
 
 

@@ -37,8 +37,8 @@ def find(
 ) -> Start:
     """Finds the weights that `config.model.pretrained` names; every process must call it.
 
-    Process 0 decides and the others follow. 'auto' is replaced in the configuration by what it has
-    led to, so that a run which is started again never decides anew.
+    Process 0 decides and the others follow. 'auto' is replaced in the configuration by the result
+    of the decision, so that a run that is started again does not decide a second time.
 
     Args:
         config: The configuration; changed in place if the field is 'auto'.
@@ -46,7 +46,7 @@ def find(
         report: Called with lines of text.
 
     Raises:
-        ConfigError: In every process, if weights that were asked for cannot be had.
+        ConfigError: In every process, if weights that were asked for are not available.
     """
     model = config.model
     if model.pretrained == named_weights.AUTO:
@@ -118,7 +118,7 @@ def _recorded_revision(workdir: str | os.PathLike, given: str) -> str | None:
 def _fetch_everywhere(
     place: Place, report: Callable[[str], None], offline: str = ""
 ) -> dict[str, str]:
-    """The file for this process, as a `HubFile`, or the 'reason' why one of them has none."""
+    """The file for this process, as a `HubFile`, or the 'reason' why some process has none."""
     own = _fetch(place, report, offline) if processes.is_first() else None
     first = processes.from_first(own)
     if "reason" in first:

@@ -131,7 +131,8 @@ class _Loop:
         if self.is_first:
             opening.record(self.run, self.workdir, latest, message)
         if latest is None:
-            # None was looked for if there were checkpoints, all of them corrupt.
+            # `self.start` is None if all checkpoints turned out to be corrupt: no weights were
+            # looked for.
             start = self.start or first_weights.find(self.run.config, self.workdir.path, message)
             if self.is_first:
                 first_weights.record(start, self.workdir.path)

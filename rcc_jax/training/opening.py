@@ -1,4 +1,4 @@
-"""What a run does before its first step: it takes its folder, describes itself and records it."""
+"""What a run does before its first step: it opens its folder and records its data and versions."""
 
 import json
 import pathlib

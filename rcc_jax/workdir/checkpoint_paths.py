@@ -14,7 +14,8 @@ from rcc_jax.workdir.checkpoints import Checkpoints
 from rcc_jax.workdir.folder import MAY_CHANGE, Workdir
 
 PyTree = Any
-# What a command on a run may set otherwise, for itself alone: names change nothing in a network.
+# Fields that a command on a run may change for itself alone. Class names change nothing in a
+# network.
 MAY_DIFFER = (*MAY_CHANGE, "data.class_names")
 
 
@@ -29,7 +30,7 @@ def find_named(
     """The checkpoint that a user names.
 
     Args:
-        config: A configuration; that of the workdir, but for `MAY_DIFFER`.
+        config: The configuration of the run; fields of `MAY_DIFFER` may differ.
         workdir: Folder of the run.
         checkpoint: 'latest', 'best' (of the last evaluation's protocol), 'best:PROTOCOL', or the
             path of a checkpoint or of another workdir.
@@ -81,7 +82,8 @@ def find_checkpoint(path: str | os.PathLike) -> tuple[pathlib.Path, int]:
     """The checkpoint that a path names: its folder of checkpoints and the step.
 
     Args:
-        path: A run's folder, its folder of checkpoints (of either the latest step), or one step.
+        path: A run's folder, its folder of checkpoints (both stand for the latest step), or one
+            step.
 
     Raises:
         ConfigError: If there is none.

@@ -226,7 +226,7 @@ def _record_or_compare(
         if write:
             write_atomically(path, text)
         return {}
-    # Through JSON, so that a tuple equals the list that was recorded of it.
+    # Through JSON, which records a tuple as a list.
     given = flatten(json.loads(text))
     added = {field: x for field, x in values_before(recorded).items() if field in given}
     recorded |= added
@@ -247,14 +247,14 @@ def _record_or_compare(
             + "\n".join([*lines, way_out or _ways_out(path.parent, recorded, changed)])
         )
     if added and write:
-        # From now on they are recorded, whatever a later version takes for absent ones.
+        # Record them, so that a later version cannot take other values for absent fields.
         text = json.dumps(nest(recorded), indent=2, sort_keys=True) + "\n"
         write_atomically(path, text)
     return added
 
 
 def _ways_out(folder: pathlib.Path, recorded: Mapping[str, Any], changed: Sequence[str]) -> str:
-    """What a user can do whose configuration differs from that of the run."""
+    """What a user can do if the configuration differs from that of the run."""
     way_back = "set these fields back."
     if recorded.keys() >= set(changed):
         flags = " ".join(_flag(field, recorded[field]) for field in changed)

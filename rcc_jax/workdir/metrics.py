@@ -18,7 +18,7 @@ Scalars = Mapping[str, Any]
 # Limit on events and timing.jsonl together: with the list of bad files a run stays below 50 MiB.
 MAX_BYTES = 48 * 2**20
 _TIMING_SHARE = 1 / 6
-# Entries of a line that TensorBoard gets no curve of.
+# Entries of a line that are no numbers, so TensorBoard draws no curve of them.
 _NO_NUMBERS = ("step", "protocol", "absent")
 
 

@@ -1,4 +1,4 @@
-"""The weights of a run, of whatever method: to start another one from, or to predict with."""
+"""The weights of a run with any method, to start another run from or to predict with."""
 
 import contextlib
 import functools
@@ -20,7 +20,7 @@ _FIELD = "config.model.pretrained"
 
 
 def check(path: str | os.PathLike, abstract: Weights) -> None:
-    """Finds out, at little cost, whether `read` will work; raises what it raises."""
+    """Checks, at little cost, that `read` will work; raises the same errors."""
     with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
         _compare(handler, _state_path(path), abstract)
 
@@ -31,7 +31,8 @@ def read(
     """Reads weights: of the EMA teacher where the run had one, else of the student.
 
     Args:
-        path: A run's folder, its folder of checkpoints (of either the latest step), or one step.
+        path: A run's folder, its folder of checkpoints (both stand for the latest step), or one
+            step.
         abstract: Shapes, types and sharding of the weights.
         student: Read those of the student in any case.
         field: The setting that named the path, for messages.

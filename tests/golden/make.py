@@ -1,4 +1,4 @@
-"""Makes a golden folder of a run by the code as it stands: `python -m tests.golden.make NAME`.
+"""Makes a golden folder of a run with the current code: `python -m tests.golden.make NAME`.
 
 NAME becomes NAME.tar.xz in this folder, and an entry of README.md says which commit made it. The
 run is an RCC run with an EMA teacher, stopped after half of its steps.
@@ -16,7 +16,7 @@ from tests.support import commands, runs
 
 FOLDER = pathlib.Path(__file__).parent
 STOPPED = 6
-# Of no use to who resumes, evaluates or predicts.
+# Not needed to resume, evaluate or predict.
 LEFT_OUT = (".lock", "timing.jsonl", "tensorboard")
 
 
@@ -33,7 +33,7 @@ def make(name: str) -> None:
         process.send_signal(signal.SIGTERM)
         commands.finish(process, 128 + signal.SIGTERM)
         saved = runs.saved_steps(workdir)
-        # `tests/test_old_runs.py` tells the steps before the stop by this one.
+        # `tests/test_old_runs.py` recognises the steps before the stop by this one.
         if saved != [STOPPED]:
             sys.exit(f"the run was stopped after step {saved}, not {STOPPED}; try once more.")
         for left_out in LEFT_OUT:

@@ -1,10 +1,10 @@
-"""What faults cost: runs are killed, stopped, starved and damaged, gone on with, and compared.
+"""What faults cost: runs are killed, stopped, starved and damaged, then resumed and compared.
 
     python -m tests.guards.faults --kills=30 --times=3
 
-Each disturbed run must end with the bytes of an undisturbed one: last state (weights, averaged
-teacher, optimizer, keys), metrics.jsonl and the scores of result.json. Printed is a table: how
-often a fault struck, how many steps were done again at most, and how many runs ended differently.
+Each disturbed run must end with the bytes of an undisturbed one: last state (weights, EMA teacher,
+optimizer, keys), metrics.jsonl and the scores of result.json. Prints a table: how often a fault
+struck, how many steps were repeated at most, and how many runs ended differently.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def kill_in_save(command, workdir: pathlib.Path, at: int, rng: random.Random) ->
 
 
 def terminate(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
-    """SIGTERM, as clusters send it: saves, says how to go on, exits with 143."""
+    """SIGTERM, as clusters send it: saves, says how to resume, exits with 143."""
     process = start(*command(workdir))
     runs.wait_until(process, lambda: runs.reached(workdir, at))
     process.terminate()
@@ -106,10 +106,10 @@ def kill_worker(command, workdir: pathlib.Path, at: int, rng: random.Random) -> 
 
 
 def start_twice(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
-    """A second run on the folder refuses; the first goes on (and is killed in the end)."""
+    """A second run on the folder is refused; the first continues (and is killed in the end)."""
     process = start(*command(workdir))
     runs.wait_until(process, lambda: runs.reached(workdir, at))
-    # Or it may have come to its end before the second one has started.
+    # Or it may have finished before the second one started.
     process.send_signal(signal.SIGSTOP)
     _, errors = finish(start(*command(workdir)), 2)
     _require("in use by another run", errors)
@@ -157,7 +157,7 @@ def _require(text: str, errors: str) -> None:
 
 
 def go_on(command, workdir: pathlib.Path) -> tuple[str, int]:
-    """Starts a run again, to its end; its output, and how many steps it did once more."""
+    """Resumes a run to its end; returns its output, and how many steps it repeated."""
     done = runs.metrics(workdir)[-1]["step"] if runs.reached(workdir, 1) else 0
     output, _ = finish(start(*command(workdir)))
     after = re.search(r"resuming after step (\d+)", output)
@@ -181,7 +181,7 @@ class Campaign:
         finish(start(*self.command(self.reference)))
 
     def strike(self, fault, times: int) -> None:
-        """Disturbs so many runs once each, and ends them."""
+        """Disturbs `times` runs once each, and finishes them."""
         row = self.rows.setdefault(fault.__name__, {"times": 0, "lost": 0, "different": 0})
         for _ in range(times):
             workdir = self.folder / f"{fault.__name__}-{row['times']}"

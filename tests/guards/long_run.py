@@ -1,4 +1,4 @@
-"""What a long run holds on to: slopes of memory, file handles, threads and disk over its steps.
+"""What a long run keeps: slopes of memory, file handles, threads and disk over its steps.
 
     python -m tests.guards.long_run --steps=20000
 
@@ -65,7 +65,7 @@ def last_step(path: pathlib.Path) -> int:
 
 
 def measure(steps: int, every: int, folder: pathlib.Path) -> list[dict[str, float]]:
-    """What was observed, every so many steps."""
+    """What was observed, every `every` steps."""
     workdir = folder / "run"
     changed = {
         "train__num_steps": steps,

@@ -57,7 +57,7 @@ def next_class(labels):
     return jnp.where(labels == 255, labels, (labels + 1) % 4)
 
 
-# What is put in place of what: (module, attribute, replacement).
+# The replacements: (module, attribute, replacement).
 BUGS = {
     "none": [],
     # Images are pasted by the name that `passes` has imported, labels by that of the module.
@@ -106,7 +106,7 @@ def examine(bug: str, folder: pathlib.Path) -> dict:
 
 
 def examine_all(folder: pathlib.Path) -> dict[str, dict]:
-    """`examine` for every bug, each in a process that knows nothing of the others."""
+    """`examine` for every bug, each in a separate process."""
     run.draw(folder / "data")
     found = {}
     for bug in BUGS:
@@ -123,7 +123,7 @@ def examine_all(folder: pathlib.Path) -> dict[str, dict]:
 
 
 def table(found: dict[str, dict]) -> str:
-    """Markdown: a row a bug; in bold what a guard does not let pass."""
+    """Markdown: a row per bug; bold where a guard notices it."""
 
     def cell(text: str, noticed: bool) -> str:
         return f"**{text}**" if noticed else text

@@ -53,7 +53,7 @@ FIELDS = {
 
 
 def draw(root: pathlib.Path) -> None:
-    """Writes the scenes as files, with masks but for the unlabelled ones, and the lists."""
+    """Writes the scenes as files, with masks except for the unlabelled ones, and the lists."""
     root.mkdir()
     for part, numbers in PARTS.items():
         lines = []

@@ -4,7 +4,7 @@ Two methods cover all loss terms. Weights come from numpy's RandomState, whose n
 batches from its Generator and dropped channels from JAX's threefry, which gave the same numbers
 with numpy 2.4 and 2.5 and with jax 0.10.2 and 0.12.0. The network is two convolutions with
 BatchNorm between: rounding does not grow in it (1e-15 on the weights is 1e-15 after 30 steps), so a
-difference is one of the equations. The learning rate is left out: it is computed in float32, and
+difference comes from the equations. The learning rate is left out: it is computed in float32, and
 rounded otherwise where the compiler does not optimise, which moves the losses by 2e-8.
 """
 
@@ -23,7 +23,7 @@ from tests.support.steps import Setup, make_batch, make_method
 RECORD = pathlib.Path(__file__).with_name("trajectory.json")
 METHODS = {
     "rcc": make_method("rcc", confidence_threshold=0.45),
-    "cc, OHEM, averaged teacher": make_method(
+    "cc, OHEM, EMA teacher": make_method(
         "cc",
         confidence_threshold=0.45,
         labeled_loss="ohem",
@@ -36,7 +36,7 @@ TOLERANCE = 1e-6
 
 
 def trajectory(name: str, steps: int = STEPS) -> dict[str, list[float]]:
-    """The scalars of every step but the learning rate, by name; needs `jax.enable_x64(True)`."""
+    """The scalars of every step except the learning rate, by name; needs `jax.enable_x64(True)`."""
     method = METHODS[name]
     setup = Setup(method, 1, jnp.float64, num_steps=STEPS)
     state = train_state.create(

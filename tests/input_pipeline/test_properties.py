@@ -39,7 +39,7 @@ def test_crop_of_a_label_is_the_label_of_a_crop(case):
     found = views.crop_label(label, geometry, side)
     np.testing.assert_array_equal(found == 255, ~valid)
     assert set(found[valid]) <= set(label.ravel())
-    # Where one class fills the image, so it does the crop of both, and padding is told apart.
+    # If one class fills the image, it fills the crop of both, and padding can be distinguished.
     image = views.crop_image(np.full((*label.shape, 3), 200, np.uint8), geometry, side)
     np.testing.assert_array_equal(image, np.where(valid, 200, 0)[..., None].repeat(3, 2))
 

@@ -68,7 +68,7 @@ def start(
 
 
 def finish(process: subprocess.Popen, exit_code: int = 0, timeout: float = 300) -> tuple[str, str]:
-    """Output and errors of a process that must end with this code, in so many seconds."""
+    """Output and errors of a process that must end with this code within `timeout` seconds."""
     output, errors = process.communicate(timeout=timeout)
     assert process.returncode == exit_code, f"{output}\n{errors}"
     return output, errors

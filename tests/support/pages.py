@@ -37,7 +37,7 @@ def name_of(path: pathlib.Path) -> str:
 
 
 def links(path: pathlib.Path) -> list[str]:
-    """Where the links and pictures of a page lead, as they are written."""
+    """The targets of the links and pictures of a page, as written."""
     return _LINK.findall(_FENCE.sub("", path.read_text()))
 
 

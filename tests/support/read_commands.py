@@ -1,7 +1,7 @@
 """Reads command lines of main.py as the program does, and runs none.
 
-Standard input has a JSON list of lists of arguments. Written is a JSON list with what the program
-says of each: '' where it has nothing to say against it. Where a command reads the configuration of
+Standard input has a JSON list of lists of arguments. Standard output gets a JSON list with the
+program's message for each: '' if it accepts the arguments. If a command reads the configuration of
 an earlier run, one is put into the folder that it names, relative to the working directory.
 """
 
@@ -16,7 +16,7 @@ from rcc_jax.config import fields, method_group
 
 
 def say(arguments: list[str]) -> str:
-    """What the program says of these arguments."""
+    """The program's message for these arguments."""
     read, write = os.pipe()
     # The flags of a process can be read once.
     child = os.fork()

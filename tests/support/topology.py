@@ -1,4 +1,4 @@
-"""What every process of `test_topologies.py` does: train, save, go on from a checkpoint, evaluate.
+"""What every process of `test_topologies.py` does: train, save, resume from a checkpoint, evaluate.
 
 python -m tests.support.topology COORDINATOR,INDEX/COUNT START OTHER OUTPUT
 """

@@ -1,4 +1,4 @@
-"""A run's folder without training, for the tests of what reads one."""
+"""A run's folder without training, for tests that read one."""
 
 import jax
 import numpy as np

@@ -65,7 +65,7 @@ def test_reads_what_was_written(readers, ids, compressed):
 
 
 def test_reads_files_like_those_of_sbd(readers):
-    """Sparse boundaries in cells stand before the mask."""
+    """Sparse boundaries in cells come before the mask."""
     ids = np.where(IDS % 3 == 0, 255, IDS % 4).astype(np.uint8)
     np.testing.assert_array_equal(readers.read_field(mat(ids), "GTcls", "Segmentation"), ids)
 

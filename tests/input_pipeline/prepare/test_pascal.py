@@ -117,7 +117,7 @@ def test_killed_run_is_taken_up_again(run, pascal, tmp_path):
     masks = archives / "VOCdevkit/VOC2012/SegmentationClass"
     last = masks / f"{pascal.val[-1]}.png"
     last.unlink()
-    os.mkfifo(last)  # Whoever reads it waits, and is killed there.
+    os.mkfifo(last)  # Its reader waits, and is killed there.
     flags = [f"--source={archives}", f"--data_dir={tmp_path / 'data'}", "--allow_counts"]
     command = [sys.executable, "-m", "input_pipeline.prepare", "pascal", *flags]
     process = subprocess.Popen(command)
@@ -135,7 +135,7 @@ def test_killed_run_is_taken_up_again(run, pascal, tmp_path):
     lost, *kept = sorted(path.name for path in done)
     (folder / "masks.partial" / lost).write_bytes(b"")  # As after a crash of the machine.
     for name in kept:
-        (masks / name).write_bytes(b"")  # Whoever read these again would fail.
+        (masks / name).write_bytes(b"")  # Reading these again would fail.
     run()
     train = open_prepared(tmp_path / "data").labeled
     assert len(train) == 9

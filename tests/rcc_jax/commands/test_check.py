@@ -76,7 +76,7 @@ def check(config, root, *, ok):
         ([0, 255], 2, [12000, 12000]),
         ([0, 255], 21, [12000, 12000]),
         ([[0, 0, 0], [255, 255, 255]], 2, [12000, 12000]),
-        # Three, where the consensus has four players by default.
+        # Three classes, while the consensus has four players by default.
         ([[0, 0, 0], [255, 0, 0], [0, 0, 255]], 3, [8160, 7680, 8160]),
         # An id for pixels without a class.
         ([0, 1, 2, 3, 4, 11], 5, [4320, 3840, 3840, 4320, 3840]),
@@ -121,7 +121,7 @@ def test_hint_at_a_validation_part_that_tells_little(data, capsys):
         "hint: data.val has only 4 images and no pixel of rock, weed, which data.labeled has: mIoU "
         "and 'best' will mean little. Add images of every class to data.val, a list or a folder\n"
     ) in capsys.readouterr().out
-    # Where the validation images are a share of the labelled ones, so is what is proposed.
+    # If the validation images are a share of the labelled ones, a larger share is proposed.
     pairs = (data / "labeled.txt").read_text() + (data / "val.txt").read_text()
     (data / "labeled.txt").write_text(pairs)
     config = config_of(data, **{"data.val": "0.25"})
@@ -264,7 +264,7 @@ def test_images_are_read_though_no_mask_tells_the_classes(data):
         "config.data.num_classes and config.data.crop_size: not set, and no mask could be read to "
         "guess from. Repair the masks."
     ]
-    # Masks of values that are no ids: what they hold is known, what it means is not.
+    # Masks of values that are no ids: the values are known, their meaning is not.
     for number in range(8):
         save(data / f"masks/{number}.png", 128 * (np.arange(3000).reshape(50, 60) % 2))
     save(data / "masks/1.png", np.zeros((40, 60)))

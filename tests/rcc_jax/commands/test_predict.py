@@ -148,7 +148,7 @@ def test_images_padded_to_one_shape_are_labelled_as_alone(workdir, segmenter, tm
 
 @pytest.mark.slow
 def test_a_resumed_prediction_makes_the_batches_of_its_first_start(workdir, tmp_path, monkeypatch):
-    """Five sizes in two shapes; those that are left would by themselves be padded otherwise."""
+    """Five sizes in two shapes; the remaining images alone would be padded differently."""
     drawn = scenes.draw_scene(3)[0]
     (tmp_path / "in").mkdir()
     sizes = [(30, 40), (32, 40), (31, 38), (60, 90), (64, 90)]
@@ -197,7 +197,7 @@ def test_a_resumed_prediction_makes_the_batches_of_its_first_start(workdir, tmp_
     PIL.Image.fromarray(drawn[:96, :20]).save(tmp_path / "in" / "5.png")
     (tmp_path / "resumed" / "labels" / "0.png").unlink()
     assert run("resumed") == {(2, 32, 40), (1, 96, 20)}
-    # What memory is too small for may be made smaller.
+    # If memory is short, batches may be made smaller.
     (tmp_path / "resumed" / "labels" / "0.png").unlink()
     assert run("resumed", batch_size=1) == {(1, 32, 40)}
 
@@ -251,7 +251,7 @@ def test_segmenter_names_what_is_wrong(workdir, segmenter, tmp_path):
 
 
 def test_names_may_be_given_after_the_training(workdir, pictures, tmp_path):
-    """They change nothing in the network; for that command alone, and as many as classes."""
+    """They hold for that command alone, and need one name per class."""
     names = [f"kind_{number}" for number in range(len(scenes.CLASS_NAMES))]
     before = (workdir / "config.json").read_bytes()
     config = recorded.get_config(workdir)
@@ -277,7 +277,7 @@ def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):
     )
     assert failed == 0
     assert (found.num_images, found.num_pixels) == (3, 3 * scenes.SIZE**2)
-    # Six pairs a pixel, each in two cells of the table.
+    # Six pairs per pixel, each in two cells of the table.
     assert found.counts().sum() == 12 * found.num_pixels
     # Student and teacher have other weights.
     assert np.nanmax(np.abs(found.mean("teacher") - found.mean("student"))) > 0.01

@@ -81,7 +81,7 @@ def test_equal_values_lose_nothing_and_another_order_does(values, random):
 @hypothesis.given(logits((5,)), logits((5,)))
 def test_only_the_players_count(teacher, student):
     """Classes that the teacher finds least likely may have any logits in the student."""
-    # So that which are left out does not change.
+    # So that the classes that are left out do not change.
     teacher = np.sort(teacher)[:, ::-1] + np.linspace(1, 0, 5, dtype=np.float32)
     other = student.copy()
     other[:, 3:] += 5

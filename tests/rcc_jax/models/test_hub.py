@@ -1,4 +1,4 @@
-"""Files of a hub: fetched once and checked, and what is said where one cannot be had."""
+"""Files of a hub: fetched once and checked, and the messages if one is not available."""
 
 import hashlib
 import os

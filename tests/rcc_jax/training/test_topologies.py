@@ -1,4 +1,4 @@
-"""1 process x 1 device, 1 x 8, 2 x 4 and 4 x 2 train, evaluate and go on alike."""
+"""1 process x 1 device, 1 x 8, 2 x 4 and 4 x 2 train, evaluate and resume alike."""
 
 import collections
 import subprocess
@@ -16,7 +16,7 @@ from tests.support.steps import Setup
 
 
 def in_processes(count, start, other, output):
-    """The results of so many processes that share eight devices."""
+    """The results of `count` processes that share eight devices."""
     port = free_port()
     started = [
         subprocess.Popen(

@@ -90,7 +90,7 @@ def test_panels_show_views_labels_kept_pixels_and_agreement_of_the_networks():
         assert (panel[~inside] == 255).all()
         if pictures is not None:
             same = (panel == np.stack(list(map(enlarge, pictures)))).all(-1)[inside]
-            # Compiled another time logits round otherwise, which may decide between equals.
+            # Another compilation rounds logits differently, which may decide between equal ones.
             assert same.mean() > 0.99
     large = np.stack(list(map(enlarge, labels)))
     kept = np.stack([enlarge(each.astype(np.uint8)) for each in confidence >= threshold]) > 0
@@ -129,7 +129,7 @@ def test_two_classes_have_no_agreement_and_a_broken_image_is_replaced_or_named(t
     state = filled(run.abstract_state())
     drawn, titles = panels(run, state)
     assert len(titles) == 6
-    # In place of the first stands the second.
+    # The second image replaces the first.
     second, draws = run.partition.unlabeled[1], np.random.default_rng([0, 0])
     view = UnlabeledViews(17, 1, boxes=False)(second, draws)
     weak = np.where(view["valid"][..., None], view["weak"], 255).astype(np.uint8)
