@@ -10,7 +10,7 @@ from flax import nnx
 from rcc_jax.models.initialization import fill
 from rcc_jax.models.layers import param_dtype
 from rcc_jax.models.positions import resize_positions
-from rcc_jax.models.transformer import Block, LayerNorm, Linear, rematerialised
+from rcc_jax.models.transformer import Block, LayerNorm, Linear, apply
 
 PATCH = 14
 
@@ -141,7 +141,7 @@ class DinoV2(nnx.Module):
         x = jnp.concatenate([first, x.reshape(batch, rows * columns, features)], axis=1)
         levels = []
         for number, block in enumerate(self.blocks):
-            x = rematerialised(block, x) if self.remat else block(x)
+            x = apply(block, x, remat=self.remat)
             if number in self.size.levels:
                 levels.append(self.norm(x)[:, 1:].reshape(batch, rows, columns, features))
         return tuple(levels)

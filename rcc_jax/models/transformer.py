@@ -154,10 +154,21 @@ class Block(nnx.Module):
         return x + self.mlp(self.norm2(x)).astype(x.dtype) * _last_axis(self.ls2[...], 3)
 
 
-def rematerialised(block: Block, x: jax.Array) -> jax.Array:
-    """Runs a block and keeps only its input for the backward pass."""
+def apply(block: Block, x: jax.Array, *, remat: bool) -> jax.Array:
+    """Runs a block as a function that JAX traces once for all blocks.
+
+    With `remat` only the input is kept for the backward pass.
+    """
     graphdef, params = nnx.split(block)
-    return jax.checkpoint(lambda params, x: nnx.merge(graphdef, params)(x))(params, x)
+    return _pure(graphdef, remat, params, x)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _pure(graphdef, remat, params, x):
+    def run(params, x):
+        return nnx.merge(graphdef, params)(x)
+
+    return (jax.checkpoint(run) if remat else run)(params, x)
 
 
 def _last_axis(channels: jax.Array, ndim: int) -> jax.Array:
