@@ -193,17 +193,37 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """SGD with a polynomial learning rate."""
+    """SGD or AdamW with a polynomial learning rate."""
 
+    name: str = option(
+        "sgd",
+        "'sgd' with momentum, as UniMatch trains a ResNet; 'adamw', as UniMatch V2 trains a "
+        "transformer.",
+        choices=("sgd", "adamw"),
+        before="sgd",
+    )
     learning_rate: float = option(
         0.001, "Learning rate lr0 of the backbone: lr0 * (1 - t / T) ** power.", above=0
     )
     head_multiplier: float = option(
         10.0, "Factor on the learning rate outside the backbone.", above=0
     )
-    momentum: float = option(0.9, "Decay of the momentum.", at_least=0, below=1)
+    momentum: float = option(0.9, "Decay of the momentum.", at_least=0, below=1, only="sgd")
+    beta1: float = option(
+        0.9, "Decay of the mean gradient.", at_least=0, below=1, only="adamw", before=0.9
+    )
+    beta2: float = option(
+        0.999,
+        "Decay of the mean squared gradient.",
+        at_least=0,
+        below=1,
+        only="adamw",
+        before=0.999,
+    )
     weight_decay: float = option(
-        1e-4, "Weight decay of all parameters, added before the momentum.", at_least=0
+        1e-4,
+        "Weight decay of all parameters; 'sgd' adds it to the gradient, 'adamw' to the update.",
+        at_least=0,
     )
     power: float = option(0.9, "Power of the learning rate's decay.", at_least=0)
 
@@ -352,7 +372,7 @@ def fields() -> dict[str, Option]:
 def kinds(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     """The kinds of network and of optimizer that a configuration chooses; see `Option.only`."""
     family = families.BACKBONES.get(config.model.backbone)
-    return () if family is None else (family.name,)
+    return (*(() if family is None else (family.name,)), config.optimizer.name)
 
 
 def own_fields(config: ml_collections.ConfigDict, group: str) -> list[str]:

@@ -1,6 +1,9 @@
-"""SGD as in UniMatch: momentum, weight decay on everything, poly schedule, a faster head."""
+"""SGD as in UniMatch and AdamW as in UniMatch V2: decay on everything, a faster head."""
+
+from typing import Any
 
 import jax
+import ml_collections
 import optax
 
 from rcc_jax.models import families
@@ -14,6 +17,19 @@ def poly_schedule(learning_rate: float, num_steps: int, power: float = 0.9) -> o
 def _outside_encoder(params):
     """True for the leaves outside the encoder, at any depth."""
     return jax.tree_util.tree_map_with_path(lambda path, _: not families.is_encoder(path), params)
+
+
+def build(
+    fields: ml_collections.ConfigDict, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """The optimizer of `config.optimizer`."""
+    shared: dict[str, Any] = {
+        "head_multiplier": fields.head_multiplier,
+        "weight_decay": fields.weight_decay,
+    }
+    if fields.name == "adamw":
+        return adamw(schedule, beta1=fields.beta1, beta2=fields.beta2, **shared)
+    return sgd(schedule, momentum=fields.momentum, **shared)
 
 
 def sgd(
@@ -38,6 +54,38 @@ def sgd(
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.trace(decay=momentum),
+        optax.masked(optax.scale(head_multiplier), _outside_encoder),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def adamw(
+    schedule: optax.Schedule,
+    *,
+    head_multiplier: float = 1.0,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    weight_decay: float = 0.01,
+) -> optax.GradientTransformation:
+    """AdamW as in PyTorch: the decay is not part of the gradient.
+
+    Args:
+        schedule: Learning rate of the encoder by step.
+        head_multiplier: Factor on the learning rate of everything outside the encoder, and so on
+            its weight decay.
+        beta1: Decay of the mean of the gradient.
+        beta2: Decay of the mean of its square.
+        weight_decay: Applied to all parameters, times the learning rate.
+
+    Returns:
+        A transformation over a dict of parameters.
+
+    References:
+        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
+    """
+    return optax.chain(
+        optax.scale_by_adam(beta1, beta2, eps=1e-8),
+        optax.add_decayed_weights(weight_decay),
         optax.masked(optax.scale(head_multiplier), _outside_encoder),
         optax.scale_by_learning_rate(schedule),
     )

@@ -85,12 +85,7 @@ class Run:
             mesh=mesh,
             method=build.build_method(config),
             network=network,
-            optimizer=optimizer.sgd(
-                schedule,
-                head_multiplier=config.optimizer.head_multiplier,
-                momentum=config.optimizer.momentum,
-                weight_decay=config.optimizer.weight_decay,
-            ),
+            optimizer=optimizer.build(config.optimizer, schedule),
             schedule=schedule,
             num_steps=num_steps,
             epoch_steps=epoch_steps,

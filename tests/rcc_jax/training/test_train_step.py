@@ -209,6 +209,28 @@ def test_steps_that_are_not_finite_are_skipped_up_to_a_number_in_a_row():
     assert equal(ended.weights, moved.weights)
 
 
+def test_adamw_is_that_of_torch():
+    """Decoupled decay on all parameters; the head's factor scales update and decay."""
+    schedule = optimizer.poly_schedule(0.1, 10)
+    tx = optimizer.adamw(schedule, head_multiplier=40, weight_decay=0.01)
+    # A head beside a wrapped network: the encoder is found at any depth.
+    params = {"main": {"backbone": {"w": jnp.array(2.0)}}, "head": {"bias": jnp.array(2.0)}}
+    state = tx.init(params)
+    expected, mean, square = {"main": 2.0, "head": 2.0}, 0.0, 0.0
+    for t in range(3):
+        gradients = jax.tree.map(lambda _, g=t + 1.0: jnp.array(g), params)
+        updates, state = tx.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        mean = 0.9 * mean + 0.1 * (t + 1.0)
+        square = 0.999 * square + 0.001 * (t + 1.0) ** 2
+        step = mean / (1 - 0.9 ** (t + 1)) / ((square / (1 - 0.999 ** (t + 1))) ** 0.5 + 1e-8)
+        for name, factor in (("main", 1), ("head", 40)):
+            rate = factor * 0.1 * (1 - t / 10) ** 0.9
+            expected[name] -= rate * (step + 0.01 * expected[name])
+    np.testing.assert_allclose(params["main"]["backbone"]["w"], expected["main"], rtol=1e-5)
+    np.testing.assert_allclose(params["head"]["bias"], expected["head"], rtol=1e-5)
+
+
 def test_sgd_is_the_recipe():
     """Weight decay before momentum on all parameters; head multiplier; poly decay."""
     schedule = optimizer.poly_schedule(0.1, 10)
