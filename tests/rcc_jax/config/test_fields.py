@@ -64,7 +64,7 @@ def test_values_of_another_type_are_refused(field, text, said):
         ("train.epochs", "did you mean --config.train.num_epochs?"),
         # Of this name in other groups.
         ("train.every_steps", "did you mean --config.checkpoint.every_steps or --config.eval.eve"),
-        ("optimizer.lr", "optimizer has head_multiplier, "),
+        ("optimizer.lr", "optimizer has beta1, "),
         ("nowhere.zzz", "see docs/fields.md."),
     ],
 )
