@@ -185,7 +185,10 @@ def build_network(config: ml_collections.ConfigDict) -> Network:
     abstract = nnx.eval_shape(lambda: build_model(config, nnx.Rngs(0)))
     fields = config.model
     return Network(
-        nnx.graphdef(abstract), jnp.dtype(fields.dtype), freeze_encoder=fields.freeze_encoder
+        nnx.graphdef(abstract),
+        jnp.dtype(fields.dtype),
+        freeze_encoder=fields.freeze_encoder,
+        multiple=families.BACKBONES[fields.backbone].multiple,
     )
 
 
@@ -195,6 +198,7 @@ def build_evaluator(config: ml_collections.ConfigDict, network: Network, mesh: M
         network.predict,
         num_classes=config.data.num_classes,
         mesh=mesh,
+        size_multiple=network.multiple,
         mode=config.eval.mode,
         window=config.eval.window,
         stride=config.eval.stride,

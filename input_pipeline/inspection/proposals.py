@@ -162,7 +162,11 @@ def _dense(used: Sequence[int]) -> int:
 
 
 def crop_size(
-    sizes: Mapping[tuple[int, int], int], given: int, largest: int = LARGEST_CROP
+    sizes: Mapping[tuple[int, int], int],
+    given: int,
+    largest: int = LARGEST_CROP,
+    *,
+    multiple: int = 1,
 ) -> Proposal | None:
     """Proposes another crop size if the given one is far from the size of the images.
 
@@ -170,6 +174,7 @@ def crop_size(
         sizes: Number of images by (width, height).
         given: Side of the crop in pixels, as it is set; 0 if it is not set.
         largest: The largest crop size to propose.
+        multiple: The network takes multiples of this number of pixels.
 
     Returns:
         The proposal; None if the given crop size is suitable.
@@ -181,6 +186,7 @@ def crop_size(
     if shorter / 2 <= given <= longer:
         return None
     side = min(max(1, (shorter - 1) // CROP_STEP) * CROP_STEP + 1, largest)
+    side = max(side // multiple, 1) * multiple
     if side == given or (given > largest and given <= longer):
         return None
     meaning = f"the median of the images' shorter sides is {shorter} pixels"

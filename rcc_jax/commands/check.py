@@ -163,7 +163,7 @@ def _propose(
         if proposal is not None:
             yield "hint", _for_method(config, proposal)
     sizes = sum((part.sizes for part in found.parts.values()), start=type(found.colors)())
-    proposal = proposals.crop_size(sizes, fields.crop_size)
+    proposal = proposals.crop_size(sizes, fields.crop_size, multiple=schema.size_multiple(config))
     if proposal is not None:
         yield "hint", proposal
 

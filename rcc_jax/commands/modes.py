@@ -45,7 +45,7 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
 
     config, folder = cli.CONFIG.value, cli.run_folder()
     wrong = []
-    method_group.check_given(config, cli.CONFIG.given)
+    checks.check_given(config, cli.CONFIG.given)
     if may_guess:  # Checks that need no data come first.
         workdir.check_place(folder)
         wrong = list(checks.faults(config, left=guess.unset(config)))
@@ -66,7 +66,7 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
         # The data cannot be checked, so report the faults of the settings too.
         raise type(error)("\n".join((*wrong, str(error)))) from None
     # Again, since the method may have been guessed.
-    method_group.check_given(config, cli.CONFIG.given)
+    checks.check_given(config, cli.CONFIG.given)
 
 
 def _check() -> None:

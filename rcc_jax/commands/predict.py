@@ -156,7 +156,7 @@ class _Prediction:
         looked_at = todo if plans else found
         photos = photo_files.open_photos(looked_at, num_threads=threads, report=report)
         if rest := assign(photos, plans)[1]:
-            plans.append(BatchPlan.of(rest, config.eval))
+            plans.append(BatchPlan.of(rest, config))
             self.record.write()
         photos = [photo for photo in photos if photo.path in paths]
         assigned, _ = assign(photos, plans)

@@ -13,6 +13,7 @@ from input_pipeline import choose_shapes
 from input_pipeline.batches.padded_shapes import Size
 from input_pipeline.batches.photos import Photo, rows_by_shape
 from input_pipeline.files import write_atomically
+from rcc_jax.config import schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.segmenter import Segmenter
 
@@ -32,13 +33,13 @@ class BatchPlan:
     rows: Mapping[Size, int]
 
     @classmethod
-    def of(cls, photos: Sequence[Photo], fields: ml_collections.ConfigDict) -> "BatchPlan":
-        """Makes the plan of a first start from the fields of `config.eval`."""
+    def of(cls, photos: Sequence[Photo], config: ml_collections.ConfigDict) -> "BatchPlan":
+        """Makes the plan of a first start."""
         shapes = ()
-        if fields.mode == "whole":
+        if most := schema.max_shapes(config):
             counts = collections.Counter(photo.size for photo in photos)
-            shapes = choose_shapes(counts, fields.max_shapes)
-        rows = rows_by_shape(photos, batch_size=fields.batch_size, shapes=shapes)
+            shapes = choose_shapes(counts, most)
+        rows = rows_by_shape(photos, batch_size=config.eval.batch_size, shapes=shapes)
         return cls(bool(shapes), rows)
 
     @classmethod

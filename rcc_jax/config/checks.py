@@ -34,6 +34,7 @@ def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> 
         if field not in left and (message := declared.fault(field, _get(config, field))):
             yield message
     yield from _windows(config.eval)
+    yield from _multiples(config, left)
     yield from faults_of_scales(config.eval.scales)
     yield from _length(config.train)
     yield from _names(config.data, left)
@@ -66,6 +67,32 @@ def check_start(config: ml_collections.ConfigDict) -> None:
         )
 
 
+def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> None:
+    """Rejects fields on the command line that the chosen method, network or optimizer lacks.
+
+    Such a field in a configuration file is ignored instead: a file may set it for all of them.
+
+    Args:
+        config: The configuration.
+        given: Dotted fields that were set on the command line.
+
+    Raises:
+        ConfigError: Naming the first field and what has it.
+    """
+    method_group.check_given(config, given)
+    chosen = schema.kinds(config)
+    for field in given:
+        declared = schema.fields().get(field)
+        if declared is not None and declared.only and declared.only not in chosen:
+            group = field.partition(".")[0]
+            name = "backbone" if group == "model" else "name"
+            raise ConfigError(
+                f"--config.{field}={_get(config, field)}: config.{group}.{name} = "
+                f"{config[group][name]!r} has no such field; it belongs to {declared.only}. Leave "
+                "it out, or choose another."
+            )
+
+
 def _get(config, field: str):
     for name in field.split("."):
         config = config[name]
@@ -77,6 +104,36 @@ def _windows(fields) -> Iterator[str]:
         yield (
             f"config.eval.stride = {fields.stride} must be at most config.eval.window = "
             f"{fields.window}, or pixels between the windows are missed."
+        )
+
+
+def _multiples(config: ml_collections.ConfigDict, left: Collection[str]) -> Iterator[str]:
+    """Faults of sizes that the network cannot take."""
+    multiple, fields = schema.size_multiple(config), config.eval
+    if "data.crop_size" not in left:
+        yield from fault_of_multiple("data.crop_size", config.data.crop_size, multiple)
+    if fields.mode == "sliding":
+        yield from faults_of_windows(fields.window, fields.windows, multiple)
+
+
+def faults_of_windows(window: int, windows: str, multiple: int) -> Iterator[str]:
+    """Yields a message if the network, which takes multiples of a number, cannot see windows."""
+    if multiple > 1 and windows == "cut":
+        yield (
+            "config.eval.windows = 'cut' makes windows of any size, but this network takes "
+            f"multiples of {multiple} pixels; use config.eval.windows=shifted."
+        )
+    yield from fault_of_multiple("eval.window", window, multiple)
+
+
+def fault_of_multiple(field: str, size: int, multiple: int) -> Iterator[str]:
+    """Yields a message if a size is no multiple of a number, with the nearest ones."""
+    if size % multiple:
+        below = size // multiple * multiple
+        nearest = " or ".join(str(n) for n in (below, below + multiple) if n)
+        yield (
+            f"config.{field} = {size}: this network takes multiples of {multiple} pixels; use "
+            f"{nearest}."
         )
 
 

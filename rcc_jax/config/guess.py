@@ -185,7 +185,7 @@ def _masks(
     elif "data.num_classes" in left:
         yield _classes_of_map(fields)
     if "data.crop_size" in left:
-        crop = proposals.crop_size(sizes, 0, LARGEST_CROP)
+        crop = proposals.crop_size(sizes, 0, LARGEST_CROP, multiple=schema.size_multiple(config))
         yield dict(crop.fields), crop.meaning
 
 

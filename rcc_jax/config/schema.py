@@ -300,7 +300,7 @@ class Eval:
         8,
         "'whole': the largest number of image sizes to compile the network for. If the validation "
         "images have more sizes, they are padded to this many, with the same result up to "
-        "rounding; 0 = never pad.",
+        "rounding; 0 = never pad. A vision transformer is compiled for every size.",
         at_least=0,
         may_change=True,
     )
@@ -379,6 +379,19 @@ def own_fields(config: ml_collections.ConfigDict, group: str) -> list[str]:
     """Names of a group's fields that only the chosen kind of network or optimizer has."""
     chosen = kinds(config)
     return [name for name, each in options(GROUPS[group]).items() if each.only in chosen]
+
+
+def size_multiple(config: ml_collections.ConfigDict) -> int:
+    """The number whose multiples are the heights and widths of the network's images."""
+    family = families.BACKBONES.get(config.model.backbone)
+    return 1 if family is None else family.multiple
+
+
+def max_shapes(config: ml_collections.ConfigDict) -> int:
+    """The largest number of shapes that images are padded to; 0 if none are padded."""
+    family = families.BACKBONES.get(config.model.backbone)
+    can_pad = family is not None and family.pads and config.eval.mode == "whole"
+    return config.eval.max_shapes if can_pad else 0
 
 
 def method_fields(name: str) -> Mapping[str, Option]:

@@ -81,18 +81,8 @@ class Protocol:
             )
         if self.windows not in ("cut", "shifted"):
             raise ConfigError(f"config.eval.windows={self.windows!r}: use 'cut' or 'shifted'.")
-        if size_multiple > 1 and self.windows == "cut":
-            raise ConfigError(
-                "config.eval.windows='cut' makes windows of any size, but this network needs "
-                f"multiples of {size_multiple} pixels; use config.eval.windows=shifted."
-            )
-        if window % size_multiple:
-            below = window // size_multiple * size_multiple
-            nearest = " or ".join(str(n) for n in (below, below + size_multiple) if n)
-            raise ConfigError(
-                f"config.eval.window={window}: this network needs multiples of {size_multiple} "
-                f"pixels; use {nearest}."
-            )
+        for fault in checks.faults_of_windows(window, self.windows, size_multiple):
+            raise ConfigError(fault)
 
 
 class AveragedNetwork:

@@ -6,10 +6,11 @@ from rcc_jax.methods.fixmatch import FixMatch
 from rcc_jax.methods.rcc import RCC
 from rcc_jax.methods.supervised import Supervised
 from rcc_jax.methods.unimatch import UniMatch
+from rcc_jax.methods.unimatch_v2 import UniMatchV2
 
 # From the simplest to the newest, as tables list them.
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Supervised, FixMatch, UniMatch, CC, RCC)
+    method.name: method for method in (Supervised, FixMatch, UniMatch, UniMatchV2, CC, RCC)
 }
 
 __all__ = ["METHODS", "Method"]

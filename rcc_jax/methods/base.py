@@ -113,6 +113,18 @@ class Result(NamedTuple):
     observations: PyTree = ()
 
 
+def ema_option(default: float) -> Any:
+    """The field `ema_decay` with a method's own default."""
+    return option(
+        default,
+        "Decay of the EMA teacher, such as 0.996; 0 = no EMA teacher: the student itself labels.",
+        at_least=0,
+        below=1,
+        short="ema",
+        symbol="EMA",
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
     """A training method: its settings, and the loss that it computes from a batch.
@@ -135,14 +147,7 @@ class Method:
     accumulates: ClassVar[bool] = True
     min_classes: ClassVar[int] = 2
 
-    ema_decay: float = option(
-        0.0,
-        "Decay of the EMA teacher, such as 0.996; 0 = no EMA teacher: the student itself labels.",
-        at_least=0,
-        below=1,
-        short="ema",
-        symbol="EMA",
-    )
+    ema_decay: float = ema_option(0.0)
 
     @property
     def strong_views(self) -> int:

@@ -112,14 +112,19 @@ def count_pixels(wanted: Targets) -> Counts:
     )
 
 
-def strong_logits(student: Student, batch: Batch, strong_views: int) -> tuple[jax.Array, ...]:
-    """The student's logits of the strong views after CutMix; one pass for all of them."""
+def mixed_views(batch: Batch, strong_views: int) -> list[jax.Array]:
+    """The strong views of a batch after CutMix, uint8 [B, H, W, 3] each."""
     unlabeled, partner = batch["unlabeled"], batch["partner"]
     pasted = targets(batch, strong_views).pasted
-    mixed = [
+    return [
         cutmix(mask, partner[f"strong{i + 1}"], unlabeled[f"strong{i + 1}"])
         for i, mask in enumerate(pasted)
     ]
+
+
+def strong_logits(student: Student, batch: Batch, strong_views: int) -> tuple[jax.Array, ...]:
+    """The student's logits of the strong views after CutMix; one pass for all of them."""
+    mixed = mixed_views(batch, strong_views)
     if len(mixed) == 1:
         return (student(mixed[0]),)
     return separate(student(interleave(*mixed)))

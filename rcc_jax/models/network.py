@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from rcc_jax.models.parts import joined, outside_encoder
+from rcc_jax.models.resize import resize_bilinear
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
 IMAGENET_STD = np.array([0.229, 0.224, 0.225])
@@ -84,14 +85,21 @@ class Network:
         graphdef: The network without its weights.
         dtype: Type of the computation.
         freeze_encoder: Whether the weights of the encoder are not trained.
+        multiple: Height and width of the network's images are multiples of this.
     """
 
     def __init__(
-        self, graphdef: nnx.GraphDef, dtype: Any = jnp.float32, *, freeze_encoder: bool = False
+        self,
+        graphdef: nnx.GraphDef,
+        dtype: Any = jnp.float32,
+        *,
+        freeze_encoder: bool = False,
+        multiple: int = 1,
     ):
         self.graphdef = graphdef
         self.dtype = dtype
         self.freeze_encoder = freeze_encoder
+        self.multiple = multiple
 
     def trained(self, weights: Weights) -> Weights:
         """The weights that training moves: all, or those outside a frozen encoder."""
@@ -110,6 +118,9 @@ class Network:
     ) -> jax.Array:
         """Logits [B, H, W, K] in evaluation mode.
 
+        If the network needs multiples of a number, images of other sizes are resized to the nearest
+        multiples after their normalisation, and the logits back, as in UniMatch V2.
+
         Args:
             weights: Weights of the network.
             images: uint8 [B, H, W, 3].
@@ -117,4 +128,27 @@ class Network:
         """
         # A network that knows no padding works as long as there is none.
         padding = {} if sizes is None else {"sizes": sizes}
-        return self.module(weights)(normalize(images, self.dtype), train=False, **padding)
+        module, size = self.module(weights), images.shape[1:3]
+        seen = tuple(nearest_multiple(length, self.multiple) for length in size)
+        if seen == size:
+            return module(normalize(images, self.dtype), train=False, **padding)
+        # At least float32 until the image has its final size.
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        resized = resize_bilinear(normalize(images, wide), seen).astype(self.dtype)
+        return resize_bilinear(module(resized, train=False, **padding), size)
+
+
+def nearest_multiple(length: Any, multiple: int) -> Any:
+    """The multiple that is nearest to a length; the larger of two, and never 0.
+
+    Args:
+        length: A whole number, or a symbolic dimension of `jax.export`.
+        multiple: At least 1.
+
+    >>> [nearest_multiple(length, 14) for length in (375, 500, 518, 3)]
+    [378, 504, 518, 14]
+    """
+    if multiple == 1:
+        return length
+    nearest = (length + multiple // 2) // multiple * multiple
+    return max(nearest, multiple) if isinstance(length, int) else nearest

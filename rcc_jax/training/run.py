@@ -119,8 +119,8 @@ class Run:
         Raises:
             DataError: If an image cannot be read.
         """
-        fields = self.config.eval
-        if fields.mode != "whole" or not fields.max_shapes:
+        most = schema.max_shapes(self.config)
+        if not most:
             return ()
         own = input_pipeline.count_sizes(
             self.partition.val,
@@ -130,7 +130,7 @@ class Run:
         counts = collections.Counter()
         for listed in processes.gather([[*size, images] for size, images in own.items()]):
             counts.update({(height, width): images for height, width, images in listed})
-        return input_pipeline.choose_shapes(counts, fields.max_shapes)
+        return input_pipeline.choose_shapes(counts, most)
 
     def _state_of(self, weights: Weights, rng: jax.Array) -> TrainState:
         return train_state.create(

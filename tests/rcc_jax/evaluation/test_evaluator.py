@@ -227,9 +227,9 @@ def test_windows_cover_every_pixel():
         ({"mode": "sliding", "window": 8}, "eval.stride"),
         ({"mode": "sliding", "window": 8, "stride": 9}, "eval.stride=9"),
         ({**SLIDING, "windows": "moved"}, "eval.windows='moved'"),
-        ({**CUT, "size_multiple": 4}, "eval.windows='cut'.* use config.eval.windows=shifted"),
-        ({**SLIDING, "size_multiple": 14}, "eval.window=8: .*multiples of 14 pixels; use 14"),
-        ({**SLIDING, "size_multiple": 3}, "eval.window=8: .*use 6 or 9"),
+        ({**CUT, "size_multiple": 4}, "eval.windows = 'cut'.* use config.eval.windows=shifted"),
+        ({**SLIDING, "size_multiple": 14}, "eval.window = 8: .*multiples of 14 pixels; use 14"),
+        ({**SLIDING, "size_multiple": 3}, "eval.window = 8: .*use 6 or 9"),
     ],
 )
 def test_unusable_settings(arguments, named):
