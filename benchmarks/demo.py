@@ -27,7 +27,7 @@ from rcc_jax.reporting.pictures_page import PAGE  # noqa: E402
 
 PICTURES = 6
 # Steps of the first run, on the labels, and of each run that starts from it.
-STEPS = (200, 500)
+STEPS = (300, 400)
 # On two idle CPU cores: 8 minutes for the 3 runs and 1,100 steps of `make demo`. Steps include
 # evaluations; the time per run is mostly compilation.
 SECONDS_PER_STEP = 0.36

@@ -44,16 +44,17 @@ def get_config(arguments=None):
     config.eval.every_steps = 200
     if common.choose(chosen["size"], ("gpu", "cpu"), "size") == "cpu":
         # The default of `steps` is for size=gpu.
-        common.choose(chosen["backbone"], ("resnet50", "resnet18"), "backbone")
+        common.choose(chosen["backbone"], ("resnet50", "resnet18", "dinov2_small"), "backbone")
         _shrink(config)
         config.train.num_steps = chosen["steps"] or 600
-    return config
+    return common.fit_short(config)
 
 
 def _shrink(config):
     """A training of about ten minutes on one CPU core."""
     config.data.crop_size = 129
-    config.model.backbone = "resnet18"
+    if config.model.backbone == "resnet50":
+        config.model.backbone = "resnet18"
     config.model.width = 32
     config.model.decoder_channels = 64
     config.model.aspp_rates = (1, 2, 3)

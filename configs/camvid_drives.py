@@ -46,4 +46,4 @@ def get_config(arguments=None):
     config.data.crop_size = 129
     common.use_recipe(config, chosen)
     common.use_small_images(config, chosen["steps"])
-    return config
+    return common.fit_short(config)

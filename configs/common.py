@@ -119,6 +119,11 @@ def use_recipe(config: ml_collections.ConfigDict, chosen: Mapping[str, Any]) -> 
     method_group.set_fields(config, left)
 
 
+def set_method(config: ml_collections.ConfigDict, **fields: Any) -> None:
+    """Sets those fields that the chosen method has."""
+    method_group.set_fields(config, fields)
+
+
 def use_small_images(config: ml_collections.ConfigDict, num_steps: int) -> None:
     """A ResNet from ImageNet weights on images of a quarter of the usual area, 4 + 4 in a step."""
     config.model.stem = "v1"
@@ -165,6 +170,51 @@ def use_imagenet(config: ml_collections.ConfigDict, stem: str) -> None:
     """Sets the initial weights to ImageNet's, `pretrained/<backbone>_<stem>.pth`."""
     config.model.stem = choose(stem, ("deep", "v1"), "stem")
     config.model.pretrained = f"pretrained/{config.model.backbone}_{stem}.pth"
+
+
+def fit_transformer(
+    config: ml_collections.ConfigDict, pretrained: str = "dinov2", **fields: Any
+) -> ml_collections.ConfigDict:
+    """Fits a configuration to its backbone if that is a vision transformer.
+
+    Sizes become multiples of a patch, the optimizer is UniMatch V2's, and the encoder starts from
+    published weights. Fields that only a ResNet has do nothing and may stay.
+
+    Args:
+        config: A configuration, complete for a ResNet.
+        pretrained: `config.model.pretrained` of a transformer.
+        **fields: Other fields for a transformer, with __ for the dot.
+
+    Returns:
+        The configuration, which is unchanged for a ResNet.
+    """
+    multiple = schema.size_multiple(config)
+    if multiple == 1:
+        return config
+    for group, name in (("data", "crop_size"), ("eval", "window")):
+        config[group][name] = (config[group][name] + multiple // 2) // multiple * multiple
+    config.eval.stride = config.eval.window * 2 // 3
+    config.eval.windows = "shifted"
+    config.model.pretrained = pretrained
+    config.model.allow_missing = config.model.allow_unused = ""
+    # UniMatch V2 trains the encoder with 5e-6 and the head with 40 times as much.
+    config.optimizer.update(
+        {"name": "adamw", "learning_rate": 5e-6, "head_multiplier": 40.0, "weight_decay": 0.01}
+    )
+    config.update_from_flattened_dict(
+        {name.replace("__", "."): value for name, value in fields.items()}
+    )
+    return config
+
+
+def fit_short(
+    config: ml_collections.ConfigDict, pretrained: str = "dinov2", **fields: Any
+) -> ml_collections.ConfigDict:
+    """`fit_transformer` for at most some thousand steps instead of UniMatch V2's 39,000."""
+    if schema.size_multiple(config) > 1 and config.method.ema_decay is None:
+        set_method(config, ema_decay=0.99)
+    rates = {"optimizer__learning_rate": 2e-5, "optimizer__head_multiplier": 50.0}
+    return fit_transformer(config, pretrained, **rates, **fields)
 
 
 def choose(value: str, choices, name: str) -> str:

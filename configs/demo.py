@@ -1,6 +1,6 @@
 """Drawn scenes of seven classes that look alike in pairs, few of them labelled; minutes on a CPU.
 
-    python main.py --config=configs/demo.py:method=supervised,steps=200 --workdir=runs/labels
+    python main.py --config=configs/demo.py:method=supervised,steps=300 --workdir=runs/labels
     python main.py --config=configs/demo.py:method=rcc --config.model.pretrained=runs/labels
 
 There are no ImageNet weights for a network this small. A first run on the labels replaces them:
@@ -15,23 +15,23 @@ from input_pipeline.sources import scenes
 
 
 def get_config(arguments=None):
-    chosen = common.parse_arguments(arguments, method="rcc", seed=0, steps=500)
+    chosen = common.parse_arguments(arguments, method="rcc", seed=0, steps=400, backbone="resnet18")
     config = common.get_config()
     config.seed = chosen["seed"]
     config.data.name = "demo"
-    config.data.partition = f"12 labels, {chosen['steps']} steps"
+    config.data.partition = f"20 labels, {chosen['steps']} steps"
     config.data.source = "scenes"
-    config.data.labeled = "0:12"
+    config.data.labeled = "0:20"
     config.data.unlabeled = "1000:1400"
     config.data.val = "100000:100100"
     config.data.num_classes = len(scenes.CLASS_NAMES)
     config.data.class_names = scenes.CLASS_NAMES
-    config.data.crop_size = 64
+    config.data.crop_size = 96
     config.data.num_threads = 2
-    config.model.backbone = "resnet18"
+    config.model.backbone = chosen["backbone"]
     config.model.stem = "v1"
-    config.model.width = 16
-    config.model.decoder_channels = 32
+    config.model.width = 24
+    config.model.decoder_channels = 48
     config.model.aspp_rates = (1, 2, 3)
     config.method.name = chosen["method"]
     config.optimizer.learning_rate = 0.05
@@ -39,6 +39,6 @@ def get_config(arguments=None):
     config.train.batch_size = 8
     config.train.num_steps = chosen["steps"]
     config.train.log_every = 20
-    config.eval.every_steps = 125
+    config.eval.every_steps = 100
     config.eval.batch_size = 20
-    return config
+    return common.fit_short(config)

@@ -29,4 +29,4 @@ def get_config(arguments=None):
     config.optimizer.learning_rate = 0.002
     config.train.num_steps = 4000
     config.eval.every_steps = 500
-    return config
+    return common.fit_short(config, "auto", model__freeze_encoder=True)

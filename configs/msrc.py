@@ -38,4 +38,4 @@ def get_config(arguments=None):
     config.data.class_names = CLASS_NAMES
     config.data.crop_size = 161
     common.use_small_images(config, chosen["steps"])
-    return config
+    return common.fit_short(config)

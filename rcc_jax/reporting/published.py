@@ -4,6 +4,8 @@
 `README`: the PASCAL table in the README of UniMatch's repository, crop 321.
 `LOGS`: the training logs in that repository, best epoch. PASCAL at crop 321: one run per cell with
 ResNet-50, the mean of three runs with ResNet-101. Cityscapes at crop 801: one run per cell.
+`V2_BEST`, `V2_LAST`: the logs in UniMatch V2's repository, with DINOv2 at crop 518 and 798: the
+EMA teacher after its best epoch on the validation images, and after the last epoch.
 
 Rounded to one decimal, the Cityscapes logs equal the paper's UniMatch row in all eight cells: the
 paper quotes this baseline and did not run it again.
@@ -100,5 +102,43 @@ LOGS = _numbers(
     }
 )
 
+V2_BEST = _numbers(
+    {
+        ("pascal_classic", "dinov2_small"): {
+            "supervised": "67.0 75.6 81.8 83.7 85.6",
+            "unimatch_v2": "79.0 85.5 85.9 86.7 87.8",
+        },
+        ("pascal_classic", "dinov2_base"): {
+            "supervised": "76.9 82.1 85.3 87.2 88.3",
+            "fixmatch, EMA = 0.996": "83.8 87.4 88.2 89.9 90.2",
+            "unimatch, EMA = 0.996": "86.0 87.5 88.7 90.0 90.4",
+            "unimatch_v2": "86.3 87.9 88.9 90.0 90.8",
+        },
+        ("cityscapes", "dinov2_small"): {
+            "supervised": "77.2 80.2 81.7 82.4",
+            "unimatch_v2": "80.6 81.9 82.4 82.6",
+        },
+        ("cityscapes", "dinov2_base"): {
+            "supervised": "80.8 82.7 84.0 84.4",
+            "unimatch_v2": "83.6 84.3 84.5 85.1",
+        },
+    }
+)
+
+V2_LAST = _numbers(
+    {
+        ("pascal_classic", "dinov2_small"): {"unimatch_v2": "79.0 85.2 85.8 86.6 87.5"},
+        ("pascal_classic", "dinov2_base"): {"unimatch_v2": "86.3 87.4 88.7 89.7 90.1"},
+        ("cityscapes", "dinov2_small"): {"unimatch_v2": "80.0 81.7 82.3 82.4"},
+        ("cityscapes", "dinov2_base"): {"unimatch_v2": "83.5 83.9 84.3 85.1"},
+    }
+)
+
 # By the name that tables show, in the order of their rows.
-SOURCES = {"paper": PAPER, "UniMatch's README": README, "public log": LOGS}
+SOURCES = {
+    "paper": PAPER,
+    "UniMatch's README": README,
+    "public log": LOGS,
+    "V2's log, best epoch": V2_BEST,
+    "V2's log, last epoch": V2_LAST,
+}

@@ -84,6 +84,12 @@ def _usual_or_random(model: ml_collections.ConfigDict, report: Callable[[str], N
         model.pretrained = place.name
         report(f"guessed --config.model.pretrained={place.name} (the usual weights)")
         return _start(named_weights.AUTO, place, found)
+    if model.freeze_encoder:
+        raise ConfigError(
+            f"config.model.pretrained = 'auto' found no weights ({reason}), and with "
+            "config.model.freeze_encoder = True the encoder would keep random ones. "
+            + ("" if place is None else _by_hand(place))
+        )
     model.pretrained = ""
     advice = "" if place is None else f" {_by_hand(place)} Give that run another --workdir."
     report(f"guessed --config.model.pretrained='' (random weights: {reason}).{advice}")

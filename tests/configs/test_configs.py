@@ -78,7 +78,7 @@ def test_unknown_arguments_are_refused_with_a_hint(get_config, arguments, hint):
 
 @pytest.mark.parametrize("name", ["unimtch", "RCC"])
 def test_unknown_method_is_refused_with_the_known_ones(name):
-    with pytest.raises(ConfigError, match=f"config.method.name = '{name}'.*unimatch, cc, rcc"):
+    with pytest.raises(ConfigError, match=f"config.method.name = '{name}'.*unimatch_v2, cc, rcc"):
         build.check(demo.get_config(f"method={name}"))
 
 

@@ -82,7 +82,11 @@ def methods(page: pathlib.Path) -> str:
 
     lines = ["| `method.name` | what is trained | reference |", "| --- | --- | --- |"]
     for name, method in METHODS.items():
-        cell = f"[`{name}`](docs/methods.md#{name.replace('_', '-')})" if page == README else f"`{name}`"
+        cell = (
+            f"[`{name}`](docs/methods.md#{name.replace('_', '-')})"
+            if page == README
+            else f"`{name}`"
+        )
         lines.append(f"| {cell} | {method.summary} | {method.reference} |".replace("|  |", "| |"))
     return "\n".join(lines)
 

@@ -159,7 +159,7 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
     assert first["curves"]["miou"] == [[2, first["miou"]]]
     assert len(first["iou"]) == 7
     assert first["test"]["miou"] == 12.5
-    assert first["images"]["labeled"] == 12
+    assert first["images"]["labeled"] == 20
     assert first["seconds_per_step"] > 0
     assert "root" not in first["config"]["data"]
     mean = (first["miou"] + other["miou"]) / 2
@@ -186,7 +186,7 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
     }
     assert notes == {
         f"supervised, same steps, {count}: {each['miou']:.4g}"
-        for count, each in ((12, first), (40, other))
+        for count, each in ((20, first), (40, other))
     }
 
 

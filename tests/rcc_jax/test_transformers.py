@@ -1,0 +1,108 @@
+"""A tiny vision transformer through the modes of the program: train, evaluate, predict, export."""
+
+import jax
+import jax.export
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import demo, folder
+from input_pipeline.sources import scenes
+from rcc_jax import build
+from rcc_jax.commands import export
+from rcc_jax.config import checks
+from rcc_jax.errors import ConfigError
+from rcc_jax.models import dinov2, pretrained
+from rcc_jax.models.network import normalize
+from rcc_jax.models.resize import resize_bilinear
+from rcc_jax.segmenter import Segmenter
+from rcc_jax.training import loop
+from tests.support.runs import metrics
+from tests.support.tiny_vit import SIZE
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Configuration and folder of a run of two steps."""
+    patch = pytest.MonkeyPatch()
+    patch.setitem(dinov2.SIZES, "dinov2_small", SIZE)
+    config = demo.get_config("method=unimatch_v2,backbone=dinov2_small,steps=2")
+    config.update_from_flattened_dict(
+        {
+            "data.crop_size": 28,
+            "data.val": "100000:100004",
+            "model.pretrained": "",
+            "train.log_every": 1,
+            "train.compilation_cache": "",
+            "eval.every_steps": 2,
+            "eval.pictures": 1,
+        }
+    )
+    workdir = tmp_path_factory.mktemp("transformer")
+    loop.train(config, str(workdir))
+    yield config, workdir
+    patch.undo()
+
+
+def test_a_run_is_trained_and_evaluated_at_multiples_of_a_patch(trained):
+    _, workdir = trained
+    lines = metrics(workdir)
+    assert [line["step"] for line in lines] == [1, 2, 2]
+    assert all(np.isfinite(line["loss"]) for line in lines[:2])
+    # Scenes of 96 pixels are seen at 98.
+    assert lines[-1]["miou_ema"] >= 0
+    assert (workdir / "pictures" / "step_0000002.png").exists()
+
+
+def test_predictions_are_those_of_the_resized_image(trained, tmp_path):
+    config, workdir = trained
+    image, _ = scenes.draw_scene(100000)
+    image = image[:50, :75]
+    Image.fromarray(image).save(tmp_path / "image.png")
+    segmenter = Segmenter(config, workdir)
+    found = segmenter.probabilities(image)
+    assert found.shape == (50, 75, 7)
+    module = build.build_network(config).module(segmenter.weights)
+    logits = module(resize_bilinear(normalize(image[None]), (56, 70)), train=False)
+    expected = jax.nn.softmax(resize_bilinear(logits, (50, 75))[0])
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_export_labels_images_of_any_size(trained, tmp_path):
+    config, workdir = trained
+    output = export.export(
+        config, str(workdir), output=str(tmp_path / "out"), report=lambda _: None
+    )
+    program = jax.export.deserialize((output / export.PROGRAM).read_bytes())
+    image = scenes.draw_scene(3)[0][None, :50, :75]
+    found = jax.nn.softmax(program.call(image)[0])
+    segmenter = Segmenter(config, workdir)
+    np.testing.assert_allclose(found, segmenter.probabilities(image[0]), atol=2e-4)
+    # The weights can be loaded again, every tensor of them.
+    network = build.build_network(config).module(segmenter.weights)
+    assert pretrained.load_torch(network, output / export.WEIGHTS).missing == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"data.crop_size": 513}, "config.data.crop_size = 513: .* use 504 or 518."),
+        ({"eval.mode": "sliding", "eval.window": 801}, "config.eval.window = 801: .*798 or 812"),
+        ({"eval.mode": "sliding", "eval.windows": "cut"}, "use config.eval.windows=shifted"),
+    ],
+)
+def test_sizes_that_are_no_multiples_are_refused(fields, message):
+    config = demo.get_config("backbone=dinov2_small")
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(ConfigError, match=message):
+        checks.check(config)
+
+
+def test_fields_of_a_resnet_are_refused_on_the_command_line():
+    config = folder.get_config("backbone=dinov2_small")
+    assert (config.optimizer.name, config.model.freeze_encoder) == ("adamw", True)
+    checks.check_given(config, ["optimizer.beta1", "model.remat"])
+    with pytest.raises(ConfigError, match="--config.model.stem=v1: config.model.backbone = 'dinov"):
+        checks.check_given(config, ["model.stem"])
+    with pytest.raises(ConfigError, match="optimizer.momentum=0.9: .* it belongs to sgd"):
+        checks.check_given(config, ["optimizer.momentum"])
