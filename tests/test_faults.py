@@ -78,6 +78,7 @@ def test_a_run_goes_on_without_a_bad_image_and_lists_it(flags, tmp_path):
         image.write_bytes(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_list_the_bad_images_of_both(flags, tmp_path):
     images = [flags.root / f"{number}.jpg" for number in range(5)]
     whole = [image.read_bytes() for image in images]

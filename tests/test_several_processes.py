@@ -11,7 +11,7 @@ import pytest
 from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 from tests.support.runs import metrics, reached, saved_steps
 
-STEPS = 60
+STEPS = 32
 # main.py, but a process that shows no sign of life counts as dead sooner.
 IMPATIENT = (
     "import runpy; from rcc_jax.distributed import processes; processes.HEARTBEAT_SECONDS = 10; "
