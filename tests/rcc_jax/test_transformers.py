@@ -1,9 +1,13 @@
 """A tiny vision transformer through the modes of the program: train, evaluate, predict, export."""
 
+import functools
+
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from configs import demo, folder
@@ -13,11 +17,13 @@ from rcc_jax.commands import export
 from rcc_jax.config import checks
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import dinov2, pretrained
+from rcc_jax.models.dinov2_dpt import DinoV2DPT
 from rcc_jax.models.network import normalize
 from rcc_jax.models.resize import resize_bilinear
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.training import loop
 from tests.support.runs import metrics
+from tests.support.steps import Setup, make_method
 from tests.support.tiny_vit import SIZE
 
 
@@ -106,3 +112,23 @@ def test_fields_of_a_resnet_are_refused_on_the_command_line():
         checks.check_given(config, ["model.stem"])
     with pytest.raises(ConfigError, match="optimizer.momentum=0.9: .* it belongs to sgd"):
         checks.check_given(config, ["optimizer.momentum"])
+
+
+@pytest.mark.slow
+def test_accumulation_equals_the_whole_batch():
+    """Without batch normalisation and with the cross-entropy."""
+
+    def tiny(key):
+        return DinoV2DPT(5, size=SIZE, dtype=jnp.float64, rngs=nnx.Rngs(key))
+
+    method = make_method("fixmatch", confidence_threshold=0.25)
+    with jax.enable_x64(True):
+        setups = (
+            Setup(method, 2, jnp.float64, accumulation=parts, build=tiny, size=28)
+            for parts in (1, 4)
+        )
+        (whole, whole_log), (parts, parts_log) = (each.run(2) for each in setups)
+    assert whole_log[0]["kept_ratio"] > 0
+    compare = functools.partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-12)
+    jax.tree.map(compare, parts_log, whole_log)
+    jax.tree.map(compare, parts.weights, whole.weights)

@@ -126,8 +126,10 @@ class Setup:
         build=None,
         num_steps=20,
         freeze_encoder=False,
+        size=SIZE,
         **network,
     ):
+        self.size = size
         self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
         self.schedule = optimizer.poly_schedule(0.05, num_steps)
         self.optimizer = optimizer.sgd(self.schedule, head_multiplier=2.0)
@@ -168,6 +170,6 @@ class Setup:
     def run(self, steps):
         state, log = self.state(), []
         for step in range(steps):
-            state, scalars = self.step(state, make_batch(self.method, seed=step))
+            state, scalars = self.step(state, make_batch(self.method, seed=step, size=self.size))
             log.append(jax.device_get(scalars))
         return jax.device_get(dataclasses.replace(state, rng=jax.random.key_data(state.rng))), log
