@@ -16,19 +16,19 @@ import pathlib
 import sys
 
 import numpy as np
+from PIL import Image
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.followed_runs import Followed, steps_done  # noqa: E402
 from rcc_jax import shipped  # noqa: E402
-from rcc_jax.reporting import sheets, tables  # noqa: E402
+from rcc_jax.reporting import palettes, prediction_sheet, sheets, tables  # noqa: E402
 from rcc_jax.reporting.pictures_page import PAGE  # noqa: E402
 
-PICTURES = 6
 # Steps of the first run, on the labels, and of each run that starts from it.
-STEPS = (300, 400)
-# On two idle CPU cores: 8 minutes for the 3 runs and 1,100 steps of `make demo`. Steps include
+STEPS = (200, 240)
+# On two idle CPU cores: 5.5 minutes for the 3 runs and 680 steps of `make demo`. Steps include
 # evaluations; the time per run is mostly compilation.
 SECONDS_PER_STEP = 0.36
 SECONDS_PER_RUN = 28
@@ -98,40 +98,26 @@ def read_scores(workdir: pathlib.Path) -> dict:
     }
 
 
-def predictions(workdir: pathlib.Path, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, labels and the run's predictions of the first validation scenes."""
-    # Imported here because JAX takes seconds to load, before the first line of output.
-    from rcc_jax.training.run import Run
-    from rcc_jax.training.train_state import TrainState
-    from rcc_jax.workdir.checkpoints import Checkpoints
-
-    run = Run.build(shipped.load("demo").get_config(f"method={method}"))
-    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        state = TrainState(**checkpoints.restore(run.abstract_state().saved()))
-    examples = [run.partition.val[index] for index in range(PICTURES)]
-    images, labels = (np.stack([e[name] for e in examples]) for name in ("image", "label"))
-    return images, labels, run.evaluator.predictions(state.weights, images)
-
-
 def draw(folder: pathlib.Path, methods: list[str], seed: int) -> pathlib.Path:
-    """Writes the picture sheet of one seed."""
-    columns, names = [], None
-    for method in methods:
-        images, labels, predicted = predictions(folder / run_name(method, seed), method)
-        columns.append(predicted)
-    from input_pipeline.sources import scenes
-
-    names = scenes.CLASS_NAMES
-    colors = sheets.palette(len(names))
-    rows = [
-        [images[i], *(sheets.colorize(x[i], colors) for x in (labels, *columns))]
-        for i in range(len(images))
-    ]
+    """Writes the picture sheet of one seed, from the panels that its runs have saved."""
+    panels = [last_panels(folder / run_name(method, seed)) for method in methods]
+    rows = [[*scene[0][:2], *(panel[2] for panel in scene)] for scene in zip(*panels, strict=True)]
+    data = shipped.load("demo").get_config().data
     sheet = sheets.sheet(
-        rows, ["image", "truth", *methods], class_names=names, palette=colors, scale=2
+        [[np.asarray(Image.open(path).convert("RGB")) for path in row] for row in rows],
+        ["image", "truth", *methods],
+        class_names=data.class_names,
+        palette=palettes.of_data(data),
+        scale=2,
     )
     sheets.save_png(folder / "demo.png", sheet)
     return folder / "demo.png"
+
+
+def last_panels(workdir: pathlib.Path) -> list[tuple[pathlib.Path, ...]]:
+    """Image, truth and prediction of each validation scene that the last evaluation drew."""
+    newest = max((workdir / "pictures").glob("step_*.png"))
+    return prediction_sheet.saved(newest)
 
 
 def table(results: dict[str, list[dict]]) -> str:
@@ -180,7 +166,6 @@ def main() -> None:
         ]
         for method in methods
     }
-    print("drawing the predictions of the networks", flush=True)
     picture = draw(arguments.folder, methods, seeds[0])
     if arguments.results:
         import environment  # Imported here because it loads JAX.

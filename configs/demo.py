@@ -1,6 +1,6 @@
 """Drawn scenes of seven classes that look alike in pairs, few of them labelled; minutes on a CPU.
 
-    python main.py --config=configs/demo.py:method=supervised,steps=300 --workdir=runs/labels
+    python main.py --config=configs/demo.py:method=supervised,steps=200 --workdir=runs/labels
     python main.py --config=configs/demo.py:method=rcc --config.model.pretrained=runs/labels
 
 There are no ImageNet weights for a network this small. A first run on the labels replaces them:
@@ -15,7 +15,7 @@ from input_pipeline.sources import scenes
 
 
 def get_config(arguments=None):
-    chosen = common.parse_arguments(arguments, method="rcc", seed=0, steps=400, backbone="resnet18")
+    chosen = common.parse_arguments(arguments, method="rcc", seed=0, steps=240, backbone="resnet18")
     config = common.get_config()
     config.seed = chosen["seed"]
     config.data.name = "demo"
@@ -39,6 +39,6 @@ def get_config(arguments=None):
     config.train.batch_size = 8
     config.train.num_steps = chosen["steps"]
     config.train.log_every = 20
-    config.eval.every_steps = 100
+    config.eval.every_steps = 120
     config.eval.batch_size = 20
     return common.fit_short(config)
