@@ -49,7 +49,7 @@ def variants(top_n: int) -> dict[str, Method]:
     found["rank, tau 1, probabilities"] = rcc(consensus_input="probabilities")
     found["rank, tau 1, confident pixels"] = rcc(consensus_pixels="confident")
     for kind in ("l2", "kl"):
-        found[f"CC, {kind}"] = METHODS["cc"](**shared, consensus_kind=kind)
+        found[f"CC, {kind}"] = METHODS["cc"](**shared, consensus=kind)
     return found
 
 

@@ -66,20 +66,23 @@ def parse_arguments(text: str | None, **defaults) -> dict:
 # Arguments of every cell of a table, with the field that each sets. The short names of a method's
 # fields are arguments too.
 _OF_CELLS = {"method": "method.name", "backbone": "model.backbone", "seed": "seed"}
+# Another name of an argument.
+_ALIASES = {"kind": "consensus"}
 
 
 def _short_names() -> dict[str, str]:
     named = schema.method_fields(schema.AUTO).items()
-    return {each.short: f"method.{name}" for name, each in named if each.short}
+    found = {each.short: f"method.{name}" for name, each in named if each.short}
+    return {**found, **{alias: found[name] for alias, name in _ALIASES.items()}}
 
 
 def parse_cell(text: str | None, **more) -> dict:
     """Calls `parse_arguments` with the arguments of every table of the paper, besides `more`.
 
     These are method, backbone and seed, and for ablations the short names of the method's fields:
-    kind (consensus of cc: l2, ce, kl), top_n (N), weight (lambda), tau, input (logits,
-    probabilities), pixels (valid, confident), gamma (threshold of confidence) and ema (decay). None
-    stands for the default of the method.
+    consensus (rank, l2, ce, kl; also called kind), top_n (N), weight (lambda), tau, input (logits,
+    probabilities), pixels (valid, confident), gamma (threshold of confidence), pseudo (hard, soft),
+    eta (share of soft labels) and ema (decay). None stands for the default of the method.
     """
     defaults = get_config()
     shared = {

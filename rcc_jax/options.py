@@ -23,6 +23,8 @@ class Option:
             what the training computes.
         per_process: Whether the processes of one run may have different values.
         only: The kind of network or of optimizer that has the field; empty if every kind has it.
+        only_with: Another field of the same group and its values with which this field has an
+            effect; empty if it always has.
         before: The value that reproduces a run that was recorded before the field existed.
     """
 
@@ -38,6 +40,7 @@ class Option:
     may_change: bool = False
     per_process: bool = False
     only: str = ""
+    only_with: tuple[str, ...] = ()
     before: Any = _UNSET
 
     @property

@@ -22,6 +22,7 @@ from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.labels import IGNORE
 from rcc_jax.config import checks, guess, method_group, schema
 from rcc_jax.errors import ConfigError
+from rcc_jax.methods.with_consensus import NONE
 from rcc_jax.reporting import contact_sheet, palettes, sheets
 
 REPORT, SHEET = "check.json", "check.png"
@@ -187,14 +188,16 @@ def _more_validation(config: ml_collections.ConfigDict, found: Inspection) -> Pr
 
 def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Proposal:
     """Adapts the method to the number of classes: fewer players, or no consensus term."""
-    players = method_group.values(config).get("top_n")
+    players = method_group.used(config).get("top_n")
     num_classes = proposal.fields.get("data.num_classes", config.data.num_classes)
     if players is None or num_classes >= players:
         return proposal
     if num_classes >= 3:
         fields = {**proposal.fields, "method.top_n": num_classes}
         return dataclasses.replace(proposal, fields=fields)
-    return dataclasses.replace(proposal, fields={**proposal.fields, "method.name": "unimatch"})
+    is_optional = NONE in schema.method_fields(config.method.name)["consensus"].choices
+    without = {"method.consensus": NONE} if is_optional else {"method.name": "unimatch"}
+    return dataclasses.replace(proposal, fields={**proposal.fields, **without})
 
 
 def _draw(partition: Partition, found: Inspection, config, path: pathlib.Path) -> bool:

@@ -21,7 +21,7 @@ from input_pipeline.partitions import partition as partitions
 from input_pipeline.partitions.paired_folders import images_beside
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.labels import IGNORE
-from rcc_jax.config import named_weights, schema
+from rcc_jax.config import method_group, named_weights, schema
 from rcc_jax.config.recorded import recorded_fields
 from rcc_jax.errors import ConfigError
 
@@ -100,7 +100,7 @@ def unset(config: ml_collections.ConfigDict) -> list[str]:
         "data.num_classes": of_a_folder and data.num_classes == 0,
         "data.crop_size": of_a_folder and data.crop_size == 0,
         "method.name": method.name == "auto",
-        "method.top_n": method.top_n == 0 and "top_n" in schema.method_fields(method.name),
+        "method.top_n": method.top_n == 0 and "top_n" in method_group.used(config),
         # Decided last, by `training/first_weights.py`: it may need a download.
         "model.pretrained": config.model.pretrained == named_weights.AUTO,
     }
@@ -249,7 +249,7 @@ def _method(config: ml_collections.ConfigDict) -> Iterator[Guess]:
         yield {"method.name": name}, f"{num_classes} classes; rcc compares pairs of three or more"
     if "method.top_n" not in left:
         return
-    if "top_n" not in schema.method_fields(config.method.name):
+    if "top_n" not in method_group.used(config):
         config.method.top_n = None
         return
     players = min(schema.PLAYERS, max(3, num_classes))

@@ -36,7 +36,7 @@ def strong_views(name: str) -> int:
 
 def uses_unlabeled(name: str) -> bool:
     """Whether a method trains on unlabelled images; True for an unknown method."""
-    return strong_views(name) > 0
+    return name not in METHODS or METHODS[name].views is not None
 
 
 def method_class(config: ml_collections.ConfigDict) -> type[Method]:
@@ -63,12 +63,26 @@ def build(config: ml_collections.ConfigDict) -> Method:
 
 
 def values(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The fields of the chosen method with their values; defaults where they are unset."""
+    """The fields of the chosen method with their values.
+
+    Fields that are unset, or have no effect with the others, have their defaults.
+    """
+    return schema.without_effectless(config.method.name, _given(config))
+
+
+def _given(config: ml_collections.ConfigDict) -> dict[str, Any]:
     given = config.method
     return {
         name: each.default if given.get(name) is None else given[name]
         for name, each in schema.method_fields(given.name).items()
     }
+
+
+def used(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Those `values` that have an effect."""
+    found = values(config)
+    idle = schema.effectless(config.method.name, found)
+    return {name: value for name, value in found.items() if name not in idle}
 
 
 def resolved(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -95,7 +109,7 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
         return
     for name, each in schema.method_fields(chosen.name).items():
         if f"method.{name}" not in left:
-            message = each.fault(f"method.{name}", values(config)[name])
+            message = each.fault(f"method.{name}", _given(config)[name])
             if message is not None:
                 yield message
     if "method.top_n" not in left:
@@ -135,7 +149,7 @@ def _known_classes(config: ml_collections.ConfigDict, left: Collection[str]) -> 
 
 
 def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> None:
-    """Rejects fields on the command line that the chosen method does not have.
+    """Rejects fields on the command line that the chosen method lacks or does not use.
 
     Such a field in a configuration file is ignored instead: a file may set it for all methods.
 
@@ -148,9 +162,20 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
     """
     chosen = config.method.name
     own = schema.method_fields(chosen)
+    idle = schema.effectless(chosen, values(config)) if chosen in METHODS else {}
     for field in given:
         group, _, name = field.partition(".")
-        if group != "method" or name in ("name", *own):
+        if group != "method":
+            continue
+        # With the default value nothing is lost.
+        if name in idle and config.method[name] != own[name].default:
+            other, *wanted = idle[name]
+            raise ConfigError(
+                f"--config.{field}={config.method[name]} has no effect with config.method.{other} "
+                f"= {values(config)[other]!r}; leave it out, or set --config.method.{other} to "
+                f"{' or '.join(wanted)}."
+            )
+        if name in ("name", *own):
             continue
         having = [each for each in METHODS if name in schema.method_fields(each)]
         raise ConfigError(

@@ -34,14 +34,28 @@ def recorded_fields(workdir: str | os.PathLike) -> dict[str, Any] | None:
             f"{file}: not a JSON object, so the run in this folder is unknown; use another "
             "--workdir"
         ) from None
-    own = schema.method_fields(fields.get("method.name", schema.AUTO))
-    for field in [x for x in fields if x.startswith("method.") and x != "method.name"]:
-        name = field.removeprefix("method.")
-        if name not in own:
-            del fields[field]
-        elif name == "consensus_kind" and fields[field] == "":
-            fields[field] = own[name].default  # In older runs, empty meant the method's own kind.
-    return fields
+    group = {x.removeprefix("method."): fields.pop(x) for x in _of_method(fields)}
+    return {**fields, **{f"method.{name}": value for name, value in fit_method(group).items()}}
+
+
+def _of_method(fields: Mapping[str, Any]) -> list[str]:
+    return [field for field in fields if field.startswith("method.")]
+
+
+def fit_method(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded group `method` with the names of this version and only the method's fields.
+
+    Fields that have no effect have their defaults.
+    """
+    fields = dict(recorded)
+    renamed = fields.pop("consensus_kind", None)
+    if renamed:  # In older runs, empty meant the method's own kind.
+        fields.setdefault("consensus", renamed)
+    name = fields.get("name", schema.AUTO)
+    own = schema.method_fields(name)
+    fields = {field: x for field, x in fields.items() if field in ("name", *own)}
+    idle = schema.effectless(name, fields).keys() & fields.keys()
+    return {**fields, **{field: own[field].default for field in idle}}
 
 
 def values_before(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -137,7 +137,6 @@ class Method:
             takes twice as many of them.
         accumulates: Whether a batch may be split into parts. False for a loss that depends on
             statistics of the whole batch.
-        min_classes: The smallest number of classes that the method supports.
     """
 
     name: ClassVar[str]
@@ -145,7 +144,6 @@ class Method:
     reference: ClassVar[str]
     views: ClassVar[Views | None] = None
     accumulates: ClassVar[bool] = True
-    min_classes: ClassVar[int] = 2
 
     ema_decay: float = ema_option(0.0)
 
@@ -175,12 +173,7 @@ class Method:
         Args:
             num_classes: Number of classes K; None if it is not known yet.
         """
-        if num_classes is not None and num_classes < self.min_classes:
-            yield (
-                f"config.method.name = {self.name!r} compares pairs of classes and needs at least "
-                f"{self.min_classes} classes, but config.data.num_classes = {num_classes}; use "
-                "config.method.name=unimatch."
-            )
+        yield from ()
 
     def network(self, make: Callable[[nnx.Rngs], nnx.Module], rngs: nnx.Rngs) -> nnx.Module:
         """The module to train.

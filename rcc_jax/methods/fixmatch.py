@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from rcc_jax.methods.base import Networks, Result, Views
-from rcc_jax.methods.lazy import cutmix, jax, jnp, losses, passes
-from rcc_jax.methods.supervised import Supervised
+from rcc_jax.methods.lazy import cutmix, jax, jnp, losses, passes, pseudo
+from rcc_jax.methods.with_consensus import StrongView, WithConsensus
 from rcc_jax.options import option
 
 if TYPE_CHECKING:
     from jax import Array
 
     from rcc_jax.methods.passes import Counts, Logits, Targets
+    from rcc_jax.methods.pseudo import Pseudo
+
+
+class Labels(NamedTuple):
+    """Pseudo labels of the weak views of the images and of their CutMix partners."""
+
+    own: Pseudo
+    partner: Pseudo
 
 
 @dataclasses.dataclass(frozen=True)
-class FixMatch(Supervised):
+class FixMatch(WithConsensus):
     """(L_x + L_s1) / 2, where L_s1 is the cross-entropy of a strong view against pseudo labels.
 
     A pseudo label is the teacher's most likely class in the weak view; it counts where its
     probability is at least gamma. The sum is divided by ALL valid pixels (eq. 2 and 3 of RCC).
     CutMix is applied to the strong view and in the same way to the labels and masks of its pixels.
+    With soft labels, every pixel counts, and its target is a distribution over the likely classes.
     """
 
     name: ClassVar[str] = "fixmatch"
@@ -30,6 +39,14 @@ class FixMatch(Supervised):
     reference: ClassVar[str] = "Sohn et al., NeurIPS 2020; for segmentation Yang et al., CVPR 2023"
     views: ClassVar[Views] = Views(strong=1)
 
+    pseudo_labels: str = option(
+        "hard",
+        "'hard': the teacher's most likely class, where it is confident. 'soft': the probabilities "
+        "of the few classes that share most of it, at every pixel (ESL's dynamic soft labels).",
+        choices=("hard", "soft"),
+        short="pseudo",
+        before="hard",
+    )
     confidence_threshold: float = option(
         0.95,
         "Confidence gamma: pseudo labels below it are ignored.",
@@ -37,12 +54,26 @@ class FixMatch(Supervised):
         at_most=1,
         short="gamma",
         symbol="gamma",
+        only_with=("pseudo_labels", "hard"),
+    )
+    soft_share: float = option(
+        0.95,
+        "Share eta of the probability that the classes of a soft label hold together.",
+        at_least=0,
+        at_most=1,
+        short="eta",
+        symbol="eta",
+        before=0.95,
+        only_with=("pseudo_labels", "soft"),
     )
 
     @property
     def terms(self) -> tuple[str, ...]:
         strong = (f"loss_strong{i + 1}" for i in range(self.strong_views))
-        return ("loss_labeled", *strong, "kept_ratio")
+        return ("loss_labeled", *strong, "kept_ratio", *self.consensus_terms)
+
+    def counts(self, batch) -> Counts:
+        return passes.count_pixels(passes.targets(batch, self.strong_views))
 
     def loss(self, nets, batch, memory, *, counts, parts, clock, key) -> Result:
         logits = self.passes(nets, batch, key)
@@ -64,7 +95,13 @@ class FixMatch(Supervised):
         return passes.Logits(strong=strong, weak=weak, partner=partner, **others)
 
     def sum_terms(
-        self, logits: Logits, targets: Targets, counts: Counts, *, parts: int = 1
+        self,
+        logits: Logits,
+        targets: Targets,
+        counts: Counts,
+        *,
+        parts: int = 1,
+        labels: Labels | None = None,
     ) -> tuple[Array, dict[str, Array]]:
         """Loss and terms as a pure function of logits, labels and masks.
 
@@ -73,27 +110,52 @@ class FixMatch(Supervised):
             targets: Labels and masks of the same images.
             counts: `passes.count_pixels` of the WHOLE batch.
             parts: Number of parts that the batch is split into; their terms are added up.
+            labels: Pseudo labels; None for those of the teacher's logits.
         """
+        if labels is None:
+            labels = Labels(self.label(logits.weak), self.label(logits.partner))
         terms = {"loss_labeled": self.labeled_term(logits.labeled, targets.labels, counts, parts)}
-        regularization = self.unlabeled_term(logits, targets, counts, terms)
+        regularization = self.unlabeled_term(logits, targets, labels, counts, terms)
+        terms["kept_ratio"] = jnp.sum(labels.own.kept & targets.valid) / counts.weak
+        views = strong_view_pairs(logits, targets, labels, counts)
+        regularization = self.add_consensus(regularization, views, terms)
         return (terms["loss_labeled"] + regularization) / 2, terms
 
-    def unlabeled_term(self, logits, targets, counts, terms: dict[str, Array]) -> Array:
+    def label(self, logits: Array) -> Pseudo:
+        """The pseudo labels that a teacher's logits [B, H, W, K] give, without a gradient."""
+        logits = jax.lax.stop_gradient(logits)
+        if self.pseudo_labels == "soft":
+            return pseudo.soft(logits, self.soft_share)
+        return pseudo.hard(logits, self.confidence_threshold)
+
+    def unlabeled_term(
+        self, logits: Logits, targets: Targets, labels: Labels, counts: Counts, terms: dict
+    ) -> Array:
         """L_reg: the mean over the strong views; also adds each view's loss to `terms`."""
-        label, confidence = losses.pseudo_labels(jax.lax.stop_gradient(logits.weak))
-        partner = losses.pseudo_labels(jax.lax.stop_gradient(logits.partner))
-        kept = (confidence >= self.confidence_threshold) & targets.valid
-        terms["kept_ratio"] = jnp.sum(kept) / counts.weak
         found = []
         for i, (student, pasted, valid) in enumerate(
             zip(logits.strong, targets.pasted, targets.strong_valid, strict=True)
         ):
-            mixed, sure = (
-                cutmix.cutmix(pasted, other, own)
-                for other, own in zip(partner, (label, confidence), strict=True)
-            )
-            where = (sure >= self.confidence_threshold) & valid
-            loss = losses.masked_sum(losses.cross_entropy(student, mixed), where)
-            found.append(loss / counts.strong[i])
+            mixed = pseudo.mixed(pasted, labels.partner, labels.own)
+            pixel_losses = pseudo.cross_entropy(student, mixed.target)
+            found.append(losses.masked_sum(pixel_losses, mixed.kept & valid) / counts.strong[i])
             terms[f"loss_strong{i + 1}"] = found[-1]
         return sum(found) / len(found)
+
+
+def strong_view_pairs(
+    logits: Logits, targets: Targets, labels: Labels, counts: Counts
+) -> list[StrongView]:
+    """Teacher and student of each strong view, with CutMix applied to the teacher's logits."""
+    return [
+        StrongView(
+            teacher=cutmix.cutmix(pasted, logits.partner, logits.weak),
+            student=student,
+            kept=cutmix.cutmix(pasted, labels.partner.kept, labels.own.kept),
+            valid=valid,
+            num_valid=count,
+        )
+        for student, pasted, valid, count in zip(
+            logits.strong, targets.pasted, targets.strong_valid, counts.strong, strict=True
+        )
+    ]

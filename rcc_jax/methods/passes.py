@@ -32,16 +32,16 @@ class Logits:
     Attributes:
         labeled: Student, labelled images.
         strong: Student, one array per strong view, after CutMix.
-        perturbed: Student, weak view with dropped feature channels, or None.
-        weak: Teacher, weak view; None without unlabelled images, like `partner`.
+        weak: Teacher, weak view.
         partner: Teacher, weak view of the CutMix partner.
+        perturbed: Student, weak view with dropped feature channels, or None.
     """
 
     labeled: jax.Array
-    strong: tuple[jax.Array, ...] = ()
+    strong: tuple[jax.Array, ...]
+    weak: jax.Array
+    partner: jax.Array
     perturbed: jax.Array | None = None
-    weak: jax.Array | None = None
-    partner: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,20 +50,18 @@ class Targets:
 
     Attributes:
         labels: [B, H, W] class ids of the labelled images, 255 = ignored.
-        valid, partner_valid: bool [B, H, W], False on padding; None without unlabelled images.
+        valid, partner_valid: bool [B, H, W], False on padding.
         pasted: One bool [B, H, W] per strong view: where the partner was pasted.
     """
 
     labels: jax.Array
-    valid: jax.Array | None = None
-    partner_valid: jax.Array | None = None
-    pasted: tuple[jax.Array, ...] = ()
+    valid: jax.Array
+    partner_valid: jax.Array
+    pasted: tuple[jax.Array, ...]
 
     @property
     def strong_valid(self) -> tuple[jax.Array, ...]:
         """The valid pixels of each strong view after CutMix."""
-        if self.partner_valid is None or self.valid is None:
-            return ()
         return tuple(cutmix(mask, self.partner_valid, self.valid) for mask in self.pasted)
 
 
@@ -84,30 +82,38 @@ for _pytree in (Logits, Targets, Counts):
     jax.tree_util.register_dataclass(_pytree)
 
 
+def labels(batch: Batch) -> jax.Array:
+    """The classes of the labelled images, int32 [B, H, W], 255 = ignored."""
+    return batch["labeled"]["label"].astype(jnp.int32)
+
+
 def targets(batch: Batch, strong_views: int) -> Targets:
-    """The labels and masks of a batch."""
-    labels = batch["labeled"]["label"].astype(jnp.int32)
-    if not strong_views:
-        return Targets(labels=labels)
+    """The labels and masks of a batch with unlabelled images."""
     boxes = batch["unlabeled"]["boxes"]
     height, width = batch["unlabeled"]["valid"].shape[1:]
     return Targets(
-        labels=labels,
+        labels=labels(batch),
         valid=batch["unlabeled"]["valid"],
         partner_valid=batch["partner"]["valid"],
         pasted=tuple(box_masks(boxes[:, i], height, width) for i in range(strong_views)),
     )
 
 
+def count(mask: jax.Array) -> jax.Array:
+    """Number of True values, at least 1, as a float."""
+    return jnp.maximum(jnp.sum(mask), 1).astype(float)
+
+
+def count_labeled(labels: jax.Array) -> Counts:
+    """The denominators of a whole batch without unlabelled images; labels [B, H, W]."""
+    return Counts(labeled=count(labels != losses.IGNORED))
+
+
 def count_pixels(wanted: Targets) -> Counts:
     """The denominators of a whole batch."""
-
-    def count(mask):
-        return jnp.maximum(jnp.sum(mask), 1).astype(float)
-
     return Counts(
         labeled=count(wanted.labels != losses.IGNORED),
-        weak=None if wanted.valid is None else count(wanted.valid),
+        weak=count(wanted.valid),
         strong=tuple(count(valid) for valid in wanted.strong_valid),
     )
 

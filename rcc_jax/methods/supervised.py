@@ -31,12 +31,14 @@ class Supervised(Method):
         at_least=0,
         at_most=1,
         symbol="OHEM threshold",
+        only_with=("labeled_loss", "ohem"),
     )
     ohem_min_kept: int = option(
         100_000,
         "Smallest number of pixels kept per labelled image; 0 = all of them.",
         at_least=0,
         symbol="OHEM pixels",
+        only_with=("labeled_loss", "ohem"),
     )
 
     @property
@@ -44,12 +46,11 @@ class Supervised(Method):
         return ("loss_labeled",)
 
     def counts(self, batch):
-        return passes.count_pixels(passes.targets(batch, self.strong_views))
+        return passes.count_labeled(passes.labels(batch))
 
     def loss(self, nets, batch, memory, *, counts, parts, clock, key) -> Result:
         logits = nets.student(batch["labeled"]["image"])
-        labels = passes.targets(batch, 0).labels
-        loss = self.labeled_term(logits, labels, counts, parts)
+        loss = self.labeled_term(logits, passes.labels(batch), counts, parts)
         return Result(loss, {"loss_labeled": loss})
 
     def labeled_term(self, logits: Array, labels: Array, counts, parts: int) -> Array:

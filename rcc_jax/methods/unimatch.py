@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rcc_jax.methods.base import Networks, Views
 from rcc_jax.methods.fixmatch import FixMatch
-from rcc_jax.methods.lazy import jax, layers, losses, passes
+from rcc_jax.methods.lazy import jax, layers, losses, passes, pseudo
 
 if TYPE_CHECKING:
     from jax import Array
@@ -42,11 +42,10 @@ class UniMatch(FixMatch):
         _, perturbed = passes.separate(dropped)
         return self.with_teacher(nets, batch, labeled=labeled, weak=weak, perturbed=perturbed)
 
-    def unlabeled_term(self, logits, targets, counts, terms: dict[str, Array]) -> Array:
-        strong = super().unlabeled_term(logits, targets, counts, terms)
-        label, confidence = losses.pseudo_labels(jax.lax.stop_gradient(logits.weak))
-        kept = (confidence >= self.confidence_threshold) & targets.valid
-        loss = losses.masked_sum(losses.cross_entropy(logits.perturbed, label), kept)
+    def unlabeled_term(self, logits, targets, labels, counts, terms: dict) -> Array:
+        strong = super().unlabeled_term(logits, targets, labels, counts, terms)
+        pixel_losses = pseudo.cross_entropy(logits.perturbed, labels.own.target)
+        loss = losses.masked_sum(pixel_losses, labels.own.kept & targets.valid)
         terms["loss_perturbed"] = loss / counts.weak
         return (strong + terms["loss_perturbed"]) / 2
 

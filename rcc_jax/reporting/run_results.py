@@ -9,7 +9,9 @@ from typing import Any
 
 from input_pipeline import near_names
 from rcc_jax.config import method_group, protocols, schema
+from rcc_jax.config.recorded import fit_method
 from rcc_jax.errors import ConfigError
+from rcc_jax.methods.with_consensus import NONE
 from rcc_jax.options import Option
 from rcc_jax.workdir.folder import RESULT, evaluation_name
 
@@ -158,24 +160,35 @@ def method_name(config: Mapping[str, Any]) -> str:
     Args:
         config: The configuration of a run, nested.
     """
-    recorded = config["method"]
-    name = recorded["name"]
-    parts = [name]
+    recorded = fit_method(config["method"])
+    name, parts = _name_with_consensus(recorded)
     if name == "supervised" and config["train"]["num_steps"]:
         parts.append("same steps")
     recipe = method_group.recipe(data_name(config), name)
-    uses_ohem = recorded.get("labeled_loss") == "ohem"
+    idle = schema.effectless(name, recorded)
     for field, declared in schema.method_fields(name).items():
         value = recorded.get(field)
         # In older runs, an absent or empty field stands for the default.
         is_default = value in (None, "", recipe.get(field, declared.default))
-        if not is_default and (uses_ohem or not field.startswith("ohem_")):
+        is_told = field == "consensus" and (value == NONE or len(parts[0]) > len(name))
+        if not is_default and not is_told and field not in idle:
             parts.append(_setting(field, declared, value))
     if config["data"].get("cutmix_partner", "other") == "same" and method_group.uses_unlabeled(
         name
     ):
         parts.append("CutMix of the same image")
     return ", ".join(parts)
+
+
+def _name_with_consensus(recorded: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The name of a method, and as a list what tables call it with its consensus term."""
+    name, term = recorded["name"], recorded.get("consensus", NONE)
+    if name in ("cc", "rcc") or term == NONE:
+        return name, [name]
+    own_name = "rcc" if term == "rank" else "cc"
+    if name == "unimatch":  # The same method under its own name.
+        return own_name, [own_name]
+    return name, [f"{name} + {own_name}" if term == "rank" else f"{name} + cc {term}"]
 
 
 def _setting(field: str, declared: Option, value: Any) -> str:

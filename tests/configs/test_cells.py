@@ -62,7 +62,7 @@ def test_settings_of_the_papers():
     assert build.build_method(pascal).confidence_threshold == 0.95
     assert (pascal.optimizer.learning_rate, pascal.optimizer.head_multiplier) == (0.001, 10)
     method = build.build_method(pascal)
-    assert (method.consensus_kind, method.top_n, method.consensus_weight) == ("kl", 5, 0.5)
+    assert (method.consensus, method.top_n, method.consensus_weight) == ("kl", 5, 0.5)
     assert pascal_full.get_config().data.labeled == "data/splits/pascal/1464/labeled.txt"
     blender = pascal_blender_1_8.get_config("lists=u2pl,stem=v1")
     assert blender.data.labeled == "data/splits/pascal/u2pl_1_8/labeled.txt"

@@ -116,8 +116,12 @@ def fields(group: str) -> str:
             meaning = [option.doc, option.described()]
         if 0 < len(owners) < len(schema.METHODS):
             meaning.append(f"Methods: {', '.join(owners)}.")
+        if option.only_with:
+            other, *wanted = option.only_with
+            meaning.append(f"Only with {group}.{other} = {' or '.join(wanted)}.")
         text = " ".join(filter(None, meaning)).replace("|", "\\|").replace("*", "\\*")
-        default = "each method's own" if name == "consensus_kind" else f"`{option.default!r}`"
+        differs = len({each.default for each in own.values()}) > 1
+        default = "each method's own" if differs else f"`{option.default!r}`"
         lines.append(f"| `{field}` | {default} | {text} |")
     return "\n".join(lines)
 

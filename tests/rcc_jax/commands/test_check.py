@@ -154,7 +154,7 @@ def test_parts_are_read_though_lists_are_wrong(data, capsys):
 FAULTS = {
     "seed": -1, "data.num_classes": 1, "data.crop_size": -5, "data.num_threads": 0,
     "data.class_names": ("a", "b", "a"), "data.max_bad": -1, "model.backbone": "resnet51",
-    "model.aspp_rates": (1,), "method.top_n": 9, "method.consensus_kind": "kl",
+    "model.aspp_rates": (1,), "method.top_n": 9, "method.consensus": "kl",
     "method.temperature": 0.0, "optimizer.momentum": 1.0, "train.batch_size": 0,
     "eval.scales": (), "checkpoint.keep": 0,
 }  # fmt: skip
@@ -165,7 +165,7 @@ FAULTS = {
     [
         {},
         {"data.num_classes": 256},
-        {"method.name": "rrc", "method.top_n": 4, "method.consensus_kind": "l2"},
+        {"method.name": "rrc", "method.top_n": 4, "method.consensus": "l2"},
         {"data.source": "zip"},
         {"data.source": "scenes"},
     ],
@@ -178,7 +178,7 @@ def test_every_fault_of_the_settings_is_listed(data, capsys, more):
     printed = capsys.readouterr().out
     if "data.source" not in more:  # Its images are read nevertheless.
         assert report["parts"]["labeled"]["usable"] == 4
-    right = {"data.source": "scenes", "method.top_n": 4, "method.consensus_kind": "l2"}
+    right = {"data.source": "scenes", "method.top_n": 4, "method.consensus": "l2"}
     expected = {field for field, value in fields.items() if right.get(field) != value}
     for field in expected:
         assert sum(line.startswith(f"config.{field} = ") for line in messages) == 1, field

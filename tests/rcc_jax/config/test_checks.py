@@ -94,7 +94,7 @@ def test_a_value_that_cannot_work_is_named_with_what_can(field):
 def test_one_error_holds_every_fault_a_line_each():
     fields = {field: value for field, (value, _) in REFUSED.items()} | {
         # What is wrong together with another field needs that one to be known.
-        "method.name": "rcc", "method.consensus_kind": "l2", "method.top_n": 9,
+        "method.name": "rcc", "method.consensus": "l2", "method.top_n": 9,
         "eval.mode": "sliding", "eval.window": 10, "eval.stride": 11, "eval.scales": (1.0, 5.0),
         "train.num_steps": 0, "train.num_epochs": 0,
     }  # fmt: skip
@@ -124,19 +124,19 @@ def test_sliding_windows_must_touch():
 @pytest.mark.parametrize(
     ("name", "kind", "remedy"), [("rcc", "l2", "rank"), ("cc", "rank", "l2, ce, kl")]
 )
-def test_consensus_kind_must_fit_the_method(name, kind, remedy):
-    config = tiny(method__name=name, method__consensus_kind=kind)
+def test_consensus_must_fit_the_method(name, kind, remedy):
+    config = tiny(method__name=name, method__consensus=kind)
     text = message(ConfigError, build.check, config)
-    assert f"config.method.consensus_kind = {kind!r}" in text
+    assert f"config.method.consensus = {kind!r}" in text
     assert remedy in text
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "consensus"), [("rcc", None, "rank"), ("cc", None, "l2"), ("cc", "kl", "kl")]
 )
-def test_consensus_kind_by_method(name, kind, consensus):
-    config = tiny(method__name=name, method__consensus_kind=kind)
-    assert build.build_method(config).consensus_kind == consensus
+def test_consensus_by_method(name, kind, consensus):
+    config = tiny(method__name=name, method__consensus=kind)
+    assert build.build_method(config).consensus == consensus
 
 
 def test_two_classes_have_no_consensus_but_other_methods():

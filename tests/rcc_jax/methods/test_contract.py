@@ -14,7 +14,7 @@ from flax import nnx
 from rcc_jax.config import checks, method_group, schema
 from rcc_jax.consensus import players
 from rcc_jax.errors import ConfigError
-from rcc_jax.methods import METHODS, cc
+from rcc_jax.methods import METHODS, with_consensus
 from rcc_jax.options import options
 from rcc_jax.training.train_state import TrainState
 from rcc_jax.workdir.checkpoints import Checkpoints
@@ -157,7 +157,7 @@ def test_fields_of_one_name_mean_the_same_in_every_method():
 
 def test_as_many_players_are_allowed_as_the_consensus_takes():
     # Said twice, since fields are read without JAX.
-    assert cc.MAX_PLAYERS == players.MAX_PLAYERS
+    assert with_consensus.MAX_PLAYERS == players.MAX_PLAYERS
 
 
 def test_fields_are_read_without_jax():
@@ -188,6 +188,18 @@ def test_a_method_that_is_added_has_its_fields_everywhere(monkeypatch):
 
 
 def test_fields_of_other_methods_are_left_out_of_what_is_recorded():
-    made = config(**{"method.name": "unimatch", "method.temperature": 0.5})
+    made = config(**{"method.name": "supervised", "method.temperature": 0.5})
     assert "temperature" not in method_group.resolved(made)["method"]
     assert dataclasses.asdict(method_group.build(made)) == method_group.values(made)
+
+
+def test_fields_without_an_effect_are_recorded_with_their_defaults():
+    made = config(**{"method.name": "unimatch", "method.temperature": 0.5, "method.top_n": 0})
+    recorded = method_group.resolved(made)["method"]
+    assert (recorded["temperature"], recorded["top_n"]) == (1.0, 4)
+    assert not {"temperature", "top_n", "soft_share"} & method_group.used(made).keys()
+    with pytest.raises(ConfigError, match="no effect with config.method.consensus = 'none'"):
+        method_group.check_given(made, ["method.temperature"])
+    made.method.consensus = "rank"
+    assert method_group.used(made)["temperature"] == 0.5
+    method_group.check_given(made, ["method.temperature"])

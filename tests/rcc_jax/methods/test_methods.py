@@ -10,7 +10,7 @@ import pytest
 from rcc_jax import consensus
 from rcc_jax.methods import METHODS
 from rcc_jax.methods.cutmix import box_masks, cutmix
-from rcc_jax.methods.passes import Logits, Targets, count_pixels
+from rcc_jax.methods.passes import Logits, Targets, count_labeled, count_pixels
 from rcc_jax.models.network import normalize
 from rcc_jax.options import options
 
@@ -109,11 +109,36 @@ def random_problem(seed=0, rows=4, size=9, num_classes=5):
     )
 
 
+@pytest.mark.parametrize("kind", ["l2", "rank"])
+def test_rcc_and_cc_are_unimatch_with_a_consensus_term(kind):
+    problem = random_problem()
+    own = METHODS["rcc" if kind == "rank" else "cc"]()
+    loss, terms = total(METHODS["unimatch"](consensus=kind), *problem)
+    expected, expected_terms = total(own, *problem)
+    assert float(loss) == float(expected)
+    assert terms == expected_terms
+
+
+def test_confident_pixels_of_the_consensus_are_those_of_the_pseudo_labels():
+    logits, targets = random_problem()
+    method = METHODS["unimatch"](consensus="rank", top_n=3, consensus_pixels="confident")
+    _, terms = total(method, logits, targets)
+    expected = []
+    for student, pasted, valid in zip(
+        logits.strong, targets.pasted, targets.strong_valid, strict=True
+    ):
+        teacher = jnp.where(pasted[..., None], logits.partner, logits.weak)
+        confident = jnp.max(jax.nn.softmax(teacher), -1) >= 0.95
+        mean = consensus.rcc_loss(teacher, student, top_n=3, where=valid & confident)
+        expected.append(mean * jnp.sum(valid & confident) / jnp.sum(valid))
+    np.testing.assert_allclose(terms["loss_consensus"], np.mean(expected), rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["l2", "ce", "kl", "rank"])
 def test_consensus_adds_one_weighted_term_on_mixed_teachers(kind):
     logits, targets = random_problem()
     name = "rcc" if kind == "rank" else "cc"
-    method = METHODS[name](consensus_kind=kind, consensus_weight=0.3, top_n=3)
+    method = METHODS[name](consensus=kind, consensus_weight=0.3, top_n=3)
     loss, terms = total(method, logits, targets)
     plain, _ = total(UNIMATCH, logits, targets)
     expected = []
@@ -185,8 +210,8 @@ def test_nothing_labelled_nothing_valid_is_zero_and_finite():
 def test_hard_example_mining_scales_with_the_images():
     logits, targets = random_problem()
     method = METHODS["supervised"](labeled_loss="ohem", ohem_threshold=0.0, ohem_min_kept=10)
-    wanted = Targets(labels=targets.labels)
-    found = method.labeled_term(logits.labeled, wanted.labels, count_pixels(wanted), 1)
+    counts = count_labeled(targets.labels)
+    found = method.labeled_term(logits.labeled, targets.labels, counts, 1)
     log_p = jax.nn.log_softmax(logits.labeled)
     labels = np.asarray(targets.labels)
     losses = -np.take_along_axis(log_p, np.where(labels == 255, 0, labels)[..., None], -1)[..., 0]

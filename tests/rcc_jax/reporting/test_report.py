@@ -141,8 +141,7 @@ def test_page_of_several_folders_has_the_numbers_of_the_runs(runs):
     differing = page.tables["Settings that differ between the runs"]
     places = [differing[0].index(name) for name in ("run", "method.name", "seed")]
     assert [differing[3][place] for place in places] == ["rcc1", '"rcc"', "1"]
-    # Fields that one of the methods lacks differ too.
-    assert differing[1][differing[0].index("method.temperature")] == "-"
+    assert differing[1][differing[0].index("method.consensus")] == '"none"'
     assert page.tables["Versions and devices"][2] == ["rcc0", "0", "abc", HOSTILE]
 
 

@@ -177,18 +177,36 @@ def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name)
     others = {
         "top_n": 5, "consensus_weight": 0.5, "temperature": 0.3, "confidence_threshold": 0.8,
         "consensus_input": "probabilities", "consensus_pixels": "confident", "ema_decay": 0.99,
-        "labeled_loss": "ce" if config is cityscapes_1_2 else "ohem", "consensus_kind": "kl",
+        "labeled_loss": "ce" if config is cityscapes_1_2 else "ohem", "pseudo_labels": "soft",
     }  # fmt: skip
-    own = set(schema.method_fields(name))
+    if name != "rcc":
+        others["consensus"] = "kl"
+    own = schema.method_fields(name)
     used = {field for field, value in others.items() if named(**{field: value}) != name}
-    assert used == own & others.keys()
+    idle = schema.effectless(name, {}).keys() & own
+    assert used == own.keys() & others.keys() - idle
     assert len({named(**{field: others[field]}) for field in used}) == len(used)
-    # The numbers of OHEM count where it is used.
+    # The numbers of OHEM count where it is used, and so do those of other terms.
     ohem = {"labeled_loss": "ohem", "ohem_min_kept": 40_000, "ohem_threshold": 0.6}
     assert named(**ohem).endswith("OHEM threshold = 0.6, OHEM pixels = 40000")
     assert named(**{**ohem, "labeled_loss": "ce"}) == named(labeled_loss="ce")
+    if "pseudo_labels" in own:
+        assert named(pseudo_labels="soft", soft_share=0.9).endswith("soft, eta = 0.9")
     # Every field is one of these or above.
-    assert own <= {*others, *ohem}
+    assert own.keys() <= {*others, *ohem, "consensus", "soft_share"}
+
+
+def test_a_consensus_term_has_one_name():
+    def named(arguments):
+        return run_results.method_name(
+            method_group.resolved(pascal_1_16.get_config(f"method={arguments}"))
+        )
+
+    assert named("unimatch,consensus=rank") == named("rcc") == "rcc"
+    assert named("unimatch,consensus=rank,tau=0.1,top_n=5") == named("rcc,tau=0.1,top_n=5")
+    assert named("unimatch,consensus=kl") == named("cc,kind=kl") == "cc, kl"
+    assert named("fixmatch,consensus=rank,tau=0.1") == "fixmatch + rcc, tau = 0.1"
+    assert named("unimatch_v2,consensus=l2") == "unimatch_v2 + cc l2"
 
 
 def test_published_numbers_are_those_of_the_paper():
