@@ -1,9 +1,10 @@
 """Operations on colour and sharpness that give the pixels of Pillow's, in less time.
 
-Images are uint8 [H, W, 3], RGB, and are never changed in place; the result may be the image itself.
-Every result equals Pillow's (`PIL.ImageOps`, `PIL.ImageEnhance`, `PIL.ImageFilter`), except that
-some pixels of `contrast`, `color` and `blur` differ by one level: their functions say which. The
-functions of `photometric` differ from Pillow's everywhere by the last bit, since they round.
+Images are uint8 [H, W, 3], RGB. They are not changed in place, but the result may be the image
+itself. A result equals Pillow's (`PIL.ImageOps`, `PIL.ImageEnhance`, `PIL.ImageFilter`), except
+that values of `contrast`, `color`, `sharpness` and `blur` may differ by one level where OpenCV
+rounds differently; each says where. The functions of `photometric` round instead of cutting off the
+fraction, and so differ by a level in about half of all values.
 """
 
 import functools
@@ -13,12 +14,17 @@ import cv2
 import numpy as np
 
 LEVELS = 256
-# Pillow cuts off the fraction of a blend, OpenCV rounds: subtracting almost a half cuts off as
-# well. The difference from a half keeps whole numbers, of which the float may fall short.
+# Pillow cuts off the fraction of a blend and OpenCV rounds, which after subtracting a half is the
+# same. A little less than a half, since a float may fall short of a whole number.
 _CUT_OFF = -0.5 + 1e-4
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # PIL.ImageFilter.SMOOTH
 _BLUR_PASSES = 3  # Box filters that Pillow takes for a Gaussian, in each direction.
 _FIXED_POINT = 1 << 24  # Pillow's unit of the weights of a box filter.
+
+
+def identity(image: np.ndarray) -> np.ndarray:
+    """The image itself."""
+    return image
 
 
 def autocontrast(image: np.ndarray) -> np.ndarray:
@@ -73,7 +79,7 @@ def brightness(image: np.ndarray, factor: float) -> np.ndarray:
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
     """Blends with the mean grey: a factor of 0 gives that grey, 1 the image; within [0, 1].
 
-    All pixels are one level off if the mean is within 0.01 of a half and is rounded the other way.
+    Values may be one level off if the mean ends in .5 up to 0.01, and is rounded the other way.
     """
     mean = int(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0] + 0.5)
     return cv2.LUT(image, _blend_curve(mean, factor))
@@ -82,15 +88,18 @@ def contrast(image: np.ndarray, factor: float) -> np.ndarray:
 def color(image: np.ndarray, factor: float) -> np.ndarray:
     """Blends with the grey version: a factor of 0 gives grey, 1 the image; within [0, 1].
 
-    OpenCV's grey has weights of 15 bits, Pillow's of 16: a few pixels in a thousand are a level
-    off.
+    The weights of OpenCV's grey have 15 bits, those of Pillow's 16: a few values in a thousand are
+    one level off.
     """
     gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return cv2.addWeighted(image, factor, gray, 1 - factor, _CUT_OFF)
 
 
 def sharpness(image: np.ndarray, factor: float) -> np.ndarray:
-    """Blends with a smoothed version: a factor of 0 gives that, 1 the image; within [0, 1]."""
+    """Blends with a smoothed version: a factor of 0 gives that, 1 the image; within [0, 1].
+
+    Blends that are less than 1e-4 below a whole number may be one level off.
+    """
     smooth = cv2.filter2D(image, -1, _SMOOTH)
     for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
         smooth[edge] = image[edge]
@@ -100,8 +109,10 @@ def sharpness(image: np.ndarray, factor: float) -> np.ndarray:
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Pillow's approximation of a Gaussian: three box filters, with sigma in pixels.
 
-    The edge pixels are repeated outside the image. OpenCV sums with 24 bits, Pillow with 32: where
-    a sum is within 1e-4 of a half, it may be rounded the other way.
+    It blurs more than a sampled Gaussian if sigma is below 1. OpenCV sums in float32, Pillow in
+    32-bit integers: sums that end in .5 up to 1e-4 may be rounded the other way. They are rare for
+    a sigma drawn from a range, but frequent for 1 or 2, whose weights are simple fractions: there
+    the difference may reach 3 levels.
     """
     kernel = _box_kernel(sigma)
     for direction in (kernel[None], kernel[:, None]):
