@@ -79,7 +79,7 @@ def brightness(image: np.ndarray, factor: float) -> np.ndarray:
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
     """Blends with the mean grey: a factor of 0 gives that grey, 1 the image; within [0, 1].
 
-    Values may be one level off if the mean ends in .5 up to 0.01, and is rounded the other way.
+    Values may be one level off if OpenCV's grey (see `color`) has another mean after rounding.
     """
     mean = int(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0] + 0.5)
     return cv2.LUT(image, _blend_curve(mean, factor))
