@@ -125,9 +125,8 @@ def hue(image: np.ndarray, turn: float) -> np.ndarray:
     """Turns the hue by a fraction of the full circle, in Pillow's 8-bit HSV.
 
     OpenCV's HSV has another unit of the hue and rounds elsewhere, so that saturated colours would
-    differ by up to 8 levels.
+    differ by several levels.
     """
-    hues, saturations, colors = _hsv_tables()
     red, green, blue = cv2.split(image)
     value = cv2.max(cv2.max(red, green), blue)
     chroma = value - cv2.min(cv2.min(red, green), blue)
@@ -139,10 +138,10 @@ def hue(image: np.ndarray, turn: float) -> np.ndarray:
         cv2.copyTo((one < other) + np.uint8(number), mask, sector)
         cv2.copyTo(one - other, mask, difference)
     zeros = np.zeros_like(value)
-    turned = _look_up(hues, (sector, difference), chroma)
+    turned = _look_up(_hue_table(), (sector, difference), chroma)
     turned += np.uint8(int(turn * 255) % LEVELS)  # uint8 wraps, as hue does.
-    saturation = _look_up(saturations, (zeros, value), chroma)
-    relative = _look_up(colors, (zeros, turned), saturation)
+    saturation = _look_up(_saturation_table(), (zeros, value), chroma)
+    relative = _look_up(_color_table(), (zeros, turned), saturation)
     return cv2.multiply(relative, cv2.merge((value, value, value)), dtype=cv2.CV_8U)
 
 
@@ -182,46 +181,59 @@ def _box_kernel(sigma: float) -> np.ndarray:
     return np.array(kernel, np.float32) / np.float32(_FIXED_POINT)
 
 
+# The tables repeat Pillow's conversions between RGB and HSV with its mixture of float32 and
+# float64, on which the last bit depends.
+
+
 @functools.cache
-def _hsv_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pillow's conversions between RGB and HSV as tables, with its float32 and float64.
+def _hue_table() -> np.ndarray:
+    """The hue by largest channel, difference of the other two, and chroma.
 
     Returns:
-        hues: uint8 [6 * 256, 256]. The row has 256 (2 c + (d < 0)) + (d mod 256), where c is the
-            largest channel and d the difference of the next two (cyclic order); the column is the
-            chroma, the largest minus the smallest channel.
-        saturations: uint8 [256, 256], by the largest channel and the chroma.
-        colors: float32 [256, 256, 3], by hue and saturation: red, green and blue relative to the
-            largest channel.
+        uint8 [6 * 256, 256]: The row is 256 (2 c + (d < 0)) + d mod 256, where c is the largest
+        channel and d the next channel minus the one after that, in cyclic order. The column is the
+        chroma, the largest minus the smallest channel.
     """
-    levels = np.arange(LEVELS, dtype=np.float32)
-    chroma = np.maximum(levels, 1)
-    # Relative to the chroma, one channel has distance 1 from the largest, and the other this.
-    rising = (chroma - levels[:, None]) / chroma
-    falling = (chroma - (LEVELS - levels[:, None])) / chroma
-    blocks = [1 - rising, falling - 1]  # float32, where c = 0
+    difference = np.arange(LEVELS, dtype=np.float32)[:, None]  # d mod 256
+    chroma = np.maximum(np.arange(LEVELS, dtype=np.float32), 1)
+    # Distance from the largest channel, relative to the chroma, of the channel between the other
+    # two, if d >= 0 and if d < 0; the smallest channel has distance 1.
+    above = (chroma - difference) / chroma
+    below = (chroma - (LEVELS - difference)) / chroma
+    blocks = [1 - above, below - 1]  # In float32; Pillow adds 2 c in float64.
     for c in (1, 2):
-        blocks += [2.0 * c + np.float64(1) - rising, 2.0 * c + falling.astype(np.float64) - 1]
-    turns = np.concatenate(blocks).astype(np.float32).astype(np.float64)
-    turns = np.fmod(turns / 6 + 1, 1).astype(np.float32)
-    hues = np.clip(turns.astype(np.float64) * 255, 0, 255).astype(np.uint8)
+        blocks += [2.0 * c + 1 - above.astype(np.float64), 2.0 * c + below.astype(np.float64) - 1]
+    sixths = np.concatenate(blocks).astype(np.float32).astype(np.float64)
+    turns = np.fmod(sixths / 6 + 1, 1).astype(np.float32).astype(np.float64)
+    hues = np.clip(turns * 255, 0, 255).astype(np.uint8)
     hues[:, 0] = 0
+    return hues
 
-    ratio = np.minimum(levels / chroma[:, None], 1).astype(np.float64)
-    saturations = (ratio * 255).astype(np.uint8)
 
-    sixth = np.arange(LEVELS) * 6.0 / 255.0
-    sector = sixth.astype(int) % 6
-    part = (sixth - sixth.astype(int)).astype(np.float32)[:, None]
-    strength = levels / np.float32(255)
-    ones = np.ones((LEVELS, LEVELS))
-    up = 1 - strength * (1 - part.astype(np.float64))
-    down = 1 - (strength * part).astype(np.float64)
-    low = (1 - strength.astype(np.float64)) * ones
-    order = [(ones, up, low), (down, ones, low), (low, ones, up)]
-    order += [(low, down, ones), (up, low, ones), (ones, low, down)]
-    colors = np.select(
-        [(sector == number)[:, None, None] for number in range(6)],
-        [np.stack(three, -1) for three in order],
-    )
-    return hues, saturations, colors.astype(np.float32)
+@functools.cache
+def _saturation_table() -> np.ndarray:
+    """The saturation by largest channel and chroma; uint8 [256, 256]."""
+    levels = np.arange(LEVELS, dtype=np.float32)
+    ratio = np.minimum(levels / np.maximum(levels[:, None], 1), 1)
+    return (ratio.astype(np.float64) * 255).astype(np.uint8)
+
+
+@functools.cache
+def _color_table() -> np.ndarray:
+    """Red, green and blue relative to the largest channel, by hue and saturation.
+
+    Returns:
+        float32 [256, 256, 3].
+    """
+    sixths = np.arange(LEVELS)[:, None] * 6.0 / 255.0
+    whole = sixths.astype(int)
+    part = (sixths - whole).astype(np.float32)
+    saturation = np.arange(LEVELS, dtype=np.float32) / np.float32(255)
+    high = np.ones((LEVELS, LEVELS))
+    low = high - saturation
+    falling = high - saturation * part
+    rising = high - saturation * (1.0 - part.astype(np.float64))
+    sectors = [(high, rising, low), (falling, high, low), (low, high, rising)]
+    sectors += [(low, falling, high), (rising, low, high), (high, low, falling)]
+    is_sector = [(whole % 6 == number)[..., None] for number in range(6)]
+    return np.select(is_sector, [np.stack(s, -1) for s in sectors]).astype(np.float32)
