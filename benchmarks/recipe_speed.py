@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import PIL.Image
 import PIL.ImageEnhance
@@ -25,7 +26,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import pillow_views  # noqa: E402
-from input_pipeline.batches import operations, photometric, training  # noqa: E402
+from input_pipeline.batches import operations, photometric  # noqa: E402
 
 Change = Callable[[np.ndarray | PIL.Image.Image, np.random.Generator], np.ndarray]
 
@@ -111,12 +112,12 @@ def main() -> None:
     if min(arguments.images, arguments.turns, arguments.draws) < 1:
         parser.error("give at least --images=1, --turns=1 and --draws=1")
 
-    # Importing the stream of training has set OpenCV to one thread, as in training.
-    assert training.cv2.getNumThreads() == 1
+    cv2.setNumThreads(1)  # As in training.
     load = os.getloadavg()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     record = {"images": arguments.images, "turns": arguments.turns, "draws": arguments.draws}
-    record |= {"load": load, "recipes": {}, "operations": {}}
+    record |= {"opencv": cv2.__version__, "pillow": PIL.__version__, "load": load}
+    record |= {"recipes": {}, "operations": {}}
     for crop in (int(x) for x in arguments.crops.split(",")):
         crops = read_or_draw(arguments.data, arguments.images, crop)
         for kind, names, sides, draws in (
