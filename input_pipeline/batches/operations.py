@@ -3,8 +3,8 @@
 Images are uint8 [H, W, 3], RGB. They are not changed in place, but the result may be the image
 itself. A result equals Pillow's (`PIL.ImageOps`, `PIL.ImageEnhance`, `PIL.ImageFilter`), except
 that values of `contrast`, `color`, `sharpness` and `blur` may differ by one level where OpenCV
-rounds differently; each says where. The functions of `photometric` round instead of cutting off the
-fraction, and so differ by a level in about half of all values.
+rounds differently: each says where. The blends of `photometric` round where Pillow cuts off the
+fraction, and so differ by a level in half of all values or more.
 """
 
 import functools
@@ -109,10 +109,10 @@ def sharpness(image: np.ndarray, factor: float) -> np.ndarray:
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Pillow's approximation of a Gaussian: three box filters, with sigma in pixels.
 
-    It blurs more than a sampled Gaussian if sigma is below 1. OpenCV sums in float32, Pillow in
-    32-bit integers: sums that end in .5 up to 1e-4 may be rounded the other way. They are rare for
-    a sigma drawn from a range, but frequent for 1 or 2, whose weights are simple fractions: there
-    the difference may reach 3 levels.
+    It blurs more than a sampled Gaussian if sigma is well below 1. OpenCV sums in float32, Pillow
+    in 32-bit integers: sums that end in .5 up to 1e-4 may be rounded the other way. They are rare
+    for a sigma drawn from a range, but frequent for 1 or 2, whose weights are simple fractions:
+    there the difference may reach 3 levels.
     """
     kernel = _box_kernel(sigma)
     for direction in (kernel[None], kernel[:, None]):
