@@ -1,13 +1,14 @@
-"""The recipe's views made with Pillow only, as programs on PyTorch and torchvision make them.
+"""The recipes' views made with Pillow only, as programs on PyTorch and torchvision make them.
 
 The views of `input_pipeline` are compared with these, in appearance (tests/benchmarks/
-test_pillow_views.py) and in speed (input_speed.py). torchvision's ColorJitter on PIL images calls
-the same enhancers of Pillow; for the hue it shifts the first channel of an 8-bit HSV image. Random
-numbers are drawn in the order of `input_pipeline`, so that equal seeds give views with the same
-geometry, boxes and amounts.
+test_pillow_views.py) and in speed (input_speed.py, recipe_speed.py). torchvision's ColorJitter on
+PIL images calls the same enhancers of Pillow; for the hue it shifts the first channel of an 8-bit
+HSV image. Random numbers are drawn in the order of `input_pipeline`, so that equal seeds give views
+with the same geometry, boxes, operations and amounts.
 """
 
 import io
+import math
 
 import cv2
 import numpy as np
@@ -103,6 +104,56 @@ def turn_hue(image: PIL.Image.Image, turn: float) -> PIL.Image.Image:
 def blur(image: PIL.Image.Image, sigma: float) -> PIL.Image.Image:
     """Pillow's Gaussian blur, three box filters."""
     return image.filter(PIL.ImageFilter.GaussianBlur(radius=sigma))
+
+
+def augseg(image: PIL.Image.Image, rng: np.random.Generator) -> PIL.Image.Image:
+    """One to three of AugSeg's 11 operations."""
+    return draw_operations(image, rng, int(rng.integers(1, 4)), 11, 0.05, 1.0)
+
+
+def imas(image: PIL.Image.Image, rng: np.random.Generator) -> PIL.Image.Image:
+    """Two of iMAS's 12 operations: AugSeg's and invert."""
+    return draw_operations(image, rng, int(rng.integers(2, 3)), 12, 0.95 - 0.999 * 0.85, 0.999)
+
+
+def draw_operations(
+    image: PIL.Image.Image,
+    rng: np.random.Generator,
+    count: int,
+    kinds: int,
+    lowest: float,
+    share: float,
+) -> PIL.Image.Image:
+    """Draws `count` of the first `kinds` operations, then their amounts, and applies them."""
+    for kind in rng.integers(0, kinds, count).tolist():
+        if kind == 1:
+            image = PIL.ImageOps.autocontrast(image)
+        elif kind == 2:
+            image = PIL.ImageOps.equalize(image)
+        elif kind == 3:
+            image = blur(image, 0.1 + 1.9 * share * rng.random())
+        elif kind == 4:
+            image = PIL.ImageEnhance.Contrast(image).enhance(rng.uniform(lowest, 0.95))
+        elif kind == 5:
+            image = PIL.ImageEnhance.Brightness(image).enhance(rng.uniform(lowest, 0.95))
+        elif kind == 6:
+            image = PIL.ImageEnhance.Color(image).enhance(rng.uniform(lowest, 0.95))
+        elif kind == 7:
+            image = PIL.ImageEnhance.Sharpness(image).enhance(rng.uniform(lowest, 0.95))
+        elif kind == 8:
+            image = PIL.ImageOps.posterize(image, 8 - max(1, math.ceil(4 * share * rng.random())))
+        elif kind == 9:
+            dropped = max(1, math.ceil(255 * share * rng.random()))
+            image = PIL.ImageOps.solarize(image, 256 - dropped)
+        elif kind == 10:
+            turn = 0.5 * share * rng.random()
+            image = turn_hue(image, -turn if rng.random() < 0.5 else turn)
+        elif kind == 11:
+            image = PIL.ImageOps.invert(image)
+    return image
+
+
+RECIPES = {"unimatch": strong_view, "augseg": augseg, "imas": imas}
 
 
 def unlabeled_views(

@@ -1,12 +1,14 @@
 """Strong views: changes of colour and sharpness, by the name of a recipe.
 
-A new recipe is a function (image, rng) -> image and an entry of `RECIPES`.
+Here are the recipe of UniMatch and the table of all recipes, `RECIPES`. A new recipe is a function
+(image, rng) -> image, which leaves its argument as it is, and an entry there.
 """
 
 import cv2
 import numpy as np
 
 from input_pipeline.batches.arguments import check_choice
+from input_pipeline.batches.random_operations import AUGSEG, IMAS
 
 # UniMatch (Yang et al., CVPR 2023): ColorJitter(.5, .5, .5, .25) with probability .8, grayscale
 # with .2, blur with .5.
@@ -31,13 +33,18 @@ def strong_view(
         recipe: A name in `RECIPES`.
 
     Returns:
-        uint8 [H, W, 3].
+        uint8 [H, W, 3]; it may be the image itself.
 
     Raises:
         ValueError: There is no such recipe.
     """
     check_choice(recipe=(recipe, RECIPES))
     return RECIPES[recipe](image, rng)
+
+
+def unchanged(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The recipe 'none': the strong view is the weak view."""
+    return image
 
 
 def unimatch(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -102,4 +109,4 @@ def _apply_curve(image: np.ndarray, curve: np.ndarray) -> np.ndarray:
     return cv2.LUT(image, np.clip(np.rint(curve), 0, 255).astype(np.uint8))
 
 
-RECIPES = {"unimatch": unimatch}
+RECIPES = {"none": unchanged, "unimatch": unimatch, "augseg": AUGSEG, "imas": IMAS}

@@ -177,7 +177,19 @@ def unimatch_box(rng: np.random.Generator, crop_size: int) -> np.ndarray:
             return np.array([top, left, top + height, left + width], np.int32)
 
 
-BOXES = {"none": no_box, "unimatch": unimatch_box}
+def half_area_box(rng: np.random.Generator, crop_size: int) -> np.ndarray:
+    """The box law of CutMix-Seg (French et al., BMVC 2020): always a box, of half the area.
+
+    The height is 0.5^u of the crop, u uniform in [0, 1), and the width follows from the area; the
+    place is uniform among those within the crop.
+    """
+    share = 0.5 ** rng.random()
+    height, width = (max(1, round(crop_size * side)) for side in (share, 0.5 / share))
+    top, left = (int(rng.integers(0, crop_size - side + 1)) for side in (height, width))
+    return np.array([top, left, top + height, left + width], np.int32)
+
+
+BOXES = {"none": no_box, "unimatch": unimatch_box, "half_area": half_area_box}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -284,7 +284,7 @@ def test_no_unlabeled_image(folder):
     [
         ({"crop_size": 0}, "crop_size = 0: must be at least 1"),
         ({"cutmix_partner": "own"}, "cutmix_partner = 'own': must be one of 'other', 'same'"),
-        ({"recipe": "unimatsch"}, "recipe = 'unimatsch': must be one of 'unimatch'"),
+        ({"recipe": "unimatsch"}, "recipe = 'unimatsch': must be one of 'none', 'unimatch'"),
         ({"box": "half"}, "box = 'half': must be one of 'none', 'unimatch'"),
         ({"strong_views": 3}, "strong_views = 3: must be one of 0, 1, 2"),
         ({"start_step": 6}, "num_steps = 5: must be at least 6"),

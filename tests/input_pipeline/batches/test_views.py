@@ -131,7 +131,7 @@ def test_strong_views_keep_geometry_and_do_not_depend_on_their_number():
 
 def test_names_that_are_not_registered_are_refused():
     rng, image = np.random.default_rng(0), np.zeros((4, 4, 3), np.uint8)
-    with pytest.raises(ValueError, match="recipe = 'x': must be one of 'unimatch'"):
+    with pytest.raises(ValueError, match="recipe = 'x': must be one of 'none', 'unimatch'"):
         photometric.strong_view(image, rng, "x")
     with pytest.raises(ValueError, match="box = 'x': must be one of 'none', 'unimatch'"):
         views.draw_box(rng, 4, "x")
@@ -180,3 +180,46 @@ def test_tiny_crops_have_boxes_that_fit():
         assert boxes.max() <= crop_size
         drawn = boxes[boxes.any(1)]
         assert (drawn[:, 2:] > drawn[:, :2]).all()
+
+
+@pytest.mark.parametrize("crop_size", [64, 321])
+def test_half_area_boxes(crop_size):
+    rng = np.random.default_rng(0)
+    boxes = np.stack([views.draw_box(rng, crop_size, "half_area") for _ in range(3000)])
+    assert boxes.dtype == np.int32
+    assert boxes.min() >= 0
+    assert boxes.max() == crop_size
+    y0, x0, y1, x1 = boxes.T
+    height, width = (y1 - y0) / crop_size, (x1 - x0) / crop_size
+    # Both sides are rounded to whole pixels.
+    for side in (height, width):
+        assert 0.5 - 0.5 / crop_size <= side.min() < 0.51
+        assert 0.99 < side.max() <= 1
+    np.testing.assert_allclose(height * width, 0.5, atol=0.8 / crop_size)
+    # log2 of a side is uniform in [-1, 0].
+    quartiles = np.quantile(np.log2(height), [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(quartiles, [-0.75, -0.5, -0.25], atol=0.03)
+    # The place is uniform among those that fit, in both directions independently.
+    free = [1 - height, 1 - width]
+    places = np.stack([y0, x0]) / crop_size / np.maximum(free, 1e-9)
+    wide = (np.array(free) > 0.1).all(0)
+    np.testing.assert_allclose(
+        np.quantile(places[:, wide], [0.25, 0.5, 0.75], axis=1).T,
+        2 * [[0.25, 0.5, 0.75]],
+        atol=0.04,
+    )
+    assert abs(np.corrcoef(places[:, wide])[0, 1]) < 0.06
+    if crop_size == 64:
+        for tiny in (1, 2, 3):
+            y0, x0, y1, x1 = views.draw_box(rng, tiny, "half_area")
+            assert 0 <= y0 < y1 <= tiny
+            assert 0 <= x0 < x1 <= tiny
+
+
+def test_views_of_the_recipe_none_are_weak():
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    make = views.UnlabeledViews(24, 2, boxes=True, recipe="none", box="half_area")
+    made = make({"image": image}, np.random.default_rng(3))
+    assert made["boxes"].any(1).all()
+    for name in ("strong1", "strong2"):
+        np.testing.assert_array_equal(made[name], made["weak"])
