@@ -24,7 +24,7 @@ import steps
 from flax import nnx
 
 # `environment` has put the repository on the path.
-from input_pipeline import choose_shapes, count_sizes, evaluation_batches
+from input_pipeline import NO_SHAPES, choose_shapes, count_sizes, evaluation_batches
 from rcc_jax.distributed import meshes
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.evaluation.scores import scores
@@ -98,7 +98,7 @@ class Compilations:
 class Way:
     """One way to evaluate all images, with its own evaluator."""
 
-    def __init__(self, network, weights, source, batch_size: int, shapes=()):
+    def __init__(self, network, weights, source, batch_size: int, shapes=NO_SHAPES):
         self.shapes_seen: list[tuple] = []
         self._weights, self._source = weights, source
         self._options = {"batch_size": batch_size, "shapes": shapes}
@@ -210,7 +210,7 @@ def measure(arguments: argparse.Namespace) -> dict:
     record = {
         "distinct_sizes": len(counts),
         "most_common_sizes": counts.most_common(4),
-        "shapes": shapes,
+        "shapes": shapes.sizes,
         "seconds_to_choose_shapes": round(choosing, 3),
         "pixels_of_batches_over_those_of_images": round(padded / pixels, 3),
         "first_pass": {"padded": ours.first_pass(), "one_at_a_time": theirs.first_pass()},

@@ -2,12 +2,12 @@
 
 import collections
 import concurrent.futures
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from input_pipeline.batches.arguments import check_least, check_shard
-from input_pipeline.batches.padded_shapes import Size, covering
+from input_pipeline.batches.padded_shapes import NO_SHAPES, Shapes, Size
 from input_pipeline.sources.base import Source
 from input_pipeline.sources.labels import IGNORE
 
@@ -22,12 +22,12 @@ def evaluation_batches(
     batch_size: int,
     num_threads: int = 2,
     shard: tuple[int, int] = (0, 1),
-    shapes: Sequence[Size] = (),
+    shapes: Shapes = NO_SHAPES,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields every image of a labelled source once, in batches of equal image size.
 
     Batches fill up in list order; incomplete batches are padded with black rows of label 255. With
-    `shapes`, each image is put into the upper left corner of the smallest shape that it fits into,
+    `shapes`, each image is put into the upper left corner of the smallest shape for its size,
     and padded with black pixels of label 255.
 
     Args:
@@ -35,7 +35,7 @@ def evaluation_batches(
         batch_size: B, rows of every batch.
         num_threads: Threads that decode ahead.
         shard: (index, count); only the images index, index + count, .. are read.
-        shapes: Heights and widths of batches, from `choose_shapes`. Empty: The sizes of the images.
+        shapes: From `choose_shapes`. None: Batches have the sizes of the images.
 
     Yields:
         {'image': uint8 [B, H, W, 3], 'label': uint8 [B, H, W], 'index': int32 [B]}, where index is
@@ -53,14 +53,14 @@ def evaluation_batches(
 
 
 def _batches(
-    source: Source, indices: range, batch_size: int, num_threads: int, shapes: Sequence[Size]
+    source: Source, indices: range, batch_size: int, num_threads: int, shapes: Shapes
 ) -> Iterator[dict]:
     waiting: dict[Size, list] = {}  # In the order of each shape's first image.
     elements = decode_ahead(source, num_threads, indices)
     for index, element in zip(indices, elements, strict=True):
         shape = element["label"].shape
         if shapes:
-            shape = covering(shapes, shape, source.ids[index])
+            shape = shapes.covering(shape, source.ids[index])
         bucket = waiting.setdefault(shape, [])
         bucket.append((index, element))
         if len(bucket) == batch_size:

@@ -2,7 +2,8 @@
 
 import collections
 import concurrent.futures
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,9 +11,55 @@ from input_pipeline.errors import DataError
 from input_pipeline.sources.base import Source
 
 Size = tuple[int, int]
+# From a size to a value that is equal for sizes of images that may share a batch.
+Kind = Callable[[Size], Hashable]
 # If there are more sizes, they are rounded up first; this bounds the time and memory of comparing
 # all pairs.
 MAX_GROUPS = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """The shapes that images are padded to; false if there are none, and images keep their sizes.
+
+    Attributes:
+        sizes: Height and width of each shape.
+        kind: An image is only padded to a shape of its kind. None: to any that it fits into.
+    """
+
+    sizes: tuple[Size, ...] = ()
+    kind: Kind | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.sizes)
+
+    def smallest(self, size: Size) -> Size | None:
+        """The shape of the smallest area for images of a size; None if there is none."""
+        fitting = [shape for shape in self.sizes if shape[0] >= size[0] and shape[1] >= size[1]]
+        if self.kind is not None:
+            fitting = [shape for shape in fitting if self.kind(shape) == self.kind(size)]
+        return min(fitting, key=_area_first, default=None)
+
+    def covering(self, size: Size, path: str) -> Size:
+        """The shape of the smallest area for an image.
+
+        Args:
+            size: Height and width of the image.
+            path: The name of the image in messages.
+
+        Raises:
+            DataError: There is none.
+        """
+        if shape := self.smallest(size):
+            return shape
+        raise DataError(
+            f"{path}: the image has {size[1]}x{size[0]} pixels (width x height), but its header "
+            "gave another size. Do not change images while they are evaluated; if it was not "
+            "changed, copy it again."
+        )
+
+
+NO_SHAPES = Shapes()
 
 
 def count_sizes(
@@ -33,7 +80,7 @@ def count_sizes(
         return collections.Counter(executor.map(source.image_size, indices))
 
 
-def choose_shapes(counts: Mapping[Size, int], max_shapes: int) -> tuple[Size, ...]:
+def choose_shapes(counts: Mapping[Size, int], max_shapes: int, kind: Kind | None = None) -> Shapes:
     """Chooses shapes that together cover all sizes with few padded pixels.
 
     At first every size is a shape. Then two shapes at a time are replaced by the smallest shape
@@ -43,16 +90,22 @@ def choose_shapes(counts: Mapping[Size, int], max_shapes: int) -> tuple[Size, ..
     Args:
         counts: Number of images by (height, width) in pixels.
         max_shapes: The largest number of shapes; 0 for no limit.
+        kind: If given, there is one shape for each kind of size, however many there are. The
+            smallest shape that covers sizes of one kind must be of this kind.
 
     Returns:
-        The (height, width) of each shape, smallest area first. Empty if there are at most
-        `max_shapes` sizes: then the images need no padding.
+        The shapes, smallest area first. None if there are at most `max_shapes` sizes, or as many
+        kinds as sizes: then the images need no padding.
 
-    >>> choose_shapes({(10, 10): 1, (10, 11): 9, (30, 20): 5, (29, 20): 1}, 2)
+    >>> choose_shapes({(10, 10): 1, (10, 11): 9, (30, 20): 5, (29, 20): 1}, 2).sizes
     ((10, 11), (30, 20))
     """
-    if not max_shapes or len(counts) <= max_shapes:
-        return ()
+    if not max_shapes:
+        return NO_SHAPES
+    if kind is not None:
+        return _one_for_each(kind, counts)
+    if len(counts) <= max_shapes:
+        return NO_SHAPES
     groups = _coarsened(counts)
     heights, widths, images = (np.array(column, np.int64) for column in zip(*groups, strict=True))
     added = _added(heights[:, None], widths[:, None], images[:, None], heights, widths, images)
@@ -71,7 +124,17 @@ def choose_shapes(counts: Mapping[Size, int], max_shapes: int) -> tuple[Size, ..
         costs[~alive] = never
         added[keep, keep + 1 :], added[:keep, keep] = costs[keep + 1 :], costs[:keep]
     shapes = zip(heights[alive].tolist(), widths[alive].tolist(), strict=True)
-    return tuple(sorted(shapes, key=_area_first))
+    return Shapes(tuple(sorted(shapes, key=_area_first)))
+
+
+def _one_for_each(kind: Kind, sizes: Collection[Size]) -> Shapes:
+    shapes: dict[Hashable, Size] = {}
+    for size in sizes:
+        height, width = shapes.get(kind(size), size)
+        shapes[kind(size)] = max(height, size[0]), max(width, size[1])
+    if len(shapes) == len(sizes):
+        return NO_SHAPES
+    return Shapes(tuple(sorted(shapes.values(), key=_area_first)), kind)
 
 
 def _added(height, width, images, heights, widths, counts) -> np.ndarray:
@@ -92,27 +155,6 @@ def _coarsened(counts: Mapping[Size, int]) -> list[tuple[int, int, int]]:
         if len(cells) <= MAX_GROUPS:
             return sorted(map(tuple, cells.values()))
         grid *= 2
-
-
-def covering(shapes: Iterable[Size], size: Size, path: str) -> Size:
-    """The shape of the smallest area that an image fits into.
-
-    Args:
-        shapes: From `choose_shapes`.
-        size: Height and width of the image.
-        path: The name of the image in messages.
-
-    Raises:
-        DataError: No shape is large enough.
-    """
-    for shape in sorted(shapes, key=_area_first):
-        if shape[0] >= size[0] and shape[1] >= size[1]:
-            return shape
-    raise DataError(
-        f"{path}: the image has {size[1]}x{size[0]} pixels (width x height), but its header gave "
-        "another size. Do not change images while they are evaluated; if it was not changed, copy "
-        "it again."
-    )
 
 
 def _area_first(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from input_pipeline import near_names
 from input_pipeline.batches.evaluation import decode_ahead
-from input_pipeline.batches.padded_shapes import Size, covering
+from input_pipeline.batches.padded_shapes import NO_SHAPES, Shapes, Size
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import lists
 from input_pipeline.sources import images
@@ -184,7 +184,7 @@ class PhotoBatch:
 
 
 def rows_by_shape(
-    photos: Sequence[Photo], *, batch_size: int, shapes: Sequence[Size] = ()
+    photos: Sequence[Photo], *, batch_size: int, shapes: Shapes = NO_SHAPES
 ) -> dict[Size, int]:
     """Returns how many rows the batches of each shape have, for all shapes that images need.
 
@@ -203,8 +203,8 @@ def rows_by_shape(
     }
 
 
-def _shape_of(photo: Photo, shapes: Sequence[Size]) -> Size:
-    return covering(shapes, photo.size, photo.path) if shapes else photo.size
+def _shape_of(photo: Photo, shapes: Shapes) -> Size:
+    return shapes.covering(photo.size, photo.path) if shapes else photo.size
 
 
 def photo_batches(
@@ -213,7 +213,7 @@ def photo_batches(
     batch_size: int,
     num_threads: int,
     report: Report,
-    shapes: Sequence[Size] = (),
+    shapes: Shapes = NO_SHAPES,
     rows: Mapping[Size, int] | None = None,
 ) -> Iterator[PhotoBatch]:
     """Decodes images in batches; all batches of a shape have the same number of rows.

@@ -76,7 +76,7 @@ def predict(
     kinds, folder = prediction_files.parse_kinds(save), pathlib.Path(output).absolute()
     start, found = photo_files.find_photos(images, field="--input", leave_out=str(folder))
     segmenter = Segmenter(config, checkpoint_paths.find_named(config, workdir_path, checkpoint))
-    record = PredictionRecord.open(folder, options_of(segmenter, start))
+    record = PredictionRecord.open(folder, options_of(segmenter, start), segmenter.evaluator.kind)
     if overwrite:
         record.plans.clear()
     todo = {
@@ -156,7 +156,7 @@ class _Prediction:
         looked_at = todo if plans else found
         photos = photo_files.open_photos(looked_at, num_threads=threads, report=report)
         if rest := assign(photos, plans)[1]:
-            plans.append(BatchPlan.of(rest, config))
+            plans.append(BatchPlan.of(rest, self.segmenter))
             self.record.write()
         photos = [photo for photo in photos if photo.path in paths]
         assigned, _ = assign(photos, plans)
@@ -178,7 +178,7 @@ class _Prediction:
         print(f"skipped: {error}", file=sys.stderr, flush=True)
 
     def _announce(self, count: int, kept: int, photos: list[Photo]) -> None:
-        shapes = sum(len(plan.shapes) for plan in self.record.plans)
+        shapes = sum(len(plan.shapes.sizes) for plan in self.record.plans)
         sizes = len({photo.size for photo in photos})
         self.progress.message(
             f"{count} images, {kept} already done; {self.segmenter.network} of "

@@ -7,10 +7,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ml_collections
-
-from input_pipeline import choose_shapes
-from input_pipeline.batches.padded_shapes import Size
+from input_pipeline import NO_SHAPES, Shapes, choose_shapes
+from input_pipeline.batches.padded_shapes import Kind, Size
 from input_pipeline.batches.photos import Photo, rows_by_shape
 from input_pipeline.files import write_atomically
 from rcc_jax.config import schema
@@ -27,26 +25,28 @@ class BatchPlan:
     Attributes:
         padded: Whether images are padded to the shapes; if not, the shapes are the image sizes.
         rows: Number of rows of a batch by (height, width).
+        kind: Which images may share a batch, as in `Shapes`.
     """
 
     padded: bool
     rows: Mapping[Size, int]
+    kind: Kind | None = None
 
     @classmethod
-    def of(cls, photos: Sequence[Photo], config: ml_collections.ConfigDict) -> "BatchPlan":
+    def of(cls, photos: Sequence[Photo], segmenter: Segmenter) -> "BatchPlan":
         """Makes the plan of a first start."""
-        shapes = ()
+        config, kind, shapes = segmenter.config, segmenter.evaluator.kind, NO_SHAPES
         if most := schema.max_shapes(config):
             counts = collections.Counter(photo.size for photo in photos)
-            shapes = choose_shapes(counts, most)
+            shapes = choose_shapes(counts, most, kind)
         rows = rows_by_shape(photos, batch_size=config.eval.batch_size, shapes=shapes)
-        return cls(bool(shapes), rows)
+        return cls(bool(shapes), rows, kind)
 
     @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> "BatchPlan":
-        """The inverse of `as_json`."""
+    def from_json(cls, entry: Mapping[str, Any], kind: Kind | None) -> "BatchPlan":
+        """The inverse of `as_json`; the network knows the kinds."""
         rows = {(height, width): rows for height, width, rows in entry["height_width_rows"]}
-        return cls(entry["padded"], rows)
+        return cls(entry["padded"], rows, kind)
 
     def as_json(self) -> dict[str, Any]:
         """The plan as JSON values."""
@@ -56,15 +56,15 @@ class BatchPlan:
         }
 
     @property
-    def shapes(self) -> tuple[Size, ...]:
-        """Shapes that images are padded to; empty if each keeps its size."""
-        return tuple(self.rows) if self.padded else ()
+    def shapes(self) -> Shapes:
+        """Shapes that images are padded to; none if each keeps its size."""
+        return Shapes(tuple(self.rows), self.kind) if self.padded else NO_SHAPES
 
     def fits(self, photo: Photo) -> bool:
         """Whether an image fits one of the shapes."""
         if not self.padded:
             return photo.size in self.rows
-        return any(h >= photo.height and w >= photo.width for h, w in self.rows)
+        return self.shapes.smallest(photo.size) is not None
 
 
 def assign(
@@ -93,14 +93,22 @@ class PredictionRecord:
     plans: list[BatchPlan]
 
     @classmethod
-    def open(cls, folder: pathlib.Path, options: dict) -> "PredictionRecord":
-        """Creates the folder and its record, or reads the record; rejects any other folder."""
+    def open(
+        cls, folder: pathlib.Path, options: dict, kind: Kind | None = None
+    ) -> "PredictionRecord":
+        """Creates the folder and its record, or reads the record; rejects any other folder.
+
+        Args:
+            folder: The folder.
+            options: From `options_of`.
+            kind: Which images may share a batch of the network, as in `Shapes`.
+        """
         file = folder / _NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if file.exists():
                 before = json.loads(file.read_text())
-                plans = [BatchPlan.from_json(entry) for entry in before.pop("batches", [])]
+                plans = [BatchPlan.from_json(each, kind) for each in before.pop("batches", [])]
                 if before.get("mode") == "sliding":
                     before.setdefault("windows", "shifted")  # The only choice in older versions.
                 require_same(folder, before, options, "predictions")

@@ -301,7 +301,8 @@ class Eval:
         8,
         "'whole': the largest number of image sizes to compile the network for. If the validation "
         "images have more sizes, they are padded to this many, with the same result up to "
-        "rounding; 0 = never pad. A vision transformer is compiled for every size.",
+        "rounding; 0 = never pad. A vision transformer is compiled for each size, in multiples of "
+        "14 pixels, that images are resized to, however many there are.",
         at_least=0,
         may_change=True,
     )
@@ -391,8 +392,8 @@ def size_multiple(config: ml_collections.ConfigDict) -> int:
 def max_shapes(config: ml_collections.ConfigDict) -> int:
     """The largest number of shapes that images are padded to; 0 if none are padded."""
     family = families.BACKBONES.get(config.model.backbone)
-    can_pad = family is not None and family.pads and config.eval.mode == "whole"
-    return config.eval.max_shapes if can_pad else 0
+    can_pad = family is not None and (family.pads or family.multiple > 1)
+    return config.eval.max_shapes if can_pad and config.eval.mode == "whole" else 0
 
 
 def method_fields(name: str) -> Mapping[str, Option]:

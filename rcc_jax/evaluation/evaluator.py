@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rcc_jax.distributed import meshes
+from rcc_jax.evaluation import padded_views
 from rcc_jax.evaluation.tta import AveragedNetwork, Protocol, call, normalize_scores
 from rcc_jax.labels import IGNORED
 
@@ -25,6 +26,8 @@ class Evaluator:
 
     Attributes:
         num_classes: The classes K, at most 255.
+        kind: From the height and width of an image to a value that is equal for images that may
+            share a padded batch: what the network sees has one size. None if all may.
     """
 
     def __init__(
@@ -52,6 +55,11 @@ class Evaluator:
         protocol = Protocol(**protocol)
         protocol.check(size_multiple)
         self.num_classes = num_classes
+        self.kind: Callable[[tuple[int, int]], Any] | None = None
+        if size_multiple > 1:
+            self.kind = functools.partial(
+                padded_views.seen_sizes, scales=tuple(protocol.scales), multiple=size_multiple
+            )
         self._mesh = mesh
         self._single_pass = protocol.single_pass
         split, copied = meshes.batch_sharding(mesh), meshes.replicated(mesh)
@@ -154,9 +162,21 @@ class Evaluator:
     def _place(
         self, variables: PyTree, images: np.ndarray, sizes: np.ndarray | None = None
     ) -> tuple[PyTree, jax.Array, np.ndarray | None]:
+        if sizes is not None:
+            self._check_kinds(images.shape[1:3], sizes)
         variables = meshes.replicate(self._mesh, variables)
         images = meshes.place_batch(self._mesh, self._pad_rows(images, 0))
         return variables, images, None if sizes is None else self._pad_rows(sizes, 1)
+
+    def _check_kinds(self, shape: tuple[int, int], sizes: np.ndarray) -> None:
+        # A row of one pixel fills up the batch.
+        images = [tuple(size) for size in np.asarray(sizes).tolist() if size != [1, 1]]
+        for size in images if self.kind else ():
+            if self.kind(size) != self.kind(shape):
+                raise ValueError(
+                    f"an image of {size} pixels is padded to {shape}: this network would see it at "
+                    f"{self.kind(size)} but the batch at {self.kind(shape)}"
+                )
 
     def _pad_rows(self, array: np.ndarray, value: int) -> np.ndarray:
         missing = -len(array) % meshes.local_device_count(self._mesh)

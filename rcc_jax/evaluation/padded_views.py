@@ -1,9 +1,12 @@
 """Mirroring and resizing of batches whose rows may be padded, each row within its true size."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rcc_jax.models.network import nearest_multiple
 from rcc_jax.models.resize import resample
 
 
@@ -14,6 +17,27 @@ def scaled(sizes: np.ndarray, scale: float) -> np.ndarray:
     [[1, 5], [2, 6]]
     """
     return np.maximum(1, np.rint(scale * np.asarray(sizes))).astype(np.int32)
+
+
+def seen_sizes(
+    size: tuple[int, int], scales: Sequence[float], multiple: int
+) -> tuple[tuple[int, ...], ...]:
+    """Heights and widths at which a network that takes multiples of a number sees an image.
+
+    Args:
+        size: Height and width of the image.
+        scales: Factors on both, each of which makes a view of the image.
+        multiple: The views are resized to the nearest multiples of this.
+
+    >>> seen_sizes((375, 500), (1.0, 0.5), 14)
+    ((378, 504), (182, 252))
+    """
+    return tuple(
+        tuple(
+            nearest_multiple(length, multiple) for length in scaled(np.array(size), scale).tolist()
+        )
+        for scale in scales
+    )
 
 
 def mirror(images: jax.Array, sizes: jax.Array | None) -> jax.Array:

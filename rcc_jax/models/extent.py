@@ -1,13 +1,12 @@
 """Positions of images in a padded batch, so that the network treats each as if it were alone."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rcc_jax.models.resize import interpolation_matrix, resample, resize_bilinear
+from rcc_jax.models.resize import resize_bilinear, resize_each
 
 
 class Extent:
@@ -52,22 +51,14 @@ class Extent:
         """Applies `resize_bilinear` to the pixels inside; the result is zero outside."""
         if self._sizes is None:
             return resize_bilinear(x, size)
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
-        before, after = (self._sizes_at(self._sizes, shape) for shape in (x.shape[1:3], size))
-        rows, columns = (
-            _matrices(before[axis], after[axis], (size[axis], x.shape[1 + axis]), dtype)
-            for axis in (0, 1)
+        before, after = (
+            jnp.stack(self._sizes_at(self._sizes, shape), axis=1) for shape in (x.shape[1:3], size)
         )
-        return resample(x, rows, columns)
+        return resize_each(x, before, after, size)
 
     def _sizes_at(self, sizes: jax.Array, shape: Sequence[int]) -> list[jax.Array]:
         """Heights [B] and widths [B] of the images at the stride of features of this shape."""
         return [-(-sizes[:, axis] // _stride(self._padded[axis], shape[axis])) for axis in (0, 1)]
-
-
-def _matrices(before: jax.Array, after: jax.Array, shape: tuple[Any, int], dtype) -> jax.Array:
-    matrix = functools.partial(interpolation_matrix, dtype=dtype, shape=shape)
-    return jax.vmap(lambda old, new: matrix(old, new))(before, after)
 
 
 def _stride(full: int, length: int) -> int:

@@ -10,7 +10,8 @@ A network is a Flax NNX module of this form, whatever its family:
 
 Images are normalised, [B, H, W, 3], and their sides are multiples of `Family.multiple`. The state
 is `nnx.Param` and `nnx.BatchStat` alone; either may be empty. A family with `pads` also takes
-`sizes` in `__call__`: the true sizes of images that are padded to one size.
+`sizes` in `__call__`: the true sizes of images that are padded to one size. A family of multiples
+never sees padding; `Network.predict` resizes each image to its multiples.
 
 The names in PyTorch's files are in a module of these functions:
 
@@ -49,7 +50,7 @@ class Family:
             family's own fields of `config.model`.
         names: Module of the names in PyTorch's files.
         multiple: Height and width of images are multiples of this.
-        pads: Whether images of several sizes may be padded to one.
+        pads: Whether the network takes images of several sizes, padded to one.
         architecture: Own fields of `config.model` that say which shape the network has.
         torch_script: Whether an export holds the network as a script for PyTorch.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from rcc_jax.models.parts import joined, outside_encoder
-from rcc_jax.models.resize import resize_bilinear
+from rcc_jax.models.resize import resize_bilinear, resize_each
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
 IMAGENET_STD = np.array([0.229, 0.224, 0.225])
@@ -119,23 +119,31 @@ class Network:
         """Logits [B, H, W, K] in evaluation mode.
 
         If the network needs multiples of a number, images of other sizes are resized to the nearest
-        multiples after their normalisation, and the logits back, as in UniMatch V2.
+        multiples after their normalisation, and the logits back, as in UniMatch V2. It never sees
+        padding, so the images of a padded batch must all be resized to one size.
 
         Args:
             weights: Weights of the network.
             images: uint8 [B, H, W, 3].
-            sizes: Height and width of each image in a padded batch, int [B, 2].
+            sizes: Height and width of each image in a padded batch, int [B, 2]; may be traced. The
+                nearest multiples must be those of (H, W), unless nobody reads the row.
         """
-        # A network that knows no padding works as long as there is none.
-        padding = {} if sizes is None else {"sizes": sizes}
         module, size = self.module(weights), images.shape[1:3]
-        seen = tuple(nearest_multiple(length, self.multiple) for length in size)
-        if seen == size:
+        if self.multiple == 1:
+            # A network that knows no padding works as long as there is none.
+            padding = {} if sizes is None else {"sizes": sizes}
             return module(normalize(images, self.dtype), train=False, **padding)
+        seen = tuple(nearest_multiple(length, self.multiple) for length in size)
+        if sizes is None and seen == size:
+            return module(normalize(images, self.dtype), train=False)
         # At least float32 until the image has its final size.
-        wide = jnp.promote_types(self.dtype, jnp.float32)
-        resized = resize_bilinear(normalize(images, wide), seen).astype(self.dtype)
-        return resize_bilinear(module(resized, train=False, **padding), size)
+        whole = normalize(images, jnp.promote_types(self.dtype, jnp.float32))
+        if sizes is None:
+            resized = resize_bilinear(whole, seen).astype(self.dtype)
+            return resize_bilinear(module(resized, train=False), size)
+        all_seen = jnp.broadcast_to(jnp.array(seen, jnp.int32), sizes.shape)
+        resized = resize_each(whole, sizes, all_seen, seen).astype(self.dtype)
+        return resize_each(module(resized, train=False), all_seen, sizes, size)
 
 
 def nearest_multiple(length: Any, multiple: int) -> Any:

@@ -1,5 +1,6 @@
 """Bilinear resizing with aligned corners (align_corners=True), as two matrix products."""
 
+import functools
 from typing import Any
 
 import jax
@@ -65,6 +66,32 @@ def resize_bilinear(images: jax.Array, size: tuple[Any, ...]) -> jax.Array:
     dtype = jnp.promote_types(images.dtype, jnp.float32)
     rows = interpolation_matrix(images.shape[1], size[0], dtype)
     columns = interpolation_matrix(images.shape[2], size[1], dtype)
+    return resample(images, rows, columns)
+
+
+def resize_each(
+    images: jax.Array, before: jax.Array, after: jax.Array, size: tuple[Any, ...]
+) -> jax.Array:
+    """Applies `resize_bilinear` to each image of a padded batch.
+
+    Args:
+        images: Floating array, [B, H, W, C], with each image in the upper left corner of its row.
+        before: Height and width of each image, int [B, 2], at least 1; may be traced.
+        after: Height and width that each image gets, int [B, 2]; may be traced.
+        size: (height, width) of the result in pixels, at least as large as all `after`.
+
+    Returns:
+        Array [B, height, width, C] of the dtype of `images`; zero outside the resized images.
+    """
+    dtype = jnp.promote_types(images.dtype, jnp.float32)
+    rows, columns = (
+        jax.vmap(
+            functools.partial(
+                interpolation_matrix, dtype=dtype, shape=(size[axis], images.shape[1 + axis])
+            )
+        )(before[:, axis], after[:, axis])
+        for axis in (0, 1)
+    )
     return resample(images, rows, columns)
 
 

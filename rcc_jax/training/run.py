@@ -110,8 +110,8 @@ class Run:
         )
 
     @functools.cached_property
-    def padded_shapes(self) -> tuple[tuple[int, int], ...]:
-        """Heights and widths that validation images are padded to; empty if none are padded.
+    def padded_shapes(self) -> input_pipeline.Shapes:
+        """The shapes that validation images are padded to, if there are any.
 
         Each process reads the headers of its share of the images once. All processes must call
         this.
@@ -121,7 +121,7 @@ class Run:
         """
         most = schema.max_shapes(self.config)
         if not most:
-            return ()
+            return input_pipeline.NO_SHAPES
         own = input_pipeline.count_sizes(
             self.partition.val,
             num_threads=self.config.data.num_threads,
@@ -130,7 +130,7 @@ class Run:
         counts = collections.Counter()
         for listed in processes.gather([[*size, images] for size, images in own.items()]):
             counts.update({(height, width): images for height, width, images in listed})
-        return input_pipeline.choose_shapes(counts, most)
+        return input_pipeline.choose_shapes(counts, most, self.evaluator.kind)
 
     def _state_of(self, weights: Weights, rng: jax.Array) -> TrainState:
         return train_state.create(

@@ -69,7 +69,7 @@ def confusion(setup, weights, devices):
         partition=input_pipeline.open_partition(
             source="scenes", root="", labeled="0:1", unlabeled=None, val="5:18", num_classes=7
         ),
-        padded_shapes=(),
+        padded_shapes=input_pipeline.NO_SHAPES,
         config=types.SimpleNamespace(
             eval=types.SimpleNamespace(batch_size=8), data=types.SimpleNamespace(num_threads=1)
         ),

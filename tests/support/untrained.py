@@ -9,19 +9,20 @@ from rcc_jax.training.run import Run
 from rcc_jax.workdir.checkpoints import Checkpoints
 from rcc_jax.workdir.folder import Workdir
 
+TINY_RESNET = {"model.width": 4, "model.decoder_channels": 8, "method.ema_decay": 0.9}
+TINY = {"data.unlabeled": "1000:1008", "data.val": "100000:100003", "eval.batch_size": 2}
 
-def write_run(folder):
-    """Makes a run of a tiny network: an EMA teacher at step 7 whose student differs."""
-    config = demo.get_config("method=unimatch")
-    tiny = {
-        "model.width": 4,
-        "model.decoder_channels": 8,
-        "data.unlabeled": "1000:1008",
-        "data.val": "100000:100003",
-        "eval.batch_size": 2,
-        "method.ema_decay": 0.9,
-    }
-    config.update_from_flattened_dict(tiny)
+
+def write_run(folder, arguments="method=unimatch", network=TINY_RESNET):
+    """Makes a run of a tiny network: an EMA teacher at step 7 whose student differs.
+
+    Args:
+        folder: Folder of the run.
+        arguments: Arguments of the configuration `demo`.
+        network: Fields that make the network small.
+    """
+    config = demo.get_config(arguments)
+    config.update_from_flattened_dict({**TINY, **network})
     state = filled(Run.build(config).abstract_state())
     with (
         Workdir.open(folder, method_group.resolved(config)) as opened,

@@ -6,16 +6,22 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from input_pipeline import DataError, choose_shapes, count_sizes, evaluation_batches
+from input_pipeline import (
+    NO_SHAPES,
+    DataError,
+    Shapes,
+    choose_shapes,
+    count_sizes,
+    evaluation_batches,
+)
 from input_pipeline.batches import padded_shapes
-from input_pipeline.batches.padded_shapes import covering
 from input_pipeline.sources.orientation import EXIF_ORIENTATION
 from input_pipeline.sources.scenes import SceneSource
 from tests.input_pipeline.batches.test_evaluation import Sizes
 
 
 def padded_pixels(counts, shapes):
-    return sum(n * np.prod(covering(shapes, size, "")) for size, n in counts.items())
+    return sum(n * np.prod(shapes.covering(size, "")) for size, n in counts.items())
 
 
 def partitions(items):
@@ -34,9 +40,11 @@ def test_shapes_are_near_the_best_there_are():
     for _ in range(20):
         counts = {tuple(rng.integers(5, 20, 2).tolist()): int(rng.integers(1, 9)) for _ in range(6)}
         shapes = choose_shapes(counts, 3)
-        assert len(shapes) == 3
+        assert len(shapes.sizes) == 3
         best = min(
-            padded_pixels(counts, [tuple(np.max(group, axis=0).tolist()) for group in groups])
+            padded_pixels(
+                counts, Shapes(tuple(tuple(np.max(group, axis=0).tolist()) for group in groups))
+            )
             for groups in partitions(list(counts))
             if len(groups) <= 3
         )
@@ -49,7 +57,7 @@ def test_shapes_depend_on_nothing_but_the_sizes():
     shapes = choose_shapes(collections.Counter(sizes), 5)
     assert choose_shapes(collections.Counter(sizes[::-1]), 5) == shapes
     few = {size: 1 for size in sizes[:5]}
-    assert choose_shapes(few, 5) == choose_shapes(few, 0) == ()
+    assert choose_shapes(few, 5) == choose_shapes(few, 0) == NO_SHAPES
 
 
 def test_thousands_of_sizes_are_rounded_up_first(monkeypatch):
@@ -57,16 +65,16 @@ def test_thousands_of_sizes_are_rounded_up_first(monkeypatch):
     rng = np.random.default_rng(0)
     sizes = [tuple(size) for size in rng.integers(1, 400, (3000, 2)).tolist()]
     shapes = choose_shapes(collections.Counter(sizes), 6)
-    assert len(shapes) == 6
+    assert len(shapes.sizes) == 6
     # No larger than the largest images.
-    assert np.max(shapes, axis=0).tolist() == np.max(sizes, axis=0).tolist()
+    assert np.max(shapes.sizes, axis=0).tolist() == np.max(sizes, axis=0).tolist()
     counts = collections.Counter(sizes)
-    assert padded_pixels(counts, shapes) < 0.6 * padded_pixels(counts, [(399, 399)])
+    assert padded_pixels(counts, shapes) < 0.6 * padded_pixels(counts, Shapes(((399, 399),)))
 
 
 def test_batches_of_shapes():
     sizes = [(4, 6), (3, 5), (6, 4), (4, 5), (5, 4)]
-    batches = list(evaluation_batches(Sizes(sizes), batch_size=2, shapes=((4, 6), (6, 6))))
+    batches = list(evaluation_batches(Sizes(sizes), batch_size=2, shapes=Shapes(((4, 6), (6, 6)))))
     assert [batch["index"].tolist() for batch in batches] == [[0, 1], [2, 4], [3, -1]]
     assert [batch["image"].shape for batch in batches] == [(2, 4, 6, 3), (2, 6, 6, 3), (2, 4, 6, 3)]
     assert batches[2]["size"].tolist() == [[4, 5], [1, 1]]
@@ -88,7 +96,7 @@ def test_image_that_outgrew_its_header_is_named():
     with pytest.raises(
         DataError, match=r"^1: the image has 7x4 pixels \(width x height\), but its header"
     ):
-        list(evaluation_batches(Sizes([(4, 6), (4, 7)]), batch_size=1, shapes=((4, 6),)))
+        list(evaluation_batches(Sizes([(4, 6), (4, 7)]), batch_size=1, shapes=Shapes(((4, 6),))))
 
 
 def test_sizes_from_headers_are_those_of_the_pixels(folder):

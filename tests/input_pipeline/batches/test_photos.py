@@ -5,6 +5,7 @@ import PIL.Image
 import PIL.ImageOps
 import pytest
 
+from input_pipeline.batches.padded_shapes import Shapes
 from input_pipeline.batches.photos import (
     MAX_BATCH_PIXELS,
     Photo,
@@ -101,7 +102,7 @@ def test_batches_are_padded_to_shapes(tmp_path):
             batch_size=4,
             num_threads=2,
             report=reported.__setitem__,
-            shapes=((16, 24), (24, 16)),
+            shapes=Shapes(((16, 24), (24, 16))),
         )
     )
     assert not reported

@@ -54,7 +54,7 @@ def evaluator(predict, num_classes, **options):
 
 def padded_batches(source, max_shapes=3, **options):
     shapes = choose_shapes(count_sizes(source), max_shapes)
-    assert len(shapes) == max_shapes
+    assert len(shapes.sizes) == max_shapes
     return input_pipeline.evaluation_batches(source, batch_size=3, shapes=shapes, **options)
 
 
@@ -180,14 +180,14 @@ def run(tmp_path):
 
 
 def test_a_run_pads_where_there_are_more_sizes_than_shapes(run):
-    assert run.padded_shapes == ((24, 16), (18, 24))
+    assert run.padded_shapes.sizes == ((24, 16), (18, 24))
     weights = COLORS[:, :3]
     padded = evaluate_confusion(run, weights)
     drawn = draw_predictions(run, weights)
     for changes in ({"max_shapes": 0}, {"max_shapes": 4}, {"mode": "sliding"}):
         other = dataclasses.replace(run, config=copy.deepcopy(run.config))
         other.config.eval.update(changes)
-        assert other.padded_shapes == ()
+        assert not other.padded_shapes
         np.testing.assert_array_equal(evaluate_confusion(other, weights), padded)
         np.testing.assert_array_equal(draw_predictions(other, weights), drawn)
     assert padded.sum() == sum(run.partition.val[i]["label"].size for i in range(7))
