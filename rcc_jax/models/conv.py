@@ -7,8 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rcc_jax.models.products import product, transposed_product
+
 # For kernels with fewer weights per tap XLA's own gradient is as fast.
-_MIN_WEIGHTS = 64 * 128
+_MIN_WEIGHTS = 64 * 64
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
@@ -35,15 +37,14 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
     convolution = functools.partial(xla_convolution, stride, dilation)
-    # With symbolic sizes (jax.export) it is unknown which taps lie outside the image; in bfloat16
-    # the sum over taps would be rounded after each one.
-    concrete = all(isinstance(size, int) for size in x.shape)
-    if not concrete or x.dtype not in (jnp.float32, jnp.float64):
+    # With symbolic sizes (jax.export) it is unknown which taps lie outside the image.
+    if not all(isinstance(size, int) for size in x.shape):
         return convolution(x, kernel)
     form: Callable[[jax.Array, jax.Array], jax.Array]
-    if len(kernel) == 1 or dilation > 1:
+    # In bfloat16 a sum over taps would be rounded after each one.
+    if len(kernel) == 1 or (dilation > 1 and x.dtype != jnp.bfloat16):
         form = functools.partial(_products, stride, dilation)
-    elif stride == 1 and kernel.shape[2] * kernel.shape[3] >= _MIN_WEIGHTS:
+    elif stride == dilation == 1 and kernel.shape[2] * kernel.shape[3] >= _MIN_WEIGHTS:
         form = _wide_convolution
     else:
         return convolution(x, kernel)
@@ -79,31 +80,35 @@ def _backward(inputs, dy):
 
     def add_image(gradient, image_and_dy):
         image, image_dy = image_and_dy
-        return gradient + jnp.einsum("hwi,hwo->io", _patches(image, len(kernel)), image_dy), None
+        patches = _patches(image, len(kernel))
+        return gradient + transposed_product(patches, image_dy.reshape(len(patches), -1)).astype(
+            gradient.dtype
+        ), None
 
     # One image at a time: all at once would hold k * k copies of the features.
-    start = jnp.zeros((kernel[..., 0].size, kernel.shape[-1]), kernel.dtype)
+    wide = jnp.promote_types(kernel.dtype, jnp.float32)
+    start = jnp.zeros((kernel[..., 0].size, kernel.shape[-1]), wide)
     gradient, _ = jax.lax.scan(add_image, start, (x, dy))
-    return dx, gradient.reshape(kernel.shape)
+    return dx, gradient.reshape(kernel.shape).astype(kernel.dtype)
 
 
 _wide_convolution.defvjp(_forward, _backward)
 
 
 def _patches(image: jax.Array, size: int) -> jax.Array:
-    """The inputs of each output pixel: [H, W, C] to [H, W, size * size * C]."""
+    """The inputs of each output pixel: [H, W, C] to [H * W, size * size * C]."""
     height, width, _ = image.shape
     border = size // 2
     padded = jnp.pad(image, ((border, border), (border, border), (0, 0)))
     taps = [padded[i : i + height, j : j + width] for i in range(size) for j in range(size)]
-    return jnp.concatenate(taps, axis=-1)
+    return jnp.concatenate(taps, axis=-1).reshape(height * width, -1)
 
 
 def _products(stride: int, dilation: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution as one product per tap, with the pixels that the tap sees."""
     parts = []
     for i, j, rows, columns in _taps(stride, dilation, len(kernel), x.shape):
-        part = x[:, rows.pixels, columns.pixels] @ kernel[i, j]
+        part = product(x[:, rows.pixels, columns.pixels], kernel[i, j])
         parts.append(jnp.pad(part, ((0, 0), rows.around, columns.around, (0, 0))))
     return functools.reduce(jnp.add, parts)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rcc_jax.models.layers import param_dtype
+from rcc_jax.models.products import add_bias, product, product_with_transposed
 
 
 class Linear(nnx.Module):
@@ -27,8 +28,8 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., in] to [..., out]."""
-        y = x.astype(self.dtype) @ self.kernel[...].astype(self.dtype)
-        return y + _last_axis(self.bias[...].astype(self.dtype), y.ndim)
+        y = product(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+        return add_bias(y, self.bias[...].astype(self.dtype))
 
 
 class LayerNorm(nnx.Module):
@@ -80,14 +81,24 @@ class Attention(nnx.Module):
         """Tokens [B, N, D] to [B, N, D]."""
         batch, tokens, features = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, features // self.heads)
-        query, key, value = (qkv[:, :, part] for part in range(3))
+        query, key, value = _parts(qkv)
         return self.proj(attend(query, key, value).reshape(x.shape))
+
+
+@jax.custom_vjp
+def _parts(qkv: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries, keys and values from [B, N, 3, heads, D / heads]."""
+    return qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+
+
+# JAX would add up three arrays that are padded to the size of all.
+_parts.defvjp(lambda qkv: (_parts(qkv), None), lambda _, gradients: (jnp.stack(gradients, axis=2),))
 
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     """Attention over arrays [B, N, heads, D / heads], with flash attention where a GPU has it."""
-    if query.dtype == jnp.float64:
-        return _attend_in_float64(query, key, value)
+    if query.dtype == jnp.float64 or jax.default_backend() == "cpu":
+        return _attend_by_products(query, key, value)
     plain = functools.partial(jax.nn.dot_product_attention, implementation="xla")
     if not _has_flash(query):
         return plain(query, key, value)
@@ -96,10 +107,12 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(query, key, value, cuda=flash, default=plain)
 
 
-def _attend_in_float64(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-    # The function of JAX computes every softmax in float32.
-    logits = jnp.einsum("bqhd,bkhd->bhqk", query * query.shape[-1] ** -0.5, key)
-    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(logits, axis=-1), value)
+def _attend_by_products(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    """Attention whose softmax is computed in at least float32, and in float64 for float64."""
+    query, key, value = (jnp.swapaxes(each, 1, 2) for each in (query, key, value))
+    logits = product_with_transposed(query * query.shape[-1] ** -0.5, key)
+    weights = jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), axis=-1)
+    return jnp.swapaxes(product(weights.astype(value.dtype), value), 1, 2)
 
 
 def _has_flash(query: jax.Array) -> bool:
@@ -124,7 +137,10 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Tokens [B, N, D] to [B, N, D]."""
-        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+        x = self.fc1(x)
+        # In float32, since a CPU rounds after every operation in bfloat16, which takes time.
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return self.fc2(jax.nn.gelu(wide, approximate=False).astype(x.dtype))
 
 
 class Block(nnx.Module):

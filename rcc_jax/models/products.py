@@ -1,0 +1,114 @@
+"""Matrix products in bfloat16 that are fast on CPUs, too.
+
+XLA widens products of bfloat16 matrices on a CPU to float32, unless their result is asked for in
+float32 and the contracted axes lie where its library wants them. Then a CPU with matrix units
+(AMX) computes them up to seven times faster than in float32. JAX's own gradients of such a product
+mix both types and lose that, so the gradients are written here.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def product(left: jax.Array, right: jax.Array) -> jax.Array:
+    """The product of matrices [..., M, K] and [..., K, N], or [K, N] for all.
+
+    Args:
+        left: [..., M, K].
+        right: [..., K, N] of the same type, or one matrix [K, N].
+
+    Returns:
+        [..., M, N] of the type of `left`, accumulated in at least float32.
+    """
+    if left.dtype != jnp.bfloat16:
+        return left @ right
+    if right.ndim == 2 and left.ndim > 2:
+        rows = left.reshape(-1, left.shape[-1])
+        return _product(rows, right).reshape(*left.shape[:-1], right.shape[-1])
+    return _product(left, right)
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """Adds [N] to [..., N]; the gradient of the bias is accumulated in at least float32."""
+    return _add_bias(x, bias) if x.dtype == jnp.bfloat16 else x + bias.reshape(_last(x.ndim))
+
+
+def product_with_transposed(left: jax.Array, right: jax.Array) -> jax.Array:
+    """The product of [..., M, K] and the transposed [..., N, K]: [..., M, N], as `product`."""
+    if left.dtype != jnp.bfloat16:
+        return left @ jnp.swapaxes(right, -1, -2)
+    return _product_with_transposed(left, right)
+
+
+@jax.custom_vjp
+def _product(left, right):
+    return _contract(left, right, -1, -2)
+
+
+@jax.custom_vjp
+def _product_with_transposed(left, right):
+    return _contract(left, right, -1, -1)
+
+
+def _backward(kept, gradient):
+    left, right = kept
+    return _contract(gradient, right, -1, -1), transposed_product(left, gradient)
+
+
+def _backward_with_transposed(kept, gradient):
+    left, right = kept
+    return _contract(gradient, right, -1, -2), transposed_product(gradient, left)
+
+
+@jax.custom_vjp
+def _add_bias(x, bias):
+    return x + bias.reshape(_last(x.ndim))
+
+
+def _backward_of_bias(_, gradient):
+    rows = gradient.reshape(-1, gradient.shape[-1])
+    # As a product, since a sum over rows in bfloat16 is slow on a CPU.
+    return gradient, _contract(jnp.ones((1, len(rows)), rows.dtype), rows, -1, -2)[0]
+
+
+def _last(ndim: int) -> tuple[int, ...]:
+    return (1,) * (ndim - 1) + (-1,)
+
+
+_add_bias.defvjp(lambda x, bias: (_add_bias(x, bias), None), _backward_of_bias)
+_product.defvjp(lambda left, right: (_product(left, right), (left, right)), _backward)
+_product_with_transposed.defvjp(
+    lambda left, right: (_product_with_transposed(left, right), (left, right)),
+    _backward_with_transposed,
+)
+
+
+def transposed_product(left: jax.Array, right: jax.Array) -> jax.Array:
+    """The product of the transposed [..., M, K] and [..., M, N]: [..., K, N], as `product`."""
+    if left.dtype != jnp.bfloat16:
+        return jnp.swapaxes(left, -1, -2) @ right
+    # Whichever needs fewer numbers to be moved.
+    if left.shape[-1] < right.shape[-1]:
+        return _contract(_transposed(left), right, -1, -2)
+    return jnp.swapaxes(_contract(_transposed(right), left, -1, -2), -1, -2)
+
+
+def _contract(left: jax.Array, right: jax.Array, left_axis: int, right_axis: int) -> jax.Array:
+    batch = tuple(range(left.ndim - 2))
+    contracted = ((left.ndim + left_axis,), (right.ndim + right_axis,))
+    found = jax.lax.dot_general(
+        left, right, (contracted, (batch, batch)), preferred_element_type=jnp.float32
+    )
+    return found.astype(left.dtype)
+
+
+def _transposed(x: jax.Array) -> jax.Array:
+    """The matrices [..., M, N] as [..., N, M], moved in memory on a CPU.
+
+    Without the barrier, XLA would leave the matrix where it is and contract its first axis, for
+    which its fast library has no product.
+    """
+    turned = jnp.swapaxes(x, -1, -2)
+    if jax.default_backend() != "cpu":
+        return turned
+    return jax.lax.optimization_barrier(turned.reshape(-1)).reshape(turned.shape)

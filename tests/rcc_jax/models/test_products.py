@@ -1,0 +1,76 @@
+"""Products in bfloat16 and their gradients against the same products in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rcc_jax.models import products
+
+FORMS = {
+    "product": (products.product, lambda a, b: a @ b, (3, 7, 5), (3, 5, 6)),
+    "one matrix for all": (products.product, lambda a, b: a @ b, (3, 7, 5), (5, 6)),
+    "wide left": (products.product, lambda a, b: a @ b, (7, 9), (9, 4)),
+    "transposed right": (
+        products.product_with_transposed,
+        lambda a, b: a @ np.swapaxes(b, -1, -2),
+        (2, 3, 7, 5),
+        (2, 3, 6, 5),
+    ),
+    "transposed left": (
+        products.transposed_product,
+        lambda a, b: np.swapaxes(a, -1, -2) @ b,
+        (7, 5),
+        (7, 9),
+    ),
+    "transposed left, wide": (
+        products.transposed_product,
+        lambda a, b: np.swapaxes(a, -1, -2) @ b,
+        (7, 9),
+        (7, 5),
+    ),
+}
+
+
+def drawn(shape, seed):
+    values = np.random.default_rng(seed).normal(size=shape)
+    return np.asarray(jnp.asarray(values, jnp.bfloat16).astype(jnp.float32))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_products_and_their_gradients(form, dtype):
+    function, plain, *shapes = FORMS[form]
+    values = [drawn(shape, seed) for seed, shape in enumerate(shapes)]
+    factor = drawn(plain(*values).shape, 9)
+    left, right = (jnp.asarray(x, dtype) for x in values)
+
+    def loss(a, b):
+        return jnp.sum(function(a, b).astype(jnp.float32) * factor)
+
+    tolerance = {"rtol": 0.02, "atol": 0.04} if dtype == jnp.bfloat16 else {"atol": 1e-5}
+    found = function(left, right)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.astype(jnp.float32), plain(*values), **tolerance)
+    # Of a bilinear form the gradient is the form itself with the factor in one place.
+    _, pull = jax.vjp(lambda a, b: jnp.sum(plain_in_jax(form, a, b) * factor), *values)
+    for gradient, expected in zip(
+        jax.grad(loss, argnums=(0, 1))(left, right), pull(jnp.ones(())), strict=True
+    ):
+        assert gradient.dtype == dtype
+        np.testing.assert_allclose(gradient.astype(jnp.float32), expected, **tolerance)
+
+
+def plain_in_jax(form, a, b):
+    if form == "transposed right":
+        return a @ jnp.swapaxes(b, -1, -2)
+    return jnp.swapaxes(a, -1, -2) @ b if form.startswith("transposed left") else a @ b
+
+
+def test_gradient_of_a_bias_is_summed_in_float32():
+    # In bfloat16, 256 + 1 = 256.
+    x = jnp.zeros((2, 300, 3), jnp.bfloat16)
+    gradient = jax.grad(lambda b: jnp.sum(products.add_bias(x, b).astype(jnp.float32)))(
+        jnp.zeros(3, jnp.bfloat16)
+    )
+    assert gradient.tolist() == [600, 600, 600]
