@@ -19,11 +19,17 @@ _RECIPES = {
 # pixels per GPU stays the same.
 _SUPERVISED = {"cityscapes": {"ohem_min_kept": 50_000}}
 
+# Their threshold is no mask of pixels, or changes with the training.
+_OWN_THRESHOLD = ("cutmix_seg", "daw")
+
 
 def recipe(data: str, name: str) -> Mapping[str, Any]:
     """The method's fields that the recipe of a data set changes, with their values."""
     alone = _SUPERVISED.get(data, {}) if name == "supervised" else {}
-    return {**_RECIPES.get(data, {}), **alone}
+    found = {**_RECIPES.get(data, {}), **alone}
+    if name in _OWN_THRESHOLD:
+        found.pop("confidence_threshold", None)
+    return found
 
 
 def strong_views(name: str) -> int:

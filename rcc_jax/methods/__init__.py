@@ -1,8 +1,12 @@
 """Training methods, one file each. They import JAX only when a method is first used."""
 
+from rcc_jax.methods.augseg import AugSeg
 from rcc_jax.methods.base import Method
 from rcc_jax.methods.cc import CC
+from rcc_jax.methods.cutmix_seg import CutMixSeg
+from rcc_jax.methods.daw import DAW
 from rcc_jax.methods.fixmatch import FixMatch
+from rcc_jax.methods.mean_teacher import MeanTeacher
 from rcc_jax.methods.rcc import RCC
 from rcc_jax.methods.supervised import Supervised
 from rcc_jax.methods.unimatch import UniMatch
@@ -10,7 +14,19 @@ from rcc_jax.methods.unimatch_v2 import UniMatchV2
 
 # From the simplest to the newest, as tables list them.
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Supervised, FixMatch, UniMatch, UniMatchV2, CC, RCC)
+    method.name: method
+    for method in (
+        Supervised,
+        MeanTeacher,
+        CutMixSeg,
+        FixMatch,
+        AugSeg,
+        UniMatch,
+        DAW,
+        UniMatchV2,
+        CC,
+        RCC,
+    )
 }
 
 __all__ = ["METHODS", "Method"]

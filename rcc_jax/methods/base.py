@@ -175,6 +175,10 @@ class Method:
         """
         yield from ()
 
+    def threshold(self, memory: PyTree | None) -> float:
+        """The confidence from which pseudo labels count, for pictures; 0 if all of them do."""
+        return 0.0
+
     def network(self, make: Callable[[nnx.Rngs], nnx.Module], rngs: nnx.Rngs) -> nnx.Module:
         """The module to train.
 
@@ -248,5 +252,23 @@ def ramped(decay: float) -> Callable[[Clock], Array]:
 
     def at(clock: Clock) -> Array:
         return jnp.minimum(decay, 1 - 1 / (clock.step + 1))
+
+    return at
+
+
+def constant(decay: float) -> Callable[[Clock], Array]:
+    """The same decay at every step."""
+
+    def at(clock: Clock) -> Array:
+        return jnp.asarray(decay)
+
+    return at
+
+
+def copied_first(decay: float) -> Callable[[Clock], Array]:
+    """`ramped`, but a plain copy of the student in the first epoch."""
+
+    def at(clock: Clock) -> Array:
+        return jnp.where(clock.step < clock.steps_per_epoch, 0, ramped(decay)(clock))
 
     return at

@@ -72,6 +72,9 @@ class FixMatch(WithConsensus):
         strong = (f"loss_strong{i + 1}" for i in range(self.strong_views))
         return ("loss_labeled", *strong, "kept_ratio", *self.consensus_terms)
 
+    def threshold(self, memory) -> float:
+        return self.confidence_threshold if self.pseudo_labels == "hard" else 0.0
+
     def counts(self, batch) -> Counts:
         return passes.count_pixels(passes.targets(batch, self.strong_views))
 

@@ -47,6 +47,25 @@ def pseudo_labels(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32), confidence
 
 
+def squared_difference(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    """Squared difference of the probabilities of every pixel, summed over the classes.
+
+    Args:
+        student: [..., K] logits.
+        teacher: [..., K] logits; they get no gradient.
+
+    Returns:
+        [...], at least float32.
+
+    >>> logits = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]]))
+    >>> f"{squared_difference(logits[0], logits[1]):.2f}"
+    '0.06'
+    """
+    wide = jnp.promote_types(student.dtype, jnp.float32)
+    teacher, student = (jax.nn.softmax(x.astype(wide)) for x in (teacher, student))
+    return jnp.sum((student - jax.lax.stop_gradient(teacher)) ** 2, axis=-1)
+
+
 def _kth_smallest(values: jax.Array, k: jax.Array | int) -> jax.Array:
     """The k-th smallest (from 1) of non-negative floats.
 

@@ -96,10 +96,11 @@ class UnlabeledSheet:
             self._evaluator.log_probabilities(teacher, views["weak"]),
             self._evaluator.log_probabilities(state.weights, views["strong1"]),
             views["valid"],
-            threshold=getattr(method, "confidence_threshold", 0.0),
+            threshold=method.threshold(state.memory),
             top_n=getattr(method, "top_n", schema.PLAYERS),
         )
-        return self._columns(views, seen, ema=state.ema is not None)
+        threshold = method.threshold(state.memory)
+        return self._columns(views, seen, threshold, ema=state.ema is not None)
 
     @functools.cached_property
     def _views(self) -> dict[str, np.ndarray] | None:
@@ -124,9 +125,8 @@ class UnlabeledSheet:
         ]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _columns(self, views, seen: MethodView, *, ema: bool) -> list[Panel]:
+    def _columns(self, views, seen: MethodView, threshold: float, *, ema: bool) -> list[Panel]:
         valid = views["valid"]
-        threshold = getattr(self._run.method, "confidence_threshold", 0.0)
         colors = palettes.of_data(self._run.config.data)
         teacher, student = (
             sheets.colorize(labels, colors) for labels in (seen.labels, seen.student_labels)

@@ -18,7 +18,7 @@ from flax import nnx
 
 from rcc_jax.models.network import Weights
 from rcc_jax.training import train_state, train_step
-from tests.support.steps import Setup, make_batch, make_method
+from tests.support.steps import NUM_CLASSES, Setup, make_batch, make_method
 
 RECORD = pathlib.Path(__file__).with_name("trajectory.json")
 METHODS = {
@@ -30,6 +30,11 @@ METHODS = {
         ohem_min_kept=100,
         ema_decay=0.9,
     ),
+    "mean_teacher": make_method("mean_teacher", ema_decay=0.9),
+    "cutmix_seg": make_method("cutmix_seg", confidence_threshold=0.45, ema_decay=0.9),
+    "augseg + rcc": make_method("augseg", confidence_threshold=0.45, consensus="rank"),
+    "daw + rcc": make_method("daw", consensus="rank"),
+    "unimatch_v2, soft": make_method("unimatch_v2", pseudo_labels="soft", ema_decay=0.9),
 }
 STEPS, SIZE, ROWS = 30, 17, 4
 TOLERANCE = 1e-6
@@ -39,12 +44,14 @@ def trajectory(name: str, steps: int = STEPS) -> dict[str, list[float]]:
     """The scalars of every step except the learning rate, by name; needs `jax.enable_x64(True)`."""
     method = METHODS[name]
     setup = Setup(method, 1, jnp.float64, num_steps=STEPS)
+    weights, key = _weights(setup), jax.random.key(1, impl="threefry2x32")
     state = train_state.create(
-        _weights(setup),
+        weights,
         setup.optimizer,
-        jax.random.key(1, impl="threefry2x32"),
+        key,
         ema=bool(method.teachers),
         term_names=train_step.watched_terms(method),
+        memory=method.memory(weights, NUM_CLASSES, key),
     )
     found: dict[str, list[float]] = {}
     for step in range(steps):

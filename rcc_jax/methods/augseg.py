@@ -1,0 +1,161 @@
+"""AugSeg: an EMA teacher, random colour operations, and CutMix with pieces of labelled images."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from rcc_jax.methods.base import Result, Teacher, Views, copied_first, ema_option
+from rcc_jax.methods.fixmatch import FixMatch
+from rcc_jax.methods.lazy import cutmix, jax, jnp, losses, passes, pseudo
+from rcc_jax.methods.with_consensus import StrongView
+
+if TYPE_CHECKING:
+    from jax import Array
+
+
+class Counts(NamedTuple):
+    """Numbers of labelled pixels and of all pixels of the unlabelled images."""
+
+    labeled: Array
+    all: Array
+    weak: Array
+
+
+class Mixable(NamedTuple):
+    """Images with what is pasted along with their pixels.
+
+    Attributes:
+        image: uint8 [B, H, W, 3].
+        target: Classes [B, H, W], or [B, H, W, K] of soft labels.
+        kept: bool [B, H, W], where the target counts.
+        teacher: Logits [B, H, W, K] of the teacher.
+        unlabeled: bool [B, H, W], True on valid pixels of an unlabelled image.
+    """
+
+    image: Array
+    target: Array
+    kept: Array
+    teacher: Array
+    unlabeled: Array
+
+    def pasted(self, mask: Array, other: Mixable) -> Mixable:
+        """The same with the pixels of another where the mask [B, H, W] is True."""
+        return Mixable(*(cutmix.cutmix(mask, *pair) for pair in zip(other, self, strict=True)))
+
+    def take(self, order: Array) -> Mixable:
+        """The same with its rows in another order."""
+        return Mixable(*(each[order] for each in self))
+
+
+@dataclasses.dataclass(frozen=True)
+class AugSeg(FixMatch):
+    """L_x + L_u + lambda * L_consensus, with L_u over all pixels of the mixed images.
+
+    Each image gets a box of another mixed image, into which a piece of a labelled image was pasted
+    first, with a probability that grows with the teacher's doubt. The order of the images, from
+    one permutation of the whole batch, and the sizes of the boxes are the same for all images of a
+    step. In the first epoch the EMA teacher is a copy of the student. Padding of unlabelled images
+    gets no pseudo label, as it does in the authors' code, but counts in the denominator as there.
+    The consensus term, off by default, covers pixels of unlabelled images.
+    """
+
+    name: ClassVar[str] = "augseg"
+    summary: ClassVar[str] = "an EMA teacher, random operations, CutMix with labelled pieces"
+    reference: ClassVar[str] = "Zhao et al., CVPR 2023, arXiv 2212.04976"
+    views: ClassVar[Views] = Views(strong=1, recipe="augseg", box="none")
+
+    ema_decay: float = ema_option(0.999)
+
+    @property
+    def teachers(self) -> tuple[Teacher, ...]:
+        return (Teacher(copied_first(self.ema_decay)),) if self.ema_decay else ()
+
+    def counts(self, batch):
+        valid = batch["unlabeled"]["valid"]
+        labeled = passes.labels(batch) != losses.IGNORED
+        every = jnp.asarray(valid.size).astype(float)
+        return Counts(passes.count(labeled), every, passes.count(valid))
+
+    def loss(self, nets, batch, memory, *, counts, parts, clock, key) -> Result:
+        x, labels = batch["labeled"]["image"], passes.labels(batch)
+        weak = nets.teacher(batch["unlabeled"]["weak"])
+        own = self.label(weak)
+        valid = batch["unlabeled"]["valid"]
+        strong = Mixable(batch["unlabeled"]["strong1"], own.target, own.kept & valid, weak, valid)
+        known = Mixable(
+            x,
+            labels if own.target.ndim == 3 else jax.nn.one_hot(labels, weak.shape[-1]),
+            labels != losses.IGNORED,
+            jnp.zeros_like(weak),
+            jnp.zeros_like(valid),
+        )
+        mixed = mix(strong, known, certainty(weak), key)
+        labeled, student = passes.separate(nets.student(passes.interleave(x, mixed.image)))
+        supervised = self.labeled_term(labeled, labels, counts, parts)
+        pixel_losses = pseudo.cross_entropy(student, mixed.target)
+        terms = {
+            "loss_labeled": supervised,
+            "loss_strong1": losses.masked_sum(pixel_losses, mixed.kept) / counts.all,
+            "kept_ratio": jnp.sum(own.kept & valid) / counts.weak,
+        }
+        view = StrongView(mixed.teacher, student, mixed.kept, mixed.unlabeled, counts.all)
+        unlabeled = self.add_consensus(terms["loss_strong1"], [view], terms)
+        return Result(supervised + unlabeled, terms)
+
+
+def certainty(logits: Array) -> Array:
+    """How sure a teacher is of each image, [B]: the mean of (1 - H / log K) * max p over pixels.
+
+    Args:
+        logits: [B, H, W, K]; H is the entropy of their softmax, p the softmax.
+
+    References:
+        Zhao et al., CVPR 2023, section 3.3.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    log_p = jax.nn.log_softmax(logits)
+    entropy = -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+    sure = (1 - entropy / jnp.log(logits.shape[-1])) * jnp.exp(jnp.max(log_p, axis=-1))
+    return jnp.mean(sure, axis=(1, 2))
+
+
+def mix(strong: Mixable, labeled: Mixable, scores: Array, key: Array) -> Mixable:
+    """Pastes labelled pieces into doubtful images, and pieces of those into all images.
+
+    Args:
+        strong: Unlabelled images.
+        labeled: As many labelled images.
+        scores: [B] `certainty` of the unlabelled images.
+        key: Key for the draws.
+    """
+    keys = jax.random.split(key, 6)
+    rows, height, width = strong.kept.shape
+    order = jax.random.permutation(keys[0], rows)
+    inner = boxes(keys[1], jax.random.beta(keys[2], 8.0, 2.0), rows, height, width)
+    doubtful = jax.random.uniform(keys[3], (rows,)) < 1 - scores
+    injected = strong.pasted(inner & doubtful[:, None, None], labeled.take(order))
+    outer = boxes(keys[4], jax.random.beta(keys[5], 4.0, 4.0), rows, height, width)
+    return strong.pasted(outer, injected.take(order))
+
+
+def boxes(key: Array, kept: Array, rows: int, height: int, width: int) -> Array:
+    """Boxes with sides of sqrt(1 - kept) of the image around random places, cut at its border.
+
+    Args:
+        key: Key for the places.
+        kept: Share of the image outside the box, a scalar.
+        rows: Number of images B.
+        height: Height of the images.
+        width: Width of the images.
+
+    Returns:
+        bool [B, height, width], True inside.
+    """
+    side = jnp.sqrt(1 - kept)
+    sizes = jnp.stack([jnp.floor(height * side), jnp.floor(width * side)]).astype(jnp.int32)
+    sizes, lengths = sizes[None], jnp.array([[height, width]])
+    place = jax.random.randint(key, (rows, 2), lengths // 8, lengths)
+    start = jnp.clip(place - sizes // 2, 0, lengths)
+    end = jnp.clip(place + sizes // 2, 0, lengths)
+    return cutmix.box_masks(jnp.concatenate([start, end], axis=1), height, width)

@@ -1,0 +1,83 @@
+"""CutMix-Seg: the student repeats a teacher's probabilities on an equally mixed image."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from rcc_jax.methods.base import Result, Teacher, Views, constant, ema_option
+from rcc_jax.methods.lazy import cutmix, jnp, losses, passes, pseudo
+from rcc_jax.methods.with_consensus import StrongView, WithConsensus
+from rcc_jax.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class CutMixSeg(WithConsensus):
+    """L_x + w * c * M + lambda * L_consensus.
+
+    M is the squared difference of the probabilities, summed over the classes, on images that are
+    mixed by a box of half the area; its mean is over the valid pixels. c is the share of them of
+    which the teacher is sure: one number for the batch, not a mask. The consensus term, off by
+    default, stands beside c. The paper trains with Adam; here the optimizer is that of the
+    configuration. Padding does not count, in the paper's code it does.
+    """
+
+    name: ClassVar[str] = "cutmix_seg"
+    summary: ClassVar[str] = "the mixed probabilities of an EMA teacher on an equally mixed image"
+    reference: ClassVar[str] = "French et al., BMVC 2020, arXiv 1906.01916"
+    views: ClassVar[Views] = Views(strong=1, recipe="none", box="half_area")
+    # c is a share of the whole batch.
+    accumulates: ClassVar[bool] = False
+
+    ema_decay: float = ema_option(0.99)
+    consistency_weight: float = option(
+        1.0,
+        "Weight w of the squared difference.",
+        at_least=0,
+        short="consistency",
+        symbol="w",
+    )
+    confidence_threshold: float = option(
+        0.97,
+        "Probability from which on the teacher is sure of a pixel.",
+        at_least=0,
+        at_most=1,
+        short="gamma",
+        symbol="gamma",
+    )
+
+    @property
+    def teachers(self) -> tuple[Teacher, ...]:
+        return (Teacher(constant(self.ema_decay)),) if self.ema_decay else ()
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        return ("loss_labeled", "loss_consistency", "kept_ratio", *self.consensus_terms)
+
+    def threshold(self, memory) -> float:
+        return self.confidence_threshold
+
+    def counts(self, batch):
+        return passes.count_pixels(passes.targets(batch, 1))
+
+    def loss(self, nets, batch, memory, *, counts, parts, clock, key) -> Result:
+        labels = passes.labels(batch)
+        supervised = self.labeled_term(
+            nets.student(batch["labeled"]["image"]), labels, counts, parts
+        )
+        targets = passes.targets(batch, 1)
+        (pasted,), (valid,), (num_valid,) = targets.pasted, targets.strong_valid, counts.strong
+        (student,) = passes.strong_logits(nets.student, batch, 1)
+        weak, partner = (nets.teacher(batch[x]["weak"]) for x in ("unlabeled", "partner"))
+        teacher = cutmix.cutmix(pasted, partner, weak)
+        sure = pseudo.hard(teacher, self.confidence_threshold).kept
+        share = jnp.sum(sure & valid) / num_valid
+        difference = losses.masked_sum(losses.squared_difference(student, teacher), valid)
+        terms = {
+            "loss_labeled": supervised,
+            "loss_consistency": share * difference / num_valid,
+            "kept_ratio": share,
+        }
+        unlabeled = self.consistency_weight * terms["loss_consistency"]
+        view = StrongView(teacher, student, sure, valid, num_valid)
+        return Result(supervised + self.add_consensus(unlabeled, [view], terms), terms)

@@ -1,0 +1,141 @@
+"""DAW: checks by hand, and a step's statistics and loss against plain float64 numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rcc_jax.methods import METHODS, daw
+from rcc_jax.methods.passes import count_pixels
+from tests.rcc_jax.methods.test_methods import random_problem
+from tests.support.steps import Setup, make_method
+
+
+@pytest.fixture(autouse=True)
+def _in_float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "threshold"),
+    [
+        ((0.9, 0.01), (0.6, 0.04), 0.75817),
+        ((0.95, 0.0025), (0.7, 0.04), 0.85786),
+        ((0.9, 0.04), (0.6, 0.01), 0.74183),
+        ((0.9, 0.0225), (0.6, 0.0225), 0.75),
+    ],
+)
+def test_the_threshold_is_where_two_gaussians_cross(right, wrong, threshold):
+    mean, variance = (jnp.array(pair) for pair in zip(right, wrong, strict=True))
+    found = float(daw.crossing(mean, variance, jnp.asarray(0.5), 21))
+    assert found == pytest.approx(threshold, abs=1e-5)
+    densities = [np.exp(-((found - m) ** 2) / 2 / v) / np.sqrt(v) for m, v in (right, wrong)]
+    assert densities[0] == pytest.approx(densities[1], rel=1e-9)
+
+
+def test_alignment_by_hand():
+    memory = {"labeled": jnp.array([1.0, 2, 1]), "unlabeled": jnp.ones(3)}
+    method = METHODS["daw"](pseudo_labels="soft", soft_share=1.0)
+    found = method.aligned(jnp.array([[[[0.6, 0.3, 0.1]]]]), memory).target[0, 0, 0]
+    np.testing.assert_allclose(found, [0.4615, 0.4615, 0.0769], atol=5e-5)
+
+
+def softmax(x):
+    x = np.asarray(x, np.float64)
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def plain_statistics(memory, labeled, labels, unlabeled):
+    """Steps 2, 4 and 5 of the method, pixel by pixel; unlabelled: pairs (probabilities, valid)."""
+    memory = {name: np.array(value, np.float64) for name, value in memory.items()}
+    num_classes = labeled.shape[-1]
+    pixels = {
+        "labeled": labeled[labels != 255],
+        "unlabeled": np.concatenate([p[valid] for p, valid in unlabeled]),
+    }
+    for name, probability in pixels.items():
+        for c in range(num_classes):
+            chosen = probability[probability.argmax(-1) == c].max(-1)
+            if len(chosen):
+                memory[name][c] = 0.99 * memory[name][c] + 0.01 * chosen.mean()
+    right = pixels["labeled"].argmax(-1) == labels[labels != 255]
+    for i, group in enumerate((right, ~right)):
+        values = pixels["labeled"].max(-1)[group]
+        if len(values) >= 10:
+            memory["mean"][i] = 0.99 * memory["mean"][i] + 0.01 * values.mean()
+            memory["variance"][i] = 0.99 * memory["variance"][i] + 0.01 * values.var(ddof=1)
+    (m1, m2), (v1, v2) = memory["mean"], memory["variance"]
+    a, b = v1 - v2, 2 * (m1 * v2 - m2 * v1)
+    d = m2**2 * v1 - m1**2 * v2 + 2 * v1 * v2 * np.log(np.sqrt(v2) / np.sqrt(v1))
+    if b**2 - 4 * a * d > 0:
+        root = -2 * d / (b + np.sqrt(b**2 - 4 * a * d))
+        memory["threshold"] = np.clip(root, 1 / num_classes, 1)
+    return memory
+
+
+def start(num_classes=5, **changes):
+    memory = METHODS["daw"]().memory(None, num_classes, None)
+    return {**jax.tree.map(lambda x: x.astype(jnp.float64), memory), **changes}
+
+
+def test_the_statistics_of_a_batch_equal_a_plain_computation():
+    logits, targets = random_problem()
+    labeled, weak, partner = (softmax(x) for x in (logits.labeled, logits.weak, logits.partner))
+    method = METHODS["daw"]()
+    memory = start(mean=jnp.array([0.9, 0.6]), variance=jnp.array([0.01, 0.04]))
+    observed = daw.observe(*map(jnp.asarray, (labeled,)), targets, [weak, partner])
+    found = method.update(memory, observed, None, None)
+    expected = plain_statistics(
+        memory,
+        labeled,
+        np.asarray(targets.labels),
+        [(weak, np.asarray(targets.valid)), (partner, np.asarray(targets.partner_valid))],
+    )
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-12, err_msg=name)
+    assert float(found["threshold"]) != float(memory["threshold"])
+
+
+def test_too_few_pixels_leave_the_statistics_alone():
+    memory = start()
+    nothing = (jnp.zeros(5), jnp.zeros(5))
+    few = (jnp.array([9.0, 0]), jnp.array([0.9, 0]), jnp.array([0.1, 0]))
+    observed = {"labeled": nothing, "unlabeled": nothing, "confidence": few}
+    found = METHODS["daw"]().update(memory, observed, None, None)
+    for name in ("labeled", "unlabeled", "mean", "variance"):
+        np.testing.assert_array_equal(found[name], memory[name])
+
+
+def test_with_its_threshold_and_no_alignment_it_is_unimatch():
+    logits, targets = random_problem()
+    counts = count_pixels(targets)
+    method = METHODS["daw"](confidence_threshold=0.8)
+    memory = start(threshold=jnp.asarray(0.8))
+    labels = daw.Labels(
+        *(method.aligned(jax.nn.softmax(x), memory) for x in (logits.weak, logits.partner))
+    )
+    found, _ = method.sum_terms(logits, targets, counts, labels=labels)
+    expected, _ = METHODS["unimatch"](confidence_threshold=0.8).sum_terms(logits, targets, counts)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_average_is_only_evaluated():
+    (teacher,) = METHODS["daw"]().teachers
+    assert not teacher.labels
+
+
+def test_the_memory_of_a_run_is_that_of_its_batches_on_any_number_of_devices():
+    def run(devices):
+        made = Setup(make_method("daw"), devices, jnp.float64)
+        return made.run(2)[0]
+
+    one, eight = run(1), run(8)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), one.memory, eight.memory)
+    assert 1 / 5 <= float(one.memory["threshold"]) <= 1
+
+
+def test_parts_of_batches_are_refused():
+    with pytest.raises(ValueError, match="daw needs whole batches"):
+        Setup(make_method("daw"), accumulation=2)

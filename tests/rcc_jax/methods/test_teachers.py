@@ -1,0 +1,231 @@
+"""Mean Teacher, CutMix-Seg and AugSeg: checks by hand and losses against plain float64 numpy."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rcc_jax.methods import METHODS, augseg, losses
+from rcc_jax.methods.base import Clock
+from tests.rcc_jax.methods.test_daw import softmax
+from tests.support.steps import Setup, make_batch, make_method
+
+CLASSES = 5
+
+
+@pytest.fixture(autouse=True)
+def _in_float64():
+    with jax.enable_x64(True):
+        yield
+
+
+class Pixelwise:
+    """Networks whose logits are functions of a pixel's colour, so that numpy can follow them."""
+
+    def __init__(self, seed=0):
+        rng = np.random.default_rng(seed)
+        self.of_student, self.of_teacher = rng.normal(size=(2, 3, CLASSES)) / 40
+
+    def student(self, images):
+        return jnp.asarray(images, jnp.float64) @ self.of_student
+
+    def teacher(self, images):
+        return jnp.asarray(images, jnp.float64) @ self.of_teacher
+
+
+def loss_of(method, batch, key=0):
+    batch = jax.tree.map(jnp.asarray, batch)
+    return method.loss(
+        Pixelwise(),
+        batch,
+        None,
+        counts=method.counts(batch),
+        parts=1,
+        clock=Clock(jnp.asarray(0), 5, 20),
+        key=jax.random.key(key),
+    )
+
+
+def plain(images, of="student"):
+    return np.asarray(images, np.float64) @ getattr(Pixelwise(), f"of_{of}")
+
+
+def plain_cross_entropy(logits, labels):
+    """Cross-entropy of each pixel; NaN where it is ignored."""
+    picked = np.take_along_axis(softmax(logits), np.where(labels == 255, 0, labels)[..., None], -1)
+    return np.where(labels == 255, np.nan, -np.log(picked[..., 0]))
+
+
+def plain_labeled(batch):
+    x, labels = batch["labeled"]["image"], batch["labeled"]["label"].astype(int)
+    return np.nanmean(plain_cross_entropy(plain(x), labels))
+
+
+def test_mean_teacher_equals_a_plain_computation():
+    method = METHODS["mean_teacher"](consistency_weight=7.0)
+    batch = make_batch(method, rows=3)
+    found = loss_of(method, batch)
+    x, u = batch["labeled"]["image"], batch["unlabeled"]["weak"]
+    counted = np.stack([batch["labeled"]["label"] != 255, batch["unlabeled"]["valid"]])
+    difference = np.stack([softmax(plain(v)) - softmax(plain(v, "teacher")) for v in (x, u)])
+    consistency = np.mean((difference**2)[counted])
+    np.testing.assert_allclose(found.terms["loss_consistency"], consistency, rtol=1e-9)
+    np.testing.assert_allclose(found.loss, plain_labeled(batch) + 7 * consistency, rtol=1e-9)
+
+
+def mixed_by_box(batch, name):
+    own, partner = batch["unlabeled"][name].copy(), batch["partner"][name]
+    for row, (y0, x0, y1, x1) in enumerate(batch["unlabeled"]["boxes"][:, 0]):
+        own[row, y0:y1, x0:x1] = partner[row, y0:y1, x0:x1]
+    return own
+
+
+def test_cutmix_seg_equals_a_plain_computation():
+    method = METHODS["cutmix_seg"](confidence_threshold=0.8, consistency_weight=2.0)
+    batch = make_batch(method, rows=3)
+    found = loss_of(method, batch)
+    valid = mixed_by_box(batch, "valid")
+    student = softmax(plain(mixed_by_box(batch, "strong1")))
+    teacher = softmax(plain(mixed_by_box(batch, "weak"), "teacher"))
+    share = np.mean((teacher.max(-1) >= 0.8)[valid])
+    assert 0.1 < share < 0.95
+    consistency = share * np.mean(((student - teacher) ** 2).sum(-1)[valid])
+    np.testing.assert_allclose(found.terms["loss_consistency"], consistency, rtol=1e-9)
+    np.testing.assert_allclose(found.loss, plain_labeled(batch) + 2 * consistency, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["mean_teacher", "cutmix_seg"])
+def test_a_teacher_like_the_student_leaves_no_difference(name):
+    method = METHODS[name]()
+    batch = jax.tree.map(jnp.asarray, make_batch(method, rows=2))
+    batch["unlabeled"]["strong1"] = batch["unlabeled"]["weak"]
+    batch["partner"]["strong1"] = batch["partner"]["weak"]
+    nets = Pixelwise()
+
+    def consistency(of_student):
+        nets.of_student, nets.of_teacher = of_student, Pixelwise().of_teacher
+        found = method.loss(
+            nets, batch, None, counts=method.counts(batch), parts=1, clock=None, key=None
+        )
+        return found.terms["loss_consistency"]
+
+    value, gradient = jax.value_and_grad(consistency)(jnp.asarray(Pixelwise().of_teacher))
+    assert float(value) == 0
+    assert not np.any(gradient)
+
+
+def test_squared_difference_by_hand():
+    p = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]]))
+    assert float(losses.squared_difference(p[0], p[1])) == pytest.approx(0.06)
+
+
+def test_certainty_by_hand():
+    two = np.full(21, 1e-300)
+    two[:2] = 0.5
+    rows = np.log([np.full(21, 1 / 21), np.eye(21)[3] + 1e-300, two])
+    found = augseg.certainty(jnp.asarray(rows)[:, None, None])
+    np.testing.assert_allclose(found, [0, 1, 0.3862], atol=5e-5)
+
+
+def test_boxes_of_augseg_lie_around_their_places():
+    masks = augseg.boxes(jax.random.key(0), jnp.asarray(0.75), 4000, 32, 64)
+    areas = np.asarray(masks.sum((1, 2)))
+    # A quarter of the image at most, less at the border; half of the side each way.
+    assert areas.max() == 32 * 64 // 4
+    assert masks.any(2).sum(1).max() == 16
+    centres = masks.argmax(1).max(1) > 0
+    assert centres.any()
+    assert not augseg.boxes(jax.random.key(0), jnp.asarray(1.0), 5, 32, 64).any()
+
+
+def test_augseg_equals_a_plain_computation_of_what_it_mixed():
+    method = METHODS["augseg"](confidence_threshold=0.5)
+    batch = make_batch(method, rows=4)
+    found = loss_of(method, batch)
+    weak = plain(batch["unlabeled"]["weak"], "teacher")
+    target, sure = weak.argmax(-1), softmax(weak).max(-1) >= 0.5
+    strong = augseg.Mixable(
+        *map(
+            jnp.asarray,
+            (
+                batch["unlabeled"]["strong1"],
+                target,
+                sure & batch["unlabeled"]["valid"],
+                weak,
+                batch["unlabeled"]["valid"],
+            ),
+        )
+    )
+    labels = batch["labeled"]["label"].astype(int)
+    known = augseg.Mixable(
+        *map(
+            jnp.asarray,
+            (
+                batch["labeled"]["image"],
+                labels,
+                labels != 255,
+                np.zeros_like(weak),
+                np.zeros_like(batch["unlabeled"]["valid"]),
+            ),
+        )
+    )
+    mixed = augseg.mix(strong, known, augseg.certainty(jnp.asarray(weak)), jax.random.key(0))
+    pixel_losses = plain_cross_entropy(plain(mixed.image), np.asarray(mixed.target))
+    kept = np.asarray(mixed.kept)
+    unlabeled = pixel_losses[kept].sum() / kept.size
+    np.testing.assert_allclose(found.terms["loss_strong1"], unlabeled, rtol=1e-9)
+    np.testing.assert_allclose(found.loss, plain_labeled(batch) + unlabeled, rtol=1e-9)
+
+
+def numbered(base, rows=6, size=24):
+    """Images whose pixels tell their row; targets likewise."""
+    value = np.broadcast_to(np.arange(rows)[:, None, None] + base, (rows, size, size))
+    true = jnp.full(value.shape, base == 0)
+    image = jnp.asarray(value[..., None].repeat(3, -1))
+    return augseg.Mixable(image, jnp.asarray(value), true, image, true)
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_labelled_pieces_enter_doubtful_images_only(score):
+    mixed = augseg.mix(numbered(0), numbered(100), jnp.full(6, score), jax.random.key(3))
+    # Image, target and all masks stay together.
+    np.testing.assert_array_equal(mixed.image[..., 0], mixed.target)
+    np.testing.assert_array_equal(mixed.unlabeled, mixed.target < 100)
+    assert bool((mixed.target >= 100).any()) == (score == 0)
+    # Every image has pixels of at most one other unlabelled image.
+    for row, target in enumerate(np.asarray(mixed.target)):
+        others = set(np.unique(target[target < 100])) - {row}
+        assert len(others) <= 1
+
+
+def test_the_first_epoch_copies_and_later_ones_average():
+    (teacher,) = METHODS["augseg"](ema_decay=0.9).teachers
+    decays = [float(teacher.decay(Clock(jnp.asarray(t), 4, 20))) for t in (0, 3, 4, 50)]
+    np.testing.assert_allclose(decays, [0, 0, 0.8, 0.9])
+    (teacher,) = METHODS["mean_teacher"]().teachers
+    assert float(teacher.decay(Clock(jnp.asarray(0), 4, 20))) == 0.99
+
+
+@pytest.mark.parametrize("name", ["mean_teacher", "cutmix_seg", "augseg"])
+def test_eight_devices_train_as_one(name):
+    def run(devices):
+        made = Setup(make_method(name), devices, jnp.float64)
+        return made.run(2)
+
+    (one, one_log), (eight, eight_log) = run(1), run(8)
+    for a, b in ((one.weights, eight.weights), (one_log, eight_log)):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-11), a, b)
+
+
+def test_cutmix_seg_and_augseg_take_a_consensus_term():
+    for name in ("cutmix_seg", "augseg"):
+        method = METHODS[name](consensus="rank", top_n=3, consensus_weight=0.5)
+        batch = make_batch(method, rows=2)
+        found = loss_of(method, batch)
+        without = loss_of(dataclasses.replace(method, consensus="none"), batch)
+        assert float(found.terms["loss_consensus"]) > 0
+        np.testing.assert_allclose(
+            found.loss, without.loss + 0.5 * found.terms["loss_consensus"], rtol=1e-9
+        )
