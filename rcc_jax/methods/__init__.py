@@ -6,6 +6,7 @@ from rcc_jax.methods.cc import CC
 from rcc_jax.methods.cutmix_seg import CutMixSeg
 from rcc_jax.methods.daw import DAW
 from rcc_jax.methods.fixmatch import FixMatch
+from rcc_jax.methods.imas import IMAS
 from rcc_jax.methods.mean_teacher import MeanTeacher
 from rcc_jax.methods.rcc import RCC
 from rcc_jax.methods.supervised import Supervised
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
         CutMixSeg,
         FixMatch,
         AugSeg,
+        IMAS,
         UniMatch,
         DAW,
         UniMatchV2,

@@ -33,6 +33,7 @@ METHODS = {
     "mean_teacher": make_method("mean_teacher", ema_decay=0.9),
     "cutmix_seg": make_method("cutmix_seg", confidence_threshold=0.45, ema_decay=0.9),
     "augseg + rcc": make_method("augseg", confidence_threshold=0.45, consensus="rank"),
+    "imas": make_method("imas", confidence_threshold=0.45),
     "daw + rcc": make_method("daw", consensus="rank"),
     "unimatch_v2, soft": make_method("unimatch_v2", pseudo_labels="soft", ema_decay=0.9),
 }

@@ -42,6 +42,7 @@ def trained(tmp_path_factory):
     patch.undo()
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_and_evaluated_at_multiples_of_a_patch(trained):
     _, workdir = trained
     lines = metrics(workdir)

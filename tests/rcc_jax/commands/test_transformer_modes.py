@@ -66,6 +66,7 @@ def save(folder, sizes):
     return drawn
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_each_image_with_one_program_a_size_seen(
     workdir, segmenter, alone, tmp_path, monkeypatch, capsys
 ):

@@ -91,6 +91,7 @@ class Blurred(nnx.Module):
         return (x + jnp.roll(images, 1, axis=2)) @ self.colors[...]
 
 
+@pytest.mark.slow
 def test_flip_and_scales_are_those_of_each_image():
     predict, weights, traces = counting(Blurred())
     views = {"size_multiple": 14, "flip": True, "scales": (1.0, 0.7)}

@@ -35,10 +35,10 @@ class Pixelwise:
         return jnp.asarray(images, jnp.float64) @ self.of_teacher
 
 
-def loss_of(method, batch, key=0):
+def loss_of(method, batch, key=0, nets=None):
     batch = jax.tree.map(jnp.asarray, batch)
     return method.loss(
-        Pixelwise(),
+        nets or Pixelwise(),
         batch,
         None,
         counts=method.counts(batch),
@@ -208,6 +208,7 @@ def test_the_first_epoch_copies_and_later_ones_average():
     assert float(teacher.decay(Clock(jnp.asarray(0), 4, 20))) == 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mean_teacher", "cutmix_seg", "augseg"])
 def test_eight_devices_train_as_one(name):
     def run(devices):

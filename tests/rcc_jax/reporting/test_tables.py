@@ -178,7 +178,7 @@ def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name)
         "top_n": 5, "consensus_weight": 0.5, "temperature": 0.3, "confidence_threshold": 0.8,
         "consensus_input": "probabilities", "consensus_pixels": "confident", "ema_decay": 0.98,
         "labeled_loss": "ce" if config is cityscapes_1_2 else "ohem", "pseudo_labels": "soft",
-        "consistency_weight": 3.0,
+        "consistency_weight": 3.0, "unlabeled_weight": 2.0,
     }  # fmt: skip
     if name != "rcc":
         others["consensus"] = "kl"

@@ -1,0 +1,108 @@
+"""iMAS: the score by hand, the ranking, and a step against plain numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rcc_jax.methods import METHODS, imas
+from tests.rcc_jax.methods.test_teachers import (
+    Pixelwise,
+    loss_of,
+    numbered,
+    plain,
+    plain_cross_entropy,
+    plain_labeled,
+)
+from tests.support.steps import Setup, make_batch, make_method
+
+
+@pytest.fixture(autouse=True)
+def _in_float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def logits_of(labels, sure):
+    """[1, 1, pixels, 3] logits with these labels; the first `sure` pixels are confident."""
+    scale = np.where(np.arange(len(labels)) < sure, 50.0, 0.1)
+    return jnp.asarray((np.eye(3)[labels] * scale[:, None])[None, None])
+
+
+def test_the_score_by_hand():
+    a, b = [0, 0, 1, 1, 2, 2, 1, 0], [0, 0, 1, 1, 1, 2, 2, 0]
+    valid = jnp.ones((1, 1, 8), bool)
+    found = imas.agreement(logits_of(a, 4), logits_of(b, 2), valid, 0.95)
+    np.testing.assert_allclose(found, [0.1625], atol=1e-9)
+    same = logits_of(a, 8)
+    np.testing.assert_allclose(imas.agreement(same, same, valid, 0.95), [1.0])
+    background = logits_of([0] * 8, 8)
+    np.testing.assert_allclose(imas.agreement(background, background, valid, 0.95), [0.0])
+    # Padding counts nowhere.
+    assert float(imas.agreement(same, same, valid.at[..., 4:].set(False), 0.95)[0]) == 1
+
+
+def test_the_best_image_is_mixed_with_the_worst():
+    scores = jnp.array([0.1, 0.9, 0.5])
+    images = numbered(0, rows=3)
+    for seed in range(50):
+        mixed, is_mixed = imas.mix_by_rank(images, scores, jax.random.key(seed))
+        np.testing.assert_array_equal(mixed.image[..., 0], mixed.target)
+        found = [set(np.unique(target)) for target in np.asarray(mixed.target)]
+        assert found[0] <= {0, 1}
+        assert found[1] <= {0, 1}
+        assert found[2] == {2}
+        if not bool(is_mixed):
+            np.testing.assert_array_equal(mixed.target, images.target)
+    draws = [
+        bool(imas.mix_by_rank(images, jnp.full(3, p), jax.random.key(0))[1]) for p in (0.0, 1.0)
+    ]
+    assert draws == [False, True]
+
+
+def test_hard_images_are_changed_less():
+    strong, weak = jnp.full((2, 1, 1, 3), 200, jnp.uint8), jnp.full((2, 1, 1, 3), 100, jnp.uint8)
+    found = imas.blend(strong, weak, jnp.array([0.0, 0.25]))
+    assert found[:, 0, 0, 0].tolist() == [100, 125]
+    assert found.dtype == jnp.uint8
+
+
+@pytest.mark.parametrize("key", range(4))
+def test_a_step_equals_a_plain_computation_of_what_it_mixed(key):
+    method = METHODS["imas"](confidence_threshold=0.5)
+    batch = make_batch(method, rows=3)
+
+    class Nets(Pixelwise):
+        def probe(self, name, images):
+            assert name == "student"
+            return self.student(images)
+
+    found = loss_of(method, batch, key, Nets())
+    u = batch["unlabeled"]
+    teacher = plain(u["weak"], "teacher")
+    scores = imas.agreement(*(jnp.asarray(x) for x in (plain(u["weak"]), teacher, u["valid"])), 0.5)
+    assert 0 < float(scores.min()) < 1
+    own = method.label(jnp.asarray(teacher))
+    weak = imas.Mixable(
+        *map(jnp.asarray, (u["weak"], own.target, own.kept & u["valid"], teacher, u["valid"]))
+    )
+    mixed, is_mixed = imas.mix_by_rank(weak, scores, jax.random.key(key))
+
+    def term(images, wanted):
+        pixel_losses = plain_cross_entropy(plain(images), np.asarray(wanted.target))
+        kept = np.asarray(wanted.kept) * np.asarray(scores)[:, None, None]
+        return (pixel_losses * kept).sum() / kept.size
+
+    strong = term(imas.blend(jnp.asarray(u["strong1"]), jnp.asarray(u["weak"]), scores), weak)
+    unlabeled = (strong + term(mixed.image, mixed)) / 2 if is_mixed else strong
+    np.testing.assert_allclose(found.terms["loss_strong1"], strong, rtol=1e-9)
+    np.testing.assert_allclose(found.loss, plain_labeled(batch) + 3 * unlabeled, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_eight_devices_train_as_one():
+    (one, one_log), (eight, eight_log) = (
+        Setup(make_method("imas"), devices, jnp.float64).run(2) for devices in (1, 8)
+    )
+    for a, b in ((one.weights, eight.weights), (one_log, eight_log)):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-11), a, b)
