@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from input_pipeline import findings
+from input_pipeline.batches.views import UnlabeledViews
 from input_pipeline.files import write_atomically
 from input_pipeline.findings import Inspection
 from input_pipeline.inspection import inspect, proposals
@@ -203,11 +204,13 @@ def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Propos
 def _draw(partition: Partition, found: Inspection, config, path: pathlib.Path) -> bool:
     if not _can_draw(config):
         return False
+    views, crop = method_group.views(config.method.name), config.data.crop_size
     picture = contact_sheet.draw(
         partition,
         {part: found.parts[part].usable for part in findings.PARTS},
-        crop_size=config.data.crop_size,
-        strong_views=method_group.strong_views(config.method.name),
+        crop_size=crop,
+        views=views
+        and UnlabeledViews(crop, views.strong, boxes=True, recipe=views.recipe, box=views.box),
         cutmix_partner=config.data.cutmix_partner,
         seed=config.seed,
         palette=palettes.of_data(config.data),

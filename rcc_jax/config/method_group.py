@@ -8,6 +8,7 @@ import ml_collections
 from rcc_jax.config import schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS, Method
+from rcc_jax.methods.base import Views
 
 # Values of a data set's recipe, with which its methods are compared.
 _RECIPES = {
@@ -32,17 +33,14 @@ def recipe(data: str, name: str) -> Mapping[str, Any]:
     return found
 
 
-def strong_views(name: str) -> int:
-    """Number of strong views per unlabelled image; the largest of all methods if unknown."""
-    if name not in METHODS:
-        return 2
-    views = METHODS[name].views
-    return views.strong if views else 0
+def views(name: str) -> Views | None:
+    """The views of unlabelled images; UniMatch's if the method is unknown."""
+    return METHODS[name].views if name in METHODS else Views()
 
 
 def uses_unlabeled(name: str) -> bool:
     """Whether a method trains on unlabelled images; True for an unknown method."""
-    return name not in METHODS or METHODS[name].views is not None
+    return views(name) is not None
 
 
 def method_class(config: ml_collections.ConfigDict) -> type[Method]:

@@ -18,7 +18,7 @@ def draw(
     usable: Mapping[str, np.ndarray],
     *,
     crop_size: int,
-    strong_views: int,
+    views: UnlabeledViews | None,
     cutmix_partner: str = "other",
     seed: int,
     palette: np.ndarray,
@@ -34,7 +34,7 @@ def draw(
         partition: The data.
         usable: Which entries of 'labeled' and 'unlabeled' can be read, bool [N].
         crop_size: Side of the views in pixels.
-        strong_views: 1 or 2; 0 leaves the unlabelled images out.
+        views: Makes the views of the unlabelled images; None leaves them out.
         cutmix_partner: 'other' or 'same', as for `input_pipeline.train_stream`.
         seed: Seed of the draws.
         palette: Colours of the ids, uint8 [256, 3].
@@ -44,15 +44,18 @@ def draw(
         The sheet, uint8 [H, W, 3]; None if no image can be read.
     """
     labeled = _choose(usable["labeled"], rows)
-    unlabeled = _choose(usable["unlabeled"], 2 * rows) if strong_views else []
+    unlabeled = _choose(usable["unlabeled"], 2 * rows) if views else []
     blank = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    strong_views = views.strong_views if views else 0
     numbers = range(1, strong_views + 1)
     titles = ["crop", "mask", "both"]
     groups = [(f"labelled images, crops of {crop_size} x {crop_size} pixels", len(titles))]
-    if strong_views:
-        views = ["weak", *(f"strong {n}" for n in numbers), *(f"CutMix {n}" for n in numbers)]
-        groups.append(("unlabelled images", len(views)))
-        titles += views
+    if views:
+        own_titles = ["weak", *(f"strong {n}" for n in numbers)]
+        if views.box != "none":
+            own_titles += [f"CutMix {n}" for n in numbers]
+        groups.append(("unlabelled images", len(own_titles)))
+        titles += own_titles
     sheet = []
     for row in range(min(rows, max(len(labeled), len(unlabeled) // 2))):
         pictures = []
@@ -61,16 +64,17 @@ def draw(
                 partition.labeled[labeled[row]], [seed, 0, row], crop_size, palette
             )
         pictures += [blank] * (3 - len(pictures))
-        if 2 * row + 1 < len(unlabeled):
+        if views and 2 * row + 1 < len(unlabeled):
             other = 1 if cutmix_partner == "other" else 0
             own, partner = (
-                UnlabeledViews(crop_size, strong_views, boxes=True)(
+                views(
                     partition.unlabeled[unlabeled[2 * row + i * other]],
                     np.random.default_rng([seed, 1, 2 * row + i]),
                 )
                 for i in range(2)
             )
-            pictures += _unlabeled_pictures(own, partner, strong_views)
+            shown = _unlabeled_pictures(own, partner, strong_views)
+            pictures += shown[: len(titles) - 3]
         sheet.append(pictures + [blank] * (len(titles) - len(pictures)))
     if not sheet:
         return None
