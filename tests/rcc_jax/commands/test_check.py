@@ -310,6 +310,21 @@ def test_few_examples_are_printed_and_all_are_counted_and_recorded(data, capsys)
     assert "  and 5 more" in printed
 
 
+def test_sheet_shows_the_recipe_of_the_method(data):
+    masks(data, 0, 1, 2, 3)
+    config = config_of(data, **{"data.crop_size": SIDE, "seed": 9, "method.name": "augseg"})
+    check(config, data, ok=True)
+    with Image.open(data / "out/check.png") as image:
+        sheet = np.asarray(image)
+    partition = build.open_partition(config)
+    views = UnlabeledViews(SIDE, 1, boxes=True, recipe="augseg", box="none")
+    for row in range(2):
+        own = views(partition.unlabeled[2 * row], np.random.default_rng([9, 1, 2 * row]))
+        assert holds(sheet, whitened(own["strong1"], own["valid"]))
+    # Labelled crop, mask and both; weak and strong view; no CutMix.
+    assert 5 * SIDE <= sheet.shape[1] < 6 * SIDE
+
+
 @pytest.mark.parametrize("cutmix_partner", ["other", "same"])
 def test_sheet_shows_the_views_of_training(data, cutmix_partner):
     masks(data, 0, 1, 2, 3)
