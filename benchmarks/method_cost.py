@@ -9,57 +9,19 @@ turns, and the memory that the compiled step needs beside its arguments.
 """
 
 import argparse
-import importlib.util
 import json
 import pathlib
-import sys
-import time
 
 import environment
-import jax
 import numpy as np
+import steps
 
 # `environment` has put the repository on the path.
 from input_pipeline.sources import scenes
+from rcc_jax.config import file
 from rcc_jax.distributed import meshes
 from rcc_jax.methods import METHODS
 from rcc_jax.training.run import Run
-
-
-def load(text: str):
-    """The module and the arguments of FILE:ARGUMENTS."""
-    path, _, arguments = text.partition(":")
-    spec = importlib.util.spec_from_file_location("config", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(pathlib.Path(path).resolve().parents[1]))
-    spec.loader.exec_module(module)
-    return module, arguments
-
-
-def noise(run: Run) -> dict:
-    """A batch with the shapes and types of the input pipeline, of noise with simple labels."""
-    rng = np.random.default_rng(0)
-    crop, rows = run.config.data.crop_size, run.config.train.batch_size
-
-    def image(count=rows):
-        return rng.integers(0, 256, (count, crop, crop, 3)).astype(np.uint8)
-
-    views, method = run.method.views, run.method
-    labeled = rows * method.labeled_per_unlabeled
-    classes = run.config.data.num_classes
-    batch = {"labeled": {"image": image(labeled)}}
-    labels = rng.integers(0, classes, (labeled, 4, 4)).astype(np.uint8)
-    side = -(-crop // 4)
-    batch["labeled"]["label"] = labels.repeat(side, 1).repeat(side, 2)[:, :crop, :crop]
-    if views is None:
-        return batch
-    names = ("weak", *(f"strong{i + 1}" for i in range(views.strong)))
-    for stream in ("unlabeled", "partner"):
-        batch[stream] = {name: image() for name in names}
-        batch[stream]["valid"] = np.ones((rows, crop, crop), bool)
-    box = np.array([crop // 4, crop // 4, crop // 2, 3 * crop // 4], np.int32)
-    batch["unlabeled"]["boxes"] = np.broadcast_to(box, (rows, views.strong, 4)).copy()
-    return batch
 
 
 def without_data(config, dtype: str) -> None:
@@ -74,25 +36,24 @@ def without_data(config, dtype: str) -> None:
     config.model.dtype, config.model.pretrained = dtype, ""
 
 
-class Timed:
-    """A compiled step and the seconds that it took."""
+class Setup:
+    """What `steps.Step` needs, from a configuration."""
 
-    def __init__(self, config, name: str):
-        run = Run.build(config)
-        self.name, self.batch, self.seconds = name, meshes.place_batch(run.mesh, noise(run)), []
-        self.state = run.initial_state(print)
-        start = time.perf_counter()
-        self.compiled = run.train_step().lower(self.state, self.batch).compile()
-        self.compile_seconds = time.perf_counter() - start
-        self.memory = self.compiled.memory_analysis().temp_size_in_bytes
-        self.take()
-        self.seconds.clear()
+    def __init__(self, config):
+        self.run = Run.build(config)
+        self.network, self.mesh = self.run.network, self.run.mesh
+        self.optimizer, self.schedule = self.run.optimizer, self.run.schedule
+        rows, crop = config.train.batch_size, config.data.crop_size
+        batch = steps.synthetic_batch(
+            rows,
+            crop,
+            labeled=rows * self.run.method.labeled_per_unlabeled,
+            num_classes=config.data.num_classes,
+        )
+        self.batch = meshes.place_batch(self.mesh, batch)
 
-    def take(self) -> None:
-        start = time.perf_counter()
-        self.state, scalars = self.compiled(self.state, self.batch)
-        jax.block_until_ready(scalars)
-        self.seconds.append(time.perf_counter() - start)
+    def state(self, method):
+        return self.run.initial_state(print)
 
 
 def main() -> None:
@@ -104,33 +65,34 @@ def main() -> None:
     parser.add_argument("--set", default="{}", help="JSON of other fields by dotted name")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     arguments = parser.parse_args()
-    module, cell = load(arguments.config)
     timed = []
     for dtype in arguments.dtypes.split(","):
         for method in arguments.methods.split(","):
-            config = module.get_config(",".join(filter(None, (cell, f"method={method}"))))
+            colon = "," if ":" in arguments.config else ":"
+            config = file.load(f"{arguments.config}{colon}method={method}").unlock()
             without_data(config, dtype)
             config.update_from_flattened_dict(json.loads(arguments.set))
-            timed.append(Timed(config, f"{method}, {dtype}"))
-            print(f"{timed[-1].name}: compiled in {timed[-1].compile_seconds:.0f} s", flush=True)
+            setup = Setup(config)
+            timed.append((f"{method}, {dtype}", steps.Step(setup, setup.run.method), []))
     for turn in range(arguments.turns):
-        for each in timed if turn % 2 == 0 else reversed(timed):
-            each.take()
+        for _, step, seconds in timed if turn % 2 == 0 else reversed(timed):
+            seconds.append(step.seconds())
+    first = np.array(timed[0][2])
     rows = []
-    for each in timed:
-        ratio = np.median(np.array(each.seconds) / np.array(timed[0].seconds))
+    for name, step, seconds in timed:
+        costs = step.costs()
         rows.append(
             {
-                "step": each.name,
-                "seconds": float(np.median(each.seconds)),
-                "ratio": float(ratio),
-                "temporary_bytes": each.memory,
-                "compile_seconds": round(each.compile_seconds, 1),
+                "step": name,
+                "seconds": float(np.median(seconds)),
+                "ratio": float(np.median(np.array(seconds) / first)),
+                "temporary_bytes": costs["temporary_bytes"],
+                "compile_seconds": costs["compile_seconds"],
             }
         )
         print(
-            f"{each.name:30s} {rows[-1]['seconds']:.3f} s  ratio {ratio:.2f}  "
-            f"{each.memory / 1e6:.0f} MB"
+            f"{name:30s} {rows[-1]['seconds']:.3f} s  ratio {rows[-1]['ratio']:.2f}  "
+            f"{costs['temporary_bytes'] / 1e6:.0f} MB"
         )
     if arguments.results:
         record = {**environment.describe(), "config": arguments.config, "steps": rows}

@@ -28,16 +28,23 @@ SIZES = {
 }
 
 
-def synthetic_batch(rows: int, crop: int, seed: int = 0) -> Batch:
+def synthetic_batch(
+    rows: int,
+    crop: int,
+    seed: int = 0,
+    *,
+    labeled: int | None = None,
+    num_classes: int = NUM_CLASSES,
+) -> Batch:
     """A batch of noise with the input pipeline's shapes and types and every kind of mask."""
-    rng = np.random.default_rng(seed)
+    rng, labeled = np.random.default_rng(seed), labeled or rows
 
-    def image():
-        return rng.integers(0, 256, (rows, crop, crop, 3)).astype(np.uint8)
+    def image(count=rows):
+        return rng.integers(0, 256, (count, crop, crop, 3)).astype(np.uint8)
 
-    labels = rng.integers(0, NUM_CLASSES, (rows, crop, crop)).astype(np.uint8)
+    labels = rng.integers(0, num_classes, (labeled, crop, crop)).astype(np.uint8)
     labels[:, : crop // 16] = 255
-    batch = {"labeled": {"image": image(), "label": labels}}
+    batch = {"labeled": {"image": image(labeled), "label": labels}}
     for stream in ("unlabeled", "partner"):
         valid = np.ones((rows, crop, crop), bool)
         valid[:, crop - crop // 16 :] = False

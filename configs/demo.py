@@ -15,9 +15,9 @@ from input_pipeline.sources import scenes
 
 
 def get_config(arguments=None):
-    chosen = common.parse_arguments(arguments, method="rcc", seed=0, steps=240, backbone="resnet18")
+    chosen = common.parse_cell(arguments, method="rcc", steps=240, backbone="resnet18")
     config = common.get_config()
-    config.seed = chosen["seed"]
+    common.apply_cell(config, chosen)
     config.data.name = "demo"
     config.data.partition = f"20 labels, {chosen['steps']} steps"
     config.data.source = "scenes"
@@ -28,12 +28,10 @@ def get_config(arguments=None):
     config.data.class_names = scenes.CLASS_NAMES
     config.data.crop_size = 96
     config.data.num_threads = 2
-    config.model.backbone = chosen["backbone"]
     config.model.stem = "v1"
     config.model.width = 24
     config.model.decoder_channels = 48
     config.model.aspp_rates = (1, 2, 3)
-    config.method.name = chosen["method"]
     config.optimizer.learning_rate = 0.05
     config.optimizer.head_multiplier = 1.0
     config.train.batch_size = 8

@@ -17,15 +17,14 @@ from configs import common
 
 
 def get_config(arguments=None):
-    chosen = common.parse_arguments(arguments, method="auto", backbone="resnet50")
+    chosen = common.parse_cell(arguments, method="auto", backbone="resnet50")
     config = common.get_config()
     config.data.num_classes = 0
     config.data.crop_size = 0
-    config.model.backbone = chosen["backbone"]
     config.model.stem = "v1"
     config.model.pretrained = "auto"
-    config.method.name = chosen["method"]
     config.method.top_n = 0
+    common.apply_cell(config, chosen)
     config.optimizer.learning_rate = 0.002
     config.train.num_steps = 4000
     config.eval.every_steps = 500

@@ -115,3 +115,26 @@ def options(declared: type) -> Mapping[str, Option]:
         for field in dataclasses.fields(declared)
         if "option" in field.metadata
     }
+
+
+def effectless(
+    declared: Mapping[str, Option], values: Mapping[str, Any]
+) -> dict[str, tuple[str, ...]]:
+    """The fields that have no effect with the values of others, each with its `only_with`.
+
+    Args:
+        declared: The options by field name.
+        values: Values by field name; an absent or empty one stands for the default.
+    """
+    found = {}
+    for field, each in declared.items():
+        other, *wanted = each.only_with or ("",)
+        if other and (values.get(other) or declared[other].default) not in wanted:
+            found[field] = each.only_with
+    return found
+
+
+def without_effectless(declared: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with the defaults of those fields that have no effect."""
+    idle = effectless(declared, values).keys() & values.keys()
+    return {**values, **{field: declared[field].default for field in idle}}

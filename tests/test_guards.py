@@ -11,17 +11,9 @@ import pytest
 
 from tests.guards import planted_bugs, run, trajectory
 
-# Of a few kinds in the fast suite: EMA teacher, OHEM, memory, draws on the device.
-FAST = ("rcc", "cc, OHEM, EMA teacher", "augseg + rcc", "daw + rcc")
 
-
-@pytest.mark.parametrize(
-    ("name", "steps"),
-    [
-        *((name, 5) for name in FAST),
-        *(pytest.param(name, 30, marks=pytest.mark.slow) for name in trajectory.METHODS),
-    ],
-)
+@pytest.mark.parametrize("name", trajectory.METHODS)
+@pytest.mark.parametrize("steps", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_losses_are_the_recorded_ones(name, steps):
     with jax.enable_x64(True):
         found = trajectory.trajectory(name, steps)

@@ -77,7 +77,7 @@ def train_stream(
         cutmix_partner: 'other': The partner is another image, from a shuffle that is independent
             of the unlabelled rows. 'same': The partner is other views of the same image.
         recipe: The recipe of the strong views, a name in `photometric.RECIPES`.
-        box: The law of the boxes, a name in `views.BOXES`.
+        box: The law of the boxes, a name in `views.BOXES`. With 'none' there is no 'partner'.
         start_step: Number of batches to skip, at no cost.
         num_steps: Number of batches of the whole run.
         num_threads: Threads that decode and augment, in this process or in each worker process.
@@ -107,7 +107,9 @@ def train_stream(
     if strong_views:
         views = UnlabeledViews(crop_size, strong_views, boxes=True, recipe=recipe, box=box)
         own = _Part(partition.unlabeled, views, unlabeled_batch_size, UNLABELED_STREAM)
-        parts |= {"unlabeled": own, "partner": _partner_of(own, cutmix_partner)}
+        parts["unlabeled"] = own
+        if box != "none":
+            parts["partner"] = _partner_of(own, cutmix_partner)
     if max_bad is not None:
         parts = {name: part.skipping(max_bad) for name, part in parts.items()}
     if start_step == num_steps:

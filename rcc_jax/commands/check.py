@@ -23,7 +23,6 @@ from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.labels import IGNORE
 from rcc_jax.config import checks, guess, method_group, schema
 from rcc_jax.errors import ConfigError
-from rcc_jax.methods.with_consensus import NONE
 from rcc_jax.reporting import contact_sheet, palettes, sheets
 
 REPORT, SHEET = "check.json", "check.png"
@@ -196,9 +195,9 @@ def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Propos
     if num_classes >= 3:
         fields = {**proposal.fields, "method.top_n": num_classes}
         return dataclasses.replace(proposal, fields=fields)
-    is_optional = NONE in schema.method_fields(config.method.name)["consensus"].choices
-    without = {"method.consensus": NONE} if is_optional else {"method.name": "unimatch"}
-    return dataclasses.replace(proposal, fields={**proposal.fields, **without})
+    ((field, value),) = method_group.method_class(config).without_consensus().items()
+    fields = {**proposal.fields, f"method.{field}": value}
+    return dataclasses.replace(proposal, fields=fields)
 
 
 def _draw(partition: Partition, found: Inspection, config, path: pathlib.Path) -> bool:

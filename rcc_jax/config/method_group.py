@@ -9,6 +9,7 @@ from rcc_jax.config import schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS, Method
 from rcc_jax.methods.base import Views
+from rcc_jax.options import effectless, without_effectless
 
 # Values of a data set's recipe, with which its methods are compared.
 _RECIPES = {
@@ -71,7 +72,7 @@ def values(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
     Fields that are unset, or have no effect with the others, have their defaults.
     """
-    return schema.without_effectless(config.method.name, _given(config))
+    return without_effectless(schema.method_fields(config.method.name), _given(config))
 
 
 def _given(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def _given(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def used(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """Those `values` that have an effect."""
     found = values(config)
-    idle = schema.effectless(config.method.name, found)
+    idle = effectless(schema.method_fields(config.method.name), found)
     return {name: value for name, value in found.items() if name not in idle}
 
 
@@ -166,7 +167,7 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
     """
     chosen = config.method.name
     own = schema.method_fields(chosen)
-    idle = schema.effectless(chosen, values(config)) if chosen in METHODS else {}
+    idle = effectless(own, values(config)) if chosen in METHODS else {}
     for field in given:
         group, _, name = field.partition(".")
         if group != "method":

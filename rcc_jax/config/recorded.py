@@ -11,6 +11,7 @@ import ml_collections
 from input_pipeline import near_names
 from rcc_jax.config import schema
 from rcc_jax.errors import ConfigError
+from rcc_jax.options import without_effectless
 
 FILE = "config.json"
 
@@ -51,11 +52,9 @@ def fit_method(recorded: Mapping[str, Any]) -> dict[str, Any]:
     renamed = fields.pop("consensus_kind", None)
     if renamed:  # In older runs, empty meant the method's own kind.
         fields.setdefault("consensus", renamed)
-    name = fields.get("name", schema.AUTO)
-    own = schema.method_fields(name)
+    own = schema.method_fields(fields.get("name", schema.AUTO))
     fields = {field: x for field, x in fields.items() if field in ("name", *own)}
-    idle = schema.effectless(name, fields).keys() & fields.keys()
-    return {**fields, **{field: own[field].default for field in idle}}
+    return without_effectless(own, fields)
 
 
 def values_before(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ by the training methods (rcc_jax/methods).
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import ml_collections
 
@@ -404,28 +403,6 @@ def method_fields(name: str) -> Mapping[str, Option]:
     for method in METHODS.values():
         found |= options(method)
     return found
-
-
-def effectless(name: str, values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """The fields of a method that have no effect, each with its `Option.only_with`.
-
-    Args:
-        name: The name of the method.
-        values: Values by field name; an absent field stands for its default.
-    """
-    own = method_fields(name)
-    found = {}
-    for field, each in own.items():
-        other, *wanted = each.only_with or ("",)
-        if other and (values.get(other) or own[other].default) not in wanted:
-            found[field] = each.only_with
-    return found
-
-
-def without_effectless(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a method's fields, with the defaults of fields that have no effect."""
-    own = method_fields(name)
-    return {**values, **{field: own[field].default for field in effectless(name, values)}}
 
 
 def defaults() -> ml_collections.ConfigDict:

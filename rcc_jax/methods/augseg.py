@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from rcc_jax.methods.base import Result, Teacher, Views, copied_first, ema_option
+from rcc_jax.methods.base import Result, Views, copied_first, ema_option
 from rcc_jax.methods.fixmatch import FixMatch
 from rcc_jax.methods.lazy import cutmix, jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView
@@ -54,22 +54,20 @@ class AugSeg(FixMatch):
 
     Each image gets a box of another mixed image, into which a piece of a labelled image was pasted
     first, with a probability that grows with the teacher's doubt. The order of the images, from
-    one permutation of the whole batch, and the sizes of the boxes are the same for all images of a
-    step. In the first epoch the EMA teacher is a copy of the student. Padding of unlabelled images
-    gets no pseudo label, as it does in the authors' code, but counts in the denominator as there.
-    The consensus term, off by default, covers pixels of unlabelled images.
+    one permutation of the whole batch (of each part of an accumulated one), and the sizes of the
+    boxes are the same for all images of a step. In the first epoch the EMA teacher is a copy of the
+    student. Padding of unlabelled images gets no pseudo label, as it does in the authors' code, but
+    counts in the denominator as there. The consensus term, off by default, covers pixels of
+    unlabelled images.
     """
 
     name: ClassVar[str] = "augseg"
     summary: ClassVar[str] = "an EMA teacher, random operations, CutMix with labelled pieces"
     reference: ClassVar[str] = "Zhao et al., CVPR 2023, arXiv 2212.04976"
     views: ClassVar[Views] = Views(strong=1, recipe="augseg", box="none")
+    ema_rule: ClassVar[staticmethod] = staticmethod(copied_first)
 
     ema_decay: float = ema_option(0.999)
-
-    @property
-    def teachers(self) -> tuple[Teacher, ...]:
-        return (Teacher(copied_first(self.ema_decay)),) if self.ema_decay else ()
 
     def counts(self, batch):
         valid = batch["unlabeled"]["valid"]
@@ -132,30 +130,33 @@ def mix(strong: Mixable, labeled: Mixable, scores: Array, key: Array) -> Mixable
     keys = jax.random.split(key, 6)
     rows, height, width = strong.kept.shape
     order = jax.random.permutation(keys[0], rows)
-    inner = boxes(keys[1], jax.random.beta(keys[2], 8.0, 2.0), rows, height, width)
+    inner = boxes(keys[1], side_outside(jax.random.beta(keys[2], 8.0, 2.0)), (height, width), rows)
     doubtful = jax.random.uniform(keys[3], (rows,)) < 1 - scores
     injected = strong.pasted(inner & doubtful[:, None, None], labeled.take(order))
-    outer = boxes(keys[4], jax.random.beta(keys[5], 4.0, 4.0), rows, height, width)
+    outer = boxes(keys[4], side_outside(jax.random.beta(keys[5], 4.0, 4.0)), (height, width), rows)
     return strong.pasted(outer, injected.take(order))
 
 
-def boxes(key: Array, kept: Array, rows: int, height: int, width: int) -> Array:
-    """Boxes with sides of sqrt(1 - kept) of the image around random places, cut at its border.
+def side_outside(kept: Array) -> Array:
+    """The side of a box, as a share of the image's, that leaves a share `kept` outside."""
+    return jnp.sqrt(1 - kept)
+
+
+def boxes(key: Array, side: Array, size: tuple[int, int], rows: int, margin: int = 8) -> Array:
+    """Boxes around random places, cut at the border of the image.
 
     Args:
         key: Key for the places.
-        kept: Share of the image outside the box, a scalar.
+        side: Sides of the boxes as a share of the image's, a scalar.
+        size: Height and width of the images in pixels.
         rows: Number of images B.
-        height: Height of the images.
-        width: Width of the images.
+        margin: Places start at 1 / margin of the height and width.
 
     Returns:
         bool [B, height, width], True inside.
     """
-    side = jnp.sqrt(1 - kept)
-    sizes = jnp.stack([jnp.floor(height * side), jnp.floor(width * side)]).astype(jnp.int32)
-    sizes, lengths = sizes[None], jnp.array([[height, width]])
-    place = jax.random.randint(key, (rows, 2), lengths // 8, lengths)
-    start = jnp.clip(place - sizes // 2, 0, lengths)
-    end = jnp.clip(place + sizes // 2, 0, lengths)
-    return cutmix.box_masks(jnp.concatenate([start, end], axis=1), height, width)
+    lengths = jnp.array([size])
+    half = jnp.floor(lengths * side).astype(jnp.int32) // 2
+    place = jax.random.randint(key, (rows, 2), lengths // margin, lengths)
+    corners = [jnp.clip(place + sign * half, 0, lengths) for sign in (-1, 1)]
+    return cutmix.box_masks(jnp.concatenate(corners, axis=1), *size)

@@ -30,7 +30,8 @@ class Views:
         strong: Number of strong views, 1 or 2, each with its own CutMix box.
         recipe: Colour changes of the strong views, a name of
             `input_pipeline.batches.photometric.RECIPES`.
-        box: Distribution of the CutMix boxes, a name of `input_pipeline.batches.views.BOXES`.
+        box: Distribution of the CutMix boxes, a name of `input_pipeline.batches.views.BOXES`. With
+            'none', a batch has no CutMix partner.
     """
 
     strong: int = 2
@@ -113,6 +114,33 @@ class Result(NamedTuple):
     observations: PyTree = ()
 
 
+def ramped(decay: float) -> Callable[[Clock], Array]:
+    """A decay that grows from 0, so that the early average is a plain mean of the weights."""
+
+    def at(clock: Clock) -> Array:
+        return jnp.minimum(decay, 1 - 1 / (clock.step + 1))
+
+    return at
+
+
+def constant(decay: float) -> Callable[[Clock], Array]:
+    """The same decay at every step."""
+
+    def at(clock: Clock) -> Array:
+        return jnp.asarray(decay)
+
+    return at
+
+
+def copied_first(decay: float) -> Callable[[Clock], Array]:
+    """`ramped`, but a plain copy of the student in the first epoch."""
+
+    def at(clock: Clock) -> Array:
+        return jnp.where(clock.step < clock.steps_per_epoch, 0, ramped(decay)(clock))
+
+    return at
+
+
 def ema_option(default: float) -> Any:
     """The field `ema_decay` with a method's own default."""
     return option(
@@ -122,6 +150,22 @@ def ema_option(default: float) -> Any:
         below=1,
         short="ema",
         symbol="EMA",
+    )
+
+
+def threshold_option(default: float, doc: str, **more: Any) -> Any:
+    """The field `confidence_threshold` with a method's own default and meaning."""
+    return option(default, doc, at_least=0, at_most=1, short="gamma", symbol="gamma", **more)
+
+
+def consistency_option(default: float) -> Any:
+    """The field `consistency_weight` with a method's own default."""
+    return option(
+        default,
+        "Weight w of the squared difference.",
+        at_least=0,
+        short="consistency",
+        symbol="w",
     )
 
 
@@ -135,6 +179,9 @@ class Method:
         reference: Where the method was published.
         views: Views of the unlabelled images. None to train on labelled images only; a step then
             takes twice as many of them.
+        ema_rule: The decay as a function of the clock, from `ema_decay`: `ramped`, `constant` or
+            `copied_first`.
+        ema_labels: Whether the EMA teacher labels; if not, it is only evaluated.
         accumulates: Whether a batch may be split into parts. False for a loss that depends on
             statistics of the whole batch.
     """
@@ -143,6 +190,8 @@ class Method:
     summary: ClassVar[str]
     reference: ClassVar[str]
     views: ClassVar[Views | None] = None
+    ema_rule: ClassVar[staticmethod] = staticmethod(ramped)
+    ema_labels: ClassVar[bool] = True
     accumulates: ClassVar[bool] = True
 
     ema_decay: float = ema_option(0.0)
@@ -160,7 +209,9 @@ class Method:
     @property
     def teachers(self) -> tuple[Teacher, ...]:
         """The EMA teachers; at most one is supported."""
-        return (Teacher(ramped(self.ema_decay)),) if self.ema_decay else ()
+        if not self.ema_decay:
+            return ()
+        return (Teacher(self.ema_rule(self.ema_decay), labels=self.ema_labels),)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -225,8 +276,8 @@ class Method:
         Args:
             nets: The networks.
             batch: Global rows of the streams 'labeled' ('image', 'label') and, if the method has
-                `views`, 'unlabeled' ('weak', 'strong1', ..., 'valid', 'boxes') and 'partner' (the
-                CutMix partner: 'weak', 'strong1', ..., 'valid').
+                `views`, 'unlabeled' ('weak', 'strong1', ..., 'valid', 'boxes') and, if they have
+                boxes, 'partner' (the CutMix partner: 'weak', 'strong1', ..., 'valid').
             memory: The memory after the previous step.
             counts: `counts` of the whole batch.
             parts: Number of parts that the batch is split into; `batch` is one of them.
@@ -245,30 +296,3 @@ class Method:
             clock: The clock of the step.
         """
         return memory
-
-
-def ramped(decay: float) -> Callable[[Clock], Array]:
-    """A decay that grows from 0, so that the early average is a plain mean of the weights."""
-
-    def at(clock: Clock) -> Array:
-        return jnp.minimum(decay, 1 - 1 / (clock.step + 1))
-
-    return at
-
-
-def constant(decay: float) -> Callable[[Clock], Array]:
-    """The same decay at every step."""
-
-    def at(clock: Clock) -> Array:
-        return jnp.asarray(decay)
-
-    return at
-
-
-def copied_first(decay: float) -> Callable[[Clock], Array]:
-    """`ramped`, but a plain copy of the student in the first epoch."""
-
-    def at(clock: Clock) -> Array:
-        return jnp.where(clock.step < clock.steps_per_epoch, 0, ramped(decay)(clock))
-
-    return at

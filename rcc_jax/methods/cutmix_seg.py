@@ -5,10 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from rcc_jax.methods.base import Result, Teacher, Views, constant, ema_option
+from rcc_jax.methods.base import (
+    Result,
+    Views,
+    consistency_option,
+    constant,
+    ema_option,
+    threshold_option,
+)
 from rcc_jax.methods.lazy import cutmix, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView, WithConsensus
-from rcc_jax.options import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,27 +34,13 @@ class CutMixSeg(WithConsensus):
     views: ClassVar[Views] = Views(strong=1, recipe="none", box="half_area")
     # c is a share of the whole batch.
     accumulates: ClassVar[bool] = False
+    ema_rule: ClassVar[staticmethod] = staticmethod(constant)
 
     ema_decay: float = ema_option(0.99)
-    consistency_weight: float = option(
-        1.0,
-        "Weight w of the squared difference.",
-        at_least=0,
-        short="consistency",
-        symbol="w",
+    consistency_weight: float = consistency_option(1.0)
+    confidence_threshold: float = threshold_option(
+        0.97, "Probability from which on the teacher is sure of a pixel."
     )
-    confidence_threshold: float = option(
-        0.97,
-        "Probability from which on the teacher is sure of a pixel.",
-        at_least=0,
-        at_most=1,
-        short="gamma",
-        symbol="gamma",
-    )
-
-    @property
-    def teachers(self) -> tuple[Teacher, ...]:
-        return (Teacher(constant(self.ema_decay)),) if self.ema_decay else ()
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rcc_jax.methods.base import Result, Teacher, ema_option, ramped
+from rcc_jax.methods.base import Result, ema_option, threshold_option
 from rcc_jax.methods.fixmatch import Labels
 from rcc_jax.methods.lazy import jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.unimatch import UniMatch
-from rcc_jax.options import option
 
 if TYPE_CHECKING:
     from jax import Array
@@ -38,21 +37,14 @@ class DAW(UniMatch):
     reference: ClassVar[str] = "Sun et al., NeurIPS 2023"
     # A step reads the statistics of its own batch.
     accumulates: ClassVar[bool] = False
+    ema_labels: ClassVar[bool] = False
 
     ema_decay: float = ema_option(0.999)
-    confidence_threshold: float = option(
+    confidence_threshold: float = threshold_option(
         0.95,
         "Confidence gamma before the first step, which replaces it by the method's own.",
-        at_least=0,
-        at_most=1,
-        short="gamma",
-        symbol="gamma",
         only_with=("pseudo_labels", "hard"),
     )
-
-    @property
-    def teachers(self) -> tuple[Teacher, ...]:
-        return (Teacher(ramped(self.ema_decay), labels=False),) if self.ema_decay else ()
 
     @property
     def terms(self) -> tuple[str, ...]:

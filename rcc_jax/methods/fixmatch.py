@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from rcc_jax.methods.base import Networks, Result, Views
+from rcc_jax.methods.base import Networks, Result, Views, threshold_option
 from rcc_jax.methods.lazy import cutmix, jax, jnp, losses, passes, pseudo
-from rcc_jax.methods.with_consensus import StrongView, WithConsensus
+from rcc_jax.methods.with_consensus import NONE, StrongView, WithConsensus
 from rcc_jax.options import option
 
 if TYPE_CHECKING:
@@ -47,13 +47,9 @@ class FixMatch(WithConsensus):
         short="pseudo",
         before="hard",
     )
-    confidence_threshold: float = option(
+    confidence_threshold: float = threshold_option(
         0.95,
         "Confidence gamma: pseudo labels below it are ignored.",
-        at_least=0,
-        at_most=1,
-        short="gamma",
-        symbol="gamma",
         only_with=("pseudo_labels", "hard"),
     )
     soft_share: float = option(
@@ -120,8 +116,9 @@ class FixMatch(WithConsensus):
         terms = {"loss_labeled": self.labeled_term(logits.labeled, targets.labels, counts, parts)}
         regularization = self.unlabeled_term(logits, targets, labels, counts, terms)
         terms["kept_ratio"] = jnp.sum(labels.own.kept & targets.valid) / counts.weak
-        views = strong_view_pairs(logits, targets, labels, counts)
-        regularization = self.add_consensus(regularization, views, terms)
+        if self.consensus != NONE:
+            views = strong_view_pairs(logits, targets, labels, counts)
+            regularization = self.add_consensus(regularization, views, terms)
         return (terms["loss_labeled"] + regularization) / 2, terms
 
     def label(self, logits: Array) -> Pseudo:

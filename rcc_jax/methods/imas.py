@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
-from rcc_jax.methods.augseg import AugSeg, Counts, Mixable
+from rcc_jax.methods.augseg import AugSeg, Counts, Mixable, boxes
 from rcc_jax.methods.base import Result, Views, ema_option
-from rcc_jax.methods.lazy import cutmix, jax, jnp, losses, passes, pseudo
+from rcc_jax.methods.lazy import jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView
 from rcc_jax.options import option
 
@@ -85,7 +85,7 @@ def weighted(logits: Array, wanted: Mixable, scores: Array) -> Array:
 
 
 def blend(strong: Array, weak: Array, scores: Array) -> Array:
-    """H * strong + (1 - h) * weak of uint8 images, rounded to whole levels."""
+    """Strong and weak uint8 images in the shares h and 1 - h, rounded to whole levels."""
     share = scores.reshape(-1, 1, 1, 1)
     found = share * strong + (1 - share) * weak
     return jnp.clip(jnp.round(found), 0, 255).astype(strong.dtype)
@@ -143,14 +143,5 @@ def mix_by_rank(weak: Mixable, scores: Array, key: Array) -> tuple[Mixable, Arra
     partner = jnp.zeros_like(order).at[order].set(order[::-1])
     rows, height, width = weak.kept.shape
     side = jax.random.uniform(size, minval=0.1, maxval=0.9)
-    boxes = _boxes(places, side, rows, height, width) & is_mixed
-    return weak.pasted(boxes, weak.take(partner)), is_mixed
-
-
-def _boxes(key: Array, side: Array, rows: int, height: int, width: int) -> Array:
-    """Boxes whose sides are a share of the image's, around places from 1/16 of it on."""
-    lengths = jnp.array([[height, width]])
-    half = jnp.floor(lengths * side).astype(jnp.int32) // 2
-    place = jax.random.randint(key, (rows, 2), lengths // 16, lengths)
-    corners = [jnp.clip(place + sign * half, 0, lengths) for sign in (-1, 1)]
-    return cutmix.box_masks(jnp.concatenate(corners, axis=1), height, width)
+    pasted = boxes(places, side, (height, width), rows, margin=16) & is_mixed
+    return weak.pasted(pasted, weak.take(partner)), is_mixed

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from rcc_jax.methods.base import Result, Teacher, Views, constant, ema_option
+from rcc_jax.methods.base import Result, Views, consistency_option, constant, ema_option
 from rcc_jax.methods.lazy import jnp, losses, passes
 from rcc_jax.methods.supervised import Supervised
-from rcc_jax.options import option
 
 if TYPE_CHECKING:
     from jax import Array
@@ -37,19 +36,10 @@ class MeanTeacher(Supervised):
     reference: ClassVar[str] = "Tarvainen and Valpola, NeurIPS 2017; code of CPS, CVPR 2021"
     # The pipeline draws at least one strong view; this one is the weak view itself.
     views: ClassVar[Views] = Views(strong=1, recipe="none", box="none")
+    ema_rule: ClassVar[staticmethod] = staticmethod(constant)
 
     ema_decay: float = ema_option(0.99)
-    consistency_weight: float = option(
-        100.0,
-        "Weight w of the squared difference.",
-        at_least=0,
-        short="consistency",
-        symbol="w",
-    )
-
-    @property
-    def teachers(self) -> tuple[Teacher, ...]:
-        return (Teacher(constant(self.ema_decay)),) if self.ema_decay else ()
+    consistency_weight: float = consistency_option(100.0)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -62,14 +52,14 @@ class MeanTeacher(Supervised):
 
     def loss(self, nets, batch, memory, *, counts, parts, clock, key) -> Result:
         x, u = batch["labeled"]["image"], batch["unlabeled"]["weak"]
-        labeled, weak = passes.separate(nets.student(passes.interleave(x, u)))
+        both = passes.interleave(x, u)
+        labeled, weak = passes.separate(nets.student(both))
+        of_labeled, of_weak = passes.separate(nets.teacher(both))
         labels = passes.labels(batch)
         supervised = self.labeled_term(labeled, labels, counts, parts)
         found = losses.masked_sum(
-            losses.squared_difference(labeled, nets.teacher(x)), labels != losses.IGNORED
-        ) + losses.masked_sum(
-            losses.squared_difference(weak, nets.teacher(u)), batch["unlabeled"]["valid"]
-        )
+            losses.squared_difference(labeled, of_labeled), labels != losses.IGNORED
+        ) + losses.masked_sum(losses.squared_difference(weak, of_weak), batch["unlabeled"]["valid"])
         consistency = found / counts.all / labeled.shape[-1]
         terms = {"loss_labeled": supervised, "loss_consistency": consistency}
         return Result(supervised + self.consistency_weight * consistency, terms)

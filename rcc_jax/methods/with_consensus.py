@@ -108,6 +108,12 @@ class WithConsensus(Supervised):
         """Names of the scalars that `add_consensus` logs."""
         return () if self.consensus == NONE else ("loss_consensus",)
 
+    @classmethod
+    def without_consensus(cls) -> dict[str, str]:
+        """The field of the method, with its value, that leaves the term out."""
+        is_optional = NONE in options(cls)["consensus"].choices
+        return {"consensus": NONE} if is_optional else {"name": "unimatch"}
+
     def faults(self, num_classes: int | None) -> Iterator[str]:
         yield from super().faults(num_classes)
         if self.consensus == NONE:
@@ -117,11 +123,11 @@ class WithConsensus(Supervised):
             most = min(MAX_PLAYERS, num_classes)
             why = f" for config.data.num_classes = {num_classes}"
         if most < MIN_PLAYERS:
-            is_optional = NONE in options(type(self))["consensus"].choices
+            ((field, value),) = self.without_consensus().items()
             yield (
                 f"config.method.consensus = {self.consensus!r} compares pairs of classes and needs "
                 f"at least {MIN_PLAYERS} classes, but config.data.num_classes = {num_classes}; use "
-                f"config.method.{'consensus=none' if is_optional else 'name=unimatch'}."
+                f"config.method.{field}={value}."
             )
         elif not MIN_PLAYERS <= self.top_n <= most:
             yield f"config.method.top_n = {self.top_n} must be from {MIN_PLAYERS} to {most}{why}."

@@ -12,7 +12,7 @@ from rcc_jax.config import method_group, protocols, schema
 from rcc_jax.config.recorded import fit_method
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods.with_consensus import NONE
-from rcc_jax.options import Option
+from rcc_jax.options import Option, effectless
 from rcc_jax.workdir.folder import RESULT, evaluation_name
 
 
@@ -165,8 +165,9 @@ def method_name(config: Mapping[str, Any]) -> str:
     if name == "supervised" and config["train"]["num_steps"]:
         parts.append("same steps")
     recipe = method_group.recipe(data_name(config), name)
-    idle = schema.effectless(name, recorded)
-    for field, declared in schema.method_fields(name).items():
+    own = schema.method_fields(name)
+    idle = effectless(own, recorded)
+    for field, declared in own.items():
         value = recorded.get(field)
         # In older runs, an absent or empty field stands for the default.
         is_default = value in (None, "", recipe.get(field, declared.default))

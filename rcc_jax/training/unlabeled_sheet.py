@@ -90,16 +90,16 @@ class UnlabeledSheet:
         if self._views is None:
             return None
         views, method = self._views, self._run.method
+        threshold = method.threshold(state.memory)
         teacher = state.averaged or state.weights
         # One after the other: both at once would need twice the memory.
         seen = method_view(
             self._evaluator.log_probabilities(teacher, views["weak"]),
             self._evaluator.log_probabilities(state.weights, views["strong1"]),
             views["valid"],
-            threshold=method.threshold(state.memory),
+            threshold=threshold,
             top_n=getattr(method, "top_n", schema.PLAYERS),
         )
-        threshold = method.threshold(state.memory)
         return self._columns(views, seen, threshold, ema=state.ema is not None)
 
     @functools.cached_property

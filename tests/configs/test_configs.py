@@ -62,9 +62,9 @@ def test_arguments_choose_partition_backbone_and_seed():
     ("get_config", "arguments", "hint"),
     [
         (demo.get_config, "methd=rcc", "did you mean 'method'?"),
-        (demo.get_config, "zzz=1", "Known are method=..., seed=..."),
+        (demo.get_config, "zzz=1", "Known are method=..., steps=..."),
         (demo.get_config, "seed=x", "seed=0"),
-        (folder.get_config, "seed=1", "method=..., backbone=..."),
+        (folder.get_config, "steps=1", "method=..., backbone=..."),
         (camvid.get_config, "1_3", "1_16, 1_8, 1_4, 1_2"),
         (camvid.get_config, "1_8,rcc", "method=..."),
     ],
@@ -74,6 +74,15 @@ def test_unknown_arguments_are_refused_with_a_hint(get_config, arguments, hint):
         get_config(arguments)
     assert arguments.split(",")[-1] in str(caught.value)
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("get_config", [demo.get_config, folder.get_config])
+def test_settings_of_a_method_are_arguments(get_config):
+    config = get_config("method=daw,consensus=rank,tau=0.5,seed=3")
+    assert (config.method.name, config.method.consensus, config.seed) == ("daw", "rank", 3)
+    assert config.method.temperature == 0.5
+    with pytest.raises(ConfigError, match="no effect with config.method.consensus = 'none'"):
+        get_config("method=daw,tau=0.5")
 
 
 @pytest.mark.parametrize("name", ["unimtch", "RCC"])

@@ -38,7 +38,7 @@ def make_batch(method, rows=8, seed=0, size=SIZE):
     batch = {"labeled": {"image": labeled, "label": labels}}
     if method.strong_views:
         names = ["weak", *(f"strong{i + 1}" for i in range(method.strong_views))]
-        for stream in ("unlabeled", "partner"):
+        for stream in ("unlabeled",) if method.views.box == "none" else ("unlabeled", "partner"):
             valid = np.ones((rows, size, size), bool)
             valid[:, rng.integers(2 * size // 3 - 2, size) :] = False
             batch[stream] = {"valid": valid, **{name: image(rows) for name in names}}

@@ -161,6 +161,8 @@ def test_without_boxes_nothing_is_mixed(scenes, reference):
     assert any(batch["unlabeled"]["boxes"].any() for batch in reference)
     for batch in train_stream(scenes, **SETTINGS, box="none"):
         assert batch["unlabeled"]["boxes"].shape == (6, 2, 4)
+        # No image is read that nothing would be pasted from.
+        assert batch.keys() == {"labeled", "unlabeled"}
         assert not batch["unlabeled"]["boxes"].any()
 
 

@@ -101,7 +101,8 @@ def test_a_teacher_like_the_student_leaves_no_difference(name):
     method = METHODS[name]()
     batch = jax.tree.map(jnp.asarray, make_batch(method, rows=2))
     batch["unlabeled"]["strong1"] = batch["unlabeled"]["weak"]
-    batch["partner"]["strong1"] = batch["partner"]["weak"]
+    if name == "cutmix_seg":
+        batch["partner"]["strong1"] = batch["partner"]["weak"]
     nets = Pixelwise()
 
     def consistency(of_student):
@@ -130,14 +131,16 @@ def test_certainty_by_hand():
 
 
 def test_boxes_of_augseg_lie_around_their_places():
-    masks = augseg.boxes(jax.random.key(0), jnp.asarray(0.75), 4000, 32, 64)
+    masks = augseg.boxes(jax.random.key(0), augseg.side_outside(jnp.asarray(0.75)), (32, 64), 4000)
     areas = np.asarray(masks.sum((1, 2)))
     # A quarter of the image at most, less at the border; half of the side each way.
     assert areas.max() == 32 * 64 // 4
     assert masks.any(2).sum(1).max() == 16
-    centres = masks.argmax(1).max(1) > 0
-    assert centres.any()
-    assert not augseg.boxes(jax.random.key(0), jnp.asarray(1.0), 5, 32, 64).any()
+    # Centres start at an eighth of the side, so a box of half of it starts at 0 and ends at 12.
+    ends = 32 - np.asarray(masks.any(2))[:, ::-1].argmax(1)
+    assert ends.min() == 32 // 8 + 8
+    assert ends.max() == 32
+    assert not augseg.boxes(jax.random.key(0), jnp.asarray(0.0), (32, 64), 5).any()
 
 
 def test_augseg_equals_a_plain_computation_of_what_it_mixed():

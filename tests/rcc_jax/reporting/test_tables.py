@@ -9,6 +9,7 @@ from configs import cityscapes_1_2, pascal_1_8, pascal_1_16
 from rcc_jax.config import method_group, schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS
+from rcc_jax.options import effectless
 from rcc_jax.reporting import published, run_results, tables
 from tests.support.toy_method import Toy
 
@@ -184,7 +185,7 @@ def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name)
         others["consensus"] = "kl"
     own = schema.method_fields(name)
     used = {field for field, value in others.items() if named(**{field: value}) != name}
-    idle = schema.effectless(name, {}).keys() & own
+    idle = effectless(own, {}).keys() & own
     assert used == own.keys() & others.keys() - idle
     assert len({named(**{field: others[field]}) for field in used}) == len(used)
     # The numbers of OHEM count where it is used, and so do those of other terms.
@@ -195,6 +196,15 @@ def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name)
         assert named(pseudo_labels="soft", soft_share=0.9).endswith("soft, eta = 0.9")
     # Every field is one of these or above.
     assert own.keys() <= {*others, *ohem, "consensus", "soft_share"}
+
+
+def test_the_consensus_of_older_runs_keeps_its_name():
+    config = method_group.resolved(pascal_1_16.get_config("method=cc,consensus=kl"))
+    method = config["method"]
+    method["consensus_kind"] = method.pop("consensus")
+    assert run_results.method_name(config) == "cc, kl"
+    method["consensus_kind"] = ""  # The method's own.
+    assert run_results.method_name(config) == "cc"
 
 
 def test_a_consensus_term_has_one_name():
