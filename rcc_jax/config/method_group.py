@@ -13,7 +13,12 @@ from rcc_jax.options import effectless, without_effectless
 
 # Values of a data set's recipe, with which its methods are compared.
 _RECIPES = {
-    "cityscapes": {"confidence_threshold": 0.0, "labeled_loss": "ohem"},
+    "cityscapes": {
+        "confidence_threshold": 0.0,
+        "labeled_loss": "ohem",
+        "snapshot_threshold": 0.0,
+        "snapshot_weighting": "confidence",
+    },
     # At PASCAL's 0.95 the pixels kept are mostly sky and road.
     "camvid_drives": {"confidence_threshold": 0.7},
 }

@@ -8,6 +8,7 @@ from rcc_jax.methods.daw import DAW
 from rcc_jax.methods.fixmatch import FixMatch
 from rcc_jax.methods.imas import IMAS
 from rcc_jax.methods.mean_teacher import MeanTeacher
+from rcc_jax.methods.prevmatch import PrevMatch
 from rcc_jax.methods.rcc import RCC
 from rcc_jax.methods.supervised import Supervised
 from rcc_jax.methods.unimatch import UniMatch
@@ -25,6 +26,7 @@ METHODS: dict[str, type[Method]] = {
         IMAS,
         UniMatch,
         DAW,
+        PrevMatch,
         UniMatchV2,
         CC,
         RCC,

@@ -91,10 +91,15 @@ class Networks(Protocol):
         In evaluation mode, without a gradient.
         """
 
-    def probe(self, name: str, images: Array) -> Array:
-        """Logits of 'student' or 'ema' with the weights before the step.
+    def probe(self, source: str | PyTree, images: Array) -> Array:
+        """Logits of 'student' or 'ema' with the weights before the step, or of other weights.
 
         In evaluation mode, without a gradient.
+
+        Args:
+            source: 'student', 'ema', or weights that the memory holds, of the form in which
+                `Method.memory` and `Method.update` get them.
+            images: uint8 [B, H, W, 3].
         """
 
 
@@ -250,7 +255,8 @@ class Method:
         device. A skipped step does not change it.
 
         Args:
-            weights: The initial weights of the student.
+            weights: The initial weights of the student: parameters and BatchNorm statistics,
+                without those of a frozen encoder.
             num_classes: Number of classes K.
             key: Key for random initial values.
         """
@@ -292,7 +298,7 @@ class Method:
         Args:
             memory: The memory before the step.
             observations: Sums over the whole batch.
-            weights: The new weights of the student.
+            weights: The new weights of the student, without those of a frozen encoder.
             clock: The clock of the step.
         """
         return memory

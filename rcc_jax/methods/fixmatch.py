@@ -121,12 +121,17 @@ class FixMatch(WithConsensus):
             regularization = self.add_consensus(regularization, views, terms)
         return (terms["loss_labeled"] + regularization) / 2, terms
 
-    def label(self, logits: Array) -> Pseudo:
-        """The pseudo labels that a teacher's logits [B, H, W, K] give, without a gradient."""
+    def label(self, logits: Array, threshold: float | None = None) -> Pseudo:
+        """The pseudo labels that a teacher's logits [B, H, W, K] give, without a gradient.
+
+        Args:
+            logits: Logits of the teacher.
+            threshold: Replaces the confidence gamma of hard labels.
+        """
         logits = jax.lax.stop_gradient(logits)
         if self.pseudo_labels == "soft":
             return pseudo.soft(logits, self.soft_share)
-        return pseudo.hard(logits, self.confidence_threshold)
+        return pseudo.hard(logits, self.confidence_threshold if threshold is None else threshold)
 
     def unlabeled_term(
         self, logits: Logits, targets: Targets, labels: Labels, counts: Counts, terms: dict

@@ -142,7 +142,9 @@ class Run:
             # No step draws from this key: the key of a step is `rng` folded with the step.
             freeze_encoder=self.network.freeze_encoder,
             memory=self.method.memory(
-                weights, self.config.data.num_classes, jax.random.fold_in(rng, self.num_steps)
+                self.network.trained(weights),
+                self.config.data.num_classes,
+                jax.random.fold_in(rng, self.num_steps),
             ),
         )
 

@@ -35,9 +35,13 @@ class _Networks:
     def teacher(self, images: jax.Array) -> jax.Array:
         return self.probe(self._teacher, images)
 
-    def probe(self, name: str, images: jax.Array) -> jax.Array:
+    def probe(self, source: str | Weights, images: jax.Array) -> jax.Array:
         # Uses the weights before the step, which the student's passes do not change.
-        return jax.lax.stop_gradient(self._network.predict(self._weights[name], images))
+        if isinstance(source, str):
+            weights = self._weights[source]
+        else:
+            weights = source.completed(self._weights["student"])
+        return jax.lax.stop_gradient(self._network.predict(weights, images))
 
 
 def gradients_of(
@@ -176,11 +180,11 @@ def make_train_step(
             "learning_rate": jnp.asarray(schedule(state.step)),
             "gradient_norm": optax.tree.norm(found.params),
         }
-        ema, memory = state.ema, state.memory
+        moved, ema, memory = network.trained(weights), state.ema, state.memory
         for teacher in method.teachers:
-            ema = _average(ema, network.trained(weights), teacher.decay(clock))
+            ema = _average(ema, moved, teacher.decay(clock))
         if memory is not None:
-            memory = method.update(memory, found.observations, weights, clock)
+            memory = method.update(memory, found.observations, moved, clock)
         new = state.replace(
             step=state.step + 1, weights=weights, ema=ema, opt_state=opt_state, memory=memory
         )

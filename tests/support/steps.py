@@ -15,6 +15,7 @@ from rcc_jax.models.layers import BatchNorm
 from rcc_jax.models.network import Network, Weights
 from rcc_jax.options import options
 from rcc_jax.training import optimizer, train_state, train_step
+from rcc_jax.workdir.checkpoints import Checkpoints
 
 NUM_CLASSES, SIZE = 5, 17
 STEPS_PER_EPOCH = 5
@@ -125,6 +126,7 @@ class Setup:
         max_skipped=0,
         build=None,
         num_steps=20,
+        steps_per_epoch=STEPS_PER_EPOCH,
         freeze_encoder=False,
         size=SIZE,
         **network,
@@ -146,7 +148,7 @@ class Setup:
             self.schedule,
             self.mesh,
             num_steps=num_steps,
-            steps_per_epoch=STEPS_PER_EPOCH,
+            steps_per_epoch=steps_per_epoch,
             accumulation=accumulation,
             max_skipped=max_skipped,
         )
@@ -161,15 +163,31 @@ class Setup:
             term_names=train_step.watched_terms(self.method),
             freeze_encoder=self.network.freeze_encoder,
             memory=self.method.memory(
-                Weights(*jax.tree.map(jnp.asarray, (params, stats))),
+                self.network.trained(Weights(*jax.tree.map(jnp.asarray, (params, stats)))),
                 NUM_CLASSES,
                 jax.random.key(2),
             ),
         )
 
-    def run(self, steps):
+    def run(self, steps, folder=None, stop_at=0):
+        """The state after some steps and the scalars of each.
+
+        With a folder, the state is saved there after `stop_at` steps and restored.
+        """
         state, log = self.state(), []
         for step in range(steps):
+            if folder and step == stop_at:
+                state = self._restored(state, folder)
             state, scalars = self.step(state, make_batch(self.method, seed=step, size=self.size))
             log.append(jax.device_get(scalars))
         return jax.device_get(dataclasses.replace(state, rng=jax.random.key_data(state.rng))), log
+
+    def _restored(self, state, folder):
+        sharding = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            jax.eval_shape(self.state),
+        )
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(int(state.step), state.saved(), wait=True)
+            return train_state.TrainState(**checkpoints.restore(shapes.saved()))

@@ -16,8 +16,6 @@ from rcc_jax.consensus import players
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS, with_consensus
 from rcc_jax.options import options
-from rcc_jax.training.train_state import TrainState
-from rcc_jax.workdir.checkpoints import Checkpoints
 from tests.support.steps import SIZE, Setup, SmallNetwork, make_batch, make_method
 from tests.support.toy_method import Toy
 
@@ -79,19 +77,7 @@ def test_parts_add_up_to_the_memory_of_the_whole_batch():
 
 def test_resumed_is_uninterrupted(tmp_path):
     uninterrupted, _ = run()
-    toy = setup()
-    state = toy.state()
-    for step in range(2):
-        state, _ = toy.step(state, make_batch(toy.method, seed=step))
-    shapes = jax.eval_shape(toy.state)
-    sharding = jax.sharding.NamedSharding(toy.mesh, jax.sharding.PartitionSpec())
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
-    )
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(2, state.saved(), wait=True)
-        state = TrainState(**checkpoints.restore(shapes.saved()))
-    state, _ = toy.step(state, make_batch(toy.method, seed=2))
+    state, _ = setup().run(3, tmp_path, stop_at=2)
     for part in ("memory", "weights", "opt_state"):
         jax.tree.map(
             np.testing.assert_array_equal, getattr(state, part), getattr(uninterrupted, part)
