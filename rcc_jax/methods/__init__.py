@@ -5,6 +5,7 @@ from rcc_jax.methods.base import Method
 from rcc_jax.methods.cc import CC
 from rcc_jax.methods.cutmix_seg import CutMixSeg
 from rcc_jax.methods.daw import DAW
+from rcc_jax.methods.dual_teacher import DualTeacher
 from rcc_jax.methods.fixmatch import FixMatch
 from rcc_jax.methods.imas import IMAS
 from rcc_jax.methods.mean_teacher import MeanTeacher
@@ -26,6 +27,7 @@ METHODS: dict[str, type[Method]] = {
         IMAS,
         UniMatch,
         DAW,
+        DualTeacher,
         PrevMatch,
         UniMatchV2,
         CC,

@@ -213,7 +213,7 @@ class Method:
 
     @property
     def teachers(self) -> tuple[Teacher, ...]:
-        """The EMA teachers; at most one is supported."""
+        """The EMA teachers; at most one at a time, see `on_duty`."""
         if not self.ema_decay:
             return ()
         return (Teacher(self.ema_rule(self.ema_decay), labels=self.ema_labels),)
@@ -261,6 +261,21 @@ class Method:
             key: Key for random initial values.
         """
         return None
+
+    def on_duty(self, averaged: PyTree, memory: PyTree, clock: Clock) -> tuple[PyTree, PyTree]:
+        """The EMA teacher and the memory with which a step begins.
+
+        A method whose EMA teachers take turns keeps the resting ones in its memory, and exchanges
+        them here. The one that it returns labels and follows the student in this step, and is
+        evaluated after it. A skipped step undoes the exchange.
+
+        Args:
+            averaged: The EMA teacher after the previous step, without a frozen encoder; None if
+                there is none.
+            memory: The memory after the previous step.
+            clock: The clock of the step.
+        """
+        return averaged, memory
 
     def counts(self, batch: Batch) -> PyTree:
         """Denominators of the loss over the WHOLE batch; known before the forward passes."""

@@ -170,7 +170,9 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(state.rng, state.step)
         clock = Clock(state.step, steps_per_epoch, num_steps)
-        found, stats = _accumulate(network, method, state, batch, clock, key, accumulation, mesh)
+        ema, memory = method.on_duty(state.ema, state.memory, clock)
+        begun = state.replace(ema=ema, memory=memory)
+        found, stats = _accumulate(network, method, begun, batch, clock, key, accumulation, mesh)
         trained = network.trained(state.weights).params
         updates, opt_state = optimizer.update(found.params, state.opt_state, trained)
         weights = Weights(optax.apply_updates(trained, updates), stats).completed(state.weights)
@@ -180,7 +182,7 @@ def make_train_step(
             "learning_rate": jnp.asarray(schedule(state.step)),
             "gradient_norm": optax.tree.norm(found.params),
         }
-        moved, ema, memory = network.trained(weights), state.ema, state.memory
+        moved = network.trained(weights)
         for teacher in method.teachers:
             ema = _average(ema, moved, teacher.decay(clock))
         if memory is not None:

@@ -36,10 +36,11 @@ METHODS = {
     "imas": make_method("imas", confidence_threshold=0.45),
     "daw + rcc": make_method("daw", consensus="rank"),
     "prevmatch": make_method("prevmatch", snapshots=2, snapshot_threshold=0.3),
+    "dual_teacher + rcc": make_method("dual_teacher", confidence_threshold=0.45, consensus="rank"),
     "unimatch_v2, soft": make_method("unimatch_v2", pseudo_labels="soft", ema_decay=0.9),
 }
 # Of the others, an epoch is as long as in `tests/support/steps.py`.
-SHORT_EPOCHS = {"prevmatch": 2}
+SHORT_EPOCHS = {"prevmatch": 2, "dual_teacher + rcc": 2}
 STEPS, SIZE, ROWS = 30, 17, 4
 TOLERANCE = 1e-6
 
