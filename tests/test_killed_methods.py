@@ -7,11 +7,13 @@ from tests.support.runs import different, metrics, reached, saving, tiny_run, wa
 
 # Fields with which a run of 12 steps uses the memory; an epoch has three steps.
 FIELDS = {
+    "corrmatch": {"method__regions": 8},
     "dual_teacher": {},
     "prevmatch": {"method__snapshots": 2, "method__snapshot_threshold": 0.16},
 }
 # What the log of such a run shows.
 USED = {
+    "corrmatch": lambda log: len({line["threshold"] for line in log}) == len(log),
     "dual_teacher": lambda log: log[-1]["loss_mixed"] > 0 and log[-1]["loss_unmixed"] > 0,
     "prevmatch": lambda log: log[-1]["snapshots"] == 2 and log[-1]["loss_previous"] > 0,
 }

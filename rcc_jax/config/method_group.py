@@ -27,7 +27,7 @@ _RECIPES = {
 _SUPERVISED = {"cityscapes": {"ohem_min_kept": 50_000}}
 
 # Their threshold is no mask of pixels, or changes with the training.
-_OWN_THRESHOLD = ("cutmix_seg", "daw", "dual_teacher")
+_OWN_THRESHOLD = ("cutmix_seg", "daw", "dual_teacher", "corrmatch")
 
 
 def recipe(data: str, name: str) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from rcc_jax.methods.augseg import AugSeg
 from rcc_jax.methods.base import Method
 from rcc_jax.methods.cc import CC
+from rcc_jax.methods.corrmatch import CorrMatch
 from rcc_jax.methods.cutmix_seg import CutMixSeg
 from rcc_jax.methods.daw import DAW
 from rcc_jax.methods.dual_teacher import DualTeacher
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
         UniMatch,
         DAW,
         DualTeacher,
+        CorrMatch,
         PrevMatch,
         UniMatchV2,
         CC,

@@ -37,6 +37,7 @@ METHODS = {
     "daw + rcc": make_method("daw", consensus="rank"),
     "prevmatch": make_method("prevmatch", snapshots=2, snapshot_threshold=0.3),
     "dual_teacher + rcc": make_method("dual_teacher", confidence_threshold=0.45, consensus="rank"),
+    "corrmatch": make_method("corrmatch", confidence_threshold=0.45, regions=4),
     "unimatch_v2, soft": make_method("unimatch_v2", pseudo_labels="soft", ema_decay=0.9),
 }
 # Of the others, an epoch is as long as in `tests/support/steps.py`.

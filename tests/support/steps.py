@@ -98,8 +98,8 @@ def initial_weights(build):
     return jax.device_get(create(jax.random.key(1)))
 
 
-def small(key, *, dtype, freeze_bn=False):
-    return SmallNetwork(dtype, freeze_bn, nnx.Rngs(key))
+def small(key, *, method, dtype, freeze_bn=False):
+    return method.network(lambda rngs: SmallNetwork(dtype, freeze_bn, rngs), nnx.Rngs(key))
 
 
 class FragileNetwork(SmallNetwork):
@@ -135,7 +135,7 @@ class Setup:
         self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
         self.schedule = optimizer.poly_schedule(0.05, num_steps)
         self.optimizer = optimizer.sgd(self.schedule, head_multiplier=2.0)
-        self.build = build or functools.partial(small, dtype=dtype, **network)
+        self.build = build or functools.partial(small, method=method, dtype=dtype, **network)
         self.network = Network(
             nnx.graphdef(nnx.eval_shape(lambda: self.build(jax.random.key(0)))),
             dtype,

@@ -9,31 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from rcc_jax.config import checks, method_group, schema
 from rcc_jax.consensus import players
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS, with_consensus
 from rcc_jax.options import options
-from tests.support.steps import SIZE, Setup, SmallNetwork, make_batch, make_method
+from tests.support.steps import SIZE, Setup, make_batch, make_method
 from tests.support.toy_method import Toy
 
 
 def setup(devices=1, **more):
-    method = Toy(confidence_threshold=0.3)
-    freeze_bn = more.pop("freeze_bn", False)
-
-    def make(rngs):
-        return SmallNetwork(jnp.float64, freeze_bn, rngs)
-
-    return Setup(
-        method,
-        devices,
-        jnp.float64,
-        build=lambda key: method.network(make, nnx.Rngs(key)),
-        **more,
-    )
+    return Setup(Toy(confidence_threshold=0.3), devices, jnp.float64, **more)
 
 
 @pytest.fixture(autouse=True)
