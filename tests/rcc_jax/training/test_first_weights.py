@@ -72,8 +72,8 @@ def test_revision_and_hash_are_recorded(hub, tmp_path, given):
 def test_a_run_starts_from_them(state, tmp_path):
     run, said = Run.build(tiny("imagenet")), []
     start, _ = find(run.config, tmp_path)
-    run.check_start(start.path)
-    weights = run.initial_state(said.append, start.path).weights
+    run.check_start(start.paths)
+    weights = run.initial_state(said.append, start.paths).weights
     assert "of the backbone (stem v1)" in said[0]
     assert "0 missing, 2 unused" in said[0]
     ours = torch_names.named_variables(run.network.module(weights))
