@@ -173,7 +173,7 @@ def sweep(runs: Sequence[str]) -> ml_collections.ConfigDict:
 def use_imagenet(config: ml_collections.ConfigDict, stem: str) -> None:
     """Sets the initial weights to ImageNet's, `pretrained/<backbone>_<stem>.pth`."""
     config.model.stem = choose(stem, ("deep", "v1"), "stem")
-    config.model.pretrained = f"pretrained/{config.model.backbone}_{stem}.pth"
+    config.model.pretrained = _imagenet_file(config.model.backbone, stem)
 
 
 def fit_transformer(
@@ -195,12 +195,7 @@ def fit_transformer(
     """
     _, *others = networks.members(config)
     for member in others:
-        # The second network starts from the usual weights of its backbone.
-        usual = next(iter(named_weights.PUBLISHED.get(member.model.backbone, {})), "")
-        set_method(
-            config,
-            second_pretrained=named_weights.AUTO if pretrained == named_weights.AUTO else usual,
-        )
+        set_method(config, second_pretrained=_usual_weights(config, member.model, pretrained))
     config.data.crop_size = _rounded(config.data.crop_size, networks.crop_multiple(config))
     multiple = schema.size_multiple(config)
     if multiple == 1:
@@ -218,6 +213,24 @@ def fit_transformer(
         {name.replace("__", "."): value for name, value in fields.items()}
     )
     return config
+
+
+def _usual_weights(
+    config: ml_collections.ConfigDict, second: ml_collections.ConfigDict, pretrained: str
+) -> str:
+    """Where a second network starts: as the main one would with its backbone."""
+    if pretrained == named_weights.AUTO:
+        return pretrained
+    main = config.model
+    is_resnet = second.backbone.startswith("resnet")
+    if is_resnet and main.pretrained == _imagenet_file(main.backbone, main.stem):
+        return _imagenet_file(second.backbone, main.stem)
+    place, _ = named_weights.usual(second)
+    return "" if place is None else place.name
+
+
+def _imagenet_file(backbone: str, stem: str) -> str:
+    return f"pretrained/{backbone}_{stem}.pth"
 
 
 def _rounded(size: int, multiple: int) -> int:

@@ -187,7 +187,14 @@ def stopped_after_6(command, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fields", [{"method__name": "cps"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method__name": "cps"},
+        {"method__name": "co_training", "method__second_backbone": "resnet34"},
+    ],
+    ids=["cps", "co_training"],
+)
 def test_two_networks_that_were_killed_are_those_of_an_uninterrupted_run(command, tmp_path, fields):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish(start(*command(whole, **fields)))

@@ -40,7 +40,8 @@ def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> 
     yield from _names(config.data, left)
     yield from _aspp_rates(config.model.aspp_rates)
     for member in networks.members(config):
-        yield from named_weights.faults(member.model, member.field, member.backbone_field)
+        if member.family is not None:
+            yield from named_weights.faults(member.model, member.field, member.backbone_field)
     yield from _same_backbone(config)
     yield from method_group.faults(config, left)
 

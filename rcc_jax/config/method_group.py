@@ -22,7 +22,7 @@ _RECIPES = {
 _SUPERVISED = {"cityscapes": {"ohem_min_kept": 50_000}}
 
 # Their threshold is no mask of pixels, changes with the training, or is none on all data.
-_OWN_THRESHOLD = ("cutmix_seg", "cps", "daw")
+_OWN_THRESHOLD = ("cutmix_seg", "cps", "co_training", "daw")
 
 
 def recipe(data: str, name: str) -> Mapping[str, Any]:

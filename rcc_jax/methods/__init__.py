@@ -3,6 +3,7 @@
 from rcc_jax.methods.augseg import AugSeg
 from rcc_jax.methods.base import Method
 from rcc_jax.methods.cc import CC
+from rcc_jax.methods.co_training import CoTraining
 from rcc_jax.methods.cps import CPS
 from rcc_jax.methods.cutmix_seg import CutMixSeg
 from rcc_jax.methods.daw import DAW
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
         CutMixSeg,
         CPS,
         FixMatch,
+        CoTraining,
         AugSeg,
         IMAS,
         UniMatch,

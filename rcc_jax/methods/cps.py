@@ -46,6 +46,7 @@ class CPS(TwoNetworks):
         "as they are.",
         choices=("on", "off"),
         short="cutmix",
+        symbol="CutMix",
     )
     cross_weight: float = option(
         1.0,

@@ -43,7 +43,7 @@ class TwoNetworks(FixMatch):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        of_one = super().terms
+        of_one = ("loss_labeled", "loss_strong1", "kept_ratio", *self.consensus_terms)
         return (*of_one, *map(_of_second, of_one))
 
     def network(self, make, rngs):

@@ -56,13 +56,12 @@ def find(
     Raises:
         ConfigError: In every process, if weights that were asked for are not available.
     """
-    main, *others = (
-        _find(member, _recorded(workdir).get(member.name, {}), report)
-        for member in networks.members(config)
-    )
+    found = []
     for member in networks.members(config):
-        # `_find` has replaced 'auto' in the fields of the member.
+        found.append(_find(member, _recorded(workdir).get(member.name, {}), report))
+        # Where it was 'auto', it has been replaced.
         config.update_from_flattened_dict({member.field: member.model.pretrained})
+    main, *others = found
     return dataclasses.replace(main, second=next(iter(others), None))
 
 

@@ -33,6 +33,7 @@ METHODS = {
     "mean_teacher": make_method("mean_teacher", ema_decay=0.9),
     "cps + rcc": make_method("cps", confidence_threshold=0.3, consensus="rank"),
     "cps without CutMix": make_method("cps", confidence_threshold=0.0, cutmix="off"),
+    "co_training + rcc": make_method("co_training", consensus="rank"),
     "cutmix_seg": make_method("cutmix_seg", confidence_threshold=0.45, ema_decay=0.9),
     "augseg + rcc": make_method("augseg", confidence_threshold=0.45, consensus="rank"),
     "imas": make_method("imas", confidence_threshold=0.45),

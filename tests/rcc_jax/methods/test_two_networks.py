@@ -1,4 +1,4 @@
-"""CPS: checks by hand, and the loss against plain float64 numpy."""
+"""CPS and co-training: checks by hand, and the losses against plain float64 numpy."""
 
 import dataclasses
 
@@ -9,6 +9,7 @@ import pytest
 
 from input_pipeline.batches import views
 from rcc_jax.methods import METHODS
+from tests.rcc_jax.methods.test_daw import softmax
 from tests.rcc_jax.methods.test_teachers import loss_of, plain_cross_entropy
 from tests.support.steps import SIZE, Setup, make_batch, make_method
 
@@ -176,10 +177,70 @@ def test_an_average_is_only_evaluated():
     assert not teacher.labels
 
 
+def test_co_training_equals_a_plain_computation():
+    method, nets = METHODS["co_training"](confidence_threshold=0.4), Two()
+    batch = make_batch(method, rows=3)
+    found = loss_of(method, batch, nets=nets)
+    total = 0
+    for view, name, other, suffix in ((0, *NAMES, ""), (1, *NAMES[::-1], "_second")):
+        # The pass of the weak view is trained, that of the partner is not.
+        own = softmax(nets.plain(other, batch["unlabeled"]["weak"]))
+        partner = softmax(nets.plain(other, batch["partner"]["weak"], "evaluated"))
+        probability = mixed({**batch, **streams(batch, own, partner)}, "p", view)
+        kept = mixed(batch, "valid", view) & (probability.max(-1) >= 0.4)
+        logits = nets.plain(name, mixed(batch, f"strong{view + 1}", view))
+        pixels = plain_cross_entropy(logits, probability.argmax(-1))
+        unlabeled = pixels[kept].sum() / mixed(batch, "valid", view).sum()
+        np.testing.assert_allclose(found.terms[f"loss_strong1{suffix}"], unlabeled, rtol=1e-9)
+        total += (labeled_loss(nets, name, batch) + unlabeled) / 2
+    np.testing.assert_allclose(found.loss, total, rtol=1e-9)
+
+
+def streams(batch, own, partner):
+    """The streams with an array 'p' that `mixed` can paste."""
+    return {
+        "unlabeled": {**batch["unlabeled"], "p": own},
+        "partner": {**batch["partner"], "p": partner},
+    }
+
+
+def test_equal_networks_with_equal_views_are_two_of_fixmatch():
+    method, nets = METHODS["co_training"](), Two()
+    nets.trained["second"] = nets.trained["student"]
+    nets.evaluated["second"] = nets.evaluated["student"]
+    nets.teacher = lambda images: nets.probe("student", images)
+    batch = make_batch(method, rows=2)
+    for stream in ("unlabeled", "partner"):
+        batch[stream]["strong2"] = batch[stream]["strong1"]
+    batch["unlabeled"]["boxes"][:, 1] = batch["unlabeled"]["boxes"][:, 0]
+    found = loss_of(method, batch, nets=nets)
+    one = loss_of(METHODS["fixmatch"](confidence_threshold=0.0), batch, nets=nets)
+    np.testing.assert_allclose(found.loss, 2 * one.loss, rtol=1e-12)
+    for name, value in one.terms.items():
+        for suffix in ("", "_second"):
+            np.testing.assert_allclose(found.terms[name + suffix], value, rtol=1e-12)
+
+
+def test_only_its_own_term_trains_the_second_network_of_co_training():
+    method, nets = METHODS["co_training"](), Two()
+    batch = make_batch(method, rows=2)
+
+    def terms(of_second):
+        nets.trained["second"] = of_second
+        return loss_of(method, batch, nets=nets).terms
+
+    gradients = jax.jacrev(terms)(jnp.asarray(nets.trained["second"]))
+    for name in ("loss_labeled", "loss_strong1"):
+        assert not np.any(gradients[name])
+        assert np.any(gradients[f"{name}_second"])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"cutmix": "off"}])
-def test_eight_devices_train_as_one(changes):
-    method = make_method("cps", **changes)
+@pytest.mark.parametrize(
+    ("name", "changes"), [("cps", {}), ("cps", {"cutmix": "off"}), ("co_training", {})]
+)
+def test_eight_devices_train_as_one(name, changes):
+    method = make_method(name, **changes)
     (one, one_log), (eight, eight_log) = (
         Setup(method, devices, jnp.float64).run(2) for devices in (1, 8)
     )
