@@ -3,7 +3,9 @@
 from rcc_jax.methods.augseg import AugSeg
 from rcc_jax.methods.base import Method
 from rcc_jax.methods.cc import CC
+from rcc_jax.methods.co_training import CoTraining
 from rcc_jax.methods.corrmatch import CorrMatch
+from rcc_jax.methods.cps import CPS
 from rcc_jax.methods.cutmix_seg import CutMixSeg
 from rcc_jax.methods.daw import DAW
 from rcc_jax.methods.dual_teacher import DualTeacher
@@ -23,7 +25,9 @@ METHODS: dict[str, type[Method]] = {
         Supervised,
         MeanTeacher,
         CutMixSeg,
+        CPS,
         FixMatch,
+        CoTraining,
         AugSeg,
         IMAS,
         UniMatch,

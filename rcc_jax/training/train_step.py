@@ -35,13 +35,20 @@ class _Networks:
     def teacher(self, images: jax.Array) -> jax.Array:
         return self.probe(self._teacher, images)
 
+    @property
+    def second(self) -> Student:
+        return self.student.member("second")
+
     def probe(self, source: str | Weights, images: jax.Array) -> jax.Array:
         # Uses the weights before the step, which the student's passes do not change.
-        if isinstance(source, str):
-            weights = self._weights[source]
-        else:
+        member = "main"
+        if not isinstance(source, str):
             weights = source.completed(self._weights["student"])
-        return jax.lax.stop_gradient(self._network.predict(weights, images))
+        elif source == "second":
+            weights, member = self._weights["student"], source
+        else:
+            weights = self._weights[source]
+        return jax.lax.stop_gradient(self._network.predict(weights, images, member=member))
 
 
 def gradients_of(
