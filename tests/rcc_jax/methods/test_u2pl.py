@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from flax import nnx
 
 from rcc_jax.config import checks
 from rcc_jax.methods import METHODS, contrast, losses, passes, ring, u2pl
@@ -25,7 +26,8 @@ from tests.rcc_jax.methods.test_teachers import (
     plain_cross_entropy,
     plain_labeled,
 )
-from tests.support.steps import Setup, make_batch, make_method
+from tests.support import tiny_vit
+from tests.support.steps import Setup, deeplab, make_batch, make_method
 
 FEATURES = 6
 
@@ -447,3 +449,18 @@ def test_resumed_is_uninterrupted_and_eight_devices_train_as_one(name, tmp_path)
         (eight.memory, eight.weights),
         (state.memory, state.weights),
     )
+
+
+@pytest.mark.parametrize(
+    ("build", "size"), [(deeplab, 65), (lambda key: tiny_vit.build(dtype=jnp.float64), 70)]
+)
+def test_every_family_takes_the_head(build, size):
+    key = jax.random.key(0)
+
+    def found():
+        module = METHODS["u2pl"]().network(lambda rngs: build(key), nnx.Rngs(key))
+        return representation.evaluated(module, jnp.zeros((2, size, size, 3)))
+
+    logits, vectors = jax.eval_shape(found)
+    assert logits.shape == (2, size, size, CLASSES)
+    assert vectors.shape == (2, *representation.quarter((size, size)), representation.FEATURES)
