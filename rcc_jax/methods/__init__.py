@@ -4,6 +4,8 @@ from rcc_jax.methods.augseg import AugSeg
 from rcc_jax.methods.base import Method
 from rcc_jax.methods.cc import CC
 from rcc_jax.methods.class_balanced import ClassBalanced
+from rcc_jax.methods.co_training import CoTraining
+from rcc_jax.methods.cps import CPS
 from rcc_jax.methods.cutmix_seg import CutMixSeg
 from rcc_jax.methods.daw import DAW
 from rcc_jax.methods.fixmatch import FixMatch
@@ -23,9 +25,11 @@ METHODS: dict[str, type[Method]] = {
         Supervised,
         MeanTeacher,
         CutMixSeg,
+        CPS,
         FixMatch,
         ClassBalanced,
         U2PL,
+        CoTraining,
         AugSeg,
         IMAS,
         UniMatch,

@@ -46,8 +46,8 @@ class WithRepresentation(nnx.Module):
         self.head = RepresentationHead(main.merged_features, dtype=main.dtype)
         draw_uniform([self.head], rngs.params())
 
-    def __call__(self, images: jax.Array, *, train: bool, **padding: Any) -> jax.Array:
-        return self.main(images, train=train, **padding)
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        return self.main(images, train=train)
 
     def encode(self, images: jax.Array, *, train: bool) -> Any:
         """The features of the network."""

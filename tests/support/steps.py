@@ -58,12 +58,12 @@ def make_method(name="rcc", **changes):
 class SmallNetwork(nnx.Module):
     """Two convolutions with BatchNorm between, called like the real network."""
 
-    def __init__(self, dtype, freeze_bn, rngs):
+    def __init__(self, dtype, freeze_bn, rngs, width=12):
         types = {"dtype": dtype, "param_dtype": dtype, "rngs": rngs}
-        self.backbone = nnx.Conv(3, 12, (3, 3), use_bias=False, **types)
-        self.norm = BatchNorm(12, frozen=freeze_bn, dtype=dtype)
-        self.classifier = nnx.Conv(12, NUM_CLASSES, (3, 3), **types)
-        self.dtype, self.merged_features = dtype, 12
+        self.backbone = nnx.Conv(3, width, (3, 3), use_bias=False, **types)
+        self.norm = BatchNorm(width, frozen=freeze_bn, dtype=dtype)
+        self.classifier = nnx.Conv(width, NUM_CLASSES, (3, 3), **types)
+        self.dtype, self.merged_features = dtype, width
 
     def __call__(self, images, *, train):
         return self.decode(self.encode(images, train=train), images.shape[1:3], train=train)
@@ -106,9 +106,13 @@ def initial_weights(build):
 
 
 def small(key, *, dtype, method=None, freeze_bn=False):
-    """The module of a method, or a network."""
-    make = functools.partial(SmallNetwork, dtype, freeze_bn)
-    return make(nnx.Rngs(key)) if method is None else method.network(make, nnx.Rngs(key))
+    """The module of a method, or a network; a second network of another kind is narrower."""
+
+    def make(rngs, backbone=None):
+        return SmallNetwork(dtype, freeze_bn, rngs, width=8 if backbone else 12)
+
+    rngs = nnx.Rngs(key)
+    return make(rngs) if method is None else method.network(make, rngs)
 
 
 class FragileNetwork(SmallNetwork):
