@@ -19,6 +19,7 @@ _RECIPES = {
         "cross_weight": 5.0,
         "snapshot_threshold": 0.0,
         "snapshot_weighting": "confidence",
+        "warm_up_epochs": 0,
     },
     # At PASCAL's 0.95 the pixels kept are mostly sky and road.
     "camvid_drives": {"confidence_threshold": 0.7},

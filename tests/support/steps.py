@@ -51,7 +51,7 @@ def make_batch(method, rows=8, seed=0, size=SIZE):
 def make_method(name="rcc", **changes):
     """A method by name, with a threshold that a small network reaches."""
     own = options(METHODS[name])
-    usual = {"confidence_threshold": 0.3, "ohem_min_kept": 300}
+    usual = {"confidence_threshold": 0.3, "ohem_min_kept": 300, "queue_size": 40}
     return METHODS[name](**{k: v for k, v in usual.items() if k in own} | changes)
 
 
@@ -63,6 +63,7 @@ class SmallNetwork(nnx.Module):
         self.backbone = nnx.Conv(3, width, (3, 3), use_bias=False, **types)
         self.norm = BatchNorm(width, frozen=freeze_bn, dtype=dtype)
         self.classifier = nnx.Conv(width, NUM_CLASSES, (3, 3), **types)
+        self.dtype, self.merged_features = dtype, width
 
     def __call__(self, images, *, train):
         return self.decode(self.encode(images, train=train), images.shape[1:3], train=train)
@@ -71,7 +72,13 @@ class SmallNetwork(nnx.Module):
         return nnx.relu(self.norm(self.backbone(images), train=train))
 
     def decode(self, features, size, *, train):
-        return self.classifier(features)
+        return self.classify(self.merge(features, train=train), size, train=train)
+
+    def merge(self, features, *, train):
+        return features
+
+    def classify(self, merged, size, *, train):
+        return self.classifier(merged)
 
 
 def deeplab(key):

@@ -172,6 +172,16 @@ def test_a_network_gets_no_gradient_from_the_term_of_the_other(cutmix):
         assert np.any(gradients[f"{name}_second"])
 
 
+def test_the_first_network_predicts():
+    made = Setup(make_method("cps"), 1, jnp.float64)
+    weights, images = made.state().weights, make_batch(made.method, rows=1)["labeled"]["image"]
+    alone = Setup(make_method("fixmatch"), 1, jnp.float64).network
+    for member, of in (({}, weights.main), ({"member": "second"}, weights.member("second"))):
+        found = made.network.predict(weights, images, **member)
+        np.testing.assert_array_equal(found, alone.predict(of, images))
+    assert not np.array_equal(found, made.network.predict(weights, images))
+
+
 def test_an_average_is_only_evaluated():
     (teacher,) = METHODS["cps"](ema_decay=0.9).teachers
     assert not teacher.labels
