@@ -190,7 +190,7 @@ class Run:
             model = self.network.module(weights)
             build.load_pretrained(self.config, model, report, files)
             weights = Weights.of(model)
-        if paths["main"] and not {"second"} & (paths.keys() | read.params.keys()):
+        if paths["main"] and "second" not in {**paths, **read.params}:
             weights = _with_shared_encoder(weights)
         return weights
 
