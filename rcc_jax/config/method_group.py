@@ -13,7 +13,12 @@ from rcc_jax.options import effectless, without_effectless
 
 # Values of a data set's recipe, with which its methods are compared.
 _RECIPES = {
-    "cityscapes": {"confidence_threshold": 0.0, "labeled_loss": "ohem", "cross_weight": 5.0},
+    "cityscapes": {
+        "confidence_threshold": 0.0,
+        "labeled_loss": "ohem",
+        "cross_weight": 5.0,
+        "warm_up_epochs": 0,
+    },
     # At PASCAL's 0.95 the pixels kept are mostly sky and road.
     "camvid_drives": {"confidence_threshold": 0.7},
 }

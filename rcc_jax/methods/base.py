@@ -98,6 +98,12 @@ class Networks(Protocol):
         In evaluation mode, without a gradient.
         """
 
+    def read_teacher(self, images: Array, function: Callable[[Any, Array], PyTree]) -> PyTree:
+        """A function of the teacher's module and of the normalised images, without a gradient.
+
+        For methods with another head: the module is that of `Method.network`.
+        """
+
     def probe(self, name: str, images: Array) -> Array:
         """Logits of 'student', 'ema' or the 'second' network with the weights before the step.
 
@@ -139,11 +145,11 @@ def constant(decay: float) -> Callable[[Clock], Array]:
     return at
 
 
-def copied_first(decay: float) -> Callable[[Clock], Array]:
-    """`ramped`, but a plain copy of the student in the first epoch."""
+def copied_first(decay: float, epochs: int = 1) -> Callable[[Clock], Array]:
+    """`ramped`, but a plain copy of the student in the first epoch, or in several."""
 
     def at(clock: Clock) -> Array:
-        return jnp.where(clock.step < clock.steps_per_epoch, 0, ramped(decay)(clock))
+        return jnp.where(clock.step < epochs * clock.steps_per_epoch, 0, ramped(decay)(clock))
 
     return at
 

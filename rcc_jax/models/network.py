@@ -1,5 +1,6 @@
 """A network as pure functions of its weights, and what happens to images before it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -143,6 +144,12 @@ class Network:
     def student(self, weights: Weights) -> Student:
         """The network in training mode."""
         return Student(self.module(weights), self.dtype)
+
+    def read(
+        self, weights: Weights, images: jax.Array, function: Callable[[Any, jax.Array], Any]
+    ) -> Any:
+        """A function of the network and of its normalised images; these are not resized."""
+        return function(self.module(weights), normalize(images, self.dtype))
 
     def predict(
         self,

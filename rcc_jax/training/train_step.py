@@ -35,6 +35,11 @@ class _Networks:
     def teacher(self, images: jax.Array) -> jax.Array:
         return self.probe(self._teacher, images)
 
+    def read_teacher(self, images: jax.Array, function: Callable[[Any, jax.Array], Any]) -> Any:
+        return jax.lax.stop_gradient(
+            self._network.read(self._weights[self._teacher], images, function)
+        )
+
     @property
     def second(self) -> Student:
         return self.student.member("second")

@@ -39,6 +39,11 @@ METHODS = {
     "imas": make_method("imas", confidence_threshold=0.45),
     "daw + rcc": make_method("daw", consensus="rank"),
     "unimatch_v2, soft": make_method("unimatch_v2", pseudo_labels="soft", ema_decay=0.9),
+    "class_balanced": make_method("class_balanced", confidence_threshold=0.45, ema_decay=0.9),
+    "u2pl": make_method("u2pl", ema_decay=0.9, warm_up_epochs=0),
+    "unimatch_u2pl, released": make_method(
+        "unimatch_u2pl", confidence_threshold=0.45, contrast_rule="released"
+    ),
 }
 STEPS, SIZE, ROWS = 30, 17, 4
 TOLERANCE = 1e-6

@@ -15,6 +15,7 @@ from rcc_jax.models.layers import BatchNorm
 from rcc_jax.models.network import Network, Weights
 from rcc_jax.options import options
 from rcc_jax.training import optimizer, train_state, train_step
+from rcc_jax.workdir.checkpoints import Checkpoints
 
 NUM_CLASSES, SIZE = 5, 17
 STEPS_PER_EPOCH = 5
@@ -50,7 +51,7 @@ def make_batch(method, rows=8, seed=0, size=SIZE):
 def make_method(name="rcc", **changes):
     """A method by name, with a threshold that a small network reaches."""
     own = options(METHODS[name])
-    usual = {"confidence_threshold": 0.3, "ohem_min_kept": 300}
+    usual = {"confidence_threshold": 0.3, "ohem_min_kept": 300, "queue_size": 40}
     return METHODS[name](**{k: v for k, v in usual.items() if k in own} | changes)
 
 
@@ -62,6 +63,7 @@ class SmallNetwork(nnx.Module):
         self.backbone = nnx.Conv(3, width, (3, 3), use_bias=False, **types)
         self.norm = BatchNorm(width, frozen=freeze_bn, dtype=dtype)
         self.classifier = nnx.Conv(width, NUM_CLASSES, (3, 3), **types)
+        self.dtype, self.merged_features = dtype, width
 
     def __call__(self, images, *, train):
         return self.decode(self.encode(images, train=train), images.shape[1:3], train=train)
@@ -70,7 +72,13 @@ class SmallNetwork(nnx.Module):
         return nnx.relu(self.norm(self.backbone(images), train=train))
 
     def decode(self, features, size, *, train):
-        return self.classifier(features)
+        return self.classify(self.merge(features, train=train), size, train=train)
+
+    def merge(self, features, *, train):
+        return features
+
+    def classify(self, merged, size, *, train):
+        return self.classifier(merged)
 
 
 def deeplab(key):
@@ -173,9 +181,25 @@ class Setup:
             ),
         )
 
-    def run(self, steps):
+    def run(self, steps, folder=None, stop_at=0):
+        """The state after some steps and the scalars of each.
+
+        With a folder, the state is saved there after `stop_at` steps and restored.
+        """
         state, log = self.state(), []
         for step in range(steps):
+            if folder and step == stop_at:
+                state = self._restored(state, folder)
             state, scalars = self.step(state, make_batch(self.method, seed=step, size=self.size))
             log.append(jax.device_get(scalars))
         return jax.device_get(dataclasses.replace(state, rng=jax.random.key_data(state.rng))), log
+
+    def _restored(self, state, folder):
+        sharding = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            jax.eval_shape(self.state),
+        )
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(int(state.step), state.saved(), wait=True)
+            return train_state.TrainState(**checkpoints.restore(shapes.saved()))
