@@ -41,7 +41,7 @@ def views(name: str) -> Views | None:
 
 def uses_unlabeled(name: str) -> bool:
     """Whether a method trains on unlabelled images; True for an unknown method."""
-    return views(name) is not None
+    return views(name) is not None or bool(METHODS[name].stages)
 
 
 def method_class(config: ml_collections.ConfigDict) -> type[Method]:
@@ -121,11 +121,23 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
         yield from build(config).faults(_known_classes(config, left))
     # The unlabelled images of a TFDS dataset are the other images of its training split.
     unlabeled = config.data.unlabeled or config.data.train or config.data.source == "tfds"
-    if chosen.views and not unlabeled and "data.unlabeled" not in left:
+    if uses_unlabeled(chosen.name) and not unlabeled and "data.unlabeled" not in left:
         yield (
             f"config.method.name = {chosen.name!r} needs unlabelled images; set "
             "config.data.unlabeled to a list, a folder or a glob (or config.data.train to a list "
             "of all training images), or train with config.method.name=supervised."
+        )
+    if chosen.stages and not config.data.pseudo:
+        yield (
+            f"config.method.name = {chosen.name!r} trains in stages, here without the pseudo masks "
+            f"of the first ones (data.pseudo); --mode=sweep --config={chosen.stages}:CELL,method="
+            f"{chosen.name} runs all of them, where CELL is such as demo,steps=240."
+        )
+    elif config.data.pseudo and not chosen.stages:
+        having = ", ".join(name for name, method in METHODS.items() if method.stages)
+        yield (
+            f"config.data.pseudo = {config.data.pseudo!r}: {chosen.name} trains on no pseudo "
+            f"masks; leave it out, or choose {having}."
         )
     if config.train.accumulation > 1 and not chosen.accumulates:
         yield (

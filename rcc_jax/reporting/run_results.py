@@ -174,9 +174,7 @@ def method_name(config: Mapping[str, Any]) -> str:
         is_told = field == "consensus" and (value == NONE or len(parts[0]) > len(name))
         if not is_default and not is_told and field not in idle:
             parts.append(_setting(field, declared, value))
-    if config["data"].get("cutmix_partner", "other") == "same" and method_group.uses_unlabeled(
-        name
-    ):
+    if config["data"].get("cutmix_partner", "other") == "same" and method_group.views(name):
         parts.append("CutMix of the same image")
     return ", ".join(parts)
 

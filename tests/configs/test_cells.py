@@ -148,7 +148,52 @@ def test_study_on_camvid_starts_with_what_tells_most_and_trains_all_alike():
     assert {"rcc, confident pixels", "rcc, EMA 0.996"} < names
 
 
+def test_self_training_is_a_chain_of_stages_a_seed():
+    runs = module("sweeps.stpp").get_config("camvid,1_4,size=cpu,seeds=2").runs
+    assert [stage.name for stage in runs] == [
+        f"{name},seed={seed}"
+        for seed in (0, 1)
+        for name in ("1-labels", "2-masks", "3-reliable", "4-masks", "5-all")
+    ]
+    plan = sweep.plan(runs, "runs/x")
+    assert [run.after and run.after.name for run in plan[:5]] == [
+        None, *(stage.name for stage in runs[:4])
+    ]  # fmt: skip
+    configs = [
+        module("camvid").get_config(stage.config.partition(":")[2])
+        for stage in runs
+        if stage.config
+    ]
+    assert [c.method.name for c in configs] == 2 * ["supervised", "stpp", "stpp"]
+    assert [c.method.images for c in configs[:3]] == [None, "reliable", None]
+    assert {c.data.partition for c in configs} == {"1_4"}
+    assert [c.seed for c in configs] == [0] * 3 + [1] * 3
+    for config, run in zip(configs[1:3], (plan[2], plan[4]), strict=True):
+        assert run.flags == ("--config.data.pseudo=runs/x/2-masks,seed=0",)
+        config.data.pseudo = "x"
+        build.check(config)
+    names = [run_results.method_name(method_group.resolved(config)) for config in configs[:3]]
+    assert names == ["supervised, same steps", "stpp, reliable", "stpp"]
+
+    st = module("sweeps.stpp").get_config("demo,method=st,seed=4,checkpoint=best,epochs=9").runs
+    assert [stage.name for stage in st] == ["1-labels,seed=4", "2-masks,seed=4", "3-all,seed=4"]
+    assert st[0].flags == ("--config.train.num_epochs=9",)
+    assert {"--part=all", "--checkpoint=best", "--config.eval.flip=true"} < set(st[1].flags)
+    assert module("sweeps.stpp").get_config().runs[0].config == (
+        "configs/pascal_1_16.py:seed=0,method=supervised"
+    )
+
+
 def test_faulty_arguments_of_sweeps_are_named():
+    for given, said in (
+        ("dmo", "no such file"),
+        ("demo,step=9", "argument 'step=9' is not known"),
+        ("demo,method=rcc", "method='rcc' is not known; use one of st, stpp"),
+        ("demo,checkpoint=first", "checkpoint='first' is not known"),
+        ("demo,seeds=0", "seeds=0 must be at least 1"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            module("sweeps.stpp").get_config(given)
     with pytest.raises(ConfigError, match="seeds=0"):
         module("sweeps.components").get_config("seeds=0")
     with pytest.raises(ConfigError, match="data='voc'"):
