@@ -42,8 +42,5 @@ def cell(arguments: str | None, labels: int, part: str):
     # UniMatch's numbers, which the tables show, were measured this way.
     config.eval.windows = "cut"
     config.eval.batch_size = 2
-    if config.model.backbone.startswith("dinov2") and chosen["gamma"] is None:
-        # UniMatch's 0 is for ResNets; V2 has one threshold for all data sets.
-        common.set_method(config, confidence_threshold=0.95)
     # UniMatch V2's recipe: crops and windows of 798 pixels, 180 epochs of 8 + 8 images.
     return common.fit_transformer(config, train__batch_size=8, train__num_epochs=180)

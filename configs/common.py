@@ -118,7 +118,7 @@ def use_recipe(config: ml_collections.ConfigDict, chosen: Mapping[str, Any]) -> 
     Fields for which there is an argument among `chosen`, as `parse_cell` returns them, stay.
     """
     given = {field for name, field in _short_names().items() if chosen[name] is not None}
-    fields = method_group.recipe(config.data.name, config.method.name)
+    fields = method_group.recipe(config.data.name, config.method.name, config.model.backbone)
     left = {name: value for name, value in fields.items() if f"method.{name}" not in given}
     method_group.set_fields(config, left)
 

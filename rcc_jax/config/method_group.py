@@ -25,11 +25,19 @@ _SUPERVISED = {"cityscapes": {"ohem_min_kept": 50_000}}
 _OWN_THRESHOLD = ("cutmix_seg", "daw")
 
 
-def recipe(data: str, name: str) -> Mapping[str, Any]:
-    """The method's fields that the recipe of a data set changes, with their values."""
+def recipe(data: str, name: str, backbone: str) -> Mapping[str, Any]:
+    """The method's fields that the recipe of a data set changes, with their values.
+
+    Args:
+        data: Name of the data set.
+        name: Name of the method.
+        backbone: Name of the backbone.
+    """
     alone = _SUPERVISED.get(data, {}) if name == "supervised" else {}
     found = {**_RECIPES.get(data, {}), **alone}
-    if name in _OWN_THRESHOLD:
+    # UniMatch's 0 is for ResNets; V2 has one threshold for all data sets.
+    is_v2 = data == "cityscapes" and backbone.startswith("dinov2")
+    if name in _OWN_THRESHOLD or is_v2:
         found.pop("confidence_threshold", None)
     return found
 

@@ -164,7 +164,7 @@ def method_name(config: Mapping[str, Any]) -> str:
     name, parts = _name_with_consensus(recorded)
     if name == "supervised" and config["train"]["num_steps"]:
         parts.append("same steps")
-    recipe = method_group.recipe(data_name(config), name)
+    recipe = method_group.recipe(data_name(config), name, config["model"]["backbone"])
     own = schema.method_fields(name)
     idle = effectless(own, recorded)
     for field, declared in own.items():
