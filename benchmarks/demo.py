@@ -1,12 +1,13 @@
-"""Trains the demo's methods one after the other, compares them and draws their predictions.
+"""Trains on the demo's labels alone and with other methods, compares them, draws their predictions.
 
-    python benchmarks/demo.py --methods=supervised,rcc --seeds=0
+    python benchmarks/demo.py --methods=rcc --seeds=0
 
 Prints the expected time and shows one bar for all runs. Every run is
-`main.py --config=configs/demo.py:method=...,seed=...`, started from the weights of a run on the
-labels only, one for each seed. Interrupted runs are resumed, finished ones are only read. Prints
-mIoU (last and best checkpoint, mean and standard deviation over the seeds) and writes `demo.png`:
-image, truth and each method's prediction.
+`main.py --config=configs/demo.py:method=...,seed=...`. The run on the labels alone comes first; the
+other methods start from its weights after the first steps and end after as many steps in all.
+Interrupted runs are resumed, finished ones are only read. Prints mIoU (last and best checkpoint,
+mean and standard deviation over the seeds) and writes `demo.png`: image, truth and each method's
+prediction.
 """
 
 import argparse
@@ -22,14 +23,13 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.followed_runs import Followed, steps_done  # noqa: E402
+from configs import demo  # noqa: E402
 from rcc_jax import shipped  # noqa: E402
 from rcc_jax.reporting import palettes, prediction_sheet, sheets, tables  # noqa: E402
 from rcc_jax.reporting.pictures_page import PAGE  # noqa: E402
 
-# Steps of the first run, on the labels, and of each run that starts from it.
-STEPS = (200, 240)
-# On two idle CPU cores: 5.5 minutes for the 3 runs and 680 steps of `make demo`. Steps include
-# evaluations; the time per run is mostly compilation.
+LABELS_ALONE = "supervised"
+# On two idle CPU cores. Steps include evaluations; the time per run is mostly compilation.
 SECONDS_PER_STEP = 0.36
 SECONDS_PER_RUN = 28
 
@@ -38,38 +38,32 @@ def run_name(method: str, seed: int) -> str:
     return f"demo-method={method},seed={seed}"
 
 
-def start_name(seed: int) -> str:
-    return f"demo-start,seed={seed}"
-
-
-def runs(methods: list[str], seeds: list[int], steps: tuple[int, int]) -> list[tuple]:
-    """Title, folder, arguments, start and steps of every run, in the order of execution."""
+def runs(methods: list[str], seeds: list[int], folder: pathlib.Path) -> list[tuple]:
+    """Title, folder, arguments of main.py and steps of every run, in the order of execution."""
     found = []
     for seed in seeds:
-        start, arguments = start_name(seed), f"method=supervised,seed={seed},steps={steps[0]}"
-        found.append((f"the start of seed {seed}", start, arguments, None, steps[0]))
-        for method in methods:
-            arguments = f"method={method},seed={seed}"
-            if steps[1] != STEPS[1]:
-                arguments += f",steps={steps[1]}"
-            name = run_name(method, seed)
-            found.append((f"{method}, seed {seed}", name, arguments, start, steps[1]))
+        labels = folder / run_name(LABELS_ALONE, seed)
+        for method in [LABELS_ALONE, *methods]:
+            arguments, steps = f"method={method},seed={seed}", demo.STEPS
+            command = [f"--config={shipped.CONFIGS / 'demo.py'}:{arguments}"]
+            if method == LABELS_ALONE:
+                steps += demo.START
+            else:
+                start = labels / "checkpoints" / str(demo.START)
+                command.append(f"--config.model.pretrained={start}")
+            workdir = folder / run_name(method, seed)
+            command.append(f"--workdir={workdir}")
+            found.append((f"{method}, seed {seed}", workdir, command, steps))
     return found
 
 
-def train(folder: pathlib.Path, planned: list[tuple]) -> None:
-    """Trains the unfinished runs, from weights that all methods of a seed share."""
+def train(planned: list[tuple]) -> None:
+    """Trains the unfinished runs."""
     total = sum(run[-1] for run in planned)
-    done = [steps_done(folder / run[1], run[-1]) for run in planned]
+    done = [steps_done(workdir, steps) for _, workdir, _, steps in planned]
     print(expected_time(len(planned), total, total - sum(done)), flush=True)
     with Followed(total, sum(done)) as followed:
-        for (title, name, arguments, start, steps), before in zip(planned, done, strict=True):
-            command = [
-                f"--config={shipped.CONFIGS / 'demo.py'}:{arguments}",
-                f"--workdir={folder / name}",
-            ]
-            if start is not None:
-                command.append(f"--config.model.pretrained={folder / start}")
+        for (title, _, command, steps), before in zip(planned, done, strict=True):
             followed.run(title, command, steps, before)
 
 
@@ -102,7 +96,7 @@ def draw(folder: pathlib.Path, methods: list[str], seed: int) -> pathlib.Path:
     """Writes the picture sheet of one seed, from the panels that its runs have saved."""
     panels = [last_panels(folder / run_name(method, seed)) for method in methods]
     rows = [[*scene[0][:2], *(panel[2] for panel in scene)] for scene in zip(*panels, strict=True)]
-    data = shipped.load("demo").get_config().data
+    data = demo.get_config().data
     sheet = sheets.sheet(
         [[np.asarray(Image.open(path).convert("RGB")) for path in row] for row in rows],
         ["image", "truth", *methods],
@@ -147,18 +141,16 @@ def next_commands(folder: pathlib.Path, name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", default="supervised,rcc")
+    parser.add_argument("--methods", default="rcc", help="compared with the labels alone")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--folder", type=pathlib.Path, default=REPOSITORY / "runs")
-    parser.add_argument(
-        "--steps", type=int, nargs=2, default=STEPS, help="of the start and of each method"
-    )
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     arguments = parser.parse_args()
     methods = arguments.methods.split(",")
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
 
-    train(arguments.folder, runs(methods, seeds, tuple(arguments.steps)))
+    train(runs(methods, seeds, arguments.folder))
+    methods.insert(0, LABELS_ALONE)
     results = {
         method: [
             {"seed": seed, **read_scores(arguments.folder / run_name(method, seed))}

@@ -34,6 +34,7 @@ def without_data(config, dtype: str) -> None:
         }
     )  # fmt: skip
     config.model.dtype, config.model.pretrained = dtype, ""
+    config.method.second_pretrained = ""
 
 
 class Setup:

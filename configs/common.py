@@ -12,7 +12,7 @@ from typing import Any
 
 import ml_collections
 
-from rcc_jax.config import method_group, schema
+from rcc_jax.config import method_group, named_weights, networks, schema
 from rcc_jax.config.stages import Stage
 from rcc_jax.errors import ConfigError
 
@@ -83,7 +83,8 @@ def parse_cell(text: str | None, **more) -> dict:
     These are method, backbone and seed, and for ablations the short names of the method's fields:
     consensus (rank, l2, ce, kl; also called kind), top_n (N), weight (lambda), tau, input (logits,
     probabilities), pixels (valid, confident), gamma (threshold of confidence), pseudo (hard, soft),
-    eta (share of soft labels) and ema (decay). None stands for the default of the method.
+    eta (share of soft labels), ema (decay) and others of one method, such as second (backbone of
+    the second network). None stands for the default of the method.
     """
     defaults = get_config()
     shared = {
@@ -179,7 +180,7 @@ def sweep(runs: Sequence[str | Stage]) -> ml_collections.ConfigDict:
 def use_imagenet(config: ml_collections.ConfigDict, stem: str) -> None:
     """Sets the initial weights to ImageNet's, `pretrained/<backbone>_<stem>.pth`."""
     config.model.stem = choose(stem, ("deep", "v1"), "stem")
-    config.model.pretrained = f"pretrained/{config.model.backbone}_{stem}.pth"
+    config.model.pretrained = _imagenet_file(config.model.backbone, stem)
 
 
 def fit_transformer(
@@ -188,7 +189,8 @@ def fit_transformer(
     """Fits a configuration to its backbone if that is a vision transformer.
 
     Sizes become multiples of a patch, the optimizer is UniMatch V2's, and the encoder starts from
-    published weights. Fields that only a ResNet has do nothing and may stay.
+    published weights. Fields that only a ResNet has do nothing and may stay. If only the second
+    network of the method is a transformer, only the crop becomes a multiple.
 
     Args:
         config: A configuration, complete for a ResNet.
@@ -196,13 +198,16 @@ def fit_transformer(
         **fields: Other fields for a transformer, with __ for the dot.
 
     Returns:
-        The configuration, which is unchanged for a ResNet.
+        The configuration, which is unchanged for ResNets.
     """
+    _, *others = networks.members(config)
+    for member in others:
+        set_method(config, second_pretrained=_usual_weights(config, member.model, pretrained))
+    config.data.crop_size = _rounded(config.data.crop_size, networks.crop_multiple(config))
     multiple = schema.size_multiple(config)
     if multiple == 1:
         return config
-    for group, name in (("data", "crop_size"), ("eval", "window")):
-        config[group][name] = (config[group][name] + multiple // 2) // multiple * multiple
+    config.eval.window = _rounded(config.eval.window, multiple)
     config.eval.stride = config.eval.window * 2 // 3
     config.eval.windows = "shifted"
     config.model.pretrained = pretrained
@@ -215,6 +220,29 @@ def fit_transformer(
         {name.replace("__", "."): value for name, value in fields.items()}
     )
     return config
+
+
+def _usual_weights(
+    config: ml_collections.ConfigDict, second: ml_collections.ConfigDict, pretrained: str
+) -> str:
+    """Where a second network starts: as the main one would with its backbone."""
+    if pretrained == named_weights.AUTO:
+        return pretrained
+    main = config.model
+    is_resnet = second.backbone.startswith("resnet")
+    if is_resnet and main.pretrained == _imagenet_file(main.backbone, main.stem):
+        return _imagenet_file(second.backbone, main.stem)
+    place, _ = named_weights.usual(second)
+    return "" if place is None else place.name
+
+
+def _imagenet_file(backbone: str, stem: str) -> str:
+    return f"pretrained/{backbone}_{stem}.pth"
+
+
+def _rounded(size: int, multiple: int) -> int:
+    """The nearest multiple."""
+    return (size + multiple // 2) // multiple * multiple
 
 
 def fit_short(

@@ -1,25 +1,30 @@
 """Drawn scenes of seven classes that look alike in pairs, few of them labelled; minutes on a CPU.
 
-    python main.py --config=configs/demo.py:method=supervised,steps=200 --workdir=runs/labels
-    python main.py --config=configs/demo.py:method=rcc --config.model.pretrained=runs/labels
+    python main.py --config=configs/demo.py:method=supervised --workdir=runs/labels
+    python main.py --config=configs/demo.py --config.model.pretrained=runs/labels/checkpoints/200
 
-There are no ImageNet weights for a network this small. A first run on the labels replaces them:
-otherwise the pseudo labels would come from random weights, and their errors would persist.
-`make demo` does this first run, starts a supervised and an RCC run from its weights, and compares
-them. The supervised run takes the same number of steps with twice as many labelled images each,
-which is the stronger of the two usual baselines.
+There are no ImageNet weights for a network this small. Training on the labels replaces them:
+otherwise the pseudo labels would come from random weights, and their errors would persist. So a
+method that learns from unlabelled images starts from the weights that the supervised run had after
+200 steps. The supervised run continues for as many steps, with twice as many labelled images
+each, which is the stronger of the two usual baselines. `make demo` does both and compares them.
 """
 
 from configs import common
 from input_pipeline.sources import scenes
 
+# Steps on the labels alone that every method starts from, and steps that follow.
+START, STEPS = 200, 240
+
 
 def get_config(arguments=None):
-    chosen = common.parse_cell(arguments, method="rcc", steps=240, backbone="resnet18")
+    chosen = common.parse_cell(arguments, method="rcc", steps=int, backbone="resnet18")
+    labels_alone = chosen["method"] == "supervised"
+    steps = STEPS + START * labels_alone if chosen["steps"] is None else chosen["steps"]
     config = common.get_config()
     common.apply_cell(config, chosen)
     config.data.name = "demo"
-    config.data.partition = f"20 labels, {chosen['steps']} steps"
+    config.data.partition = f"20 labels, {steps} steps"
     config.data.source = "scenes"
     config.data.labeled = "0:20"
     config.data.unlabeled = "1000:1400"
@@ -35,8 +40,9 @@ def get_config(arguments=None):
     config.optimizer.learning_rate = 0.05
     config.optimizer.head_multiplier = 1.0
     config.train.batch_size = 8
-    config.train.num_steps = chosen["steps"]
+    config.train.num_steps = steps
     config.train.log_every = 20
-    config.eval.every_steps = 120
+    config.eval.every_steps = START if labels_alone else STEPS // 2
+    config.checkpoint.keep = 3  # So that the one after START remains.
     config.eval.batch_size = 20
     return common.fit_short(config)

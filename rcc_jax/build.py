@@ -13,13 +13,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 import input_pipeline
-from rcc_jax.config import checks, method_group, schema
+from rcc_jax.config import checks, method_group, networks
 from rcc_jax.distributed import meshes
 from rcc_jax.errors import ConfigError
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.methods import Method
 from rcc_jax.models import families, pretrained
-from rcc_jax.models.network import Network, Weights
+from rcc_jax.models.network import Network, Weights, member_of
 from rcc_jax.workdir import image_lists
 
 
@@ -49,13 +49,16 @@ def build_model(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> nnx.Module
     return build_method(config).network(functools.partial(_network, config), rngs)
 
 
-def _network(config: ml_collections.ConfigDict, rngs: nnx.Rngs) -> nnx.Module:
-    """The network that `config.model` describes, with random weights."""
+def _network(
+    config: ml_collections.ConfigDict, rngs: nnx.Rngs, backbone: str | None = None
+) -> nnx.Module:
+    """The network that `config.model` describes, or one with another backbone; random weights."""
     fields = config.model
-    return families.BACKBONES[fields.backbone].build(
+    backbone = fields.backbone if backbone is None else backbone
+    return families.BACKBONES[backbone].build(
         config.data.num_classes,
-        fields.backbone,
-        **{name: fields[name] for name in schema.own_fields(config, "model")},
+        backbone,
+        **{name: fields[name] for name in networks.own_fields(backbone)},
         dtype=jnp.dtype(fields.dtype),
         remat=fields.remat,
         freeze_encoder=fields.freeze_encoder,
@@ -67,46 +70,45 @@ def load_pretrained(
     config: ml_collections.ConfigDict,
     model: nnx.Module,
     report: Callable[[str], None],
-    path: str | None = None,
+    paths: Mapping[str, str] | None = None,
 ) -> None:
-    """Loads a file of weights into the network.
+    """Loads files of weights into the networks.
 
     Args:
         config: The configuration.
-        model: Network to change.
-        report: Called with a line of text about what was loaded.
-        path: The file that `config.model.pretrained` stands for; None = that value itself; '' =
-            no file.
+        model: The module to change.
+        report: Called with a line of text about each file.
+        paths: The file of each network, by the names of `networks.members`, '' = none; None if the
+            fields of the configuration are paths.
 
     Raises:
-        ConfigError: If the file is missing, corrupt or of another network.
+        ConfigError: If a file is missing, corrupt or of another network.
     """
-    given = config.model.pretrained
-    path = given if path is None else path
-    if not path:
-        return
-    missing, unused = (
-        tuple(filter(None, names.replace(" ", "").split(",")))
-        for names in (config.model.allow_missing, config.model.allow_unused)
-    )
-    try:
-        summary = pretrained.load_torch(
-            main_network(model), path, allow_missing=missing, allow_unused=unused
+    paths = networks.paths(config) if paths is None else paths
+    for member in networks.members(config):
+        path, fields = paths.get(member.name, ""), member.model
+        if not path:
+            continue
+        missing, unused = (
+            tuple(filter(None, names.replace(" ", "").split(",")))
+            for names in (fields.allow_missing, fields.allow_unused)
         )
-    except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"config.model.pretrained = {given!r}: {error}") from error
-    report(f"pretrained weights: {summary}")
+        try:
+            summary = pretrained.load_torch(
+                member_of(model, member.name), path, allow_missing=missing, allow_unused=unused
+            )
+        except (OSError, ValueError, ImportError) as error:
+            raise ConfigError(f"config.{member.field} = {fields.pretrained!r}: {error}") from error
+        of = "" if member.name == "main" else f" of the {member.name} network"
+        report(f"pretrained weights{of}: {summary}")
 
 
-def main_network(model: nnx.Module) -> nnx.Module:
-    """The network that predicts: the member `main` if a method has added other modules."""
-    return getattr(model, "main", model)
-
-
-def check_pretrained(config: ml_collections.ConfigDict, path: str | None = None) -> None:
+def check_pretrained(
+    config: ml_collections.ConfigDict, paths: Mapping[str, str] | None = None
+) -> None:
     """Checks, at little cost, that `load_pretrained` will work; raises the same errors."""
     abstract = nnx.eval_shape(lambda: build_model(config, nnx.Rngs(0)))
-    load_pretrained(config, abstract, lambda _: None, path)
+    load_pretrained(config, abstract, lambda _: None, paths)
 
 
 def open_partition(

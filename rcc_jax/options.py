@@ -19,6 +19,7 @@ class Option:
         at_least, above, at_most, below: Bounds of a number; None for no bound.
         short: Its name as an argument of a configuration file: `--config=FILE:short=value`.
         symbol: Its name in tables, such as 'N' or 'lambda'; empty for the name of the field.
+        in_tables: Whether tables tell runs apart by the field.
         may_change: Whether a run may resume with another value. Only for fields that do not change
             what the training computes.
         per_process: Whether the processes of one run may have different values.
@@ -37,6 +38,7 @@ class Option:
     below: float | None = None
     short: str = ""
     symbol: str = ""
+    in_tables: bool = True
     may_change: bool = False
     per_process: bool = False
     only: str = ""

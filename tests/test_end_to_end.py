@@ -187,6 +187,28 @@ def stopped_after_6(command, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method__name": "cps"},
+        {"method__name": "co_training", "method__second_backbone": "resnet34"},
+    ],
+    ids=["cps", "co_training"],
+)
+def test_two_networks_that_were_killed_are_those_of_an_uninterrupted_run(command, tmp_path, fields):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(start(*command(whole, **fields)))
+    assert all(metrics(whole)[-2][f"loss_strong1{name}"] > 0 for name in ("", "_second"))
+    for condition in (lambda: reached(killed, 4), lambda: saving(killed, 9)):
+        process = start(*command(killed, **fields))
+        wait_until(process, condition)
+        kill(process)
+    output, _ = finish(start(*command(killed, **fields)))
+    assert "resuming after step" in output
+    assert_same(killed, whole)
+
+
+@pytest.mark.slow
 def test_another_way_to_evaluate_starts_a_best_of_its_own(command, stopped_after_6, tmp_path):
     """The old one stays, with its checkpoint; interrupted or not, the run is the same."""
     whole, killed = (shutil.copytree(stopped_after_6, tmp_path / n) for n in ("whole", "killed"))

@@ -64,7 +64,8 @@ def train_stream(
     A batch is {'labeled': {'image': uint8 [B, S, S, 3], 'label': uint8 [B, S, S]},
     'unlabeled': {'weak', 'strong1', 'strong2': uint8 [B, S, S, 3], 'valid': bool [B, S, S],
     'boxes': int32 [B, 2, 4]}, 'partner': {'weak', 'strong1', 'strong2', 'valid'}}. On padding,
-    labels are 255 and 'valid' is False. Boxes are as `views.draw_box` returns them.
+    labels are 255 and 'valid' is False. Boxes are as `views.draw_box` returns them: [B, 2, 3, 4] by
+    the law 'toggled'.
 
     Args:
         partition: The data.

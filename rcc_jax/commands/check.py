@@ -21,7 +21,7 @@ from input_pipeline.partitions import folders
 from input_pipeline.partitions import partition as partitions
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.labels import IGNORE
-from rcc_jax.config import checks, guess, method_group, schema
+from rcc_jax.config import checks, guess, method_group, networks, schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import contact_sheet, palettes, sheets
 
@@ -164,7 +164,7 @@ def _propose(
         if proposal is not None:
             yield "hint", _for_method(config, proposal)
     sizes = sum((part.sizes for part in found.parts.values()), start=type(found.colors)())
-    proposal = proposals.crop_size(sizes, fields.crop_size, multiple=schema.size_multiple(config))
+    proposal = proposals.crop_size(sizes, fields.crop_size, multiple=networks.crop_multiple(config))
     if proposal is not None:
         yield "hint", proposal
 
@@ -203,7 +203,7 @@ def _for_method(config: ml_collections.ConfigDict, proposal: Proposal) -> Propos
 def _draw(partition: Partition, found: Inspection, config, path: pathlib.Path) -> bool:
     if not _can_draw(config):
         return False
-    views, crop = method_group.views(config.method.name), config.data.crop_size
+    views, crop = method_group.views(config), config.data.crop_size
     picture = contact_sheet.draw(
         partition,
         {part: found.parts[part].usable for part in findings.PARTS},

@@ -15,7 +15,7 @@ from input_pipeline.files import write_atomically
 from rcc_jax.build import build_network
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import families, pretrained
-from rcc_jax.models.network import IMAGENET_MEAN, IMAGENET_STD
+from rcc_jax.models.network import IMAGENET_MEAN, IMAGENET_STD, member_of
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
 
@@ -69,7 +69,7 @@ def export(
         # A folder without model.json is an interrupted export.
         (folder / RECORD).unlink(missing_ok=True)
         write_atomically(folder / PROGRAM, program)
-        pretrained.save_torch(model, folder / WEIGHTS)
+        pretrained.save_torch(member_of(model), folder / WEIGHTS)
         for name, source in SCRIPTS.items():
             write_atomically(folder / name, source.read_bytes())
         write_atomically(folder / RECORD, json.dumps(_describe(segmenter), indent=2) + "\n")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 import ml_collections
 
 from input_pipeline import near_names
-from rcc_jax.config import method_group, named_weights, schema
+from rcc_jax.config import method_group, named_weights, networks, schema
 from rcc_jax.errors import ConfigError
 
 # An image of four times the width has sixteen times the pixels.
@@ -39,7 +39,10 @@ def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> 
     yield from _length(config.train)
     yield from _names(config.data, left)
     yield from _aspp_rates(config.model.aspp_rates)
-    yield from named_weights.faults(config.model)
+    for member in networks.members(config):
+        if member.family is not None:
+            yield from named_weights.faults(member.model, member.field, member.backbone_field)
+    yield from _same_backbone(config)
     yield from method_group.faults(config, left)
 
 
@@ -53,18 +56,19 @@ def check_start(config: ml_collections.ConfigDict) -> None:
     Raises:
         ConfigError: Naming the file.
     """
-    path = config.model.pretrained
-    if config.model.freeze_encoder and not path:
-        raise ConfigError(
-            "config.model.freeze_encoder = True, but config.model.pretrained = '': the encoder "
-            "would keep random weights; name its weights, or set freeze_encoder=false."
-        )
-    if named_weights.is_path(config.model) and not os.path.exists(path):
-        raise ConfigError(
-            f"config.model.pretrained = {path!r}: there is no such file, nor the folder of a run; "
-            f"give its path, one of {named_weights.names(config.model.backbone)}, or '' for random "
-            f"weights.{near_names.hint(path)}"
-        )
+    for member in networks.members(config):
+        path = member.model.pretrained
+        if config.model.freeze_encoder and not path:
+            raise ConfigError(
+                f"config.model.freeze_encoder = True, but config.{member.field} = '': the encoder "
+                "would keep random weights; name its weights, or set freeze_encoder=false."
+            )
+        if named_weights.is_path(member.model) and not os.path.exists(path):
+            raise ConfigError(
+                f"config.{member.field} = {path!r}: there is no such file, nor the folder of a "
+                f"run; give its path, one of {named_weights.names(member.model.backbone)}, or '' "
+                f"for random weights.{near_names.hint(path)}"
+            )
 
 
 def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> None:
@@ -80,7 +84,7 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
         ConfigError: Naming the first field and what has it.
     """
     method_group.check_given(config, given)
-    chosen = schema.kinds(config)
+    chosen = networks.kinds(config)
     for field in given:
         declared = schema.fields().get(field)
         if declared is not None and declared.only and declared.only not in chosen:
@@ -108,12 +112,37 @@ def _windows(fields) -> Iterator[str]:
 
 
 def _multiples(config: ml_collections.ConfigDict, left: Collection[str]) -> Iterator[str]:
-    """Faults of sizes that the network cannot take."""
-    multiple, fields = schema.size_multiple(config), config.eval
+    """Faults of sizes that the networks cannot take."""
+    fields = config.eval
     if "data.crop_size" not in left:
-        yield from fault_of_multiple("data.crop_size", config.data.crop_size, multiple)
+        multiple = networks.crop_multiple(config)
+        yield from fault_of_multiple(
+            "data.crop_size", config.data.crop_size, multiple, _taking(config, multiple)
+        )
     if fields.mode == "sliding":
-        yield from faults_of_windows(fields.window, fields.windows, multiple)
+        yield from faults_of_windows(fields.window, fields.windows, schema.size_multiple(config))
+
+
+def _taking(config: ml_collections.ConfigDict, multiple: int) -> str:
+    """The words for the networks that together need multiples of a number."""
+    main, *others = networks.members(config)
+    if main.multiple == multiple:
+        return "this network takes"
+    named = " and ".join(f"config.{x.backbone_field} = {x.model.backbone!r}" for x in others)
+    return f"with {named}, training takes"
+
+
+def _same_backbone(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """A fault if a second network that has to be another one is the same."""
+    main, *others = networks.members(config)
+    for other in others:
+        if other.model.backbone == main.model.backbone:
+            yield (
+                f"config.{other.backbone_field} = {other.model.backbone!r} is also config."
+                f"{main.backbone_field}, but {config.method.name} trains two unlike networks; "
+                "choose another one, or a method with two like networks such as "
+                "config.method.name=cps."
+            )
 
 
 def faults_of_windows(window: int, windows: str, multiple: int) -> Iterator[str]:
@@ -126,15 +155,14 @@ def faults_of_windows(window: int, windows: str, multiple: int) -> Iterator[str]
     yield from fault_of_multiple("eval.window", window, multiple)
 
 
-def fault_of_multiple(field: str, size: int, multiple: int) -> Iterator[str]:
+def fault_of_multiple(
+    field: str, size: int, multiple: int, taking: str = "this network takes"
+) -> Iterator[str]:
     """Yields a message if a size is no multiple of a number, with the nearest ones."""
     if size % multiple:
         below = size // multiple * multiple
         nearest = " or ".join(str(n) for n in (below, below + multiple) if n)
-        yield (
-            f"config.{field} = {size}: this network takes multiples of {multiple} pixels; use "
-            f"{nearest}."
-        )
+        yield (f"config.{field} = {size}: {taking} multiples of {multiple} pixels; use {nearest}.")
 
 
 def _names(fields, left: Collection[str]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from input_pipeline.partitions import partition as partitions
 from input_pipeline.partitions.paired_folders import images_beside
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.labels import IGNORE
-from rcc_jax.config import method_group, named_weights, schema
+from rcc_jax.config import method_group, named_weights, networks, schema
 from rcc_jax.config.recorded import recorded_fields
 from rcc_jax.errors import ConfigError
 
@@ -51,7 +51,7 @@ def fill(
 
     If the folder holds a run, the values are taken from its `config.json` and no data are read, so
     a resumed run keeps its settings. Otherwise every labelled and validation mask is read.
-    `model.pretrained = 'auto'` is decided later, when the training starts, unless the run has
+    First weights 'auto' are decided later, when the training starts, unless the run has
     recorded it.
 
     Args:
@@ -103,7 +103,10 @@ def unset(config: ml_collections.ConfigDict) -> list[str]:
         "method.name": method.name == "auto",
         "method.top_n": method.top_n == 0 and "top_n" in method_group.used(config),
         # Decided last, by `training/first_weights.py`: it may need a download.
-        "model.pretrained": config.model.pretrained == named_weights.AUTO,
+        **{
+            member.field: member.model.pretrained == named_weights.AUTO
+            for member in networks.members(config)
+        },
     }
     as_they_are = left["data.num_classes"] and not data.label_map and not data.colormap
     left |= dict.fromkeys(_MAPS, as_they_are)
@@ -196,7 +199,7 @@ def _masks(
     elif "data.num_classes" in left:
         yield _classes_of_map(fields)
     if "data.crop_size" in left:
-        crop = proposals.crop_size(sizes, 0, LARGEST_CROP, multiple=schema.size_multiple(config))
+        crop = proposals.crop_size(sizes, 0, LARGEST_CROP, multiple=networks.crop_multiple(config))
         yield dict(crop.fields), crop.meaning
 
 

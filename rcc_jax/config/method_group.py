@@ -13,7 +13,12 @@ from rcc_jax.options import effectless, without_effectless
 
 # Values of a data set's recipe, with which its methods are compared.
 _RECIPES = {
-    "cityscapes": {"confidence_threshold": 0.0, "labeled_loss": "ohem"},
+    "cityscapes": {
+        "confidence_threshold": 0.0,
+        "labeled_loss": "ohem",
+        "cross_weight": 5.0,
+        "warm_up_epochs": 0,
+    },
     # At PASCAL's 0.95 the pixels kept are mostly sky and road.
     "camvid_drives": {"confidence_threshold": 0.7},
 }
@@ -21,8 +26,8 @@ _RECIPES = {
 # pixels per GPU stays the same.
 _SUPERVISED = {"cityscapes": {"ohem_min_kept": 50_000}}
 
-# Their threshold is no mask of pixels, or changes with the training.
-_OWN_THRESHOLD = ("cutmix_seg", "daw")
+# Their threshold is no mask of pixels, changes with the training, or is none on all data.
+_OWN_THRESHOLD = ("cutmix_seg", "cps", "co_training", "daw")
 
 
 def recipe(data: str, name: str, backbone: str) -> Mapping[str, Any]:
@@ -42,14 +47,19 @@ def recipe(data: str, name: str, backbone: str) -> Mapping[str, Any]:
     return found
 
 
-def views(name: str) -> Views | None:
+def views(config: ml_collections.ConfigDict) -> Views | None:
     """The views of unlabelled images; UniMatch's if the method is unknown."""
-    return METHODS[name].views if name in METHODS else Views()
+    return build(config).views if config.method.name in METHODS else Views()
 
 
 def uses_unlabeled(name: str) -> bool:
     """Whether a method trains on unlabelled images; True for an unknown method."""
-    return views(name) is not None or bool(METHODS[name].stages)
+    return has_views(name) or bool(METHODS[name].stages)
+
+
+def has_views(name: str) -> bool:
+    """Whether a method trains on views of unlabelled images; True for an unknown method."""
+    return name not in METHODS or METHODS[name].views is not None
 
 
 def method_class(config: ml_collections.ConfigDict) -> type[Method]:

@@ -92,12 +92,27 @@ def names(backbone: str) -> str:
     return ", ".join([*PUBLISHED.get(backbone, {}), AUTO, f"{_PREFIX}OWNER/NAME"])
 
 
-def faults(model: ml_collections.ConfigDict) -> Iterator[str]:
-    """Yields a message if the named weights are not those of this network."""
+def needs(backbone: str) -> Mapping[str, Any]:
+    """The values of `config.model` that the usual weights of a backbone fit."""
+    return next((each.needs for each in PUBLISHED.get(backbone, {}).values()), {})
+
+
+def faults(
+    model: ml_collections.ConfigDict,
+    field: str = "model.pretrained",
+    backbone_field: str = "model.backbone",
+) -> Iterator[str]:
+    """Yields a message if the named weights are not those of this network.
+
+    Args:
+        model: The fields of the network, as `config.model` has them.
+        field: The field that its `pretrained` comes from, for the message.
+        backbone_field: The field that its `backbone` comes from.
+    """
     given, backbone = model.pretrained, model.backbone
     if given == AUTO or not given or is_path(model):
         return
-    said = f"config.model.pretrained = {given!r}"
+    said = f"config.{field} = {given!r}"
     found = place(model)
     if found is None and given.startswith(_PREFIX):
         yield f"{said} must be hub:OWNER/NAME, or hub:OWNER/NAME@REVISION for another than 'main'."
@@ -115,7 +130,7 @@ def faults(model: ml_collections.ConfigDict) -> Iterator[str]:
                 yield f"{said}: these weights need {unmet}; set it, or name other weights."
         elif owners:
             yield (
-                f"{said}: these are weights of {' and '.join(owners)}, config.model.backbone = "
+                f"{said}: these are weights of {' and '.join(owners)}, config.{backbone_field} = "
                 f"{backbone!r}; change one of them."
             )
 

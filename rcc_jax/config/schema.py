@@ -386,20 +386,11 @@ def fields() -> dict[str, Option]:
     return found
 
 
-def kinds(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-    """The kinds of network and of optimizer that a configuration chooses; see `Option.only`."""
-    family = families.BACKBONES.get(config.model.backbone)
-    return (*(() if family is None else (family.name,)), config.optimizer.name)
-
-
-def own_fields(config: ml_collections.ConfigDict, group: str) -> list[str]:
-    """Names of a group's fields that only the chosen kind of network or optimizer has."""
-    chosen = kinds(config)
-    return [name for name, each in options(GROUPS[group]).items() if each.only in chosen]
-
-
 def size_multiple(config: ml_collections.ConfigDict) -> int:
-    """The number whose multiples are the heights and widths of the network's images."""
+    """The number whose multiples are the heights and widths that the network predicts.
+
+    Crops are multiples for all networks that are trained: `networks.crop_multiple`.
+    """
     family = families.BACKBONES.get(config.model.backbone)
     return 1 if family is None else family.multiple
 

@@ -73,6 +73,9 @@ class Student(Protocol):
     def __call__(self, images: Array) -> Array:
         """Logits [B, H, W, K] of uint8 images [B, H, W, 3]."""
 
+    def member(self, name: str) -> Student:
+        """A member of the module, such as a network that a method has added."""
+
     def encode(self, images: Array) -> PyTree:
         """Features of uint8 images, every leaf [B, ...]."""
 
@@ -85,14 +88,24 @@ class Networks(Protocol):
 
     student: Student
 
+    @property
+    def second(self) -> Student:
+        """The second network of a `Pair`, in training mode."""
+
     def teacher(self, images: Array) -> Array:
         """Logits of the EMA teacher, or of the student if there is none.
 
         In evaluation mode, without a gradient.
         """
 
+    def read_teacher(self, images: Array, function: Callable[[Any, Array], PyTree]) -> PyTree:
+        """A function of the teacher's module and of the normalised images, without a gradient.
+
+        For methods with another head: the module is that of `Method.network`.
+        """
+
     def probe(self, name: str, images: Array) -> Array:
-        """Logits of 'student' or 'ema' with the weights before the step.
+        """Logits of 'student', 'ema' or the 'second' network with the weights before the step.
 
         In evaluation mode, without a gradient.
         """
@@ -132,11 +145,11 @@ def constant(decay: float) -> Callable[[Clock], Array]:
     return at
 
 
-def copied_first(decay: float) -> Callable[[Clock], Array]:
-    """`ramped`, but a plain copy of the student in the first epoch."""
+def copied_first(decay: float, epochs: int = 1) -> Callable[[Clock], Array]:
+    """`ramped`, but a plain copy of the student in the first epoch, or in several."""
 
     def at(clock: Clock) -> Array:
-        return jnp.where(clock.step < clock.steps_per_epoch, 0, ramped(decay)(clock))
+        return jnp.where(clock.step < epochs * clock.steps_per_epoch, 0, ramped(decay)(clock))
 
     return at
 
@@ -238,15 +251,20 @@ class Method:
         """The confidence from which pseudo labels count, for pictures; 0 if all of them do."""
         return 0.0
 
-    def network(self, make: Callable[[nnx.Rngs], nnx.Module], rngs: nnx.Rngs) -> nnx.Module:
+    def network(self, make: Callable[..., nnx.Module], rngs: nnx.Rngs) -> nnx.Module:
         """The module to train.
 
         A method that adds a head returns a module with two members: the head, and as `main` the
         network itself, which predicts, is exported and takes pretrained weights. The module then
         has the methods `encode`, `decode` and `__call__(images, *, train)`.
 
+        A method with two networks returns a `models.pair.Pair` of `main` and `second`. The second
+        takes the encoder that `main` starts from and keeps a decoder of its own. If it has another
+        backbone, the method has the fields `second_backbone` and `second_pretrained`, which name
+        that and its own first weights; crops are then multiples for both.
+
         Args:
-            make: Makes the configured network.
+            make: Makes the configured network, or with a name as `backbone` one with that encoder.
             rngs: Source of the initial values.
         """
         return make(rngs)

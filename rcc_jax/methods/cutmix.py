@@ -8,7 +8,8 @@ def box_masks(boxes: jax.Array, height: int, width: int) -> jax.Array:
     """Boxes as masks.
 
     Args:
-        boxes: [B, 4] integers y0, x0, y1, x1 in pixels; the ends are excluded.
+        boxes: [B, 4] integers y0, x0, y1, x1 in pixels; the ends are excluded. Or [B, N, 4]: N
+            boxes per mask, of which each toggles what is inside.
         height: Height of the masks in pixels.
         width: Width of the masks in pixels.
 
@@ -17,7 +18,12 @@ def box_masks(boxes: jax.Array, height: int, width: int) -> jax.Array:
 
     >>> box_masks(jnp.array([[0, 1, 2, 3]]), 2, 3).astype(int).tolist()
     [[[0, 1, 1], [0, 1, 1]]]
+    >>> box_masks(jnp.array([[[0, 1, 2, 3], [0, 0, 1, 2]]]), 2, 3).astype(int).tolist()
+    [[[1, 0, 1], [0, 1, 1]]]
     """
+    if boxes.ndim == 3:
+        each = box_masks(boxes.reshape(-1, 4), height, width)
+        return each.reshape(*boxes.shape[:2], height, width).sum(axis=1) % 2 == 1
     y0, x0, y1, x1 = (boxes[:, i, None] for i in range(4))
     rows, columns = jnp.arange(height)[None], jnp.arange(width)[None]
     inside_y, inside_x = (rows >= y0) & (rows < y1), (columns >= x0) & (columns < x1)

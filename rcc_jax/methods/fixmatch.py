@@ -6,9 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from rcc_jax.methods.base import Networks, Result, Views, threshold_option
-from rcc_jax.methods.lazy import cutmix, jax, jnp, losses, passes, pseudo
-from rcc_jax.methods.with_consensus import NONE, StrongView, WithConsensus
-from rcc_jax.options import option
+from rcc_jax.methods.lazy import cutmix, jnp, losses, passes, pseudo
+from rcc_jax.methods.with_consensus import NONE, StrongView
+from rcc_jax.methods.with_soft_labels import WithSoftLabels
 
 if TYPE_CHECKING:
     from jax import Array
@@ -25,7 +25,7 @@ class Labels(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class FixMatch(WithConsensus):
+class FixMatch(WithSoftLabels):
     """(L_x + L_s1) / 2, where L_s1 is the cross-entropy of a strong view against pseudo labels.
 
     A pseudo label is the teacher's most likely class in the weak view; it counts where its
@@ -39,28 +39,10 @@ class FixMatch(WithConsensus):
     reference: ClassVar[str] = "Sohn et al., NeurIPS 2020; for segmentation Yang et al., CVPR 2023"
     views: ClassVar[Views] = Views(strong=1)
 
-    pseudo_labels: str = option(
-        "hard",
-        "'hard': the teacher's most likely class, where it is confident. 'soft': the probabilities "
-        "of the few classes that share most of it, at every pixel (ESL's dynamic soft labels).",
-        choices=("hard", "soft"),
-        short="pseudo",
-        before="hard",
-    )
     confidence_threshold: float = threshold_option(
         0.95,
         "Confidence gamma: pseudo labels below it are ignored.",
         only_with=("pseudo_labels", "hard"),
-    )
-    soft_share: float = option(
-        0.95,
-        "Share eta of the probability that the classes of a soft label hold together.",
-        at_least=0,
-        at_most=1,
-        short="eta",
-        symbol="eta",
-        before=0.95,
-        only_with=("pseudo_labels", "soft"),
     )
 
     @property
@@ -70,6 +52,10 @@ class FixMatch(WithConsensus):
 
     def threshold(self, memory) -> float:
         return self.confidence_threshold if self.pseudo_labels == "hard" else 0.0
+
+    @property
+    def least_confidence(self) -> float:
+        return self.confidence_threshold
 
     def counts(self, batch) -> Counts:
         return passes.count_pixels(passes.targets(batch, self.strong_views))
@@ -120,13 +106,6 @@ class FixMatch(WithConsensus):
             views = strong_view_pairs(logits, targets, labels, counts)
             regularization = self.add_consensus(regularization, views, terms)
         return (terms["loss_labeled"] + regularization) / 2, terms
-
-    def label(self, logits: Array) -> Pseudo:
-        """The pseudo labels that a teacher's logits [B, H, W, K] give, without a gradient."""
-        logits = jax.lax.stop_gradient(logits)
-        if self.pseudo_labels == "soft":
-            return pseudo.soft(logits, self.soft_share)
-        return pseudo.hard(logits, self.confidence_threshold)
 
     def unlabeled_term(
         self, logits: Logits, targets: Targets, labels: Labels, counts: Counts, terms: dict

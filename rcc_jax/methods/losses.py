@@ -84,6 +84,30 @@ def _kth_smallest(values: jax.Array, k: jax.Array | int) -> jax.Array:
     return jax.lax.bitcast_convert_type(found, values.dtype)
 
 
+def quantile(values: jax.Array, where: jax.Array, share: jax.Array | float) -> jax.Array:
+    """The quantile of some non-negative floats, interpolated linearly between two of them.
+
+    Args:
+        values: [...] floats.
+        where: bool [...], which of them count. If none does, the result means nothing.
+        share: From 0, the smallest, to 1, the largest.
+
+    >>> values = jnp.array([0.3, 1.0, 0.1, 0.2, 9.0])
+    >>> f"{quantile(values, values < 9, 0.8):.2f}"
+    '0.58'
+    """
+    number = jnp.sum(where)
+    place = share * (number - 1).astype(values.dtype)
+    before = jnp.floor(place)
+    # An absolute value, because the bits of -0.0 are those of a negative number.
+    values = jnp.where(where, jnp.abs(values), jnp.inf)
+    low = _kth_smallest(values, before.astype(jnp.int32) + 1)
+    above = jnp.min(jnp.where(values > low, values, jnp.inf))
+    next_is_equal = jnp.sum(values <= low) > before.astype(jnp.int32) + 1
+    high = jnp.where(next_is_equal | (place == before), low, above)
+    return low + (place - before) * (high - low)
+
+
 def ohem_mask(
     logits: jax.Array, labels: jax.Array, *, threshold: float, min_kept: int
 ) -> jax.Array:

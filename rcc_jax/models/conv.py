@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from rcc_jax.models.products import product, transposed_product
+from rcc_jax.models.winograd import winograd
 
-# For kernels with fewer weights per tap XLA's own gradient is as fast.
+# For kernels with fewer weights per tap XLA's own convolution is as fast.
 _MIN_WEIGHTS = 64 * 64
 
 
@@ -20,9 +21,10 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     stride 2 and an even size, which would shift every feature against weights trained in PyTorch.
 
     On a CPU three kinds of convolution become matrix products, with the same result up to rounding:
-    1x1 convolutions and the gradients of large kernels, in which XLA is slow, and dilated
-    convolutions, in which XLA multiplies the padding too, which is most of the input if a
-    dilation is large and the map is small. benchmarks/conv_forms.py measures the gain.
+    1x1 convolutions, in which XLA is slow; 3x3 convolutions of many channels, of which three of
+    four multiplications can be saved; and dilated convolutions, in which XLA multiplies the padding
+    too, which is most of the input if a dilation is large and the map is small.
+    benchmarks/conv_forms.py measures the gain.
 
     Args:
         x: Features, [B, H, W, in].
@@ -41,11 +43,13 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     if not all(isinstance(size, int) for size in x.shape):
         return convolution(x, kernel)
     form: Callable[[jax.Array, jax.Array], jax.Array]
-    # In bfloat16 a sum over taps would be rounded after each one.
-    if len(kernel) == 1 or (dilation > 1 and x.dtype != jnp.bfloat16):
+    # bfloat16 is too coarse for sums over taps and for transformed tiles.
+    coarse = x.dtype == jnp.bfloat16
+    wide = kernel.shape[2] * kernel.shape[3] >= _MIN_WEIGHTS
+    if len(kernel) == 1 or (dilation > 1 and not coarse):
         form = functools.partial(_products, stride, dilation)
-    elif stride == dilation == 1 and kernel.shape[2] * kernel.shape[3] >= _MIN_WEIGHTS:
-        form = _wide_convolution
+    elif len(kernel) == 3 and stride == dilation == 1 and wide:
+        form = _wide_convolution if coarse else winograd
     else:
         return convolution(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=form, default=convolution)

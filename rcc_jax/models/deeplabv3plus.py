@@ -122,11 +122,12 @@ class DeepLabV3Plus(nnx.Module):
         )
         norm = {"frozen": freeze_bn, "dtype": dtype}
         low_channels = 3 * decoder_channels // 16
+        self.merged_features = low_channels + decoder_channels
         self.head = ASPP(self.backbone.high_features, decoder_channels, aspp_rates, **norm)
         self.reduce = ConvBN(self.backbone.low_features, low_channels, 1, **norm)
         self.fuse = nnx.List(
             [
-                ConvBN(low_channels + decoder_channels, decoder_channels, 3, **norm),
+                ConvBN(self.merged_features, decoder_channels, 3, **norm),
                 ConvBN(decoder_channels, decoder_channels, 3, **norm),
             ]
         )
@@ -179,10 +180,28 @@ class DeepLabV3Plus(nnx.Module):
         extent: Extent = WHOLE,
     ) -> jax.Array:
         """Logits [B, H, W, K] of features, at least float32, at a size (H, W) in pixels."""
+        merged = self.merge(features, train=train, extent=extent)
+        return self.classify(merged, size, train=train, extent=extent)
+
+    def merge(
+        self, features: tuple[jax.Array, jax.Array], *, train: bool, extent: Extent = WHOLE
+    ) -> jax.Array:
+        """Both features side by side, [B, h, w, merged_features] at stride 4."""
         low, high = features
         mode: dict[str, Any] = {"train": train, "extent": extent}
         high = extent.resize(self.head(high, **mode), low.shape[1:3])
-        x = jnp.concatenate([self.reduce(low, **mode), high], axis=-1)
+        return jnp.concatenate([self.reduce(low, **mode), high], axis=-1)
+
+    def classify(
+        self,
+        merged: jax.Array,
+        size: tuple[int, int],
+        *,
+        train: bool,
+        extent: Extent = WHOLE,
+    ) -> jax.Array:
+        """Logits [B, H, W, K] of what `merge` returns."""
+        x = merged
         for conv_bn in self.fuse:
-            x = conv_bn(x, **mode)
+            x = conv_bn(x, train=train, extent=extent)
         return extent.resize(self.classifier(x), size)

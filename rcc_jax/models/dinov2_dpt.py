@@ -68,6 +68,7 @@ class DinoV2DPT(nnx.Module):
         self.head = DPT(
             size.features, size.head_channels, size.head_features, num_classes, dtype=dtype
         )
+        self.merged_features = size.head_features
         draw_uniform([self.head], rngs.params())
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -97,3 +98,11 @@ class DinoV2DPT(nnx.Module):
     ) -> jax.Array:
         """Logits [B, H, W, K] of features, at least float32, at a size (H, W) in pixels."""
         return self.head(features, size)
+
+    def merge(self, features: tuple[jax.Array, ...], *, train: bool) -> jax.Array:
+        """The four features fused, [B, h, w, merged_features] at stride 14 / 8."""
+        return self.head.fuse(features)
+
+    def classify(self, merged: jax.Array, size: tuple[int, int], *, train: bool) -> jax.Array:
+        """Logits [B, H, W, K] of what `merge` returns."""
+        return self.head.classify(merged, size)

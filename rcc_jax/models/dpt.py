@@ -116,7 +116,11 @@ class DPT(nnx.Module):
         Returns:
             [B, *size, K], computed at eight times the size of the maps.
         """
-        x = self.conv(self.fuse(maps))
+        return self.classify(self.fuse(maps), size)
+
+    def classify(self, fused: jax.Array, size: Sequence) -> jax.Array:
+        """Logits [B, *size, K] of what `fuse` returns."""
+        x = self.conv(fused)
         return resize_bilinear(self.classifier(nnx.relu(x)), tuple(size))
 
     def fuse(self, maps: Sequence[jax.Array]) -> jax.Array:

@@ -5,6 +5,9 @@ A network is a Flax NNX module of this form, whatever its family:
     encode(images, *, train) -> features    a pytree of arrays [B, h, w, C]
     decode(features, size, *, train) -> logits [B, H, W, K] at a size (H, W), at least float32
     __call__(images, *, train) -> logits    the two in turn
+    merge(features, *, train) -> merged     one array [B, h, w, merged_features]: what `decode`
+                                            computes before the layers of the classifier
+    classify(merged, size, *, train) -> logits    those layers; `decode` is both in turn
     backbone                                the encoder, with the attribute `name`
     family                                  the name of the family, an attribute of the class
 

@@ -1,5 +1,6 @@
 """A network as pure functions of its weights, and what happens to images before it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from rcc_jax.models.parts import joined, outside_encoder
+from rcc_jax.models.parts import inside_encoder, joined, outside_encoder
 from rcc_jax.models.resize import resize_bilinear, resize_each
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
@@ -28,13 +29,40 @@ class Weights:
         _, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
         return cls(nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
 
+    def member(self, name: str) -> "Weights":
+        """The weights of a member of the module."""
+        return Weights(self.params[name], self.stats.get(name, {}))
+
+    def as_member(self, name: str) -> "Weights":
+        """The weights under the name of a member, to complete those of the module with."""
+        return Weights({name: self.params}, {name: self.stats} if self.stats else {})
+
+    @property
+    def main(self) -> "Weights":
+        """The weights of the network that predicts."""
+        return self.member("main") if "main" in self.params else self
+
     def outside_encoder(self) -> "Weights":
         """The weights without those of the encoder."""
         return Weights(outside_encoder(self.params), outside_encoder(self.stats))
 
+    def inside_encoder(self) -> "Weights":
+        """The weights of the encoder alone."""
+        return Weights(inside_encoder(self.params), inside_encoder(self.stats))
+
     def completed(self, whole: "Weights") -> "Weights":
         """The weights, with those of another network where these have none."""
         return Weights(joined(self.params, whole.params), joined(self.stats, whole.stats))
+
+
+def member_of(module: nnx.Module, name: str = "main") -> Any:
+    """A network of the module that is trained.
+
+    Args:
+        module: A network, or a module that a method has made of networks and heads.
+        name: 'main' for the network that predicts, or another member.
+    """
+    return getattr(module, name, module) if name == "main" else getattr(module, name)
 
 
 def normalize(images: jax.Array, dtype: Any = jnp.float32) -> jax.Array:
@@ -64,6 +92,10 @@ class Student:
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits [B, H, W, K] of uint8 images [B, H, W, 3]."""
         return self.module(normalize(images, self._dtype), train=True)
+
+    def member(self, name: str) -> "Student":
+        """A member of the module, whose statistics are those of the whole."""
+        return Student(member_of(self.module, name), self._dtype)
 
     def encode(self, images: jax.Array) -> Any:
         """Features of uint8 images [B, H, W, 3]: a pytree of arrays [B, ..., C]."""
@@ -113,10 +145,21 @@ class Network:
         """The network in training mode."""
         return Student(self.module(weights), self.dtype)
 
+    def read(
+        self, weights: Weights, images: jax.Array, function: Callable[[Any, jax.Array], Any]
+    ) -> Any:
+        """A function of the network and of its normalised images; these are not resized."""
+        return function(self.module(weights), normalize(images, self.dtype))
+
     def predict(
-        self, weights: Weights, images: jax.Array, sizes: jax.Array | None = None
+        self,
+        weights: Weights,
+        images: jax.Array,
+        sizes: jax.Array | None = None,
+        *,
+        member: str = "main",
     ) -> jax.Array:
-        """Logits [B, H, W, K] in evaluation mode.
+        """Logits [B, H, W, K] in evaluation mode, of the member `main` if there are several.
 
         If the network needs multiples of a number, images of other sizes are resized to the nearest
         multiples after their normalisation, and the logits back, as in UniMatch V2. It never sees
@@ -127,8 +170,9 @@ class Network:
             images: uint8 [B, H, W, 3].
             sizes: Height and width of each image in a padded batch, int [B, 2]; may be traced. The
                 nearest multiples must be those of (H, W), unless nobody reads the row.
+            member: Another network of the module; sizes must be those that it takes.
         """
-        module, size = self.module(weights), images.shape[1:3]
+        module, size = member_of(self.module(weights), member), images.shape[1:3]
         if self.multiple == 1:
             # A network that knows no padding works as long as there is none.
             padding = {} if sizes is None else {"sizes": sizes}

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from input_pipeline.batches.views import LabeledViews, UnlabeledViews, draw_geometry, valid_mask
+from input_pipeline.batches.views import (
+    LabeledViews,
+    UnlabeledViews,
+    box_mask,
+    draw_geometry,
+    valid_mask,
+)
 from input_pipeline.partitions.partition import Partition
 from rcc_jax.reporting import sheets
 from rcc_jax.reporting.sheets import SIDE, fit
@@ -104,15 +110,16 @@ def _unlabeled_pictures(own: dict, partner: dict, strong_views: int) -> list[np.
     for number in range(1, strong_views + 1):
         strong, valid = own[f"strong{number}"], own["valid"].copy()
         plain.append(_shown(strong, valid))
-        top, left, bottom, right = own["boxes"][number - 1].tolist()
-        box = (slice(top, bottom), slice(left, right))
+        box = own["boxes"][number - 1]
+        inside = box_mask(box, len(strong))
         pasted = strong.copy()
-        pasted[box], valid[box] = partner[f"strong{number}"][box], partner["valid"][box]
+        pasted[inside], valid[inside] = partner[f"strong{number}"][inside], partner["valid"][inside]
         picture = _shown(pasted, valid)
-        if bottom > top:
-            scale = SIDE / len(pasted)
-            corners = [round(place * scale) for place in (left, top, right - 1, bottom - 1)]
-            cv2.rectangle(picture, corners[:2], corners[2:], BOX_COLOR)
+        for top, left, bottom, right in box.reshape(-1, 4).tolist():
+            if bottom > top:
+                scale = SIDE / len(pasted)
+                corners = [round(place * scale) for place in (left, top, right - 1, bottom - 1)]
+                cv2.rectangle(picture, corners[:2], corners[2:], BOX_COLOR)
         mixed.append(picture)
     return plain + mixed
 

@@ -172,9 +172,9 @@ def method_name(config: Mapping[str, Any]) -> str:
         # In older runs, an absent or empty field stands for the default.
         is_default = value in (None, "", recipe.get(field, declared.default))
         is_told = field == "consensus" and (value == NONE or len(parts[0]) > len(name))
-        if not is_default and not is_told and field not in idle:
+        if declared.in_tables and not is_default and not is_told and field not in idle:
             parts.append(_setting(field, declared, value))
-    if config["data"].get("cutmix_partner", "other") == "same" and method_group.views(name):
+    if config["data"].get("cutmix_partner", "other") == "same" and method_group.has_views(name):
         parts.append("CutMix of the same image")
     return ", ".join(parts)
 
@@ -193,7 +193,8 @@ def _name_with_consensus(recorded: Mapping[str, Any]) -> tuple[str, list[str]]:
 def _setting(field: str, declared: Option, value: Any) -> str:
     shown = f"{value:g}" if isinstance(value, float) else str(value)
     if declared.choices:
-        return f"{shown} pixels" if field == "consensus_pixels" else shown
+        shown = f"{shown} pixels" if field == "consensus_pixels" else shown
+        return f"{declared.symbol} {shown}" if declared.symbol else shown
     if declared.symbol == "EMA":
         return f"EMA {shown}"
     return f"{declared.symbol or field} = {shown}"

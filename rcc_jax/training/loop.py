@@ -58,7 +58,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
         # Before the folder exists: it would otherwise belong to a faulty configuration.
         report = functools.partial(print, flush=True) if processes.is_first() else lambda _: None
         start = first_weights.find(config, workdir_path, report)
-        run.check_start(start.path)
+        run.check_start(start.paths)
     else:
         revisions.check(workdir_path)
     with (
@@ -137,7 +137,7 @@ class _Loop:
             start = self.start or first_weights.find(self.run.config, self.workdir.path, message)
             if self.is_first:
                 first_weights.record(start, self.workdir.path)
-            return self.run.initial_state(message, start.path)
+            return self.run.initial_state(message, start.paths)
         state = TrainState(**self.checkpoints.restore(self.run.abstract_state().saved()))
         message(f"resuming after step {int(state.step)} of {self.workdir.path}")
         if line := self.scores.change(self.protocol):

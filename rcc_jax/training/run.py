@@ -5,10 +5,11 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 from jax.sharding import Mesh
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 import input_pipeline
 from input_pipeline.batches.training import BatchStream
 from rcc_jax import build
-from rcc_jax.config import method_group, recorded, schema
+from rcc_jax.config import method_group, networks, recorded, schema
 from rcc_jax.distributed import meshes, processes
 from rcc_jax.evaluation.evaluator import Evaluator
 from rcc_jax.methods import Method
@@ -153,53 +154,71 @@ class Run:
         )
 
     def initial_state(
-        self, report: Callable[[str], None], pretrained: str | None = None
+        self, report: Callable[[str], None], paths: Mapping[str, str] | None = None
     ) -> TrainState:
         """The state before the first step, with pretrained weights if there are any.
 
         Args:
-            report: Called with a line of text about what was loaded.
-            pretrained: The path that `config.model.pretrained` stands for (see `first_weights`);
-                None if it is a path itself.
+            report: Called with lines of text about what was loaded.
+            paths: What the fields of the first weights stand for, by the names of
+                `networks.members` (see `first_weights`); None if they are paths themselves.
         """
         sharding = meshes.replicated(self.mesh)
         key = jax.random.key(self.config.seed)
-        if pretrained is None:
-            pretrained = self.config.model.pretrained
-        weights = self._initial_weights(jax.random.fold_in(key, 0), report, pretrained)
+        paths = networks.paths(self.config) if paths is None else paths
+        weights = self._initial_weights(jax.random.fold_in(key, 0), report, paths)
         create = jax.jit(self._state_of, out_shardings=sharding)
         return create(meshes.replicate(self.mesh, weights), jax.random.fold_in(key, 1))
 
     def _initial_weights(
-        self, key: jax.Array, report: Callable[[str], None], pretrained: str
+        self, key: jax.Array, report: Callable[[str], None], paths: Mapping[str, str]
     ) -> Weights:
-        if start_weights.is_run(pretrained):
-            abstract = build.abstract_weights(self.config, self.mesh)
-            weights, summary = start_weights.read(pretrained, abstract)
-            report(f"starting from the {summary}")
-            return weights
+        read, files = Weights({}, {}), {}
+        for member in networks.members(self.config):
+            path = paths.get(member.name, "")
+            if start_weights.is_run(path):
+                found, summary = start_weights.read_start(path, *self._place(member))
+                report(f"starting from the {summary}")
+                read = found.completed(read)
+            elif path:
+                files[member.name] = path
+        if not files and jax.tree.structure(read) == jax.tree.structure(self._abstract_weights):
+            return read
         weights = jax.jit(lambda key: build.random_weights(self.config, key))(key)
-        if not pretrained:
-            return weights
-        model = self.network.module(weights)
-        build.load_pretrained(self.config, model, report, pretrained)
-        return Weights.of(model)
+        weights = read.completed(weights)
+        if files:
+            model = self.network.module(weights)
+            build.load_pretrained(self.config, model, report, files)
+            weights = Weights.of(model)
+        if paths["main"] and not {"second"} & (paths.keys() | read.params.keys()):
+            weights = _with_shared_encoder(weights)
+        return weights
 
-    def check_start(self, pretrained: str | None = None) -> None:
+    @functools.cached_property
+    def _abstract_weights(self) -> Weights:
+        return build.abstract_weights(self.config, self.mesh)
+
+    def _place(self, member: networks.Member) -> tuple[Weights, str, str]:
+        """Further arguments of `start_weights.read_start` for a network."""
+        return self._abstract_weights, member.name, f"config.{member.field}"
+
+    def check_start(self, paths: Mapping[str, str] | None = None) -> None:
         """Checks, at little cost, that `initial_state` will find the pretrained weights.
 
         Args:
-            pretrained: As for `initial_state`.
+            paths: As for `initial_state`.
 
         Raises:
             ConfigError: If they cannot be used.
         """
-        if pretrained is None:
-            pretrained = self.config.model.pretrained
-        if start_weights.is_run(pretrained):
-            start_weights.check(pretrained, build.abstract_weights(self.config, self.mesh))
-        else:
-            build.check_pretrained(self.config, pretrained)
+        paths, files = networks.paths(self.config) if paths is None else paths, {}
+        for member in networks.members(self.config):
+            path = paths.get(member.name, "")
+            if start_weights.is_run(path):
+                start_weights.check_start(path, *self._place(member))
+            else:
+                files[member.name] = path
+        build.check_pretrained(self.config, files)
 
     def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, dict]]:
         """The jitted training step."""
@@ -252,3 +271,15 @@ class Run:
     def milestones(self) -> tuple[int, ...]:
         """Steps whose checkpoints are kept to the end."""
         return preservation.milestones(self.num_steps, self.config.checkpoint.milestones)
+
+
+def _with_shared_encoder(weights: Weights) -> Weights:
+    """The weights, where a second network starts from the encoder of the main one.
+
+    Its decoder stays as it is: two networks that were equal would never differ.
+    """
+    if "second" not in weights.params:
+        return weights
+    # Copies, because the state is donated and no buffer can be donated twice.
+    encoder = jax.tree.map(jnp.copy, weights.main.inside_encoder())
+    return encoder.as_member("second").completed(weights)

@@ -35,9 +35,20 @@ class _Networks:
     def teacher(self, images: jax.Array) -> jax.Array:
         return self.probe(self._teacher, images)
 
+    def read_teacher(self, images: jax.Array, function: Callable[[Any, jax.Array], Any]) -> Any:
+        return jax.lax.stop_gradient(
+            self._network.read(self._weights[self._teacher], images, function)
+        )
+
+    @property
+    def second(self) -> Student:
+        return self.student.member("second")
+
     def probe(self, name: str, images: jax.Array) -> jax.Array:
         # Uses the weights before the step, which the student's passes do not change.
-        return jax.lax.stop_gradient(self._network.predict(self._weights[name], images))
+        of, member = ("student", name) if name == "second" else (name, "main")
+        found = self._network.predict(self._weights[of], images, member=member)
+        return jax.lax.stop_gradient(found)
 
 
 def gradients_of(

@@ -75,6 +75,7 @@ def test_settings_of_the_papers():
     assert (city.method.confidence_threshold, city.method.labeled_loss) == (0, "ohem")
     recipe = build.build_method(city)
     assert (recipe.ohem_threshold, recipe.ohem_min_kept) == (0.7, 100_000)
+    assert cityscapes_1_16.get_config("method=u2pl").method.warm_up_epochs == 0
     baseline = cityscapes_1_16.get_config("method=supervised")
     assert (baseline.method.labeled_loss, baseline.method.ohem_min_kept) == ("ohem", 50_000)
     assert (city.eval.mode, city.eval.window, city.eval.stride) == ("sliding", 801, 534)

@@ -31,11 +31,19 @@ METHODS = {
         ema_decay=0.9,
     ),
     "mean_teacher": make_method("mean_teacher", ema_decay=0.9),
+    "cps": make_method("cps"),
+    "cps without CutMix": make_method("cps", confidence_threshold=0.0, cutmix="off"),
+    "co_training": make_method("co_training"),
     "cutmix_seg": make_method("cutmix_seg", confidence_threshold=0.45, ema_decay=0.9),
     "augseg + rcc": make_method("augseg", confidence_threshold=0.45, consensus="rank"),
     "imas": make_method("imas", confidence_threshold=0.45),
     "daw + rcc": make_method("daw", consensus="rank"),
     "unimatch_v2, soft": make_method("unimatch_v2", pseudo_labels="soft", ema_decay=0.9),
+    "class_balanced": make_method("class_balanced", confidence_threshold=0.45, ema_decay=0.9),
+    "u2pl": make_method("u2pl", ema_decay=0.9, warm_up_epochs=0),
+    "unimatch_u2pl, released": make_method(
+        "unimatch_u2pl", confidence_threshold=0.45, contrast_rule="released"
+    ),
 }
 STEPS, SIZE, ROWS = 30, 17, 4
 TOLERANCE = 1e-6

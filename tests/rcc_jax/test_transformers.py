@@ -9,11 +9,13 @@ import pytest
 from flax import nnx
 
 from configs import demo, folder
-from rcc_jax.config import checks
+from rcc_jax.config import checks, recorded
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import dinov2
 from rcc_jax.models.dinov2_dpt import DinoV2DPT
+from rcc_jax.segmenter import Segmenter
 from rcc_jax.training import loop
+from rcc_jax.training.run import Run
 from tests.support.runs import metrics
 from tests.support.steps import Setup, make_method
 from tests.support.tiny_vit import SIZE
@@ -76,6 +78,56 @@ def test_fields_of_a_resnet_are_refused_on_the_command_line():
         checks.check_given(config, ["model.stem"])
     with pytest.raises(ConfigError, match="optimizer.momentum=0.9: .* it belongs to sgd"):
         checks.check_given(config, ["optimizer.momentum"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fields", "message"),
+    [
+        ("", {}, None),
+        ("", {"data.crop_size": 97}, "97: with config.method.second_backbone = 'dinov2_small', "),
+        ("backbone=dinov2_small", {}, "'dinov2_small' is also config.model.backbone, but"),
+        ("backbone=dinov2_small,second=resnet18", {}, None),
+        ("", {"method.second_backbone": "x"}, "config.method.second_backbone = 'x' is not known"),
+        (
+            "",
+            {"method.second_pretrained": "imagenet"},
+            "config.method.second_pretrained = 'imagenet': dinov2_small has no weights of this",
+        ),
+    ],
+)
+def test_two_unlike_networks_fit_each_other_or_are_refused(arguments, fields, message):
+    config = demo.get_config(f"method=co_training,{arguments}")
+    config.update_from_flattened_dict(fields)
+    if message is None:
+        checks.check(config)
+        assert config.data.crop_size == 98
+        # Both kinds of network have their fields.
+        checks.check_given(config, ["model.stem", "model.remat"])
+    else:
+        with pytest.raises(ConfigError, match=message) as caught:
+            checks.check(config)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_resnet_is_trained_beside_a_transformer(trained, tmp_path):
+    # `trained` makes the transformer tiny.
+    config = demo.get_config("method=co_training,steps=2")
+    tiny = {"model.width": 4, "model.decoder_channels": 8, "method.second_pretrained": ""}
+    shared = ("data.crop_size", "data.val", "train.log_every", "train.compilation_cache")
+    kept = {name: recorded.flatten(trained[0].to_dict())[name] for name in shared}
+    config.update_from_flattened_dict({**kept, **tiny, "eval.every_steps": 2, "eval.pictures": 1})
+    assert loop.train(config, str(tmp_path)) >= 0
+    lines = metrics(tmp_path)
+    names = ("loss_strong1", "loss_strong1_second")
+    assert all(np.isfinite(line[name]) for line in lines[:2] for name in names)
+    module = Segmenter(config, tmp_path).weights
+    assert "blocks" in module.member("second").params["backbone"]
+    # The folder of either run starts the network of its kind.
+    config.method.second_pretrained = str(trained[1])
+    weights = Run.build(config).initial_state(lambda _: None).weights
+    expected = Segmenter(trained[0], trained[1]).weights
+    jax.tree.map(np.testing.assert_array_equal, weights.member("second"), expected)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from rcc_jax.models.layers import BatchNorm
 from rcc_jax.models.network import Network, Weights
 from rcc_jax.options import options
 from rcc_jax.training import optimizer, train_state, train_step
+from rcc_jax.workdir.checkpoints import Checkpoints
 
 NUM_CLASSES, SIZE = 5, 17
 STEPS_PER_EPOCH = 5
@@ -50,18 +51,19 @@ def make_batch(method, rows=8, seed=0, size=SIZE):
 def make_method(name="rcc", **changes):
     """A method by name, with a threshold that a small network reaches."""
     own = options(METHODS[name])
-    usual = {"confidence_threshold": 0.3, "ohem_min_kept": 300}
+    usual = {"confidence_threshold": 0.3, "ohem_min_kept": 300, "queue_size": 40}
     return METHODS[name](**{k: v for k, v in usual.items() if k in own} | changes)
 
 
 class SmallNetwork(nnx.Module):
     """Two convolutions with BatchNorm between, called like the real network."""
 
-    def __init__(self, dtype, freeze_bn, rngs):
+    def __init__(self, dtype, freeze_bn, rngs, width=12):
         types = {"dtype": dtype, "param_dtype": dtype, "rngs": rngs}
-        self.backbone = nnx.Conv(3, 12, (3, 3), use_bias=False, **types)
-        self.norm = BatchNorm(12, frozen=freeze_bn, dtype=dtype)
-        self.classifier = nnx.Conv(12, NUM_CLASSES, (3, 3), **types)
+        self.backbone = nnx.Conv(3, width, (3, 3), use_bias=False, **types)
+        self.norm = BatchNorm(width, frozen=freeze_bn, dtype=dtype)
+        self.classifier = nnx.Conv(width, NUM_CLASSES, (3, 3), **types)
+        self.dtype, self.merged_features = dtype, width
 
     def __call__(self, images, *, train):
         return self.decode(self.encode(images, train=train), images.shape[1:3], train=train)
@@ -70,7 +72,13 @@ class SmallNetwork(nnx.Module):
         return nnx.relu(self.norm(self.backbone(images), train=train))
 
     def decode(self, features, size, *, train):
-        return self.classifier(features)
+        return self.classify(self.merge(features, train=train), size, train=train)
+
+    def merge(self, features, *, train):
+        return features
+
+    def classify(self, merged, size, *, train):
+        return self.classifier(merged)
 
 
 def deeplab(key):
@@ -97,8 +105,14 @@ def initial_weights(build):
     return jax.device_get(create(jax.random.key(1)))
 
 
-def small(key, *, dtype, freeze_bn=False):
-    return SmallNetwork(dtype, freeze_bn, nnx.Rngs(key))
+def small(key, *, dtype, method=None, freeze_bn=False):
+    """The module of a method, or a network; a second network of another kind is narrower."""
+
+    def make(rngs, backbone=None):
+        return SmallNetwork(dtype, freeze_bn, rngs, width=8 if backbone else 12)
+
+    rngs = nnx.Rngs(key)
+    return make(rngs) if method is None else method.network(make, rngs)
 
 
 class FragileNetwork(SmallNetwork):
@@ -133,7 +147,7 @@ class Setup:
         self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
         self.schedule = optimizer.poly_schedule(0.05, num_steps)
         self.optimizer = optimizer.sgd(self.schedule, head_multiplier=2.0)
-        self.build = build or functools.partial(small, dtype=dtype, **network)
+        self.build = build or functools.partial(small, method=method, dtype=dtype, **network)
         self.network = Network(
             nnx.graphdef(nnx.eval_shape(lambda: self.build(jax.random.key(0)))),
             dtype,
@@ -167,9 +181,25 @@ class Setup:
             ),
         )
 
-    def run(self, steps):
+    def run(self, steps, folder=None, stop_at=0):
+        """The state after some steps and the scalars of each.
+
+        With a folder, the state is saved there after `stop_at` steps and restored.
+        """
         state, log = self.state(), []
         for step in range(steps):
+            if folder and step == stop_at:
+                state = self._restored(state, folder)
             state, scalars = self.step(state, make_batch(self.method, seed=step, size=self.size))
             log.append(jax.device_get(scalars))
         return jax.device_get(dataclasses.replace(state, rng=jax.random.key_data(state.rng))), log
+
+    def _restored(self, state, folder):
+        sharding = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            jax.eval_shape(self.state),
+        )
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(int(state.step), state.saved(), wait=True)
+            return train_state.TrainState(**checkpoints.restore(shapes.saved()))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.batches import photometric, views
+from rcc_jax.methods import cutmix
 
 
 def test_scale_is_uniform_and_keeps_the_aspect():
@@ -214,6 +215,25 @@ def test_half_area_boxes(crop_size):
             y0, x0, y1, x1 = views.draw_box(rng, tiny, "half_area")
             assert 0 <= y0 < y1 <= tiny
             assert 0 <= x0 < x1 <= tiny
+
+
+@pytest.mark.parametrize("crop_size", [64, 321])
+def test_toggled_boxes(crop_size):
+    rng = np.random.default_rng(0)
+    boxes = np.stack([views.draw_box(rng, crop_size, "toggled") for _ in range(2000)])
+    assert (boxes.shape, boxes.dtype) == ((2000, 3, 4), np.int32)
+    assert boxes.min() >= 0
+    assert boxes.max() <= crop_size
+    y0, x0, y1, x1 = boxes.reshape(-1, 4).T
+    area = (y1 - y0) * (x1 - x0) / crop_size**2
+    # A third of what is uniform in [0.25, 0.5), up to the rounding of the sides.
+    slack = 1 / crop_size
+    np.testing.assert_allclose(
+        np.quantile(3 * area, [0, 0.5, 1]), [0.25, 0.375, 0.5], atol=0.01 + 3 * slack
+    )
+    masks = np.stack([views.box_mask(each, crop_size) for each in boxes[:400]])
+    assert masks.mean() == pytest.approx(0.25, abs=0.02)
+    np.testing.assert_array_equal(cutmix.box_masks(boxes[:400], crop_size, crop_size), masks)
 
 
 def test_views_of_the_recipe_none_are_weak():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from rcc_jax import build
 from rcc_jax.commands.export import export
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import DeepLabV3Plus, pretrained
+from rcc_jax.models.network import member_of
 from tests.support.commands import ENVIRONMENT, finish, start
 from tests.support.untrained import write_run
 from tests.support.weight_files import values
@@ -89,6 +91,26 @@ def test_weights_are_those_of_the_teacher_under_all_names_of_torch(workdir, expo
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
     assert tuple(record["classes"]) == scenes.CLASS_NAMES
     assert record["checkpoint"] == str(workdir / "checkpoints" / "7")
+
+
+@pytest.mark.slow
+def test_of_two_networks_the_main_one_is_exported(tmp_path):
+    write_run(tmp_path / "run", "method=cps")
+    config = recorded.get_config(tmp_path / "run")
+    folder = export(config, str(tmp_path / "run"), output=str(tmp_path / "out"), report=str)
+    segmenter = rcc_jax.Segmenter.from_workdir(tmp_path / "run")
+    main = member_of(build.build_network(config).module(segmenter.weights))
+    loaded = zeros(nnx.eval_shape(lambda: member_of(build.build_model(config, nnx.Rngs(0)))))
+    pretrained.load_torch(loaded, folder / "weights.safetensors", allow_unused=())
+    for name, value in values(main).items():
+        np.testing.assert_array_equal(values(loaded)[name], value, err_msg=name)
+    # The program holds its weights alone, and says what the evaluation of the run says.
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(segmenter.weights.main))
+    assert size < (folder / "model.stablehlo").stat().st_size < 1.9 * size
+    image = scenes.draw_scene(5)[0]
+    program = jax.export.deserialize((folder / "model.stablehlo").read_bytes())
+    found = jax.nn.softmax(program.call(image[None])[0])
+    np.testing.assert_allclose(found, segmenter.probabilities(image), atol=1e-4)
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 45, 61, 3), np.uint8)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rcc_jax.models import winograd
 from rcc_jax.models.conv import convolve
 
 GEOMETRIES = [
@@ -33,7 +34,7 @@ def _convolution(x, kernel, stride, dilation):
 @functools.partial(jax.jit, static_argnums=0)
 def _with_gradients(convolution, x, kernel):
     y, pull_back = jax.vjp(convolution, x, kernel)
-    return y, *pull_back(jnp.sin(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+    return y, *pull_back(jnp.asarray(np.sin(np.arange(y.size)), y.dtype).reshape(y.shape))
 
 
 @pytest.mark.parametrize("size", [(7, 20), (1, 4)])
@@ -51,18 +52,49 @@ def test_values_and_gradients_are_those_of_the_convolution(kernel, stride, dilat
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-def test_a_wide_kernel_has_the_gradients_of_the_convolution():
-    """Its gradient is summed image by image."""
+@pytest.mark.parametrize("size", [(4, 8), (5, 11), (1, 2)])
+def test_a_wide_kernel_has_the_gradients_of_the_convolution(size):
+    """Sizes that tiles of 4 x 4 fill, and sizes that they do not."""
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
-        x = jnp.asarray(rng.normal(size=(3, 4, 5, 64)))
-        weights = jnp.asarray(rng.normal(size=(3, 3, 64, 128)))
+        x = jnp.asarray(rng.normal(size=(3, *size, 64)))
+        weights = jnp.asarray(rng.normal(size=(3, 3, 64, 80)))
         found = _with_gradients(convolve, x, weights)
         expected = _with_gradients(lambda x, k: _convolution(x, k, 1, 1), x, weights)
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
-        program = _with_gradients.lower(convolve, x, weights).as_text()
+        assert "stablehlo.convolution" not in _with_gradients.lower(convolve, x, weights).as_text()
+
+
+def test_tiles_of_several_groups_of_images_in_float32(monkeypatch):
+    """The outputs differ from the convolution's by less than 1e-5 of the largest."""
+    monkeypatch.setattr(winograd, "_BYTES", 2 * 36 * 9 * 304 * 4)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 9, 12, 304)).astype(np.float32)
+    weights = rng.normal(size=(3, 3, 304, 32)).astype(np.float32)
+    assert winograd._groups(x, 304).shape[:2] == (2, 2)
+    found = _with_gradients(convolve, x, weights)
+    with jax.enable_x64(True):
+        exact = _with_gradients(
+            lambda x, k: _convolution(x, k, 1, 1), *(a.astype(np.float64) for a in (x, weights))
+        )
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours.dtype == np.float32
+        assert abs(ours - np.asarray(theirs)).max() < 1e-5 * abs(np.asarray(theirs)).max()
+
+
+def test_a_wide_kernel_in_bfloat16_has_the_gradient_summed_image_by_image():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(3, 4, 5, 64)), jnp.bfloat16)
+    weights = jnp.asarray(rng.normal(size=(3, 3, 64, 64)), jnp.bfloat16)
+    found = _with_gradients(convolve, x, weights)
+    expected = _with_gradients(
+        lambda x, k: _convolution(x, k, 1, 1), *(a.astype(jnp.float32) for a in (x, weights))
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        assert abs(ours - theirs).max() < 0.02 * abs(theirs).max()
     # Forward and for the input, but not for the kernel.
+    program = _with_gradients.lower(convolve, x, weights).as_text()
     assert program.count("stablehlo.convolution") == 2
 
 

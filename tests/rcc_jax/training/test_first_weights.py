@@ -72,8 +72,8 @@ def test_revision_and_hash_are_recorded(hub, tmp_path, given):
 def test_a_run_starts_from_them(state, tmp_path):
     run, said = Run.build(tiny("imagenet")), []
     start, _ = find(run.config, tmp_path)
-    run.check_start(start.path)
-    weights = run.initial_state(said.append, start.path).weights
+    run.check_start(start.paths)
+    weights = run.initial_state(said.append, start.paths).weights
     assert "of the backbone (stem v1)" in said[0]
     assert "0 missing, 2 unused" in said[0]
     ours = torch_names.named_variables(run.network.module(weights))
@@ -82,6 +82,30 @@ def test_a_run_starts_from_them(state, tmp_path):
             loaded = np.asarray(ours[f"backbone.{name}"][...])
             assert loaded.dtype == np.float32
             np.testing.assert_array_equal(torch_names.to_torch_layout(loaded), value)
+
+
+def test_a_second_network_has_first_weights_of_its_own(hub, state, tmp_path):
+    fields = {"method.name": "co_training", "method.second_backbone": "resnet18"}
+    config = tiny("", **fields, **{"model.backbone": "resnet34"})
+    config.method.second_pretrained = "auto"
+    start, _ = find(config, tmp_path)
+    assert (start.path, config.method.second_pretrained) == ("", "hub:timm/net")
+    of_second = recorded(tmp_path).pop("second")
+    assert (of_second["given"], of_second["revision"]) == ("auto", REVISION)
+    # A start before the first checkpoint follows it.
+    (hub.cache / "models--timm--net" / "refs" / "main").write_text("f" * 40)
+    again, _ = find(config, tmp_path)
+    assert again.paths == start.paths
+    assert recorded(tmp_path)["second"] == of_second
+    model, said = nnx.eval_shape(lambda: build.build_model(config, nnx.Rngs(0))), []
+    build.load_pretrained(config, model, said.append, start.paths)
+    assert said[0].startswith("pretrained weights of the second network: 100 tensors")
+    kernel = np.asarray(model.second.backbone.layer1[0].conv1.kernel[...])
+    expected = state["layer1.0.conv1.weight"]
+    np.testing.assert_array_equal(torch_names.to_torch_layout(kernel), expected)
+    config.method.second_pretrained = "hub:timm/other"
+    with pytest.raises(ConfigError, match="^config.method.second_pretrained = 'hub:timm/other': "):
+        find(config, tmp_path)
 
 
 def test_what_auto_has_led_to_stands_in_the_configuration(hub, tmp_path):

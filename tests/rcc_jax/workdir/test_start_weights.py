@@ -1,6 +1,7 @@
 """A run that starts from the weights of another run of any method."""
 
 import dataclasses
+import functools
 import re
 import shutil
 
@@ -11,7 +12,9 @@ import pytest
 from configs import demo
 from rcc_jax.errors import ConfigError
 from rcc_jax.training.run import Run
+from rcc_jax.workdir import start_weights
 from rcc_jax.workdir.checkpoints import Checkpoints
+from tests.support.untrained import filled
 
 
 def build(method="supervised", **fields):
@@ -51,6 +54,46 @@ def test_another_method_starts_from_them(earlier):
     assert int(state.step) == 0
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.opt_state))
     assert re.fullmatch(rf"starting from the .* of {folder}/checkpoints/7", said[0])
+
+
+same = functools.partial(jax.tree.map, np.testing.assert_array_equal)
+
+
+def saved(folder, method):
+    """The state of random numbers of a run whose folder this becomes."""
+    state = filled(build(method).abstract_state())
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(7, state.saved())
+    return state
+
+
+def test_the_networks_of_a_pair_share_the_encoder_that_they_start_from(tmp_path):
+    expected = saved(tmp_path, "supervised").weights
+    run = build("cps", model__pretrained=str(tmp_path))
+    run.check_start()
+    found = run.initial_state(lambda line: None).weights
+    second = found.member("second")
+    same(found.main, expected)
+    same(second.inside_encoder(), expected.inside_encoder())
+    # The head has random values of its own.
+    assert not np.any(second.params["classifier"]["bias"] == expected.params["classifier"]["bias"])
+    # The state is donated to the first step, so no buffer may be in it twice.
+    parts = [leaf.addressable_shards[0].data for leaf in jax.tree.leaves(found)]
+    assert len({part.unsafe_buffer_pointer() for part in parts}) == len(parts)
+
+
+def test_a_pair_leaves_both_networks_to_a_pair_and_the_main_one_to_others(tmp_path):
+    weights = saved(tmp_path, "cps").weights
+    for expected in (weights, weights.main):
+        abstract = jax.eval_shape(lambda x: x, expected)
+        found, _ = start_weights.read_start(tmp_path, abstract, "main", "field")
+        same(found, expected)
+    other = build("fixmatch", model__pretrained=str(tmp_path), model__decoder_channels=12)
+    with pytest.raises(ConfigError, match="is of another network:\n") as caught:
+        other.check_start()
+    # Nothing about the second network.
+    assert "main.classifier" in str(caught.value)
+    assert "second" not in str(caught.value)
 
 
 def test_another_network_is_refused(earlier):

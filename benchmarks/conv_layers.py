@@ -1,0 +1,107 @@
+"""The gain from the forms of `rcc_jax.models.conv` on a CPU, by layer of the network.
+
+    python benchmarks/conv_layers.py --backbone=resnet50 --crop=161 --images=8
+
+Each distinct convolution runs forward and backward (both gradients) in our form and as XLA's
+convolution, in turns in one process. On other platforms both are the same program. conv_forms.py
+measures whole steps.
+"""
+
+import argparse
+import collections
+import json
+import pathlib
+import time
+
+import environment
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+# `environment` has put the repository on the path.
+from rcc_jax.models import DeepLabV3Plus, conv, layers
+
+
+def distinct_layers(backbone: str, crop: int, images: int) -> collections.Counter:
+    """How often the network has each (shape of x, shape of the kernel, stride, dilation)."""
+    found = collections.Counter()
+
+    def record(x, kernel, *, stride=1, dilation=1):
+        found[x.shape, kernel.shape, stride, dilation] += 1
+        return conv.convolve(x, kernel, stride=stride, dilation=dilation)
+
+    def run(x):
+        return DeepLabV3Plus(21, backbone, rngs=nnx.Rngs(0))(x, train=False)
+
+    layers.convolve = record
+    jax.eval_shape(run, jax.ShapeDtypeStruct((images, crop, crop, 3), jnp.float32))
+    layers.convolve = conv.convolve
+    return found
+
+
+def compiled(form, x, kernel):
+    """A call without arguments that runs the convolution and both gradients."""
+
+    @jax.jit
+    def run(x, kernel):
+        y, pull_back = jax.vjp(form, x, kernel)
+        return pull_back(y)
+
+    program = run.lower(x, kernel).compile()
+    return lambda: jax.block_until_ready(program(x, kernel))
+
+
+def medians(calls: list, turns: int) -> list[float]:
+    """Median seconds of each call; they take turns."""
+    times = [[] for _ in calls]
+    for _ in range(turns + 1):  # The first turn warms up.
+        for call, own in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            own.append(time.perf_counter() - start)
+    return [float(np.median(own[1:])) for own in times]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--crop", type=int, default=161)
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
+    arguments = parser.parse_args()
+    rows = []
+    print("| features | kernel | stride, dilation | layers | XLA, ms | ours, ms | gain |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for (shape, kernel, stride, dilation), count in distinct_layers(
+        arguments.backbone, arguments.crop, arguments.images
+    ).items():
+        drawn = np.random.default_rng(0).standard_normal
+        values = [jnp.asarray(drawn(each), jnp.float32) for each in (shape, kernel)]
+
+        def ours(x, kernel, stride=stride, dilation=dilation):
+            return conv.convolve(x, kernel, stride=stride, dilation=dilation)
+
+        def theirs(x, kernel, stride=stride, dilation=dilation):
+            return conv.xla_convolution(stride, dilation, x, kernel)
+
+        seconds = medians(
+            [compiled(form, *values) for form in (theirs, ours)],
+            arguments.turns,
+        )
+        row = {"features": shape, "kernel": kernel, "stride": stride, "dilation": dilation}
+        rows.append({**row, "layers": count, "xla_seconds": seconds[0], "our_seconds": seconds[1]})
+        print(
+            f"| {' x '.join(map(str, shape))} | {' x '.join(map(str, kernel))} "
+            f"| {stride}, {dilation} | {count} | {seconds[0] * 1e3:.1f} | {seconds[1] * 1e3:.1f} "
+            f"| {seconds[0] / seconds[1]:.2f} |",
+            flush=True,
+        )
+    if arguments.results:
+        record = {**environment.describe(), "backbone": arguments.backbone, "rows": rows}
+        arguments.results.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
