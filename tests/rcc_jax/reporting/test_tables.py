@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from configs import cityscapes_1_2, pascal_1_8, pascal_1_16
+from configs import cityscapes_1_2, pascal_1_8, pascal_1_16, pascal_blender_1_8
 from rcc_jax.config import method_group, schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS
@@ -48,9 +48,9 @@ def test_cells_hold_last_and_best_with_their_spread(runs):
     assert rows["rcc"] == ["62.0 ± 2.0 / 63.0 ± 2.0 (3)", "-"]
     assert rows["rcc, N = 5"] == ["59.0 / 59.5 (1)", "-"]
     assert rows["unimatch"] == ["-", "70.2 / 71.0 (1)"]
-    assert rows["*unimatch (paper)*"] == ["67.4", "71.9"]
-    assert rows["*unimatch (public log)*"] == ["71.9", "72.5"]
-    assert rows["*rcc, N = 5 (paper)*"] == ["72.0", "-"]
+    assert rows["*unimatch (paper: usual list)*"] == ["67.4", "71.9"]
+    assert rows["*unimatch (public log: usual list, stride 16, best)*"] == ["71.9", "72.5"]
+    assert rows["*rcc, N = 5 (paper: usual list)*"] == ["72.0", "-"]
     ours = [name for name in rows if "(" not in name]
     assert ours == ["method", "unimatch", "rcc", "rcc, N = 5"]
     written = [f"written: {runs / name}" for name in ("table.md", "table.csv")]
@@ -71,7 +71,7 @@ def test_each_data_set_and_backbone_has_its_table(runs):
     assert text.count("### ") == 2
     rows = rows_of(text, "cityscapes, resnet50")
     assert rows["cc, kl"] == ["75.0 / 76.0 (1)"]
-    assert rows["*rcc (paper)*"] == ["79.8"]
+    assert rows["*rcc (paper: usual list)*"] == ["79.8"]
     assert (runs / "table.md").read_text() == text
 
 
@@ -180,7 +180,8 @@ def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name)
         "consensus_input": "probabilities", "consensus_pixels": "confident", "ema_decay": 0.98,
         "labeled_loss": "ce" if config is cityscapes_1_2 else "ohem", "pseudo_labels": "soft",
         "consistency_weight": 3.0, "unlabeled_weight": 2.0, "cutmix": "off", "cross_weight": 3.0,
-        "second_backbone": "resnet34",
+        "second_backbone": "resnet34", "images": "reliable", "contrast_weight": 0.3,
+        "contrast_rule": "released", "queue_size": 500, "warm_up_epochs": 2,
     }  # fmt: skip
     if name != "rcc":
         others["consensus"] = "kl"
@@ -241,10 +242,38 @@ def test_the_papers_baseline_on_cityscapes_is_that_of_the_public_logs(backbone):
 def test_tables_name_each_source_of_numbers(tmp_path):
     write_run(tmp_path / "run", pascal_1_16.get_config("method=rcc,backbone=resnet101"), 70.0, 71.0)
     rows = rows_of(tables.write(tmp_path, print), "pascal_classic, resnet101")
-    assert rows["*unimatch (paper)*"] == ["73.5"]
-    assert rows["*unimatch (UniMatch's README)*"] == ["75.2"]
-    assert rows["*unimatch (public log)*"] == ["75.0"]
+    assert rows["*unimatch (paper: usual list)*"] == ["73.5"]
+    assert rows["*unimatch (UniMatch's README: usual list, stride 16, best)*"] == ["75.2"]
+    assert rows["*unimatch (public log: usual list, stride 16, best)*"] == ["75.0"]
     lines = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
     cell = [line for line in lines if (line["method"], line["partition"]) == ("unimatch", "92")]
     found = {line["source"]: line["best"] for line in cell}
     assert found == {"paper": "73.5", "UniMatch's README": "75.2", "public log": "75.0"}
+    (marks,) = {line["marks"] for line in cell if line["source"] == "public log"}
+    assert marks == "usual list, stride 16, best"
+
+
+def test_rows_on_an_easier_list_are_marked(tmp_path):
+    config = pascal_blender_1_8.get_config("backbone=resnet101")
+    write_run(tmp_path / "run", config, 70.0, 71.0)
+    rows = rows_of(tables.write(tmp_path, print), "pascal_blender, resnet101")
+    marks = "U2PL's list, stride 8, best, multi-grid"
+    assert rows[f"*u2pl (paper: {marks})*"] == rows[f"*u2pl (U2PL's README: {marks})*"] == ["79.0"]
+    own = "usual list, stride 8, best, multi-grid"
+    assert rows[f"*u2pl (iMAS's README: {own})*"] == ["77.6"]
+    # No number for this partition, no row.
+    assert rows["*stpp (paper: usual list, stride 8, best, dropout)*"] == ["76.3"]
+
+
+def test_numbers_of_the_last_epoch_are_in_its_column(tmp_path):
+    config = pascal_1_16.get_config("method=unimatch_v2,backbone=dinov2_small")
+    write_run(tmp_path / "run", config, 70.0, 71.0)
+    tables.write(tmp_path, print)
+    lines = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    found = {
+        line["marks"]: (line["last"], line["best"])
+        for line in lines
+        if (line["source"], line["method"]) == ("V2's log", "unimatch_v2")
+        and line["partition"] == "183"
+    }
+    assert found == {"usual list, best": ("", "85.5"), "usual list, last": ("85.2", "")}
