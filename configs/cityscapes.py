@@ -13,7 +13,6 @@ v1), seed, and for ablations consensus (rank, l2, ce, kl), top_n and weight (lam
 """
 
 from configs import common
-from rcc_jax.config import method_group
 
 CLASS_NAMES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic_light", "traffic_sign",
@@ -43,10 +42,5 @@ def cell(arguments: str | None, labels: int, part: str):
     # UniMatch's numbers, which the tables show, were measured this way.
     config.eval.windows = "cut"
     config.eval.batch_size = 2
-    usual = method_group.recipe("cityscapes", config.method.name)
-    is_transformer = config.model.backbone.startswith("dinov2")
-    if is_transformer and chosen["gamma"] is None and "confidence_threshold" in usual:
-        # UniMatch's 0 is for ResNets; V2 has one threshold for all data sets.
-        common.set_method(config, confidence_threshold=0.95)
     # UniMatch V2's recipe: crops and windows of 798 pixels, 180 epochs of 8 + 8 images.
     return common.fit_transformer(config, train__batch_size=8, train__num_epochs=180)

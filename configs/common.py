@@ -13,6 +13,7 @@ from typing import Any
 import ml_collections
 
 from rcc_jax.config import method_group, named_weights, networks, schema
+from rcc_jax.config.stages import Stage
 from rcc_jax.errors import ConfigError
 
 
@@ -118,7 +119,7 @@ def use_recipe(config: ml_collections.ConfigDict, chosen: Mapping[str, Any]) -> 
     Fields for which there is an argument among `chosen`, as `parse_cell` returns them, stay.
     """
     given = {field for name, field in _short_names().items() if chosen[name] is not None}
-    fields = method_group.recipe(config.data.name, config.method.name)
+    fields = method_group.recipe(config.data.name, config.method.name, config.model.backbone)
     left = {name: value for name, value in fields.items() if f"method.{name}" not in given}
     method_group.set_fields(config, left)
 
@@ -159,14 +160,20 @@ def with_seeds(cells: Sequence[str], seeds: int) -> tuple[str, ...]:
     Raises:
         ConfigError: If the number of seeds is below 1.
     """
-    if seeds < 1:
-        raise ConfigError(f"--config argument seeds={seeds} must be at least 1.")
+    at_least_one(seeds, "seeds")
     # Ordered by seed, so that a sweep that is stopped early has complete tables.
     return tuple(f"{cell},seed={seed}" for seed in range(seeds) for cell in cells)
 
 
-def sweep(runs: Sequence[str]) -> ml_collections.ConfigDict:
-    """A configuration for `--mode=sweep`: a list of runs, each `configs/FILE.py:ARGUMENTS`."""
+def at_least_one(value: int, name: str) -> int:
+    """Returns the value of an argument if it is at least 1; else raises a ConfigError."""
+    if value < 1:
+        raise ConfigError(f"--config argument {name}={value} must be at least 1.")
+    return value
+
+
+def sweep(runs: Sequence[str | Stage]) -> ml_collections.ConfigDict:
+    """A configuration for `--mode=sweep`: runs, each `configs/FILE.py:ARGUMENTS`, or stages."""
     return ml_collections.ConfigDict({"runs": tuple(runs)})
 
 

@@ -129,10 +129,11 @@ def open_partition(
     if workdir is not None:
         parts |= image_lists.recorded(workdir)
     parts["val"] = images or parts["val"]
-    if not build_method(config).views:
+    built = build_method(config)
+    if not built.views and not built.pseudo_images:
         parts["unlabeled"] = None
     try:
-        partition = _open_and_check(config, parts)
+        partition = _open_and_check(config, parts, built.pseudo_images)
     except input_pipeline.DataError as error:
         if not images:
             raise
@@ -142,8 +143,24 @@ def open_partition(
     return partition
 
 
+def open_unlabeled(
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike
+) -> input_pipeline.Partition:
+    """The images of a run with the unlabelled ones of `config.data`, whatever its method.
+
+    Args:
+        config: The configuration of the run.
+        workdir: Its folder; the recorded labelled and validation images take precedence.
+    """
+    fields = config.data
+    parts = {name: fields[name] for name in ("labeled", "unlabeled", "val", "train")}
+    found = image_lists.recorded(workdir)
+    parts |= {name: found[name] for name in ("labeled", "val") if found.get(name)}
+    return _open_and_check(config, parts)
+
+
 def _open_and_check(
-    config: ml_collections.ConfigDict, parts: Mapping[str, str | None]
+    config: ml_collections.ConfigDict, parts: Mapping[str, str | None], pseudo_images: str = ""
 ) -> input_pipeline.Partition:
     fields = config.data
     partition = input_pipeline.open_partition(
@@ -157,6 +174,8 @@ def _open_and_check(
         image_feature=fields.image_feature,
         label_feature=fields.label_feature,
     )
+    if pseudo_images:
+        partition = partition.with_pseudo(fields.pseudo, pseudo_images)
     input_pipeline.check_partition(partition, max_bad=max_bad(config))
     return partition
 

@@ -111,6 +111,10 @@ class Segmenter:
         """Calls `Evaluator.describe` on uint8 [B, H, W, 3] with the weights of this network."""
         return self.evaluator.describe(self.weights, images, sizes, probabilities=probabilities)
 
+    def read_weights(self, checkpoint: str | os.PathLike) -> Weights:
+        """Reads the weights of another checkpoint of this network."""
+        return self._read(checkpoint)[0]
+
     def student_weights(self) -> Weights:
         """Reads the weights of the student; `weights` are the EMA teacher's if there is one."""
         return self._read(self.checkpoint, student=True)[0]

@@ -37,6 +37,7 @@ SHARE_RUNS = (
     "rcc_jax/models/test_oracle.py",
     "rcc_jax/commands/test_predict.py",
     "rcc_jax/commands/test_export.py",
+    "rcc_jax/commands/test_label.py",
     "rcc_jax/training/test_torch_trajectory.py",
 )
 

@@ -28,6 +28,15 @@ def test_miou_of_a_short_run_lies_in_its_band(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("bug", planted_bugs.METHOD_BUGS)
+def test_the_trajectory_of_a_method_tells_its_bug(bug):
+    name, _ = planted_bugs.METHOD_BUGS[bug]
+    with jax.enable_x64(True), planted_bugs.planted(bug):
+        found = trajectory.trajectory(name, steps=3)
+    assert trajectory.deviation(found, name) > trajectory.TOLERANCE
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", planted_bugs.BUGS)
 def test_the_trajectory_tells_planted_bugs(bug):
     with jax.enable_x64(True), planted_bugs.planted(bug):

@@ -22,7 +22,7 @@ from input_pipeline.batches.arguments import (
 from input_pipeline.batches.photometric import RECIPES
 from input_pipeline.batches.skipping import SkippingSource, SkippingViews
 from input_pipeline.batches.stream import BatchStream
-from input_pipeline.batches.views import BOXES, LabeledViews, UnlabeledViews
+from input_pipeline.batches.views import BOXES, LabeledViews, PseudoViews, UnlabeledViews
 from input_pipeline.errors import DataError
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.base import Source
@@ -103,8 +103,9 @@ def train_stream(
     if strong_views:
         _check_unlabeled(partition.unlabeled)
         check_batch_size("unlabeled_batch_size", unlabeled_batch_size, shard[1])
-    labeled = LabeledViews(crop_size)
-    parts = {"labeled": _Part(partition.labeled, labeled, labeled_batch_size, LABELED_STREAM)}
+    labeled = LabeledViews(crop_size) if partition.pseudo is None else PseudoViews(crop_size)
+    source = partition.stream("labeled")
+    parts = {"labeled": _Part(source, labeled, labeled_batch_size, LABELED_STREAM)}
     if strong_views:
         views = UnlabeledViews(crop_size, strong_views, boxes=True, recipe=recipe, box=box)
         own = _Part(partition.unlabeled, views, unlabeled_batch_size, UNLABELED_STREAM)

@@ -238,6 +238,44 @@ class LabeledViews:
 
 
 @dataclasses.dataclass(frozen=True)
+class PseudoViews:
+    """`LabeledViews`; where the mask is a pseudo mask, colours are changed and a box is cut out.
+
+    The colour changes and the box law are those of ST++ (Yang et al., CVPR 2022), which are
+    UniMatch's. It takes {'image', 'label', 'pseudo'}.
+    """
+
+    crop_size: int
+
+    def __call__(self, element: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        crop = LabeledViews(self.crop_size)(element, rng)
+        if not element["pseudo"]:
+            return crop
+        return cut_out(strong_view(crop["image"], rng), crop["label"], rng)
+
+
+def cut_out(
+    image: np.ndarray, label: np.ndarray, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Fills a box with noise and ignores its labels, with probability `BOX_PROBABILITY`.
+
+    Args:
+        image: uint8 [S, S, 3].
+        label: uint8 [S, S].
+        rng: The random numbers.
+
+    Returns:
+        'image' and 'label', both new where there is a box.
+    """
+    top, left, bottom, right = unimatch_box(rng, len(image)).tolist()
+    if bottom > top:
+        image, label = image.copy(), label.copy()
+        noise = rng.integers(0, 256, (bottom - top, right - left, 3), dtype=np.uint8)
+        image[top:bottom, left:right], label[top:bottom, left:right] = noise, IGNORE
+    return {"image": image, "label": label}
+
+
+@dataclasses.dataclass(frozen=True)
 class UnlabeledViews:
     """Turns {'image'} into 'weak', 'strong1', .., 'valid' and, if asked for, 'boxes'.
 

@@ -110,6 +110,7 @@ def _check_examples(partition: Partition, sample: int, max_bad: int | None) -> N
         (partition.labeled, labeled_share),
         (partition.val, val_share),
         (partition.unlabeled, sample),
+        (partition.pseudo or (), sample),
     )
     examples = [
         (source, index)
@@ -129,7 +130,7 @@ def _check_examples(partition: Partition, sample: int, max_bad: int | None) -> N
                         f"{ids} That makes {bad} unusable files among those that were checked, "
                         f"more than data.max_bad = {max_bad} allows."
                     )
-            elif ids is not None:
+            elif ids is not None and source is not partition.pseudo:
                 used |= ids
                 checked += 1
     if checked:

@@ -5,7 +5,7 @@ import re
 
 from input_pipeline import findings
 from input_pipeline.errors import DataError
-from input_pipeline.partitions import folders
+from input_pipeline.partitions import folders, pseudo_masks
 from input_pipeline.sources import scenes
 from input_pipeline.sources.base import Source
 from input_pipeline.sources.labels import LabelReader
@@ -25,6 +25,7 @@ class Partition:
         label_kinds: How many labelled masks are 'fine' (PASCAL VOC's) and 'coarse' (SBD's); None
             if the data do not say.
         by_lists: Whether lists name all images, so that later files in a folder change nothing.
+        pseudo: Unlabelled images with pseudo masks, which join the labelled ones; None for none.
     """
 
     labeled: Source
@@ -34,16 +35,33 @@ class Partition:
     class_names: tuple[str, ...]
     label_kinds: dict[str, int] | None = None
     by_lists: bool = True
+    pseudo: Source | None = None
+
+    @property
+    def parts(self) -> dict[str, Source]:
+        """The images of each part that there is."""
+        names = ("labeled", "unlabeled", "val", *(("pseudo",) if self.pseudo is not None else ()))
+        return {name: getattr(self, name) for name in names}
 
     def counts(self) -> dict[str, int]:
         """Number of images in each part, and of labelled images by kind if that is known."""
         kinds = {f"labeled_{kind}": count for kind, count in (self.label_kinds or {}).items()}
-        parts = {part: len(getattr(self, part)) for part in ("labeled", "unlabeled", "val")}
-        return {**parts, **kinds}
+        return {**{part: len(source) for part, source in self.parts.items()}, **kinds}
 
     def digests(self) -> dict[str, str]:
         """A short fingerprint of each part; only the same images in the same order share it."""
-        return {part: getattr(self, part).ids.digest() for part in ("labeled", "unlabeled", "val")}
+        return {part: source.ids.digest() for part, source in self.parts.items()}
+
+    def stream(self, part: str) -> Source:
+        """The images that the rows of a part of the training batches are drawn from."""
+        if part == "labeled" and self.pseudo is not None:
+            return pseudo_masks.WithPseudo(self.labeled, self.pseudo)
+        return getattr(self, part)
+
+    def with_pseudo(self, folder: str, part: str) -> "Partition":
+        """The same with the pseudo masks of a folder; see `pseudo_masks.open_pseudo`."""
+        pseudo = pseudo_masks.open_pseudo(folder, self.unlabeled, part, self.num_classes)
+        return dataclasses.replace(self, pseudo=pseudo)
 
 
 def open_partition(
@@ -188,12 +206,12 @@ def num_steps_per_epoch(
         partition: The data.
         labeled_batch_size: Rows of a global labelled batch.
         unlabeled_batch_size: Rows of a global unlabelled batch; the epoch is a pass over the
-            unlabelled images. 0 for supervised training, whose epoch is a pass over the labelled
-            images.
+            unlabelled images. 0 for training on masks alone, whose epoch is a pass over the
+            labelled images, as often as they are listed, and the pseudo-labelled ones.
     """
     if unlabeled_batch_size:
         return max(1, len(partition.unlabeled) // unlabeled_batch_size)
-    return max(1, len(partition.labeled) // labeled_batch_size)
+    return max(1, len(partition.stream("labeled")) // labeled_batch_size)
 
 
 def _open_scenes(fields: dict[str, str | None], num_classes: int) -> dict[str, SceneSource]:

@@ -8,6 +8,7 @@ import ml_collections
 from absl import flags
 
 from input_pipeline import near_names
+from input_pipeline.partitions import pseudo_masks
 from rcc_jax import shipped
 from rcc_jax.config import fields
 from rcc_jax.config import file as config_file
@@ -16,10 +17,11 @@ from rcc_jax.errors import ConfigError
 from rcc_jax.workdir import folder
 
 _MODES = (
-    "train", "eval", "check", "predict", "consensus", "export", "sweep", "table", "report",
+    "train", "eval", "check", "predict", "consensus", "export", "label", "sweep", "table",
+    "report",
 )  # fmt: skip
 # Modes that need no --config: the folder of a run has its own configuration.
-_MODES_OF_RUNS = ("eval", "predict", "consensus", "export")
+_MODES_OF_RUNS = ("eval", "predict", "consensus", "export", "label")
 # Modes that read many runs and accept no --config.
 _MODES_WITHOUT_CONFIG = ("table", "report")
 _CONFIG_FILE = flags.DEFINE_string(
@@ -36,7 +38,7 @@ MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "latest",
-    "eval, predict, consensus, export: 'latest', 'best', 'best:PROTOCOL' for the best of an "
+    "eval, predict, consensus, export, label: 'latest', 'best', 'best:PROTOCOL' for the best of an "
     "earlier evaluation protocol, or the path of a checkpoint or a workdir.",
 )
 INPUT = flags.DEFINE_string(
@@ -45,7 +47,7 @@ INPUT = flags.DEFINE_string(
     "predict: an image, a folder or a glob; consensus: the same, instead of the validation images.",
 )
 OUTPUT = flags.DEFINE_string(
-    "output", "", "predict, consensus, export: folder of the results; report: the page."
+    "output", "", "predict, consensus, export, label: folder of the results; report: the page."
 )
 LIST = flags.DEFINE_string(
     "list",
@@ -57,6 +59,13 @@ SAVE = flags.DEFINE_string(
     "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: overwrite existing predictions.")
+PART = flags.DEFINE_enum(
+    "part",
+    "all",
+    pseudo_masks.PARTS,
+    "label: the unlabelled images to label: all, the half whose predictions are stable over the "
+    "milestones of the run, or the other half.",
+)
 PAIR = flags.DEFINE_string("pair", "", "consensus: CLASS,CLASS, a pair to draw maps of.")
 SHARD = flags.DEFINE_string("shard", "0/1", "sweep: INDEX/COUNT, every COUNT-th run from INDEX.")
 SET = flags.DEFINE_multi_string(
@@ -73,7 +82,8 @@ _MODES_OF_FLAGS = {
     "distributed": ("train", "eval"),
     "input": ("predict", "consensus"),
     "list": ("eval", "sweep"),
-    "output": ("predict", "consensus", "export", "report"),
+    "output": ("predict", "consensus", "export", "label", "report"),
+    "part": ("label",),
     "save": ("predict",),
     "overwrite": ("predict",),
     "pair": ("consensus",),

@@ -191,6 +191,20 @@ def _consensus() -> None:
         cli.fail(f"{failed} images could not be read (listed above).", exit_code=1)
 
 
+def _label() -> None:
+    if not cli.OUTPUT.value:
+        cli.fail("--mode=label needs --output=DIR, the folder of the pseudo masks.")
+    from rcc_jax.commands import label
+
+    outcome = label.label(
+        *_set_up_run(),
+        output=cli.OUTPUT.value,
+        part=cli.PART.value,
+        checkpoint=cli.CHECKPOINT.value,
+    )
+    print(f"{outcome.written} images labelled, {outcome.kept} kept: {cli.OUTPUT.value}")
+
+
 def _export() -> None:
     if not cli.OUTPUT.value:
         cli.fail("--mode=export needs --output=DIR.")
@@ -220,4 +234,5 @@ RUN = {
     "predict": _predict,
     "consensus": _consensus,
     "export": _export,
+    "label": _label,
 }

@@ -5,7 +5,6 @@ import dataclasses
 import itertools
 import pathlib
 import sys
-import time
 from collections.abc import Iterator
 
 import jax
@@ -20,14 +19,12 @@ from rcc_jax.commands import prediction_files
 from rcc_jax.commands.prediction_record import BatchPlan, PredictionRecord, assign, options_of
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
-from rcc_jax.reporting import sheets
 from rcc_jax.reporting.progress import Progress
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
 
 # From this number of sizes on, a message says that the network is compiled for each.
 _MANY_SIZES = 4
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,12 +107,13 @@ class _Prediction:
         self.progress: Progress = progress
         self.interruption: Interruption = interruption
         self.failed: dict[str, DataError] = {}
-        self.last_line = time.monotonic()
 
     def run(self, found: dict[str, str], todo: dict[str, str]) -> Outcome:
         kept = len(found) - len(todo)
         batches = self._batches(found, todo)
-        self._write_legend()
+        prediction_files.write_legend(
+            self.folder, self.segmenter.class_names, self.segmenter.palette
+        )
         written, writing = 0, []
         threads = self.segmenter.config.data.num_threads
         with concurrent.futures.ThreadPoolExecutor(threads, "write") as executor:
@@ -130,7 +128,7 @@ class _Prediction:
                     )
                 ]
                 written += len(batch.photos)
-                self._show(kept + written + len(self.failed), len(found))
+                self.progress.show(kept + written + len(self.failed))
                 if self.interruption.requested():
                     break
             self._wait(writing)
@@ -194,13 +192,6 @@ class _Prediction:
                 "--config.eval.mode=sliding compiles it once"
             )
 
-    def _write_legend(self) -> None:
-        blank = np.full((1, 480, 3), 255, np.uint8)
-        names = self.segmenter.class_names
-        colors = self.segmenter.palette
-        picture = sheets.sheet([[blank]], ["classes"], class_names=names, palette=colors)
-        sheets.save_png(self.folder / "legend.png", picture)
-
     def _describe(self, batch: PhotoBatch) -> list[dict[str, np.ndarray]]:
         try:
             found = self.segmenter.describe(
@@ -241,10 +232,3 @@ class _Prediction:
                 f"--output={self.folder}: cannot write there ({error}); finished predictions are "
                 "kept."
             ) from None
-
-    def _show(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        due = done == total or now - self.last_line > _SECONDS_BETWEEN_LINES
-        self.progress.update(done, {} if due else None)
-        if due:
-            self.last_line = now

@@ -9,6 +9,7 @@ from PIL import Image
 from input_pipeline.files import write_atomically
 from input_pipeline.sources.orientation import EXIF_ORIENTATION
 from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import sheets
 
 # Folder and suffix by kind.
 SUFFIXES = {"labels": ".png", "overlays": ".jpg", "confidence": ".png", "probabilities": ".npz"}
@@ -29,6 +30,13 @@ def parse_kinds(text: str) -> tuple[str, ...]:
 def path_of(folder: pathlib.Path, kind: str, name: str) -> pathlib.Path:
     """The path of the file of a kind for the image called `name`."""
     return folder / kind / (name + SUFFIXES[kind])
+
+
+def write_legend(folder: pathlib.Path, class_names: tuple[str, ...], palette: np.ndarray) -> None:
+    """Writes legend.png, the colours of the classes."""
+    blank = np.full((1, 480, 3), 255, np.uint8)
+    picture = sheets.sheet([[blank]], ["classes"], class_names=class_names, palette=palette)
+    sheets.save_png(folder / "legend.png", picture)
 
 
 def write(

@@ -28,6 +28,7 @@ With a run:
 {program} --mode=predict --workdir=DIR --input=FILE|FOLDER|GLOB --output=DIR
 {program} --mode=consensus --workdir=DIR --pair=CLASS,CLASS
 {program} --mode=export --workdir=DIR --checkpoint=best --output=DIR
+{program} --mode=label --workdir=DIR --output=DIR       # pseudo masks of its unlabelled images
 
 Many runs:
 {program} --mode=sweep --config=configs/sweeps/components.py --shard=0/4

@@ -1,4 +1,7 @@
-"""Runs a list of configurations in turn; skips finished runs and continues after failed ones."""
+"""Runs a list of configurations or stages in turn; skips what is finished.
+
+After a failed run it continues with those that do not build on it.
+"""
 
 import dataclasses
 import json
@@ -6,13 +9,14 @@ import os
 import pathlib
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from input_pipeline.errors import DataError
 from input_pipeline.partitions import folders
 from rcc_jax import shipped
 from rcc_jax.config import fields as config_fields
+from rcc_jax.config.stages import Stage
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
 from rcc_jax.workdir.folder import RESULT, evaluation_name, run_name
@@ -26,22 +30,24 @@ class SweepRun:
     """One run of a sweep.
 
     Attributes:
-        config: Configuration file and arguments, in the syntax of --config.
+        config: Configuration file and arguments, in the syntax of --config; '' for a stage that
+            trains nothing.
         workdir: Folder of the run.
+        after: Folder of the entry that it builds on; None if it builds on none.
+        flags: Further flags. Those of a stage without `config` name its folders.
     """
 
     config: str
     workdir: pathlib.Path
+    after: pathlib.Path | None = None
+    flags: tuple[str, ...] = ()
 
     def command(self, overrides: Sequence[str]) -> list[str]:
         """The command that starts or resumes the run."""
         fields = [f"--config.{override}" for override in overrides]
-        return [
-            *shipped.command(),
-            f"--config={self.config}",
-            f"--workdir={self.workdir}",
-            *fields,
-        ]
+        own = [f"--config={self.config}", f"--workdir={self.workdir}"] if self.config else []
+        # Later values of a field take precedence.
+        return [*shipped.command(), *own, *self.flags, *fields]
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -58,33 +64,63 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def plan(configs: Sequence[str], folder: str | os.PathLike, shard: str = "0/1") -> list[SweepRun]:
-    """The runs of a shard, every COUNT-th of the list.
+def plan(
+    entries: Sequence[str | Stage], folder: str | os.PathLike, shard: str = "0/1"
+) -> list[SweepRun]:
+    """The runs of a shard: every COUNT-th of the list, with those that build on it.
 
     Args:
-        configs: Configurations and arguments, in the syntax of --config.
+        entries: Configurations and arguments, in the syntax of --config, or stages.
         folder: Parent folder of the workdirs, one per run.
         shard: 'INDEX/COUNT'.
 
     Raises:
-        ConfigError: If the shard is malformed or two runs have the same name.
+        ConfigError: If the shard is malformed, two runs have the same name, or a stage follows one
+            that is not listed before it.
     """
     index, count = parse_shard(shard)
-    runs = []
-    for config in configs:
-        found = shipped.find(config)
-        file = found.partition(":")[0]
-        if not os.path.isfile(file):
-            raise ConfigError(
-                f"{config}: there is no configuration file {file}, neither here nor among the "
-                f"shipped ones ({shipped.CONFIGS})."
-            )
-        runs.append(SweepRun(found, pathlib.Path(folder) / run_name(config)))
-    names = [run.workdir.name for run in runs]
+    stages = [
+        entry if isinstance(entry, Stage) else Stage(run_name(entry), entry) for entry in entries
+    ]
+    names = [stage.name for stage in stages]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"the sweep lists {twice[0]} twice; every run needs its own folder.")
-    return runs[index::count]
+    folders = {name: pathlib.Path(folder) / name for name in names}
+    chains: dict[str, list[SweepRun]] = {}
+    chain_of: dict[str, str] = {}
+    for stage in stages:
+        if stage.after and stage.after not in chain_of:
+            raise ConfigError(
+                f"the sweep lists {stage.name} after {stage.after}, which is not before it."
+            )
+        chain_of[stage.name] = chain_of[stage.after] if stage.after else stage.name
+        chains.setdefault(chain_of[stage.name], []).append(
+            SweepRun(
+                _find(stage.config) if stage.config else "",
+                folders[stage.name],
+                folders[stage.after] if stage.after else None,
+                tuple(_with_folders(flag, folders) for flag in stage.flags),
+            )
+        )
+    return [run for chain in list(chains.values())[index::count] for run in chain]
+
+
+def _find(config: str) -> str:
+    found = shipped.find(config)
+    file = found.partition(":")[0]
+    if not os.path.isfile(file):
+        raise ConfigError(
+            f"{config}: there is no configuration file {file}, neither here nor among the "
+            f"shipped ones ({shipped.CONFIGS})."
+        )
+    return found
+
+
+def _with_folders(flag: str, folders: Mapping[str, pathlib.Path]) -> str:
+    for name, folder in folders.items():
+        flag = flag.replace(f"{{{name}}}", str(folder))
+    return flag
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
@@ -124,18 +160,22 @@ def run_all(
             validation images; '' for none.
 
     Returns:
-        The runs that failed, in training or in scoring.
+        The runs that failed, in training or in scoring, and those that build on them.
 
     Raises:
         Interrupted: After SIGTERM or SIGINT.
     """
-    failed = []
+    failed: list[SweepRun] = []
     for number, run in enumerate(runs, start=1):
         title = f"[{number}/{len(runs)}] {run.workdir.name}"
+        if run.after in [other.workdir for other in failed]:
+            report(f"{title}: not started, since {run.after.name} failed")
+            failed.append(run)
+            continue
         report(title)
         command = run.command(overrides)
         code = run_process(command)
-        if not code and images and not _is_scored(run.workdir, images):
+        if not code and images and run.config and not _is_scored(run.workdir, images):
             code = run_process([*command, "--mode=eval", f"--list={images}"])
         if code in STOPPED:
             raise Interrupted(

@@ -92,7 +92,8 @@ def unset(config: ml_collections.ConfigDict) -> list[str]:
     data, method = config.data, config.method
     of_a_folder = data.source == "folder"
     # The method needs unlabelled images, but no field names any.
-    no_unlabeled = not data.unlabeled and not data.train and method.name != "supervised"
+    uses_some = method_group.uses_unlabeled(method.name)
+    no_unlabeled = not data.unlabeled and not data.train and uses_some
     left = {
         "data.labeled": of_a_folder and not data.labeled,
         "data.unlabeled": of_a_folder and no_unlabeled,
@@ -137,13 +138,23 @@ def _parts(config: ml_collections.ConfigDict) -> Iterator[Guess]:
         else:
             yield {"data.val": place}, f"{_kind(root, place)} in {root}"
     if "data.unlabeled" in left:
-        listed = os.path.isfile(os.path.join(root, UNLABELED_LIST))
-        beside = images_beside(config.data.labeled)
-        folders = [x for x in (beside, UNLABELED_FOLDER) if os.path.isdir(os.path.join(root, x))]
-        if listed:
-            yield {"data.unlabeled": UNLABELED_LIST}, f"a list in {root}"
-        elif folders:
-            yield {"data.unlabeled": ",".join(folders)}, "all images there without a mask"
+        yield from unlabeled(config)
+
+
+def unlabeled(config: ml_collections.ConfigDict) -> Iterator[Guess]:
+    """The list or the folders of unlabelled images below data.root, if there are any.
+
+    Raises:
+        DataError: If data.root does not exist.
+    """
+    root = folder_partition.find_root(config.data.root)
+    listed = os.path.isfile(os.path.join(root, UNLABELED_LIST))
+    beside = images_beside(config.data.labeled)
+    folders = [x for x in (beside, UNLABELED_FOLDER) if os.path.isdir(os.path.join(root, x))]
+    if listed:
+        yield {"data.unlabeled": UNLABELED_LIST}, f"a list in {root}"
+    elif folders:
+        yield {"data.unlabeled": ",".join(folders)}, "all images there without a mask"
 
 
 def _first(root: str, places: tuple[str, ...]) -> str | None:

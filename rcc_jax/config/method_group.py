@@ -32,11 +32,19 @@ _SUPERVISED = {"cityscapes": {"ohem_min_kept": 50_000}}
 _OWN_THRESHOLD = ("cutmix_seg", "cps", "co_training", "daw", "dual_teacher", "corrmatch")
 
 
-def recipe(data: str, name: str) -> Mapping[str, Any]:
-    """The method's fields that the recipe of a data set changes, with their values."""
+def recipe(data: str, name: str, backbone: str) -> Mapping[str, Any]:
+    """The method's fields that the recipe of a data set changes, with their values.
+
+    Args:
+        data: Name of the data set.
+        name: Name of the method.
+        backbone: Name of the backbone.
+    """
     alone = _SUPERVISED.get(data, {}) if name == "supervised" else {}
     found = {**_RECIPES.get(data, {}), **alone}
-    if name in _OWN_THRESHOLD:
+    # UniMatch's 0 is for ResNets; V2 has one threshold for all data sets.
+    is_v2 = data == "cityscapes" and backbone.startswith("dinov2")
+    if name in _OWN_THRESHOLD or is_v2:
         found.pop("confidence_threshold", None)
     return found
 
@@ -48,6 +56,11 @@ def views(config: ml_collections.ConfigDict) -> Views | None:
 
 def uses_unlabeled(name: str) -> bool:
     """Whether a method trains on unlabelled images; True for an unknown method."""
+    return has_views(name) or bool(METHODS[name].stages)
+
+
+def has_views(name: str) -> bool:
+    """Whether a method trains on views of unlabelled images; True for an unknown method."""
     return name not in METHODS or METHODS[name].views is not None
 
 
@@ -128,11 +141,23 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
         yield from build(config).faults(_known_classes(config, left))
     # The unlabelled images of a TFDS dataset are the other images of its training split.
     unlabeled = config.data.unlabeled or config.data.train or config.data.source == "tfds"
-    if chosen.views and not unlabeled and "data.unlabeled" not in left:
+    if uses_unlabeled(chosen.name) and not unlabeled and "data.unlabeled" not in left:
         yield (
             f"config.method.name = {chosen.name!r} needs unlabelled images; set "
             "config.data.unlabeled to a list, a folder or a glob (or config.data.train to a list "
             "of all training images), or train with config.method.name=supervised."
+        )
+    if chosen.stages and not config.data.pseudo:
+        yield (
+            f"config.method.name = {chosen.name!r} trains in stages, here without the pseudo masks "
+            f"of the first ones (data.pseudo); --mode=sweep --config={chosen.stages}:CELL,method="
+            f"{chosen.name} runs all of them, where CELL is such as demo,steps=240."
+        )
+    elif config.data.pseudo and not chosen.stages:
+        having = ", ".join(name for name, method in METHODS.items() if method.stages)
+        yield (
+            f"config.data.pseudo = {config.data.pseudo!r}: {chosen.name} trains on no pseudo "
+            f"masks; leave it out, or choose {having}."
         )
     if config.train.accumulation > 1 and not chosen.accumulates:
         yield (

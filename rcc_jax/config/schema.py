@@ -71,6 +71,14 @@ class Data:
         "images are those of them that are neither labelled nor for validation. 'tfds': empty "
         "means the split 'train'.",
     )
+    pseudo: str = option(
+        "",
+        "Folder of pseudo masks of the unlabelled images, as --mode=label makes it; only for "
+        "methods that train in stages, whose list for --mode=sweep sets it.",
+        may_change=True,
+        per_process=True,
+        before="",
+    )
     image_feature: str = option("image", "'tfds': name of the feature that holds the image.")
     label_feature: str = option("label", "'tfds': name of the feature that holds the mask.")
     num_classes: int = option(
@@ -344,6 +352,14 @@ class Checkpoint:
     )
     keep: int = option(
         2, "Number of newest checkpoints kept besides the best.", at_least=1, may_change=True
+    )
+    milestones: int = option(
+        0,
+        "Number N of checkpoints, after 1/N, 2/N, ..., N/N of the steps, that are kept besides; "
+        "0 = none.",
+        at_least=0,
+        may_change=True,
+        before=0,
     )
 
 

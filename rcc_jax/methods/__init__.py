@@ -15,6 +15,8 @@ from rcc_jax.methods.imas import IMAS
 from rcc_jax.methods.mean_teacher import MeanTeacher
 from rcc_jax.methods.prevmatch import PrevMatch
 from rcc_jax.methods.rcc import RCC
+from rcc_jax.methods.st import ST
+from rcc_jax.methods.stpp import STPP
 from rcc_jax.methods.supervised import Supervised
 from rcc_jax.methods.u2pl import U2PL
 from rcc_jax.methods.unimatch import UniMatch
@@ -26,6 +28,8 @@ METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
         Supervised,
+        ST,
+        STPP,
         MeanTeacher,
         CutMixSeg,
         CPS,

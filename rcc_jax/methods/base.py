@@ -202,6 +202,8 @@ class Method:
         ema_labels: Whether the EMA teacher labels; if not, it is only evaluated.
         accumulates: Whether a batch may be split into parts. False for a loss that depends on
             statistics of the whole batch.
+        stages: The list for `--mode=sweep` whose earlier stages make the pseudo masks
+            (`config.data.pseudo`) that the method trains on; '' if it needs none.
     """
 
     name: ClassVar[str]
@@ -211,6 +213,7 @@ class Method:
     ema_rule: ClassVar[staticmethod] = staticmethod(ramped)
     ema_labels: ClassVar[bool] = True
     accumulates: ClassVar[bool] = True
+    stages: ClassVar[str] = ""
 
     ema_decay: float = ema_option(0.0)
 
@@ -223,6 +226,11 @@ class Method:
     def labeled_per_unlabeled(self) -> int:
         """Labelled images per unlabelled one in a step; 2 if there are no unlabelled images."""
         return 1 if self.views else 2
+
+    @property
+    def pseudo_images(self) -> str:
+        """Which images of `config.data.pseudo` join the labelled ones: 'all', 'reliable', or ''."""
+        return ""
 
     @property
     def teachers(self) -> tuple[Teacher, ...]:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
+_SECONDS_BETWEEN_LINES = 10.0
+
 
 class Progress:
     """The progress of a run: a bar on a terminal, elsewhere one plain line per log."""
@@ -30,7 +32,7 @@ class Progress:
         self._unit, self._enabled, self._now = unit, enabled, ""
         self._stream = stream or sys.stdout
         self._total, self._start = total_steps, start_step
-        self._clock = time.monotonic()
+        self._clock = self._last_line = time.monotonic()
         # The first update includes the compilation, so the time left is estimated from later ones.
         self._first: tuple[int, float] | None = None
         self._bar = None
@@ -73,6 +75,14 @@ class Progress:
             return "?"
         seconds = round((self._total - step) * elapsed / done)
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+    def show(self, step: int) -> None:
+        """Shows that a step is done: on the bar, elsewhere a line every ten seconds at most."""
+        now = time.monotonic()
+        due = step == self._total or now - self._last_line > _SECONDS_BETWEEN_LINES
+        self.update(step, {} if due else None)
+        if due:
+            self._last_line = now
 
     def describe(self, text: str) -> None:
         """Sets the text in front of the bar or of the next lines: what is being done now."""

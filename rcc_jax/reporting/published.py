@@ -1,6 +1,6 @@
 """Published mIoU in percent. Tables show it beside ours, with its source.
 
-`PAPER`: Mai, Sun, Wu, AAAI 2025, tables 1 to 3 for whole data sets and 4, 5, 7, 8 for ablations.
+`PAPER`: Mai, Sun, Wu, AAAI 2025, tables 1 to 3 for whole data sets and 4 to 8 for ablations.
 `README`: the PASCAL table in the README of UniMatch's repository, crop 321.
 `LOGS`: the training logs in that repository, best epoch. PASCAL at crop 321: one run per cell with
 ResNet-50, the mean of three runs with ResNet-101. Cityscapes at crop 801: one run per cell.
@@ -10,14 +10,73 @@ EMA teacher after its best epoch on the validation images, and after the last ep
 lists, with a multi-grid ResNet (a last stage with dilations 2, 2, 4), which ours lacks.
 `IMAS`: the logs in iMAS's repository, with the same network; the paper's numbers are higher.
 
+`AUGSEG_U2PL`: the same on U2PL's lists of better masks, where the same method reaches more.
+`AUGSEG_OTHERS`, `IMAS_OTHERS`: what these READMEs quote or ran of other methods.
+`U2PL`, `CORRMATCH`, `PREVMATCH`, `CO_TRAIN`: the READMEs of these repositories. Co-Train's row is
+that of two networks, whose second one sees cosine coefficients; `co_training` here is another pair.
+
 Rounded to one decimal, the Cityscapes logs equal the paper's UniMatch row in all eight cells: the
-paper quotes this baseline and did not run it again.
+paper quotes this baseline and did not run it again. Its U2PL row of the blender partitions is
+U2PL's own, on U2PL's lists, while the rows around it are on the usual ones.
+
+Most differences between published rows come from the labelled list, the output stride, the last or
+the best epoch on the validation images, and the network. `Marks` says these, and tables show them.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 # (data set, backbone) -> method -> partition -> mIoU
 Numbers = Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]]
+
+USUAL, U2PL_LISTS, OWN_LISTS = "usual list", "U2PL's list", "own list"
+
+
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """What a published row depends on; what its source does not say is left out.
+
+    Attributes:
+        lists: Which labelled images: `USUAL`, `U2PL_LISTS` or `OWN_LISTS`; '' if not said.
+        stride: Output stride; None if not said.
+        epoch: 'best' on the validation images, or 'last'; '' if not said.
+        network: How the network differs from ours.
+    """
+
+    lists: str = USUAL
+    stride: int | None = None
+    epoch: str = ""
+    network: str = ""
+
+    def __str__(self) -> str:
+        stride = f"stride {self.stride}" if self.stride else ""
+        return ", ".join(filter(None, (self.lists, stride, self.epoch, self.network)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Published numbers of one source.
+
+    Attributes:
+        title: Its name in tables.
+        numbers: The numbers.
+        marks: What its rows depend on.
+        others: Rows with other marks, by method, or by data set and method.
+    """
+
+    title: str
+    numbers: Numbers
+    marks: Marks = Marks()
+    others: Mapping[str | tuple[str, str], Marks] = dataclasses.field(default_factory=dict)
+
+    def marks_of(self, data: str, method: str) -> Marks:
+        """The marks of a row."""
+        return self.others.get((data, method)) or self.others.get(method) or self.marks
+
+    def title_of(self, data: str, method: str) -> str:
+        """The title with the marks of a row."""
+        return ": ".join(filter(None, (self.title, str(self.marks_of(data, method)))))
+
 
 _PARTITIONS = {
     "pascal_classic": ("92", "183", "366", "732", "1464"),
@@ -29,7 +88,11 @@ _PARTITIONS = {
 def _numbers(rows: Mapping[tuple[str, str], Mapping[str, str]]) -> Numbers:
     return {
         (name, backbone): {
-            method: dict(zip(_PARTITIONS[name], map(float, text.split()), strict=True))
+            method: {
+                partition: float(number)
+                for partition, number in zip(_PARTITIONS[name], text.split(), strict=True)
+                if number != "-"
+            }
             for method, text in methods.items()
         }
         for (name, backbone), methods in rows.items()
@@ -42,6 +105,7 @@ _TABLES = _numbers(
             "supervised": "44.0 52.3 61.7 66.7 72.9",
             "fixmatch": "60.1 67.3 71.4 73.7 76.9",
             "unimatch": "67.4 71.9 75.3 78.0 79.3",
+            "dual_teacher": "70.7 74.5 76.4 77.6 78.1",
             "augseg": "64.2 72.1 76.1 77.4 78.8",
             "daw": "68.5 73.1 76.3 78.6 79.7",
             "rcc": "71.8 74.7 76.9 78.9 80.3",
@@ -56,6 +120,7 @@ _TABLES = _numbers(
         },
         ("pascal_blender", "resnet50"): {
             "supervised": "62.4 68.2 72.3",
+            "stpp": "72.6 74.4 75.4",
             "fixmatch": "70.6 73.9 75.1",
             "unimatch": "75.8 76.9 76.8",
             "imas": "75.9 76.7 77.1",
@@ -64,6 +129,8 @@ _TABLES = _numbers(
         },
         ("pascal_blender", "resnet101"): {
             "supervised": "67.5 71.1 74.2",
+            "stpp": "74.5 76.3 76.6",
+            "u2pl": "77.2 79.0 79.3",
             "fixmatch": "74.3 76.3 76.9",
             "unimatch": "78.1 78.4 79.2",
             "imas": "77.2 78.4 79.3",
@@ -81,15 +148,18 @@ _TABLES = _numbers(
             "supervised": "66.3 72.8 75.0 78.0",
             "fixmatch": "74.2 76.2 77.2 78.4",
             "unimatch": "76.6 77.9 79.2 79.5",
+            "dual_teacher": "76.8 78.4 79.4 80.5",
             "daw": "76.6 78.4 79.8 80.6",
             "rcc": "77.3 78.7 80.3 80.9",
         },
     }
 )
 
-# Tables 4, 5, 7 and 8 have one backbone and at most two partitions.
+# Tables 4 to 8 have one backbone and at most two partitions.
 _OF_ABLATIONS = ("pascal_classic", "resnet50")
 _ABLATIONS = {
+    # Table 6: U2PL's contrastive loss on UniMatch.
+    "unimatch_u2pl": {"92": 69.5},
     "cc": {"92": 70.2, "1464": 79.9},
     "cc, ce": {"92": 69.9},
     "cc, kl": {"92": 70.0},
@@ -123,8 +193,8 @@ V2_BEST = _numbers(
         },
         ("pascal_classic", "dinov2_base"): {
             "supervised": "76.9 82.1 85.3 87.2 88.3",
-            "fixmatch, EMA = 0.996": "83.8 87.4 88.2 89.9 90.2",
-            "unimatch, EMA = 0.996": "86.0 87.5 88.7 90.0 90.4",
+            "fixmatch, EMA 0.996": "83.8 87.4 88.2 89.9 90.2",
+            "unimatch, EMA 0.996": "86.0 87.5 88.7 90.0 90.4",
             "unimatch_v2": "86.3 87.9 88.9 90.0 90.8",
         },
         ("cityscapes", "dinov2_small"): {
@@ -165,13 +235,136 @@ IMAS = _numbers(
     }
 )
 
-# By the name that tables show, in the order of their rows.
-SOURCES = {
-    "paper": PAPER,
-    "UniMatch's README": README,
-    "public log": LOGS,
-    "V2's log, best epoch": V2_BEST,
-    "V2's log, last epoch": V2_LAST,
-    "AugSeg's README, best epoch, multi-grid": AUGSEG,
-    "iMAS's log, best epoch, multi-grid": IMAS,
-}
+AUGSEG_U2PL = _numbers(
+    {
+        ("pascal_blender", "resnet50"): {"augseg": "77.28 78.27 78.24"},
+        ("pascal_blender", "resnet101"): {"augseg": "79.29 81.46 80.50"},
+    }
+)
+
+AUGSEG_OTHERS = _numbers(
+    {
+        ("pascal_classic", "resnet101"): {"stpp": "65.2 71.0 74.6 77.3 79.1"},
+        ("cityscapes", "resnet50"): {"u2pl": "69.0 73.0 76.3 78.6"},
+    }
+)
+
+IMAS_OTHERS = _numbers(
+    {
+        ("pascal_blender", "resnet50"): {"cps": "72.0 73.7 74.9", "u2pl": "72.0 75.2 76.2"},
+        ("pascal_blender", "resnet101"): {"cps": "74.5 76.4 77.7", "u2pl": "74.4 77.6 78.7"},
+        ("cityscapes", "resnet50"): {
+            "stpp": "- 72.7 73.8 -",
+            "cps": "74.4 76.6 77.8 78.8",
+            "imas": "74.3 77.4 78.1 79.3",
+        },
+    }
+)
+
+U2PL = _numbers(
+    {
+        ("pascal_classic", "resnet101"): {"u2pl": "68.0 69.2 73.7 76.2 79.5"},
+        ("pascal_blender", "resnet101"): {"u2pl": "77.2 79.0 79.3"},
+        ("cityscapes", "resnet101"): {"u2pl": "70.3 74.4 76.5 79.1"},
+    }
+)
+
+CORRMATCH = _numbers(
+    {
+        ("pascal_classic", "resnet101"): {"corrmatch": "76.4 78.5 79.4 80.6 81.8"},
+        ("cityscapes", "resnet101"): {"corrmatch": "77.3 78.5 79.4 80.4"},
+    }
+)
+
+PREVMATCH = _numbers(
+    {
+        ("pascal_classic", "resnet50"): {"prevmatch": "73.4 75.4 77.5 78.6 79.3"},
+        ("pascal_classic", "resnet101"): {"prevmatch": "77.0 78.5 79.6 80.4 81.6"},
+        ("cityscapes", "resnet50"): {"prevmatch": "75.8 77.8 78.8 79.2"},
+        ("cityscapes", "resnet101"): {"prevmatch": "77.7 78.9 80.1 80.1"},
+    }
+)
+
+CO_TRAIN = _numbers(
+    {
+        ("pascal_classic", "resnet101"): {"co_training": "76.2 76.6 80.2 80.8 81.9"},
+        ("pascal_blender", "resnet50"): {"co_training": "76.2 77.0 77.5"},
+        ("pascal_blender", "resnet101"): {"co_training": "77.9 78.7 79.0"},
+        ("cityscapes", "resnet50"): {"co_training": "- 76.3 77.1 -"},
+        ("cityscapes", "resnet101"): {"co_training": "75.0 77.3 78.7 -"},
+    }
+)
+
+_MULTI_GRID = Marks(stride=16, epoch="best", network="multi-grid")
+_U2PL_MARKS = Marks(lists=OWN_LISTS, stride=8, epoch="best", network="multi-grid")
+_U2PL_BLENDER = dataclasses.replace(_U2PL_MARKS, lists=U2PL_LISTS)
+_CPS_MARKS = Marks(stride=16, epoch="best", network="dilations 2, 4, 8")
+_STPP_MARKS = Marks(stride=8, epoch="best", network="dropout")
+_CO_TRAIN = Marks(epoch="best", network="MiT and a ResNet of cosine coefficients")
+
+# In the order of the rows of tables.
+SOURCES: Sequence[Source] = (
+    Source(
+        "paper",
+        PAPER,
+        others={
+            "stpp": _STPP_MARKS,
+            ("pascal_blender", "u2pl"): _U2PL_BLENDER,
+            "dual_teacher": Marks(lists=""),
+            "augseg": _MULTI_GRID,
+            "imas": _MULTI_GRID,
+            "daw": Marks(stride=16, epoch="best"),
+            ("cityscapes", "unimatch"): Marks(stride=16, epoch="best"),
+        },
+    ),
+    Source("UniMatch's README", README, Marks(stride=16, epoch="best")),
+    Source("public log", LOGS, Marks(stride=16, epoch="best")),
+    Source("V2's log", V2_BEST, Marks(epoch="best")),
+    Source("V2's log", V2_LAST, Marks(epoch="last")),
+    Source("AugSeg's README", AUGSEG, _MULTI_GRID),
+    Source(
+        "AugSeg's README",
+        AUGSEG_U2PL,
+        dataclasses.replace(_MULTI_GRID, lists=U2PL_LISTS),
+    ),
+    Source(
+        "AugSeg's README",
+        AUGSEG_OTHERS,
+        others={"stpp": _STPP_MARKS, "u2pl": dataclasses.replace(_U2PL_MARKS, lists="")},
+    ),
+    Source("iMAS's log", IMAS, _MULTI_GRID),
+    Source(
+        "iMAS's README",
+        IMAS_OTHERS,
+        others={
+            "stpp": _STPP_MARKS,
+            "cps": _CPS_MARKS,
+            "u2pl": dataclasses.replace(_U2PL_MARKS, lists=USUAL),
+            "imas": dataclasses.replace(_MULTI_GRID, network="multi-grid, auxiliary loss"),
+        },
+    ),
+    Source(
+        "U2PL's README",
+        U2PL,
+        _U2PL_MARKS,
+        {
+            ("pascal_blender", "u2pl"): _U2PL_BLENDER,
+            ("cityscapes", "u2pl"): dataclasses.replace(
+                _U2PL_MARKS, lists="", network="multi-grid, auxiliary loss"
+            ),
+        },
+    ),
+    Source("CorrMatch's README", CORRMATCH, Marks(stride=8, epoch="best")),
+    Source(
+        "PrevMatch's README",
+        PREVMATCH,
+        Marks(stride=16, epoch="best"),
+        {("cityscapes", "prevmatch"): Marks(lists="", stride=16, epoch="best")},
+    ),
+    Source(
+        "Co-Train's README",
+        CO_TRAIN,
+        dataclasses.replace(_CO_TRAIN, stride=16),
+        {("cityscapes", "co_training"): dataclasses.replace(_CO_TRAIN, stride=8)},
+    ),
+)

@@ -164,7 +164,7 @@ def method_name(config: Mapping[str, Any]) -> str:
     name, parts = _name_with_consensus(recorded)
     if name == "supervised" and config["train"]["num_steps"]:
         parts.append("same steps")
-    recipe = method_group.recipe(data_name(config), name)
+    recipe = method_group.recipe(data_name(config), name, config["model"]["backbone"])
     own = schema.method_fields(name)
     idle = effectless(own, recorded)
     for field, declared in own.items():
@@ -174,9 +174,7 @@ def method_name(config: Mapping[str, Any]) -> str:
         is_told = field == "consensus" and (value == NONE or len(parts[0]) > len(name))
         if declared.in_tables and not is_default and not is_told and field not in idle:
             parts.append(_setting(field, declared, value))
-    if config["data"].get("cutmix_partner", "other") == "same" and method_group.uses_unlabeled(
-        name
-    ):
+    if config["data"].get("cutmix_partner", "other") == "same" and method_group.has_views(name):
         parts.append("CutMix of the same image")
     return ", ".join(parts)
 

@@ -34,7 +34,7 @@ def markdown(results: Sequence[Result]) -> str:
 
     A cell is 'last / best' mIoU with the standard deviation over the seeds and their number; if
     runs were scored on a list test.txt, it is 'last / best / test'. Published rows follow ours and
-    name their source.
+    name their source and what they depend on.
     """
     texts = []
     for (data, backbone), cells in _by_cell(results).items():
@@ -53,10 +53,11 @@ def markdown(results: Sequence[Result]) -> str:
         for method in methods:
             ours = [_cell(cells.get((method, partition)), tested) for partition in partitions]
             lines.append(f"| {method} | {' | '.join(ours)} |")
-        for title, numbers in published.SOURCES.items():
-            for method, values in numbers.get((data, backbone), {}).items():
+        for source in published.SOURCES:
+            for method, values in source.numbers.get((data, backbone), {}).items():
                 theirs = [str(values.get(partition, "-")) for partition in partitions]
                 if set(theirs) != {"-"}:
+                    title = source.title_of(data, method)
                     lines.append(f"| *{method} ({title})* | {' | '.join(theirs)} |")
         texts.append("\n".join(lines))
     return "\n\n".join(texts) + "\n"
@@ -102,17 +103,19 @@ def as_csv(results: Sequence[Result]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heads = ["source", "data", "backbone", "method", "partition", "seed", "last", "best"]
-    writer.writerow([*heads, "test", "protocol"])
+    writer.writerow([*heads, "test", "protocol", "marks"])
     for r in sorted(results, key=lambda r: (r.data, r.partition, r.backbone, r.method, r.seed)):
         cell = [r.data, r.backbone, r.method, r.partition, r.seed]
-        writer.writerow(["ours", *cell, r.last, r.best, r.test, r.protocol])
+        writer.writerow(["ours", *cell, r.last, r.best, r.test, r.protocol, ""])
     cells = {(r.data, r.backbone) for r in results}
-    for source, numbers in published.SOURCES.items():
-        for data, backbone in sorted(cells & numbers.keys()):
-            for method, values in numbers[data, backbone].items():
+    for source in published.SOURCES:
+        for data, backbone in sorted(cells & source.numbers.keys()):
+            for method, values in source.numbers[data, backbone].items():
+                marks = source.marks_of(data, method)
                 for partition, value in values.items():
-                    row = [source, data, backbone, method, partition, "", "", value, "", ""]
-                    writer.writerow(row)
+                    scores = [value, ""] if marks.epoch == "last" else ["", value]
+                    row = [source.title, data, backbone, method, partition, "", *scores]
+                    writer.writerow([*row, "", "", marks])
     return text.getvalue()
 
 

@@ -67,6 +67,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
         Checkpoints(
             workdir.checkpoints_path,
             keep=config.checkpoint.keep,
+            milestones=run.milestones,
             old_protocol=protocols.of_run(workdir.path),
         ) as checkpoints,
     ):

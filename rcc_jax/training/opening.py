@@ -47,7 +47,8 @@ def describe(run: Run) -> str:
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds)
     return (
         f"{counts['labeled']} labelled{f' ({listed} masks)' if listed else ''}, "
-        f"{counts['unlabeled']} unlabelled, {counts['val']} validation images; "
+        + (f"{counts['pseudo']} pseudo-labelled, " if "pseudo" in counts else "")
+        + f"{counts['unlabeled']} unlabelled, {counts['val']} validation images; "
         f"{run.num_steps} steps on {run.mesh.size} device(s) of kind "
         f"{jax.devices()[0].device_kind}"
         + (f" in {processes.count()} processes" if processes.count() > 1 else "")

@@ -25,7 +25,7 @@ from rcc_jax.methods.base import Views
 from rcc_jax.models.network import Network, Weights
 from rcc_jax.training import optimizer, train_state, train_step
 from rcc_jax.training.train_state import TrainState
-from rcc_jax.workdir import start_weights
+from rcc_jax.workdir import preservation, start_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Run:
             model = self.network.module(weights)
             build.load_pretrained(self.config, model, report, files)
             weights = Weights.of(model)
-        if paths["main"] and not {"second"} & (paths.keys() | read.params.keys()):
+        if paths["main"] and "second" not in {**paths, **read.params}:
             weights = _with_shared_encoder(weights)
         return weights
 
@@ -266,7 +266,13 @@ class Run:
     def checkpoint_due(self, step: int) -> bool:
         """Whether a checkpoint is due after this step, evaluated or not."""
         every = self.config.checkpoint.every_steps
-        return step == self.num_steps or (every > 0 and step > 0 and step % every == 0)
+        is_regular = every > 0 and step > 0 and step % every == 0
+        return step == self.num_steps or is_regular or step in self.milestones
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """Steps whose checkpoints are kept to the end."""
+        return preservation.milestones(self.num_steps, self.config.checkpoint.milestones)
 
 
 def _with_shared_encoder(weights: Weights) -> Weights:

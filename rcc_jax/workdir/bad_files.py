@@ -48,7 +48,7 @@ class BadFiles:
             replaced: Part of the data and index in its source, of each unusable file.
         """
         for part, index in replaced:
-            source = getattr(self._partition, part)
+            source = self._partition.stream(part)
             entry = {"step": step, "part": part, "image": source.ids[index]}
             if _key(entry) not in self._known | {_key(met) for met in self._met}:
                 self._met.append({**entry, "error": _why(source, index)})

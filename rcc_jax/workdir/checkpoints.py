@@ -5,7 +5,7 @@ import math
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -44,6 +44,7 @@ class Checkpoints:
         directory: str | os.PathLike,
         *,
         keep: int = 2,
+        milestones: Sequence[int] = (),
         read_only: bool = False,
         old_protocol: str = "",
     ):
@@ -54,6 +55,7 @@ class Checkpoints:
         Args:
             directory: The folder; made if absent.
             keep: Number of latest steps to keep, besides the best one of each protocol.
+            milestones: Steps that are kept in any case.
             read_only: Change nothing, since a run may be saving there.
             old_protocol: Protocol of the scores of checkpoints that do not record it.
 
@@ -76,7 +78,7 @@ class Checkpoints:
             processes.wait_for_all()
         self._saving: int | None = None
         try:
-            self._manager = self._open(keep, read_only)
+            self._manager = self._open(keep, milestones, read_only)
         # Orbax reads all scores on opening; a corrupt one makes it raise errors of many types.
         except Exception as error:
             for step in self._steps_on_disk():
@@ -84,12 +86,12 @@ class Checkpoints:
                     raise self._corrupt(step, fault) from error
             raise
 
-    def _open(self, keep: int, read_only: bool) -> ocp.CheckpointManager:
+    def _open(self, keep: int, milestones: Sequence[int], read_only: bool) -> ocp.CheckpointManager:
         return ocp.CheckpointManager(
             self.directory,
             item_handlers={"state": ocp.StandardCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=preservation.latest_and_best(keep, self.old_protocol),
+                preservation_policy=preservation.chosen(keep, milestones, self.old_protocol),
                 # Without it no metrics are saved.
                 best_fn=preservation.rank,
                 best_mode="max",

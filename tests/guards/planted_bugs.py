@@ -26,7 +26,16 @@ import jax.numpy as jnp  # noqa: E402
 
 from rcc_jax.config import guess  # noqa: E402
 from rcc_jax.consensus import blocks  # noqa: E402
-from rcc_jax.methods import cutmix, passes  # noqa: E402
+from rcc_jax.methods import (  # noqa: E402
+    augseg,
+    cutmix,
+    daw,
+    imas,
+    losses,
+    passes,
+    pseudo,
+    unimatch_v2,
+)
 from rcc_jax.training import loop  # noqa: E402
 from rcc_jax.workdir import environment  # noqa: E402
 from tests.guards import run, trajectory  # noqa: E402
@@ -75,11 +84,48 @@ BUGS = {
 }
 
 
+def all_classes(logits, mass):
+    """`pseudo.soft` that leaves out no class."""
+    probability = jax.nn.softmax(logits)
+    return pseudo.Pseudo(probability, jnp.ones(logits.shape[:-1], bool))
+
+
+# Bugs of one method each: the trajectory that notices it, and the replacements.
+METHOD_BUGS = {
+    "mean_teacher: padding counts": (
+        "mean_teacher",
+        [(losses, "masked_sum", lambda values, mask: jnp.sum(values))],
+    ),
+    "cutmix_seg: the teacher's probabilities are not mixed": (
+        "cutmix_seg",
+        [(cutmix, "cutmix", keep_own)],
+    ),
+    "augseg: no labelled piece is pasted": (
+        "augseg + rcc",
+        [(augseg, "certainty", lambda logits: jnp.ones(len(logits), logits.dtype))],
+    ),
+    "imas: all images are equally hard": (
+        "imas",
+        [(imas, "agreement", lambda student, *_: jnp.full(len(student), 0.5, student.dtype))],
+    ),
+    "daw: the threshold is the midpoint of the means": (
+        "daw + rcc",
+        [(daw, "crossing", lambda mean, *_: jnp.mean(mean))],
+    ),
+    "unimatch_v2: no channel is dropped": (
+        "unimatch_v2, soft",
+        [(unimatch_v2, "divide_channels", lambda features, key: features)],
+    ),
+    "soft labels of all classes": ("unimatch_v2, soft", [(pseudo, "soft", all_classes)]),
+}
+
+
 @contextlib.contextmanager
 def planted(bug: str):
-    """Plants a bug as long as the context is open."""
-    originals = [(module, name, getattr(module, name)) for module, name, _ in BUGS[bug]]
-    for module, name, replacement in BUGS[bug]:
+    """Plants a bug, of `BUGS` or `METHOD_BUGS`, as long as the context is open."""
+    replacements = BUGS[bug] if bug in BUGS else METHOD_BUGS[bug][1]
+    originals = [(module, name, getattr(module, name)) for module, name, _ in replacements]
+    for module, name, replacement in replacements:
         setattr(module, name, replacement)
     try:
         yield

@@ -1,6 +1,6 @@
 """What every process of `test_topologies.py` does: train, save, resume from a checkpoint, evaluate.
 
-python -m tests.support.topology COORDINATOR,INDEX/COUNT START OTHER OUTPUT
+python -m tests.support.topology COORDINATOR,INDEX/COUNT START OTHER OUTPUT METHOD
 """
 
 import pathlib
@@ -19,7 +19,12 @@ from rcc_jax.workdir.checkpoints import Checkpoints
 from tests.support.steps import NUM_CLASSES, Setup, make_batch, make_method
 
 STEPS, MIDDLE = 8, 4
-METHOD = make_method("unimatch", ema_decay=0.9)
+METHODS = {
+    "unimatch": make_method("unimatch", ema_decay=0.9),
+    # Its memory, the statistics of whole batches, is part of the state.
+    "daw": make_method("daw", ema_decay=0.9),
+}
+METHOD = METHODS["unimatch"]
 # Its search for the hardest pixels goes over all devices many times a step.
 OHEM = make_method("supervised", labeled_loss="ohem")
 
@@ -58,7 +63,7 @@ def arrays(state):
     return {
         jax.tree_util.keystr(path): np.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(
-            {"weights": state.weights, "ema": state.ema, "opt_state": state.opt_state}
+            {name: getattr(state, name) for name in ("weights", "ema", "opt_state", "memory")}
         )
     }
 
@@ -113,14 +118,14 @@ def work(setup, start, other, output, devices=None):
     }
 
 
-def main(how, start, other, output):
+def main(how, start, other, output, method):
     processes.start(how)
     first = np.nan
-    if processes.count() == 2:
+    if processes.count() == 2 and METHODS[method] is METHOD:
         single = Setup(OHEM, 8)
         _, first = run(single, restore(single, start, 32), range(1))
     jax.config.update("jax_enable_x64", True)
-    found = work(Setup(METHOD, 8, jnp.float64), start, other, output)
+    found = work(Setup(METHODS[method], 8, jnp.float64), start, other, output)
     found["float32"] = np.array(first)
     if processes.is_first():
         np.savez(pathlib.Path(output) / "found.npz", **found)

@@ -33,6 +33,19 @@ class Sizes:
         return {"image": image, "label": image[..., 0] % 4}
 
 
+def test_chosen_images_without_labels():
+    class Unlabelled(Sizes):
+        def __getitem__(self, index: int) -> dict:
+            return {"image": super().__getitem__(index)["image"]}
+
+    source = Unlabelled([(4, 6)] * 7)
+    batches = list(evaluation_batches(source, batch_size=2, indices=[6, 1, 3]))
+    assert [batch["index"].tolist() for batch in batches] == [[6, 1], [3, -1]]
+    assert [batch["image"][:, 0, 0, 0].tolist() for batch in batches] == [[6, 1], [3, 0]]
+    assert all((batch["label"] == 255).all() for batch in batches)
+    assert source.reads == 3
+
+
 @pytest.mark.parametrize("num_threads", [1, 3])
 def test_buckets_fill_in_list_order(num_threads):
     sizes = [(4, 6), (4, 6), (6, 4), (4, 6), (4, 6), (6, 4), (6, 4), (5, 5)]

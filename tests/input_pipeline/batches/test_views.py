@@ -243,3 +243,44 @@ def test_views_of_the_recipe_none_are_weak():
     assert made["boxes"].any(1).all()
     for name in ("strong1", "strong2"):
         np.testing.assert_array_equal(made[name], made["weak"])
+
+
+def test_pseudo_labelled_images_are_changed_and_labelled_ones_never():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    element = {"image": image, "label": rng.integers(0, 3, (64, 64)).astype(np.uint8)}
+    shares = []
+    for seed in range(400):
+        plain, labeled, pseudo = (
+            view(each, np.random.default_rng(seed))
+            for view, each in (
+                (views.LabeledViews(48), element),
+                (views.PseudoViews(48), {**element, "pseudo": False}),
+                (views.PseudoViews(48), {**element, "pseudo": True}),
+            )
+        )
+        for name in ("image", "label"):
+            np.testing.assert_array_equal(labeled[name], plain[name])
+        cut = (pseudo["label"] == 255) & (plain["label"] != 255)
+        assert (pseudo["label"][~cut] == plain["label"][~cut]).all()
+        shares.append((pseudo["label"] != plain["label"]).mean())
+    shares = np.array(shares)
+    assert np.mean(shares > 0) == pytest.approx(0.5, abs=0.08)
+    assert shares.max() <= 0.4
+    assert np.mean(shares[shares > 0]) > 0.1
+
+
+def test_labels_are_ignored_exactly_where_noise_is():
+    image, label = np.full((64, 64, 3), 100, np.uint8), np.ones((64, 64), np.uint8)
+    noisy = 0
+    for seed in range(40):
+        cut = views.cut_out(image, label, np.random.default_rng(seed))
+        changed = (cut["image"] != 100).any(axis=-1)
+        # One pixel in 256 ** 3 of the noise has the colour of the image.
+        np.testing.assert_array_equal(changed, cut["label"] == 255)
+        noisy += changed.any()
+        if changed.any():
+            assert cut["image"][changed].mean() == pytest.approx(127.5, abs=10)
+    assert 10 < noisy < 30
+    assert (image == 100).all()
+    assert (label == 1).all()

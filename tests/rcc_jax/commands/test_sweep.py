@@ -9,7 +9,9 @@ import xml.etree.ElementTree
 import pytest
 
 from benchmarks import study, study_tables
+from rcc_jax import shipped
 from rcc_jax.commands import sweep
+from rcc_jax.config.stages import Stage
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import run_results
 from tests.support.commands import finish, start
@@ -32,6 +34,45 @@ def test_shards_share_out_the_runs():
     assert sorted(run.config for shard in shards for run in shard) == sorted(
         run.config for run in whole
     )
+
+
+CHAIN = [
+    Stage("a", "configs/demo.py:method=st", flags=("--config.data.pseudo={b}",)),
+    Stage("b", after="a", flags=("--mode=label", "--workdir={a}", "--output={b}")),
+    Stage("c", "configs/demo.py", after="b"),
+]
+
+
+def test_stages_stay_together_and_name_their_folders():
+    shards = [sweep.plan([*CHAIN, *CELLS], "runs", f"{index}/2") for index in range(2)]
+    assert [run.workdir.name for run in shards[0]][:3] == ["a", "b", "c"]
+    assert [len(shard) for shard in shards] == [3 + 2, 2]
+    first, second, third = shards[0][:3]
+    program = shipped.command()
+    assert first.command(["seed=1"]) == [
+        *program, "--config=configs/demo.py:method=st", "--workdir=runs/a",
+        "--config.data.pseudo=runs/b", "--config.seed=1",
+    ]  # fmt: skip
+    assert second.command([]) == [
+        *program, "--mode=label", "--workdir=runs/a", "--output=runs/b",
+    ]  # fmt: skip
+    assert (first.after, third.after) == (None, second.workdir)
+
+
+def test_a_stage_before_what_it_follows_is_refused():
+    with pytest.raises(ConfigError, match="lists c after b, which is not before it"):
+        sweep.plan([CHAIN[0], CHAIN[2]], "runs")
+
+
+def test_stages_after_a_failed_one_are_not_started(tmp_path):
+    runs = sweep.plan([*CHAIN[:2], Stage("d", after="b")], tmp_path)
+    said = []
+    assert sweep.run_all(runs, [], said.append) == runs
+    assert said[1:] == [
+        "[1/3] a: FAILED with exit code 2; the sweep continues",
+        "[2/3] b: not started, since a failed",
+        "[3/3] d: not started, since b failed",
+    ]
 
 
 @pytest.mark.parametrize("shard", ["", "1", "2/2", "-1/2", "a/b", "0/0"])

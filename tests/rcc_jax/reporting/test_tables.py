@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from configs import cityscapes_1_2, pascal_1_8, pascal_1_16
+from configs import cityscapes_1_2, pascal_1_8, pascal_1_16, pascal_blender_1_8
 from rcc_jax.config import method_group, schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS
@@ -48,9 +48,9 @@ def test_cells_hold_last_and_best_with_their_spread(runs):
     assert rows["rcc"] == ["62.0 ± 2.0 / 63.0 ± 2.0 (3)", "-"]
     assert rows["rcc, N = 5"] == ["59.0 / 59.5 (1)", "-"]
     assert rows["unimatch"] == ["-", "70.2 / 71.0 (1)"]
-    assert rows["*unimatch (paper)*"] == ["67.4", "71.9"]
-    assert rows["*unimatch (public log)*"] == ["71.9", "72.5"]
-    assert rows["*rcc, N = 5 (paper)*"] == ["72.0", "-"]
+    assert rows["*unimatch (paper: usual list)*"] == ["67.4", "71.9"]
+    assert rows["*unimatch (public log: usual list, stride 16, best)*"] == ["71.9", "72.5"]
+    assert rows["*rcc, N = 5 (paper: usual list)*"] == ["72.0", "-"]
     ours = [name for name in rows if "(" not in name]
     assert ours == ["method", "unimatch", "rcc", "rcc, N = 5"]
     written = [f"written: {runs / name}" for name in ("table.md", "table.csv")]
@@ -71,7 +71,7 @@ def test_each_data_set_and_backbone_has_its_table(runs):
     assert text.count("### ") == 2
     rows = rows_of(text, "cityscapes, resnet50")
     assert rows["cc, kl"] == ["75.0 / 76.0 (1)"]
-    assert rows["*rcc (paper)*"] == ["79.8"]
+    assert rows["*rcc (paper: usual list)*"] == ["79.8"]
     assert (runs / "table.md").read_text() == text
 
 
@@ -166,6 +166,13 @@ def test_runs_of_an_added_method_are_told_apart(tmp_path, monkeypatch):
         tables.write(tmp_path, print)
 
 
+def another(value, declared):
+    """Another value that a field may have."""
+    if declared.choices:
+        return next(each for each in reversed(declared.choices) if each not in (value, ""))
+    return value + 1 if isinstance(value, int) else value / 2 + 0.01
+
+
 @pytest.mark.parametrize("config", [pascal_1_16, cityscapes_1_2])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name):
@@ -175,19 +182,15 @@ def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name)
         return run_results.method_name(method_group.resolved(changed))
 
     assert named() == name
-    others = {
-        "top_n": 5, "consensus_weight": 0.5, "temperature": 0.3, "confidence_threshold": 0.8,
-        "consensus_input": "probabilities", "consensus_pixels": "confident", "ema_decay": 0.98,
-        "labeled_loss": "ce" if config is cityscapes_1_2 else "ohem", "pseudo_labels": "soft",
-        "consistency_weight": 3.0, "unlabeled_weight": 2.0, "cutmix": "off", "cross_weight": 3.0,
-        "second_backbone": "resnet34",
-    }  # fmt: skip
-    if name != "rcc":
-        others["consensus"] = "kl"
     own = schema.method_fields(name)
+    resolved = method_group.resolved(config.get_config(f"method={name}"))["method"]
+    others = {
+        field: another(resolved[field], declared)
+        for field, declared in own.items()
+        if declared.in_tables and len(declared.choices) != 1
+    }
     used = {field for field, value in others.items() if named(**{field: value}) != name}
-    idle = effectless(own, {}).keys() & own
-    assert used == own.keys() & others.keys() - idle
+    assert used == others.keys() - effectless(own, resolved).keys()
     assert len({named(**{field: others[field]}) for field in used}) == len(used)
     # The numbers of OHEM count where it is used, and so do those of other terms.
     ohem = {"labeled_loss": "ohem", "ohem_min_kept": 40_000, "ohem_threshold": 0.6}
@@ -195,9 +198,6 @@ def test_a_name_tells_what_differs_from_the_defaults_of_the_method(config, name)
     assert named(**{**ohem, "labeled_loss": "ce"}) == named(labeled_loss="ce")
     if "pseudo_labels" in own:
         assert named(pseudo_labels="soft", soft_share=0.9).endswith("soft, eta = 0.9")
-    # Every field is one of these or above.
-    told = {field for field, declared in own.items() if declared.in_tables}
-    assert told <= {*others, *ohem, "consensus", "soft_share"}
 
 
 def test_the_consensus_of_older_runs_keeps_its_name():
@@ -241,10 +241,38 @@ def test_the_papers_baseline_on_cityscapes_is_that_of_the_public_logs(backbone):
 def test_tables_name_each_source_of_numbers(tmp_path):
     write_run(tmp_path / "run", pascal_1_16.get_config("method=rcc,backbone=resnet101"), 70.0, 71.0)
     rows = rows_of(tables.write(tmp_path, print), "pascal_classic, resnet101")
-    assert rows["*unimatch (paper)*"] == ["73.5"]
-    assert rows["*unimatch (UniMatch's README)*"] == ["75.2"]
-    assert rows["*unimatch (public log)*"] == ["75.0"]
+    assert rows["*unimatch (paper: usual list)*"] == ["73.5"]
+    assert rows["*unimatch (UniMatch's README: usual list, stride 16, best)*"] == ["75.2"]
+    assert rows["*unimatch (public log: usual list, stride 16, best)*"] == ["75.0"]
     lines = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
     cell = [line for line in lines if (line["method"], line["partition"]) == ("unimatch", "92")]
     found = {line["source"]: line["best"] for line in cell}
     assert found == {"paper": "73.5", "UniMatch's README": "75.2", "public log": "75.0"}
+    (marks,) = {line["marks"] for line in cell if line["source"] == "public log"}
+    assert marks == "usual list, stride 16, best"
+
+
+def test_rows_on_an_easier_list_are_marked(tmp_path):
+    config = pascal_blender_1_8.get_config("backbone=resnet101")
+    write_run(tmp_path / "run", config, 70.0, 71.0)
+    rows = rows_of(tables.write(tmp_path, print), "pascal_blender, resnet101")
+    marks = "U2PL's list, stride 8, best, multi-grid"
+    assert rows[f"*u2pl (paper: {marks})*"] == rows[f"*u2pl (U2PL's README: {marks})*"] == ["79.0"]
+    own = "usual list, stride 8, best, multi-grid"
+    assert rows[f"*u2pl (iMAS's README: {own})*"] == ["77.6"]
+    # No number for this partition, no row.
+    assert rows["*stpp (paper: usual list, stride 8, best, dropout)*"] == ["76.3"]
+
+
+def test_numbers_of_the_last_epoch_are_in_its_column(tmp_path):
+    config = pascal_1_16.get_config("method=unimatch_v2,backbone=dinov2_small")
+    write_run(tmp_path / "run", config, 70.0, 71.0)
+    tables.write(tmp_path, print)
+    lines = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    found = {
+        line["marks"]: (line["last"], line["best"])
+        for line in lines
+        if (line["source"], line["method"]) == ("V2's log", "unimatch_v2")
+        and line["partition"] == "183"
+    }
+    assert found == {"usual list, best": ("", "85.5"), "usual list, last": ("85.2", "")}

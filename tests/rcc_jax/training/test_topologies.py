@@ -15,14 +15,14 @@ from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 from tests.support.steps import Setup
 
 
-def in_processes(count, start, other, output):
+def in_processes(count, start, other, output, method="unimatch"):
     """The results of `count` processes that share eight devices."""
     port = free_port()
     started = [
         subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.support.topology"),
-                *(f"localhost:{port},{index}/{count}", start, other, output),
+                *(f"localhost:{port},{index}/{count}", start, other, output, method),
             ],
             cwd=REPOSITORY,
             env={**ENVIRONMENT, "JAX_NUM_CPU_DEVICES": str(8 // count)},
@@ -96,6 +96,26 @@ def test_every_image_is_counted_once(results, found):
     found, expected = found["confusion"], results["1x1"]["confusion"]
     np.testing.assert_array_equal(found.sum(axis=1), expected.sum(axis=1))
     assert np.abs(found - expected).sum() <= 1e-5 * expected.sum()
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_memory_of_one_device(tmp_path):
+    """DAW's statistics and threshold, which every step reads, are of the global batch."""
+    with jax.enable_x64(True):
+        one = Setup(topology.METHODS["daw"], 1, jnp.float64)
+        state = one.state()
+        with Checkpoints(tmp_path / "start") as checkpoints:
+            checkpoints.save(0, state, wait=True)
+        state, _ = topology.run(one, state, range(topology.MIDDLE))
+        with Checkpoints(tmp_path / "1x1") as checkpoints:
+            checkpoints.save(topology.MIDDLE, state, wait=True)
+        folders = tmp_path / "start", tmp_path / "1x1"
+        expected = topology.work(one, *folders, tmp_path / "again", 1)
+    found = in_processes(2, *folders, tmp_path / "2x4", "daw")
+    assert expected["trained['memory']['threshold']"].shape == ()
+    np.testing.assert_allclose(found["losses"], expected["losses"], rtol=1e-8)
+    compare(found, expected, "trained")
+    compare(found, expected, "resumed")
 
 
 def test_first_loss_in_float32(results):

@@ -18,7 +18,7 @@ from jax.sharding import AxisType
 
 from rcc_jax.distributed.meshes import make_mesh, replicated
 from rcc_jax.errors import ConfigError
-from rcc_jax.workdir import checksums
+from rcc_jax.workdir import checksums, preservation
 from rcc_jax.workdir.checkpoint_paths import restore_path
 from rcc_jax.workdir.checkpoints import Checkpoints, SaveError
 
@@ -88,6 +88,15 @@ def test_latest_and_best_stay(tmp_path):
     with Checkpoints(tmp_path) as reopened:
         assert (reopened.latest_step, reopened.best_step, reopened.best_score) == (7, 4, 70.5)
         assert_equal(reopened.restore(abstract(make_state(0)), step=4), make_state(4))
+
+
+def test_milestones_stay(tmp_path):
+    assert preservation.milestones(100, 3) == (33, 66, 100)
+    assert preservation.milestones(100, 0) == ()
+    with Checkpoints(tmp_path, keep=1, milestones=(2, 4)) as checkpoints:
+        for step in range(1, 7):
+            checkpoints.save(step, make_state(step), wait=True)
+    assert steps_on_disk(tmp_path) == {2, 4, 6}
 
 
 def test_the_best_of_each_protocol_stays(tmp_path):
