@@ -55,7 +55,8 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(name, tmp_path):
     assert not different(killed, whole)
     values = [line[USED[name]] for line in metrics(whole) if "loss" in line]
     assert all(value > 0 for value in values)
-    assert len(set(values)) == len(values)
+    # While the teacher is a copy of the student, the hardness of imas is 1.
+    assert len(set(values)) > 3
 
 
 @pytest.mark.slow
