@@ -1,6 +1,7 @@
 """The network's convolution, in the form that is fastest on the platform."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from rcc_jax.models.winograd import winograd
 
 # For kernels with fewer weights per tap XLA's own convolution is as fast.
 _MIN_WEIGHTS = 64 * 64
+# Above this share of taps that see pixels XLA is faster than one product per tap.
+_MAX_SHARE = 0.7
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
@@ -22,9 +25,9 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
 
     On a CPU three kinds of convolution become matrix products, with the same result up to rounding:
     1x1 convolutions, in which XLA is slow; 3x3 convolutions of many channels, of which three of
-    four multiplications can be saved; and dilated convolutions, in which XLA multiplies the padding
-    too, which is most of the input if a dilation is large and the map is small.
-    benchmarks/conv_forms.py measures the gain.
+    four multiplications can be saved; and convolutions whose dilation is large for the map, in
+    which XLA multiplies the padding too, which is then most of the input.
+    benchmarks/conv_forms.py and conv_layers.py measure the gain.
 
     Args:
         x: Features, [B, H, W, in].
@@ -46,7 +49,8 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     # bfloat16 is too coarse for sums over taps and for transformed tiles.
     coarse = x.dtype == jnp.bfloat16
     wide = kernel.shape[2] * kernel.shape[3] >= _MIN_WEIGHTS
-    if len(kernel) == 1 or (dilation > 1 and not coarse):
+    sparse = dilation > 1 and _share_of_taps(stride, dilation, len(kernel), x.shape) < _MAX_SHARE
+    if len(kernel) == 1 or (sparse and not coarse):
         form = functools.partial(_products, stride, dilation)
     elif len(kernel) == 3 and stride == dilation == 1 and wide:
         form = _wide_convolution if coarse else winograd
@@ -136,6 +140,19 @@ def _taps(
         for j, column in enumerate(columns):
             if row and column:
                 yield i, j, row, column
+
+
+def _share_of_taps(stride: int, dilation: int, size: int, shape: tuple[int, ...]) -> float:
+    """Share of the products of taps and outputs in which the tap sees a pixel."""
+    seen = [
+        math.prod(
+            -(-extent // stride) - sum(span.around)
+            for extent, span in zip(shape[1:3], (rows, columns), strict=True)
+        )
+        for _, _, rows, columns in _taps(stride, dilation, size, shape)
+    ]
+    outputs = math.prod(-(-extent // stride) for extent in shape[1:3])
+    return sum(seen) / (size * size * outputs)
 
 
 def _span(extent: int, stride: int, offset: int) -> _Span | None:

@@ -145,11 +145,6 @@ class ConvBN(nnx.Module):
         return nnx.relu(x) if self.relu else x
 
 
-def max_pool(x: jax.Array) -> jax.Array:
-    """Maximum over 3x3 windows at stride 2, padded with one pixel of -inf: half the size."""
-    return nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-
-
 def dropout_channels(x: jax.Array, key: jax.Array, rate: float = 0.5) -> jax.Array:
     """Drops whole channels of each example and scales up the others (PyTorch's Dropout2d).
 

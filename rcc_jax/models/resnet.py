@@ -9,7 +9,8 @@ from flax import nnx
 
 from rcc_jax.models.extent import WHOLE, Extent
 from rcc_jax.models.initialization import draw_he_normal
-from rcc_jax.models.layers import BatchNorm, Conv, ConvBN, max_pool
+from rcc_jax.models.layers import BatchNorm, Conv, ConvBN
+from rcc_jax.models.pooling import max_pool
 
 
 class BasicBlock(nnx.Module):
