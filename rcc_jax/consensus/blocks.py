@@ -68,14 +68,9 @@ def in_blocks(
     Returns:
         Losses [B, P].
     """
-    if block is not None:
-        return _in_blocks(loss, block, teacher, student)
-    return jax.lax.platform_dependent(
-        teacher,
-        student,
-        cpu=functools.partial(_in_blocks, loss, _CPU_BLOCK),
-        default=functools.partial(_in_blocks, loss, _BLOCK),
-    )
+    if block is None:
+        block = _CPU_BLOCK if jax.default_backend() == "cpu" else _BLOCK
+    return _in_blocks(loss, block, teacher, student)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -41,22 +41,18 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     >>> convolve(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
     [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
-    convolution = functools.partial(xla_convolution, stride, dilation)
     # With symbolic sizes (jax.export) it is unknown which taps lie outside the image.
-    if not all(isinstance(size, int) for size in x.shape):
-        return convolution(x, kernel)
-    form: Callable[[jax.Array, jax.Array], jax.Array]
+    if jax.default_backend() != "cpu" or not all(isinstance(size, int) for size in x.shape):
+        return xla_convolution(stride, dilation, x, kernel)
     # bfloat16 is too coarse for sums over taps and for transformed tiles.
     coarse = x.dtype == jnp.bfloat16
     wide = kernel.shape[2] * kernel.shape[3] >= _MIN_WEIGHTS
     sparse = dilation > 1 and _share_of_taps(stride, dilation, len(kernel), x.shape) < _MAX_SHARE
     if len(kernel) == 1 or (sparse and not coarse):
-        form = functools.partial(_products, stride, dilation)
-    elif len(kernel) == 3 and stride == dilation == 1 and wide:
-        form = _wide_convolution if coarse else winograd
-    else:
-        return convolution(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=form, default=convolution)
+        return _products(stride, dilation, x, kernel)
+    if len(kernel) == 3 and stride == dilation == 1 and wide:
+        return _wide_convolution(x, kernel) if coarse else winograd(x, kernel)
+    return xla_convolution(stride, dilation, x, kernel)
 
 
 def xla_convolution(stride: int, dilation: int, x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -19,12 +19,8 @@ def max_pool(x: jax.Array) -> jax.Array:
         [B, ceil(H / 2), ceil(W / 2), C].
     """
     # With symbolic sizes (jax.export) only XLA's form can be traced.
-    if not all(isinstance(size, int) for size in x.shape):
-        return _whole_windows(x)
-    return jax.lax.platform_dependent(x, cpu=_axis_by_axis, default=_whole_windows)
-
-
-def _whole_windows(x: jax.Array) -> jax.Array:
+    if jax.default_backend() == "cpu" and all(isinstance(size, int) for size in x.shape):
+        return _axis_by_axis(x)
     return nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
