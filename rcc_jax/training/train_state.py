@@ -91,5 +91,6 @@ def create(
         bad_terms={name: jnp.zeros((), jnp.float32) for name in term_names},
         skipped=jnp.zeros((), jnp.int32),
         skipped_in_row=jnp.zeros((), jnp.int32),
-        memory=memory,
+        # Weak types, which JAX gives to Python's numbers, would change in the first step.
+        memory=jax.tree.map(lambda x: jnp.asarray(x, x.dtype), memory),
     )

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from rcc_jax.distributed import meshes
 from rcc_jax.models.network import Weights
 from rcc_jax.training import train_state, train_step
 from tests.support.steps import NUM_CLASSES, STEPS_PER_EPOCH, Setup, make_batch, make_method
@@ -73,6 +74,8 @@ def trajectory(name: str, steps: int = STEPS) -> dict[str, list[float]]:
         term_names=train_step.watched_terms(method),
         memory=method.memory(weights, NUM_CLASSES, key),
     )
+    # As a step returns it, so that the second step is not compiled anew.
+    state = jax.device_put(state, meshes.replicated(setup.mesh))
     found: dict[str, list[float]] = {}
     for step in range(steps):
         state, scalars = setup.step(state, make_batch(method, ROWS, seed=step, size=SIZE))

@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, Mesh
 
+from rcc_jax.distributed import meshes
 from rcc_jax.methods import METHODS
 from rcc_jax.models import DeepLabV3Plus
 from rcc_jax.models.layers import BatchNorm
@@ -167,8 +168,9 @@ class Setup:
         )
 
     def state(self):
+        """The initial state, placed as a step returns it, so that a second step is not compiled."""
         params, stats = initial_weights(self.build)
-        return train_state.create(
+        state = train_state.create(
             Weights(*jax.tree.map(jnp.asarray, (params, stats))),
             self.optimizer,
             jax.random.key(1),
@@ -181,6 +183,7 @@ class Setup:
                 jax.random.key(2),
             ),
         )
+        return jax.device_put(state, meshes.replicated(self.mesh))
 
     def run(self, steps, folder=None, stop_at=0):
         """The state after some steps and the scalars of each.
@@ -196,7 +199,7 @@ class Setup:
         return jax.device_get(dataclasses.replace(state, rng=jax.random.key_data(state.rng))), log
 
     def _restored(self, state, folder):
-        sharding = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
+        sharding = meshes.replicated(self.mesh)
         shapes = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
             jax.eval_shape(self.state),
