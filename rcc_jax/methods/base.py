@@ -200,6 +200,8 @@ class Method:
         ema_rule: The decay as a function of the clock, from `ema_decay`: `ramped`, `constant` or
             `copied_first`.
         ema_labels: Whether the EMA teacher labels; if not, it is only evaluated.
+        labeled_by: The network of the module that labels what `main` learns, for pictures: 'main',
+            or the 'second' one of a `models.pair.Pair`.
         accumulates: Whether a batch may be split into parts. False for a loss that depends on
             statistics of the whole batch.
         stages: The list for `--mode=sweep` whose earlier stages make the pseudo masks
@@ -212,6 +214,7 @@ class Method:
     views: ClassVar[Views | None] = None
     ema_rule: ClassVar[staticmethod] = staticmethod(ramped)
     ema_labels: ClassVar[bool] = True
+    labeled_by: ClassVar[str] = "main"
     accumulates: ClassVar[bool] = True
     stages: ClassVar[str] = ""
 

@@ -40,6 +40,7 @@ class TwoNetworks(FixMatch):
     """
 
     ema_labels: ClassVar[bool] = False
+    labeled_by: ClassVar[str] = "second"
 
     @property
     def terms(self) -> tuple[str, ...]:
