@@ -108,11 +108,17 @@ def test_a_second_teacher_is_refused_rather_than_averaged_into_the_first():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_methods_name_the_terms_that_they_return(name):
+def test_methods_name_the_terms_that_they_return_and_keep_the_types_of_the_state(name):
     made = Setup(make_method(name))
-    _, scalars = jax.eval_shape(made.step, made.state(), make_batch(made.method))
+    state = jax.eval_shape(lambda x: x, made.state())
+    after, scalars = jax.eval_shape(made.step, state, make_batch(made.method))
     others = {"loss", "learning_rate", "gradient_norm"}
     assert set(made.method.terms) == set(scalars) - others
+    # Otherwise the second step would be compiled anew, and a checkpoint could not be restored.
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
+        assert (new.shape, new.dtype) == (old.shape, old.dtype)
+        assert new.weak_type == old.weak_type
 
 
 def test_fields_of_one_name_mean_the_same_in_every_method():
