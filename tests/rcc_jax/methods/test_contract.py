@@ -182,3 +182,15 @@ def test_fields_without_an_effect_are_recorded_with_their_defaults():
     made.method.consensus = "rank"
     assert method_group.used(made)["temperature"] == 0.5
     method_group.check_given(made, ["method.temperature"])
+
+
+def test_recipes_of_data_leave_a_method_its_own_threshold():
+    found = {
+        name: method_group.recipe("cityscapes", name, "resnet50").get("confidence_threshold")
+        for name in METHODS
+    }
+    assert (found["unimatch"], found["augseg"], found["class_balanced"]) == (0, 0, 0)
+    assert found["imas"] == 0.7
+    own = {"cutmix_seg", "cps", "co_training", "daw", "dual_teacher", "corrmatch"}
+    assert {name for name, value in found.items() if value is None} == own
+    assert "confidence_threshold" not in method_group.recipe("cityscapes", "imas", "dinov2_small")
