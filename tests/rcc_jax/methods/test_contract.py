@@ -15,6 +15,9 @@ from rcc_jax.consensus import players
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS, with_consensus
 from rcc_jax.options import options
+from tests.support.plain import (
+    assert_close,
+)
 from tests.support.steps import SIZE, Setup, make_batch, make_method
 from tests.support.toy_method import Toy
 
@@ -33,12 +36,6 @@ def _in_float64():
 def run(devices=1, steps=3, accumulation=1, freeze_bn=False):
     with jax.enable_x64(True):
         return setup(devices, accumulation=accumulation, freeze_bn=freeze_bn).run(steps)
-
-
-def assert_close(actual, expected):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), actual, expected
-    )
 
 
 def test_the_memory_sees_every_step_and_the_ramp_starts_at_zero():

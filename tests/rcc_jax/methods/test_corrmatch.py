@@ -13,10 +13,12 @@ from rcc_jax.methods.passes import Logits, count_pixels
 from rcc_jax.methods.pseudo_regions import above_the_middle, grow
 from rcc_jax.models import correlation
 from rcc_jax.models.resize import interpolation_matrix
-from tests.rcc_jax.methods.test_daw import softmax
-from tests.rcc_jax.methods.test_methods import random_problem
-from tests.rcc_jax.methods.test_prevmatch import assert_close
-from tests.rcc_jax.methods.test_teachers import plain_cross_entropy
+from tests.support.plain import (
+    assert_close,
+    plain_cross_entropy,
+    random_problem,
+    softmax,
+)
 from tests.support.steps import Setup, SmallNetwork, make_batch, make_method
 
 

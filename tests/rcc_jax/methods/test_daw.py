@@ -7,7 +7,10 @@ import pytest
 
 from rcc_jax.methods import METHODS, daw
 from rcc_jax.methods.passes import count_pixels
-from tests.rcc_jax.methods.test_methods import random_problem
+from tests.support.plain import (
+    random_problem,
+    softmax,
+)
 from tests.support.steps import Setup, make_method
 
 
@@ -39,12 +42,6 @@ def test_alignment_by_hand():
     method = METHODS["daw"](pseudo_labels="soft", soft_share=1.0)
     found = method.aligned(jnp.array([[[[0.6, 0.3, 0.1]]]]), memory).target[0, 0, 0]
     np.testing.assert_allclose(found, [0.4615, 0.4615, 0.0769], atol=5e-5)
-
-
-def softmax(x):
-    x = np.asarray(x, np.float64)
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
 
 
 def plain_statistics(memory, labeled, labels, unlabeled):

@@ -9,14 +9,14 @@ import pytest
 
 from rcc_jax.methods import METHODS, dual_teacher
 from rcc_jax.methods.base import Clock
-from tests.rcc_jax.methods.test_daw import softmax
-from tests.rcc_jax.methods.test_prevmatch import assert_close
-from tests.rcc_jax.methods.test_teachers import (
+from tests.support.plain import (
     Pixelwise,
+    assert_close,
     mixed_by_box,
     plain,
     plain_cross_entropy,
     plain_labeled,
+    softmax,
 )
 from tests.support.steps import Setup, make_batch, make_method
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rcc_jax.methods import METHODS, imas
-from tests.rcc_jax.methods.test_teachers import (
+from tests.support.plain import (
     Pixelwise,
     loss_of,
     numbered,

@@ -13,6 +13,9 @@ from rcc_jax.methods.cutmix import box_masks, cutmix
 from rcc_jax.methods.passes import Logits, Targets, count_labeled, count_pixels
 from rcc_jax.models.network import normalize
 from rcc_jax.options import options
+from tests.support.plain import (
+    random_problem,
+)
 
 UNIMATCH, RCC = METHODS["unimatch"](), METHODS["rcc"]()
 
@@ -89,24 +92,6 @@ def test_fixmatch_equals_the_oracle(oracle):
         "loss": loss,
     }.items():
         np.testing.assert_allclose(value, oracle[f"pascal/fixmatch/{name}"], rtol=1e-5)
-
-
-def random_problem(seed=0, rows=4, size=9, num_classes=5):
-    rng = np.random.default_rng(seed)
-
-    def logits():
-        return jnp.asarray(rng.normal(scale=3, size=(rows, size, size, num_classes)), jnp.float32)
-
-    labels = rng.integers(0, num_classes, (rows, size, size))
-    labels[:, :2] = 255
-    valid, partner_valid = np.ones((2, rows, size, size), bool)
-    valid[:, :, 7:], partner_valid[:, 6:] = False, False
-    boxes = np.array([[1, 2, 6, 8], [0, 0, 0, 0], [0, 0, 9, 9], [3, 3, 9, 9]], np.int32)
-    pasted = (box_masks(boxes, size, size), box_masks(boxes[::-1], size, size))
-    return (
-        Logits(logits(), (logits(), logits()), logits(), logits(), logits()),
-        Targets(jnp.asarray(labels, jnp.int32), valid, partner_valid, pasted),
-    )
 
 
 @pytest.mark.parametrize("kind", ["l2", "rank"])

@@ -8,9 +8,12 @@ import pytest
 from rcc_jax.methods import METHODS, prevmatch
 from rcc_jax.methods.base import Clock
 from rcc_jax.methods.passes import count_pixels
-from tests.rcc_jax.methods.test_daw import softmax
-from tests.rcc_jax.methods.test_methods import random_problem
-from tests.rcc_jax.methods.test_teachers import plain_cross_entropy
+from tests.support.plain import (
+    assert_close,
+    plain_cross_entropy,
+    random_problem,
+    softmax,
+)
 from tests.support.steps import Setup, make_batch, make_method
 
 
@@ -150,12 +153,6 @@ def test_a_skipped_end_of_an_epoch_delays_the_snapshot_by_a_step():
     assert memory["snapshots"]["w"][:, 0].tolist() == [6, 0]
     memory = method.update(memory, (), {"w": jnp.full(3, 7.0)}, clock(6))
     assert memory["snapshots"]["w"][:, 0].tolist() == [6, 0]
-
-
-def assert_close(found, expected):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11), found, expected
-    )
 
 
 SHORT = {"steps_per_epoch": 2, "num_steps": 6}

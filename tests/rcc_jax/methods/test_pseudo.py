@@ -7,7 +7,9 @@ import pytest
 
 from rcc_jax.methods import METHODS, pseudo
 from rcc_jax.methods.passes import count_pixels
-from tests.rcc_jax.methods.test_methods import random_problem
+from tests.support.plain import (
+    random_problem,
+)
 
 
 def plain_soft_label(probability: np.ndarray, mass: float) -> np.ndarray:

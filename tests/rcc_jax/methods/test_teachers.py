@@ -9,58 +9,23 @@ import pytest
 
 from rcc_jax.methods import METHODS, augseg, losses
 from rcc_jax.methods.base import Clock
-from tests.rcc_jax.methods.test_daw import softmax
+from tests.support.plain import (
+    Pixelwise,
+    loss_of,
+    mixed_by_box,
+    numbered,
+    plain,
+    plain_cross_entropy,
+    plain_labeled,
+    softmax,
+)
 from tests.support.steps import Setup, make_batch, make_method
-
-CLASSES = 5
 
 
 @pytest.fixture(autouse=True)
 def _in_float64():
     with jax.enable_x64(True):
         yield
-
-
-class Pixelwise:
-    """Networks whose logits are functions of a pixel's colour, so that numpy can follow them."""
-
-    def __init__(self, seed=0):
-        rng = np.random.default_rng(seed)
-        self.of_student, self.of_teacher = rng.normal(size=(2, 3, CLASSES)) / 40
-
-    def student(self, images):
-        return jnp.asarray(images, jnp.float64) @ self.of_student
-
-    def teacher(self, images):
-        return jnp.asarray(images, jnp.float64) @ self.of_teacher
-
-
-def loss_of(method, batch, key=0, nets=None):
-    batch = jax.tree.map(jnp.asarray, batch)
-    return method.loss(
-        nets or Pixelwise(),
-        batch,
-        None,
-        counts=method.counts(batch),
-        parts=1,
-        clock=Clock(jnp.asarray(0), 5, 20),
-        key=jax.random.key(key),
-    )
-
-
-def plain(images, of="student"):
-    return np.asarray(images, np.float64) @ getattr(Pixelwise(), f"of_{of}")
-
-
-def plain_cross_entropy(logits, labels):
-    """Cross-entropy of each pixel; NaN where it is ignored."""
-    picked = np.take_along_axis(softmax(logits), np.where(labels == 255, 0, labels)[..., None], -1)
-    return np.where(labels == 255, np.nan, -np.log(picked[..., 0]))
-
-
-def plain_labeled(batch):
-    x, labels = batch["labeled"]["image"], batch["labeled"]["label"].astype(int)
-    return np.nanmean(plain_cross_entropy(plain(x), labels))
 
 
 def test_mean_teacher_equals_a_plain_computation():
@@ -73,13 +38,6 @@ def test_mean_teacher_equals_a_plain_computation():
     consistency = np.mean((difference**2)[counted])
     np.testing.assert_allclose(found.terms["loss_consistency"], consistency, rtol=1e-9)
     np.testing.assert_allclose(found.loss, plain_labeled(batch) + 7 * consistency, rtol=1e-9)
-
-
-def mixed_by_box(batch, name):
-    own, partner = batch["unlabeled"][name].copy(), batch["partner"][name]
-    for row, (y0, x0, y1, x1) in enumerate(batch["unlabeled"]["boxes"][:, 0]):
-        own[row, y0:y1, x0:x1] = partner[row, y0:y1, x0:x1]
-    return own
 
 
 def test_cutmix_seg_equals_a_plain_computation():
@@ -180,14 +138,6 @@ def test_augseg_equals_a_plain_computation_of_what_it_mixed():
     unlabeled = pixel_losses[kept].sum() / kept.size
     np.testing.assert_allclose(found.terms["loss_strong1"], unlabeled, rtol=1e-9)
     np.testing.assert_allclose(found.loss, plain_labeled(batch) + unlabeled, rtol=1e-9)
-
-
-def numbered(base, rows=6, size=24):
-    """Images whose pixels tell their row; targets likewise."""
-    value = np.broadcast_to(np.arange(rows)[:, None, None] + base, (rows, size, size))
-    true = jnp.full(value.shape, base == 0)
-    image = jnp.asarray(value[..., None].repeat(3, -1))
-    return augseg.Mixable(image, jnp.asarray(value), true, image, true)
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0])

@@ -9,8 +9,11 @@ import pytest
 
 from input_pipeline.batches import views
 from rcc_jax.methods import METHODS
-from tests.rcc_jax.methods.test_daw import softmax
-from tests.rcc_jax.methods.test_teachers import loss_of, plain_cross_entropy
+from tests.support.plain import (
+    loss_of,
+    plain_cross_entropy,
+    softmax,
+)
 from tests.support.steps import SIZE, Setup, make_batch, make_method
 
 CLASSES = 5

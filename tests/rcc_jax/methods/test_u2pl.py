@@ -16,17 +16,18 @@ from rcc_jax.methods import METHODS, contrast, losses, passes, ring, u2pl
 from rcc_jax.methods.base import Clock
 from rcc_jax.methods.with_contrast import Watched
 from rcc_jax.models import representation
-from tests.rcc_jax.methods.test_contract import assert_close, config
-from tests.rcc_jax.methods.test_daw import softmax
-from tests.rcc_jax.methods.test_teachers import (
+from tests.rcc_jax.methods.test_contract import config
+from tests.support import tiny_vit
+from tests.support.plain import (
     CLASSES,
     Pixelwise,
+    assert_close,
     numbered,
     plain,
     plain_cross_entropy,
     plain_labeled,
+    softmax,
 )
-from tests.support import tiny_vit
 from tests.support.steps import Setup, deeplab, make_batch, make_method
 
 FEATURES = 6
