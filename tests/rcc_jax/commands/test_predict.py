@@ -13,6 +13,7 @@ from input_pipeline.errors import DataError
 from input_pipeline.sources import scenes
 from input_pipeline.sources.images import read_image
 from input_pipeline.sources.orientation import EXIF_ORIENTATION
+from rcc_jax.commands import explain as explain_command
 from rcc_jax.commands.explain import explain
 from rcc_jax.commands.predict import predict
 from rcc_jax.config import method_group
@@ -318,3 +319,13 @@ def test_from_the_command_line_a_bad_image_shows_in_the_exit_code(workdir, pictu
     assert "top 4 over 2 images" in output
     assert errors.splitlines()[1] == "error: 1 images could not be read (listed above)."
     assert (tmp_path / "consensus" / "pairs.csv").exists()
+
+
+def test_a_consensus_of_a_version_that_recorded_no_checksum_is_replaced(tmp_path):
+    options = {"checkpoint": "runs/5", "weights": "ab", "flip": False, "top_n": 4}
+    file = tmp_path / explain_command._RECORD
+    file.write_text(json.dumps({**options, "weights": "cd"}))
+    with pytest.raises(ConfigError, match="a consensus of other weights: runs/5 was written anew"):
+        explain_command._check_folder(tmp_path, options)
+    file.write_text(json.dumps({name: options[name] for name in ("checkpoint", "flip", "top_n")}))
+    explain_command._check_folder(tmp_path, options)
