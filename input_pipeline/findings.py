@@ -13,6 +13,7 @@ LINES, NAMES = "wrong lines of a list", "masks and images that do not pair by na
 EMPTY, TWICE, OVERLAP = "parts without an image", "images listed twice", "images in two lists"
 MISSING, IMAGE, MASK = "missing files", "unreadable images", "unreadable masks"
 SIZE, COLORED = "masks of another size than their image", "masks of colours"
+PSEUDO = "pseudo masks that cannot be used"
 VALUES, NO_USE = "masks with values that the settings do not know", "masks that teach nothing"
 # Faults despite which training works.
 LEAK, COPY = "leaks: validation images that are trained on", "copies of an image"
@@ -70,7 +71,8 @@ class Inspection:
     """The result of an inspection.
 
     Attributes:
-        parts: The content of 'labeled', 'val' and 'unlabeled'.
+        parts: The content of 'labeled', 'val' and 'unlabeled', and of 'pseudo' if a training uses
+            pseudo masks.
         errors: Faults with which training cannot work, by kind.
         warnings: Other faults, by kind.
         values: Number of pixels by stored index, over the masks that could not be used, int64

@@ -9,6 +9,7 @@ from input_pipeline.findings import (
     MAX_EXAMPLES,
     MISSING,
     NAMES,
+    PSEUDO,
     SETTINGS,
     Group,
     Inspection,
@@ -24,7 +25,7 @@ ADVICE = {
 UNCOUNTED = (SETTINGS, LISTS)
 MAX_SIZES, MAX_SHOWN = 4, 3
 # Faults that must be corrected by hand, one by one, show more examples.
-MAX_SHOWN_OF = {SETTINGS: MAX_EXAMPLES, LISTS: 20, LINES: 20, NAMES: 20}
+MAX_SHOWN_OF = {SETTINGS: MAX_EXAMPLES, LISTS: 20, LINES: 20, NAMES: 20, PSEUDO: 20}
 
 Proposals = Sequence[tuple[str, Proposal]]
 

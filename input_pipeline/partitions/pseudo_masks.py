@@ -127,19 +127,34 @@ class PseudoSource:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         image = self._images[int(self._places[index])]["image"]
+        return {"image": image, "label": self.read_mask(index, image.shape[:2])}
+
+    def read_mask(self, index: int, size: tuple[int, int] | None) -> np.ndarray:
+        """Reads a mask.
+
+        Args:
+            index: Its place in this source.
+            size: Height and width that it must have; None if any will do.
+
+        Returns:
+            uint8 [H, W]: ids below K, or 255.
+
+        Raises:
+            DataError: The mask is unreadable, of another size, or has another id.
+        """
         path = self.mask_path(index)
         try:
             label = self._reader.read(str(path))
-            if label.shape != image.shape[:2]:
+            if size is not None and label.shape != tuple(size):
                 raise different_sizes(
-                    str(path), label.shape, self.ids[index], image.shape[:2], "They must be equal."
+                    str(path), label.shape, self.ids[index], size, "They must be equal."
                 )
         except DataError as error:
             raise DataError(
                 f"{error} It is a pseudo mask: delete the file, and the command that made it "
                 "(--mode=label or the sweep) makes it anew."
             ) from None
-        return {"image": image, "label": label}
+        return label
 
     def image_size(self, index: int) -> tuple[int, int]:
         """Height and width of an image."""
@@ -151,7 +166,21 @@ class PseudoSource:
 
 
 def open_pseudo(folder: str, images: Source, part: str, num_classes: int) -> PseudoSource:
-    """Opens the masks of a part of the unlabelled images.
+    """`open_unchecked`; also raises a DataError if a mask is missing."""
+    source = open_unchecked(folder, images, part, num_classes)
+    known = _files(pathlib.Path(folder) / LABELS)
+    missing = [image for image in source.ids if mask_name(image) not in known]
+    if missing:
+        raise DataError(
+            f"{source.name}: {len(missing)} of {len(source)} images have no mask, such as "
+            f"{missing[0]}. Start the stage before again (--mode=label, or the sweep): it resumes "
+            "with these."
+        )
+    return source
+
+
+def open_unchecked(folder: str, images: Source, part: str, num_classes: int) -> PseudoSource:
+    """Opens the masks of a part of the unlabelled images, without looking at the files.
 
     Args:
         folder: The folder of the masks.
@@ -160,7 +189,7 @@ def open_pseudo(folder: str, images: Source, part: str, num_classes: int) -> Pse
         num_classes: K.
 
     Raises:
-        DataError: The folder, the ranking or a mask is missing, or the part is empty.
+        DataError: The folder or the ranking is missing, or the part is empty.
     """
     if not os.path.isdir(folder):
         raise DataError(
@@ -173,14 +202,6 @@ def open_pseudo(folder: str, images: Source, part: str, num_classes: int) -> Pse
         raise DataError(
             f"{source.name}: no {part} image among {len(images)} unlabelled ones ({images.name}). "
             "Add unlabelled images."
-        )
-    known = _files(pathlib.Path(folder) / LABELS)
-    missing = [image for image in source.ids if mask_name(image) not in known]
-    if missing:
-        raise DataError(
-            f"{source.name}: {len(missing)} of {len(source)} images have no mask, such as "
-            f"{missing[0]}. Start the stage before again (--mode=label, or the sweep): it resumes "
-            "with these."
         )
     return source
 

@@ -12,17 +12,20 @@ from tqdm import tqdm
 
 from input_pipeline import findings
 from input_pipeline.batches.views import UnlabeledViews
+from input_pipeline.errors import DataError
 from input_pipeline.files import write_atomically
 from input_pipeline.findings import Inspection
-from input_pipeline.inspection import inspect, proposals
+from input_pipeline.inspection import inspect, proposals, pseudo
 from input_pipeline.inspection import text as data_report
 from input_pipeline.inspection.proposals import Proposal
-from input_pipeline.partitions import folders
+from input_pipeline.partitions import folders, pseudo_masks
 from input_pipeline.partitions import partition as partitions
 from input_pipeline.partitions.partition import Partition
+from input_pipeline.partitions.pseudo_masks import PseudoSource
 from input_pipeline.sources.labels import IGNORE
 from rcc_jax.config import checks, guess, method_group, networks, schema
 from rcc_jax.errors import ConfigError
+from rcc_jax.methods import METHODS
 from rcc_jax.reporting import contact_sheet, palettes, sheets
 
 REPORT, SHEET = "check.json", "check.png"
@@ -49,19 +52,23 @@ def check(
     for message in (*faults, *_faults(config)):
         found.errors[findings.SETTINGS].add("settings", message)
     partition = _open(config, found)
+    masks = _open_pseudo(config, partition, found)
     if partition is not None:
         total = sum(len(getattr(partition, part)) for part in findings.PARTS)
+        total, threads = total + len(masks or ()), max(config.data.num_threads, os.cpu_count() or 1)
         with tqdm(
             desc="reading", total=total, unit="image", disable=None, leave=False, dynamic_ncols=True
         ) as bar:
             inspect.inspect_partition(
                 partition,
                 as_colors=bool(config.data.colormap),
-                num_threads=max(config.data.num_threads, os.cpu_count() or 1),
+                num_threads=threads,
                 required=[part for part, text in _lists(config).items() if text is not None],
                 progress=bar.update,
                 found=found,
             )
+            if masks is not None:
+                pseudo.inspect_masks(masks, found, num_threads=threads, progress=bar.update)
     if not _classes_known(config):
         found.warnings.pop(findings.ABSENT, None)  # The classes are unknown.
     proposed = list(_propose(config, found))
@@ -118,6 +125,29 @@ def _open(config: ml_collections.ConfigDict, found: Inspection) -> Partition | N
         found.errors[kind].add(part, message, count)
 
     return partitions.open_what_can_be(note, **shared, **_lists(config))
+
+
+def _open_pseudo(
+    config: ml_collections.ConfigDict, partition: Partition | None, found: Inspection
+) -> PseudoSource | None:
+    """The pseudo masks that the method trains on; None if there are none or they cannot be found.
+
+    Without unlabelled images they cannot be found; that fault is told of the images.
+    """
+    if not config.data.pseudo or partition is None or not len(partition.unlabeled):
+        return None
+    if not _classes_known(config) or config.method.name not in METHODS:
+        return None
+    part = method_group.build(config).pseudo_images
+    if part not in pseudo_masks.PARTS:  # A fault of the settings.
+        return None
+    try:
+        return pseudo_masks.open_unchecked(
+            config.data.pseudo, partition.unlabeled, part, partition.num_classes
+        )
+    except DataError as error:
+        found.errors[findings.PSEUDO].add("pseudo", str(error))
+        return None
 
 
 def _lists(config: ml_collections.ConfigDict) -> dict[str, str | None]:

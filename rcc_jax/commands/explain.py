@@ -117,7 +117,7 @@ def _check_folder(folder: pathlib.Path, options: dict) -> None:
                 )
             return
         before = json.loads(file.read_text())
-        known = {name: before.get(name) for name in options}
+        known = {name: value for name, value in before.items() if name in options}
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"--output={folder}: cannot be used ({error}); name another folder."

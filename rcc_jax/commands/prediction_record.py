@@ -2,10 +2,14 @@
 
 import collections
 import dataclasses
+import hashlib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import jax
+import numpy as np
 
 from input_pipeline import NO_SHAPES, Shapes, choose_shapes
 from input_pipeline.batches.padded_shapes import Kind, Size
@@ -13,6 +17,7 @@ from input_pipeline.batches.photos import Photo, rows_by_shape
 from input_pipeline.files import write_atomically
 from rcc_jax.config import schema
 from rcc_jax.errors import ConfigError
+from rcc_jax.models.network import Weights
 from rcc_jax.segmenter import Segmenter
 
 _NAME = "predict.json"
@@ -145,6 +150,7 @@ def options_of(segmenter: Segmenter, images: str) -> dict[str, Any]:
     windows = {name: fields[name] for name in ("window", "stride", "windows")}
     return {
         "checkpoint": str(segmenter.checkpoint),
+        "weights": fingerprint(segmenter.weights),
         "network": segmenter.network,
         "input": images,
         "mode": fields.mode,
@@ -158,6 +164,16 @@ def options_of(segmenter: Segmenter, images: str) -> dict[str, Any]:
     }
 
 
+def fingerprint(weights: Weights) -> str:
+    """A checksum of the values of weights: a run that is trained anew has the same paths."""
+    digest = hashlib.blake2b(digest_size=16)
+    for leaf in jax.tree.leaves(weights):
+        values = np.asarray(leaf)
+        digest.update(f"{values.dtype} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
 def require_same(folder: pathlib.Path, before: dict, options: dict, what: str) -> None:
     """Rejects a folder whose results were made with other settings.
 
@@ -168,8 +184,17 @@ def require_same(folder: pathlib.Path, before: dict, options: dict, what: str) -
         what: The results, for the message, such as 'predictions'.
 
     Raises:
-        ConfigError: The settings differ; the message names each difference.
+        ConfigError: The settings differ, each of which the message names, or the checkpoint of this
+            path has other weights now.
     """
+    # Earlier versions recorded the path alone.
+    before = {"weights": options.get("weights"), **before}
+    path, same = options["checkpoint"], before["weights"] == options["weights"]
+    if before.get("checkpoint") == path and not same:
+        raise ConfigError(
+            f"--output={folder} holds {what} of other weights: {path} was written "
+            "anew since. Delete the folder to make them anew, or use another --output."
+        )
     changes = [
         f"  {name}: {json.dumps(before.get(name))} -> {json.dumps(options.get(name))}"
         for name in dict.fromkeys([*before, *options])

@@ -28,9 +28,6 @@ _RECIPES = {
 # pixels per GPU stays the same.
 _SUPERVISED = {"cityscapes": {"ohem_min_kept": 50_000}}
 
-# Their threshold is no mask of pixels, changes with the training, or is none on all data.
-_OWN_THRESHOLD = ("cutmix_seg", "cps", "co_training", "daw", "dual_teacher", "corrmatch")
-
 
 def recipe(data: str, name: str, backbone: str) -> Mapping[str, Any]:
     """The method's fields that the recipe of a data set changes, with their values.
@@ -41,10 +38,11 @@ def recipe(data: str, name: str, backbone: str) -> Mapping[str, Any]:
         backbone: Name of the backbone.
     """
     alone = _SUPERVISED.get(data, {}) if name == "supervised" else {}
-    found = {**_RECIPES.get(data, {}), **alone}
+    own = METHODS[name].recipes if name in METHODS else {}
+    found = {**_RECIPES.get(data, {}), **alone, **own.get(data, {})}
     # UniMatch's 0 is for ResNets; V2 has one threshold for all data sets.
     is_v2 = data == "cityscapes" and backbone.startswith("dinov2")
-    if name in _OWN_THRESHOLD or is_v2:
+    if is_v2 or (name in METHODS and not METHODS[name].recipe_threshold):
         found.pop("confidence_threshold", None)
     return found
 

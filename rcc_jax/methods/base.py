@@ -200,6 +200,12 @@ class Method:
         ema_rule: The decay as a function of the clock, from `ema_decay`: `ramped`, `constant` or
             `copied_first`.
         ema_labels: Whether the EMA teacher labels; if not, it is only evaluated.
+        labeled_by: The network of the module that labels what `main` learns, for pictures: 'main',
+            or the 'second' one of a `models.pair.Pair`.
+        recipe_threshold: Whether the recipe of a data set sets `confidence_threshold`. False where
+            the threshold is no mask of pixels, changes with the training, or is the same for all
+            data.
+        recipes: Values of fields that replace those of a data set's recipe, by its name.
         accumulates: Whether a batch may be split into parts. False for a loss that depends on
             statistics of the whole batch.
         stages: The list for `--mode=sweep` whose earlier stages make the pseudo masks
@@ -212,6 +218,9 @@ class Method:
     views: ClassVar[Views | None] = None
     ema_rule: ClassVar[staticmethod] = staticmethod(ramped)
     ema_labels: ClassVar[bool] = True
+    labeled_by: ClassVar[str] = "main"
+    recipe_threshold: ClassVar[bool] = True
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     accumulates: ClassVar[bool] = True
     stages: ClassVar[str] = ""
 

@@ -75,6 +75,7 @@ class CorrMatch(WithConsensus):
     summary: ClassVar[str] = "pseudo labels grow over regions of correlated pixels"
     reference: ClassVar[str] = "Sun et al., CVPR 2024, arXiv 2306.04300"
     views: ClassVar[Views] = Views(strong=1)
+    recipe_threshold: ClassVar[bool] = False
     # A step reads the threshold of its own batch.
     accumulates: ClassVar[bool] = False
 
@@ -99,7 +100,7 @@ class CorrMatch(WithConsensus):
         return correlation.WithCorrelation(make(rngs), rngs)
 
     def memory(self, weights, num_classes: int, key) -> dict[str, Array]:
-        return {"threshold": jnp.full((), float(self.confidence_threshold))}
+        return {"threshold": jnp.asarray(self.confidence_threshold, float)}
 
     def update(self, memory, observations, weights, clock) -> dict[str, Array]:
         old, (found, mean) = memory["threshold"], observations

@@ -20,19 +20,19 @@ class CPS(TwoNetworks):
 
     L_c is the cross-entropy of a network against the other's most likely classes, without a
     threshold. With CutMix, it is the mean over the valid pixels of the mixed images, into which
-    three boxes of another image are pasted where an odd number of them overlap: a quarter of the
-    image. Without CutMix, it is the mean over the pixels of labelled and unlabelled images
-    together, and both networks see the same images.
+    three boxes of another image are pasted where an odd number of them overlap, a quarter of the
+    image on average. Without CutMix, it is the mean over the pixels of labelled and unlabelled
+    images together, and both networks see the same images.
 
     The two networks have the same architecture and start from the same encoder, if it is
     pretrained; their decoders are drawn separately. Evaluation, prediction and export use the first
     one, as in the paper. The code labels the images to be mixed in training mode; here the pseudo
     labels of CutMix come from evaluation mode with the running statistics. Without CutMix they come
-    from the pass that is trained, as in the code. Padding does not count, in the code it does. The
-    code divides the loss by the number of GPUs, so its effective learning rate is lower than what
-    it prints.
+    from the pass that is trained, as in the code. Padding and ignored pixels of labelled images do
+    not count; in the code they do. The code divides the loss by the number of GPUs, so its
+    effective learning rate is lower than what it prints.
 
-    With a confidence threshold or soft labels, both are options here, it is not the paper's method.
+    The confidence threshold and soft labels are options that the paper's method does not have.
     """
 
     name: ClassVar[str] = "cps"

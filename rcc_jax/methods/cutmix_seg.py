@@ -32,6 +32,7 @@ class CutMixSeg(WithConsensus):
     summary: ClassVar[str] = "the mixed probabilities of an EMA teacher on an equally mixed image"
     reference: ClassVar[str] = "French et al., BMVC 2020, arXiv 1906.01916"
     views: ClassVar[Views] = Views(strong=1, recipe="none", box="half_area")
+    recipe_threshold: ClassVar[bool] = False
     # c is a share of the whole batch.
     accumulates: ClassVar[bool] = False
     ema_rule: ClassVar[staticmethod] = staticmethod(constant)

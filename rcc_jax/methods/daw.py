@@ -35,6 +35,7 @@ class DAW(UniMatch):
     name: ClassVar[str] = "daw"
     summary: ClassVar[str] = "UniMatch, aligned pseudo labels, threshold from labelled pixels"
     reference: ClassVar[str] = "Sun et al., NeurIPS 2023"
+    recipe_threshold: ClassVar[bool] = False
     # A step reads the statistics of its own batch.
     accumulates: ClassVar[bool] = False
     ema_labels: ClassVar[bool] = False

@@ -38,10 +38,10 @@ class DualTeacher(FixMatch):
     pixels alone count instead. L_s is the mean cross-entropy of the confident pixels of the strong
     view before it is mixed, which the student sees in a pass of its own.
 
-    In step i of a turn, from 0, the decay of the teacher on duty is min(1 - 1 / (i + 1), 0.99), so
-    after the first step it is the student. That step's labels come from the teacher as its last
-    turn left it; at all others the resting teacher has no effect. Resting, it does not move. The
-    teacher on duty is the one that is evaluated, predicts and is exported.
+    A teacher rests unchanged until its next turn. In step i of a turn, from 0, its decay is
+    min(1 - 1 / (i + 1), 0.99), so the first step makes it a copy of the student. Only the labels of
+    that first step come from the weights of its last turn. The teacher on duty is evaluated,
+    predicts and is exported.
 
     Only the authors' code for SegFormer on ADE20K is public. This is its variant for any network:
     both teachers start as copies of the student, and are in evaluation mode with averaged
@@ -55,6 +55,7 @@ class DualTeacher(FixMatch):
     summary: ClassVar[str] = "two EMA teachers in turns, with CutMix and with ClassMix"
     reference: ClassVar[str] = "Na et al., NeurIPS 2023, arXiv 2310.18640"
     views: ClassVar[Views] = Views(strong=1)
+    recipe_threshold: ClassVar[bool] = False
     # The shares of confident pixels, and the valid pixels of ClassMix, are of the whole batch.
     accumulates: ClassVar[bool] = False
 

@@ -34,6 +34,7 @@ class IMAS(AugSeg):
     summary: ClassVar[str] = "augmentation and weight by the agreement of teacher and student"
     reference: ClassVar[str] = "Zhao et al., CVPR 2023, arXiv 2211.11335"
     views: ClassVar[Views] = Views(strong=1, recipe="imas", box="none")
+    recipes: ClassVar = {"cityscapes": {"confidence_threshold": 0.7}}
     # The pairs and the decision to mix depend on the whole batch.
     accumulates: ClassVar[bool] = False
 

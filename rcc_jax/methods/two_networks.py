@@ -40,6 +40,8 @@ class TwoNetworks(FixMatch):
     """
 
     ema_labels: ClassVar[bool] = False
+    labeled_by: ClassVar[str] = "second"
+    recipe_threshold: ClassVar[bool] = False
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
-from rcc_jax.methods.augseg import Counts, Mixable
-from rcc_jax.methods.base import Result, Teacher, Views, copied_first, ema_option
+from rcc_jax.methods.augseg import Mixable
+from rcc_jax.methods.base import Result, Teacher, Views, ema_option, ramped
 from rcc_jax.methods.lazy import contrast, cutmix, jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView
 from rcc_jax.methods.with_contrast import Watched, WithContrast
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jax import Array
 
     from rcc_jax.methods.base import Clock
+    from rcc_jax.methods.passes import Counts
 
 # Probability that a step mixes its images.
 MIXED = 0.5
@@ -32,13 +33,14 @@ class U2PL(WithContrast, WithSoftLabels):
     teacher's class before the mixing. `WithContrast` has L_c.
 
     Half of the steps mix their weak views: an image gets a box of half the area of the next image
-    of the batch. The first `warm_up_epochs` train L_x alone and keep no negatives (at most half of
-    the run); until one epoch later the EMA teacher is a copy of the student. Padding has no pseudo
-    label, and the labels' padding is ignored; in the authors' code both are trained as class 0.
-    There, the teacher of the mixed images is in training mode with BatchNorm statistics of its own,
-    percentiles and means are those of a device, and Cityscapes has an auxiliary head. The paper's w
-    is 0.1; the authors' configurations have 1, which their code divides by the number of GPUs. The
-    consensus term, off by default, covers the mixed images.
+    of the batch. The first `warm_up_epochs`, at most half of the run, train L_x alone and keep no
+    negatives; until one epoch later the EMA teacher is a copy of the student. BatchNorm sees the
+    mixed images from the first step, in the authors' code only after the warm-up. Padding has no
+    pseudo label, and the labels' padding is ignored; in the authors' code both are trained as class
+    0. There, the teacher of the mixed images is in training mode with BatchNorm statistics of its
+    own, percentiles and means are those of a device, and Cityscapes has an auxiliary head. The
+    paper's w is 0.1; the authors' configurations have 1, which their code divides by the number of
+    GPUs. The consensus term, off by default, covers the mixed images.
     """
 
     name: ClassVar[str] = "u2pl"
@@ -53,19 +55,18 @@ class U2PL(WithContrast, WithSoftLabels):
 
     @property
     def teachers(self) -> tuple[Teacher, ...]:
-        return tuple(
-            Teacher(copied_first(self.ema_decay, self.warm_up_epochs + 1), each.labels)
-            for each in super().teachers
-        )
+        def decay(clock: Clock) -> Array:
+            copied = clock.step < self.warm_up_steps(clock) + clock.steps_per_epoch
+            return jnp.where(copied, 0, ramped(self.ema_decay)(clock))
+
+        return tuple(Teacher(decay, each.labels) for each in super().teachers)
 
     @property
     def terms(self) -> tuple[str, ...]:
         return (*super().terms, "loss_strong1", "kept_ratio", *self.consensus_terms)
 
     def counts(self, batch) -> Counts:
-        valid = batch["unlabeled"]["valid"]
-        known = passes.labels(batch) != losses.IGNORED
-        return Counts(passes.count(known), jnp.asarray(valid.size), passes.count(valid))
+        return passes.count_labeled(passes.labels(batch))
 
     def loss(self, nets, batch, memory, *, counts, parts, clock, key) -> Result:
         of_mix, of_contrast = jax.random.split(key)
@@ -83,9 +84,9 @@ class U2PL(WithContrast, WithSoftLabels):
 
         reliable = mixed.kept & ~doubt.high
         pixel_losses = pseudo.cross_entropy(strong, mixed.target)
-        kept = jnp.maximum(jnp.sum(reliable), 1)
-        valid_share = jnp.sum(mixed.unlabeled) / kept
-        of_unlabeled = valid_share * losses.masked_sum(pixel_losses, reliable) / kept
+        # The padding is mixed too, so the valid pixels are others than before.
+        num_valid, kept = passes.count(mixed.unlabeled), passes.count(reliable)
+        of_unlabeled = num_valid / kept * losses.masked_sum(pixel_losses, reliable) / kept
         term, push = self.contrast(
             nets.student.module.head(student.merged[0], x.shape[1:3], train=True),
             teaching,
@@ -99,9 +100,9 @@ class U2PL(WithContrast, WithSoftLabels):
             "loss_labeled": self.labeled_term(labeled, labels, counts, parts),
             "loss_strong1": of_unlabeled,
             "loss_contrast": term,
-            "kept_ratio": jnp.sum(reliable) / counts.weak,
+            "kept_ratio": jnp.sum(reliable) / num_valid,
         }
-        view = StrongView(mixed.teacher, strong, reliable, mixed.unlabeled, counts.weak)
+        view = StrongView(mixed.teacher, strong, reliable, mixed.unlabeled, num_valid)
         unlabeled = self.add_consensus(of_unlabeled, [view], terms) + self.contrast_weight * term
         is_warm = clock.step >= self.warm_up_steps(clock)
         push = push._replace(number=jnp.where(is_warm, push.number, 0))

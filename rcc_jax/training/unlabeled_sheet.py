@@ -44,9 +44,15 @@ class UnlabeledSheet:
         self._run = run
         # Training sees every view once and whole, whatever `config.eval` says. This compiles a
         # second function of the same network, for these few views of one size.
-        self._evaluator = Evaluator(
-            run.network.predict,
-            num_classes=run.partition.num_classes,
+        self._student = self._evaluator("main")
+        of_main = run.method.labeled_by == "main"
+        self._teacher = self._student if of_main else self._evaluator(run.method.labeled_by)
+
+    def _evaluator(self, member: str) -> Evaluator:
+        """A network of the module that is trained."""
+        return Evaluator(
+            functools.partial(self._run.network.predict, member=member),
+            num_classes=self._run.partition.num_classes,
             mesh=meshes.make_local_mesh(),
         )
 
@@ -72,8 +78,9 @@ class UnlabeledSheet:
     def panels(self, state: TrainState) -> list[Panel] | None:
         """Draws the columns of the sheet; a row is an image.
 
-        The teacher (the EMA teacher if there is one) labels the weak view. A pixel is kept if the
-        teacher's confidence reaches the threshold. The student labels the first strong view before
+        The network whose pseudo labels the student learns labels the weak view: the EMA teacher,
+        the student itself, or the second of two networks. A pixel is kept if its confidence reaches
+        the threshold. The student labels the first strong view before
         CutMix, so that all pictures of a row show the same places. `method_view.rank_agreement`
         compares the two. Both networks are in evaluation mode: they use BatchNorm's running
         statistics, while training steps use those of the batch.
@@ -91,16 +98,22 @@ class UnlabeledSheet:
             return None
         views, method = self._views, self._run.method
         threshold = method.threshold(state.memory)
-        teacher = state.averaged or state.weights
+        ema = any(teacher.labels for teacher in method.teachers)
+        teacher = state.averaged if ema else state.weights
         # One after the other: both at once would need twice the memory.
         seen = method_view(
-            self._evaluator.log_probabilities(teacher, views["weak"]),
-            self._evaluator.log_probabilities(state.weights, views["strong1"]),
+            self._teacher.log_probabilities(teacher, views["weak"]),
+            self._student.log_probabilities(state.weights, views["strong1"]),
             views["valid"],
             threshold=threshold,
             top_n=getattr(method, "top_n", schema.PLAYERS),
         )
-        return self._columns(views, seen, threshold, ema=state.ema is not None)
+        return self._columns(views, seen, threshold, teacher=self._title(ema))
+
+    def _title(self, ema: bool) -> str:
+        if ema:
+            return "EMA teacher"
+        return "teacher" if self._run.method.labeled_by == "main" else "second network"
 
     @functools.cached_property
     def _views(self) -> dict[str, np.ndarray] | None:
@@ -125,17 +138,17 @@ class UnlabeledSheet:
         ]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _columns(self, views, seen: MethodView, threshold: float, *, ema: bool) -> list[Panel]:
+    def _columns(self, views, seen: MethodView, threshold: float, *, teacher: str) -> list[Panel]:
         valid = views["valid"]
         colors = palettes.of_data(self._run.config.data)
-        teacher, student = (
-            sheets.colorize(labels, colors) for labels in (seen.labels, seen.student_labels)
+        labels, student = (
+            sheets.colorize(each, colors) for each in (seen.labels, seen.student_labels)
         )
-        kept = np.where(seen.kept[..., None], teacher, sheets.pale(views["weak"]))
+        kept = np.where(seen.kept[..., None], labels, sheets.pale(views["weak"]))
         share = seen.kept.sum() / valid.sum()
         columns = [
             ("weak view", views["weak"], cv2.INTER_AREA),
-            ("EMA teacher" if ema else "teacher", teacher, cv2.INTER_NEAREST),
+            (teacher, labels, cv2.INTER_NEAREST),
             ("confidence", heat_map.shades(seen.confidence), cv2.INTER_AREA),
             (f"kept: {share:.1%} at {threshold:g} or more", kept, cv2.INTER_NEAREST),
             ("strong view", views["strong1"], cv2.INTER_AREA),

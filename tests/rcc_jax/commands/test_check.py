@@ -447,3 +447,46 @@ def test_method_needs_unlabeled_images_and_three_classes(data):
     assert proposed(report) == [{"method.name": "unimatch"}]
     config.update_from_flattened_dict({"method.name": "supervised"})
     check(config, data, ok=True)
+
+
+def test_pseudo_masks_are_read(data, capsys):
+    masks(data, 0, 1, 2, 3)
+    config = config_of(data)
+    folder = data / "pseudo"
+    config.update_from_flattened_dict({"method.name": "stpp", "data.pseudo": str(folder)})
+    report = check(config, data, ok=False)
+    assert "there is no such folder" in report["errors"]["pseudo masks that cannot be used"][
+        "messages"
+    ][0]  # fmt: skip
+    (folder / "labels").mkdir(parents=True)
+    for name, value in (("8", 3), ("9", 4), ("10", 3)):
+        save(folder / f"labels/{name}.png", np.full((50, 60), value))
+    save(folder / "labels/10.png", np.zeros((50, 61)))
+    cut = (folder / "labels/8.png").read_bytes()
+    (folder / "labels/8.png").write_bytes(cut[: len(cut) // 2])
+    capsys.readouterr()
+    report = check(config, data, ok=False)
+    ((kind, group),) = report["errors"].items()
+    assert (kind, group["counts"]) == ("pseudo masks that cannot be used", {"pseudo": 4})
+    labels = folder / "labels"
+    for message, start in zip(
+        group["messages"],
+        (
+            f"{labels}/8.png: not a readable mask",
+            f"{labels}/9.png: id 4 with data.num_classes = 4",
+            f"{labels}/10.png: the mask is 61x50, 10.png is 60x50",
+            f"{labels}/11.png: no pseudo mask of 11.png; --mode=label",
+        ),
+        strict=True,
+    ):
+        assert message.startswith(start)
+    printed = capsys.readouterr().out
+    assert all(f"  {message}\n" in printed for message in group["messages"])
+    assert "pseudo           4 images, 4 of them cannot be used" in printed
+    for number in range(8, 12):
+        save(labels / f"{number}.png", np.full((50, 60), number % 4))
+    assert check(config, data, ok=True)["parts"]["pseudo"]["usable"] == 4
+    # Half of the images, and no ranking that says which.
+    config.update_from_flattened_dict({"method.images": "reliable"})
+    report = check(config, data, ok=False)
+    assert "has no ranking.csv" in report["errors"][kind]["messages"][0]

@@ -16,6 +16,7 @@ from input_pipeline.errors import DataError
 from input_pipeline.sources import scenes
 from rcc_jax import build
 from rcc_jax.commands.label import label
+from rcc_jax.commands.prediction_record import fingerprint
 from rcc_jax.config import method_group
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
@@ -204,3 +205,26 @@ def test_the_record_names_what_the_masks_are_made_of(workdir, labelled):
     record = json.loads((labelled / "label.json").read_text())["reliable"]
     assert record["checkpoint"] == str(workdir / "checkpoints" / "6")
     assert record["copies"] == [str(workdir / "checkpoints" / str(step)) for step in STEPS]
+
+
+def test_masks_of_a_run_that_was_trained_anew_are_not_reused(workdir, labelled, tmp_path):
+    output, record = tmp_path / "masks", labelled / "label.json"
+    shutil.copytree(labelled, output)
+    content = json.loads(record.read_text())
+    # Without a checksum, as earlier versions wrote it, the path decides.
+    first = content["reliable"].pop("weights")
+    (output / "label.json").write_text(json.dumps(content))
+    assert call(workdir, output).kept == 4
+    (output / "label.json").write_text(record.read_text().replace(first, "0" * 32))
+    with pytest.raises(ConfigError) as found:
+        call(workdir, output)
+    assert str(found.value) == (
+        f"--output={output} holds pseudo masks of other weights: {workdir}/checkpoints/6 was "
+        "written anew since. Delete the folder to make them anew, or use another --output."
+    )
+
+
+def test_a_checksum_is_that_of_the_values(workdir):
+    last, before = (segmenter(workdir, step).weights for step in (6, 4))
+    assert fingerprint(last) == fingerprint(jax.device_get(last)) != fingerprint(before)
+    assert len(fingerprint(last)) == 32

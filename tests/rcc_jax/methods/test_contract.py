@@ -105,11 +105,17 @@ def test_a_second_teacher_is_refused_rather_than_averaged_into_the_first():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_methods_name_the_terms_that_they_return(name):
+def test_methods_name_the_terms_that_they_return_and_keep_the_types_of_the_state(name):
     made = Setup(make_method(name))
-    _, scalars = jax.eval_shape(made.step, made.state(), make_batch(made.method))
+    state = jax.eval_shape(lambda x: x, made.state())
+    after, scalars = jax.eval_shape(made.step, state, make_batch(made.method))
     others = {"loss", "learning_rate", "gradient_norm"}
     assert set(made.method.terms) == set(scalars) - others
+    # Otherwise the second step would be compiled anew, and a checkpoint could not be restored.
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
+        assert (new.shape, new.dtype) == (old.shape, old.dtype)
+        assert new.weak_type == old.weak_type
 
 
 def test_fields_of_one_name_mean_the_same_in_every_method():
@@ -173,3 +179,15 @@ def test_fields_without_an_effect_are_recorded_with_their_defaults():
     made.method.consensus = "rank"
     assert method_group.used(made)["temperature"] == 0.5
     method_group.check_given(made, ["method.temperature"])
+
+
+def test_recipes_of_data_leave_a_method_its_own_threshold():
+    found = {
+        name: method_group.recipe("cityscapes", name, "resnet50").get("confidence_threshold")
+        for name in METHODS
+    }
+    assert (found["unimatch"], found["augseg"], found["class_balanced"]) == (0, 0, 0)
+    assert found["imas"] == 0.7
+    own = {"cutmix_seg", "cps", "co_training", "daw", "dual_teacher", "corrmatch"}
+    assert {name for name, value in found.items() if value is None} == own
+    assert "confidence_threshold" not in method_group.recipe("cityscapes", "imas", "dinov2_small")

@@ -333,6 +333,7 @@ def test_a_step_equals_a_plain_computation_of_what_it_mixed(key):
     unlabeled = valid.sum() / reliable.sum() * pixel_losses[reliable].mean()
     assert 1.17 < valid.sum() / reliable.sum() < 1.19
     np.testing.assert_allclose(found.terms["loss_strong1"], unlabeled, rtol=1e-9)
+    np.testing.assert_allclose(found.terms["kept_ratio"], reliable.sum() / valid.sum(), rtol=1e-9)
     assert found.terms["loss_contrast"] > 0
     expected = plain_labeled(batch) + unlabeled + 0.3 * found.terms["loss_contrast"]
     np.testing.assert_allclose(found.loss, expected, rtol=1e-9)
@@ -354,6 +355,10 @@ def test_the_warm_up_trains_on_labels_alone():
     (teacher,) = METHOD.teachers
     decays = [float(teacher.decay(Clock(jnp.asarray(step), 5, 20))) for step in (0, 9, 10, 999)]
     np.testing.assert_allclose(decays, [0, 0, 10 / 11, 0.99])
+    # The teacher's copies end an epoch after a warm-up that is cut short, too.
+    (teacher,) = METHODS["u2pl"](warm_up_epochs=9).teachers
+    decays = [float(teacher.decay(Clock(jnp.asarray(step), 5, 20))) for step in (14, 15)]
+    np.testing.assert_allclose(decays, [0, 15 / 16])
     assert not METHODS["u2pl"](ema_decay=0.0).teachers
 
 

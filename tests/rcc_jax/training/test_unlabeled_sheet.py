@@ -146,3 +146,21 @@ def test_without_unlabelled_images_or_pictures_there_is_none(changed):
     config = demo.get_config("method=fixmatch")
     config.update_from_flattened_dict(TINY)
     assert UnlabeledSheet(build(config, **changed)).draw(state=None) is None
+
+
+def test_the_second_of_two_networks_labels_whatever_average_is_evaluated():
+    config = demo.get_config("method=cps")
+    config.update_from_flattened_dict({**TINY, "method.ema_decay": 0.9})
+    run = Run.build(config)
+    state = filled(run.abstract_state())
+    # In each network one class is everywhere.
+    for weights, first in ((state.weights, 1), (state.ema, 3)):
+        for label, member in enumerate(("main", "second"), first):
+            classifier = weights.params[member]["classifier"]
+            classifier["bias"] = 1e4 * jax.nn.one_hot(label, len(classifier["bias"]))
+    drawn, titles = panels(run, state)
+    assert titles[1] == "second network"
+    colors = palette(run.partition.num_classes)
+    inside = (drawn[0] != 255).any(-1)
+    for column, label in ((1, 2), (5, 1)):
+        assert (drawn[column] == colors[label]).all(-1)[inside].mean() > 0.98
