@@ -10,7 +10,7 @@ INSTALLED = $(VENV)/installed
 
 help:
 	@echo "make setup       installs into $(VENV)"
-	@echo "make demo        trains on the labels alone and with RCC, compares, draws; eight minutes"
+	@echo "make demo        trains on the labels alone and with RCC, compares, draws; six minutes"
 	@echo "make demo-table  the same for five seeds; writes benchmarks/results/demo.json"
 	@echo "make test        lint and tests         make test PYTHON=python3.13  with another Python"
 	@echo "make test-slow   the tests that take minutes"
@@ -33,7 +33,7 @@ demo: demo-time $(INSTALLED)
 
 # Before the installation; of the runs alone demo.py says it.
 demo-time:
-	@test -e $(INSTALLED) || echo "make demo: about eight minutes in all on two CPU cores"
+	@test -e $(INSTALLED) || echo "make demo: about six minutes in all on two CPU cores"
 
 demo-table: $(INSTALLED)
 	$(BIN)/python benchmarks/demo.py --methods=rcc --seeds=0,1,2,3,4 \
