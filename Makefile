@@ -61,6 +61,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/step_overhead.py --size=small
 	$(BIN)/python benchmarks/input_speed.py --crops=321 --turns=3 --images=8 --batches=4
 	$(BIN)/python benchmarks/recipe_speed.py --crops=321 --turns=3
+	$(BIN)/python benchmarks/conv_layers.py --backbone=resnet18 --crop=65 --images=2 --turns=3
 	$(BIN)/python benchmarks/consensus_cost.py --size=small --turns=5
 	$(BIN)/python benchmarks/start.py --size=small --times=1
 

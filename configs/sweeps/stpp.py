@@ -73,12 +73,11 @@ def _stages(name, items, method, chosen):
             folder(stage),
             after=folder(run),
             flags=(
-                *(
-                    "--mode=label",
-                    f"--part={part}",
-                    f"--checkpoint={CHECKPOINTS[chosen['checkpoint']]}",
-                ),
-                *(f"--workdir={{{folder(run)}}}", f"--output={{{folder('2-masks')}}}"),
+                "--mode=label",
+                f"--part={part}",
+                f"--checkpoint={CHECKPOINTS[chosen['checkpoint']]}",
+                f"--workdir={{{folder(run)}}}",
+                f"--output={{{folder('2-masks')}}}",
                 *LABELLING,
             ),
         )

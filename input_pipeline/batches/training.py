@@ -19,10 +19,11 @@ from input_pipeline.batches.arguments import (
     check_least,
     check_shard,
 )
+from input_pipeline.batches.boxes import BOXES
 from input_pipeline.batches.photometric import RECIPES
 from input_pipeline.batches.skipping import SkippingSource, SkippingViews
 from input_pipeline.batches.stream import BatchStream
-from input_pipeline.batches.views import BOXES, LabeledViews, PseudoViews, UnlabeledViews
+from input_pipeline.batches.views import LabeledViews, PseudoViews, UnlabeledViews
 from input_pipeline.errors import DataError
 from input_pipeline.partitions.partition import Partition
 from input_pipeline.sources.base import Source
@@ -64,7 +65,7 @@ def train_stream(
     A batch is {'labeled': {'image': uint8 [B, S, S, 3], 'label': uint8 [B, S, S]},
     'unlabeled': {'weak', 'strong1', 'strong2': uint8 [B, S, S, 3], 'valid': bool [B, S, S],
     'boxes': int32 [B, 2, 4]}, 'partner': {'weak', 'strong1', 'strong2', 'valid'}}. On padding,
-    labels are 255 and 'valid' is False. Boxes are as `views.draw_box` returns them: [B, 2, 3, 4] by
+    labels are 255 and 'valid' is False. Boxes are as `boxes.draw_box` returns them: [B, 2, 3, 4] by
     the law 'toggled'.
 
     Args:
@@ -78,7 +79,7 @@ def train_stream(
         cutmix_partner: 'other': The partner is another image, from a shuffle that is independent
             of the unlabelled rows. 'same': The partner is other views of the same image.
         recipe: The recipe of the strong views, a name in `photometric.RECIPES`.
-        box: The law of the boxes, a name in `views.BOXES`. With 'none' there is no 'partner'.
+        box: The law of the boxes, a name in `boxes.BOXES`. With 'none' there is no 'partner'.
         start_step: Number of batches to skip, at no cost.
         num_steps: Number of batches of the whole run.
         num_threads: Threads that decode and augment, in this process or in each worker process.
@@ -103,9 +104,7 @@ def train_stream(
     if strong_views:
         _check_unlabeled(partition.unlabeled)
         check_batch_size("unlabeled_batch_size", unlabeled_batch_size, shard[1])
-    labeled = LabeledViews(crop_size) if partition.pseudo is None else PseudoViews(crop_size)
-    source = partition.stream("labeled")
-    parts = {"labeled": _Part(source, labeled, labeled_batch_size, LABELED_STREAM)}
+    parts = {"labeled": _labeled(partition, crop_size, labeled_batch_size)}
     if strong_views:
         views = UnlabeledViews(crop_size, strong_views, boxes=True, recipe=recipe, box=box)
         own = _Part(partition.unlabeled, views, unlabeled_batch_size, UNLABELED_STREAM)
@@ -157,6 +156,12 @@ class _Part:
         rows = grain.MapDataset.source(self.source).seed(order_seed).shuffle().repeat()
         rows = rows.random_map(self.views, seed=views_seed)
         return rows.batch(self.batch_size // count, drop_remainder=True)[index::count]
+
+
+def _labeled(partition: Partition, crop_size: int, batch_size: int) -> _Part:
+    """The labelled part, which pseudo masks may join."""
+    views = LabeledViews(crop_size) if partition.pseudo is None else PseudoViews(crop_size)
+    return _Part(partition.stream("labeled"), views, batch_size, LABELED_STREAM)
 
 
 def _partner_of(part: _Part, cutmix_partner: str) -> _Part:

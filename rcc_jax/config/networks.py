@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from rcc_jax.config import method_group, named_weights, schema
+from rcc_jax.config import groups, method_group, named_weights
 from rcc_jax.methods import METHODS
 from rcc_jax.models import families
 from rcc_jax.options import options
@@ -47,7 +47,7 @@ def members(config: ml_collections.ConfigDict) -> tuple[Member, ...]:
     backbone, pretrained = chosen["second_backbone"], chosen["second_pretrained"]
     changes: dict[str, Any] = {"backbone": backbone, "pretrained": pretrained}
     # What a file may lack is said for the main network; this one's parts have other names.
-    defaults = options(schema.Model)
+    defaults = options(groups.Model)
     for name in ("allow_missing", "allow_unused"):
         changes[name] = named_weights.needs(backbone).get(name, defaults[name].default)
     model = ml_collections.ConfigDict({**config.model.to_dict(), **changes})
@@ -68,7 +68,7 @@ def kinds(config: ml_collections.ConfigDict) -> tuple[str, ...]:
 def own_fields(backbone: str) -> list[str]:
     """Names of the fields of `config.model` that only networks with such a backbone have."""
     kind = families.BACKBONES[backbone].name
-    return [name for name, each in options(schema.Model).items() if each.only == kind]
+    return [name for name, each in options(groups.Model).items() if each.only == kind]
 
 
 def crop_multiple(config: ml_collections.ConfigDict) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from rcc_jax.methods.base import Result, Views, copied_first, ema_option
+from rcc_jax.methods.base import Result, Views
+from rcc_jax.methods.fields import copied_first, ema_option
 from rcc_jax.methods.fixmatch import FixMatch
 from rcc_jax.methods.lazy import cutmix, jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView

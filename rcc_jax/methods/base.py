@@ -11,8 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from rcc_jax.methods.lazy import jnp
-from rcc_jax.options import option
+from rcc_jax.methods.fields import ema_option, ramped
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -30,7 +29,7 @@ class Views:
         strong: Number of strong views, 1 or 2, each with its own CutMix box.
         recipe: Colour changes of the strong views, a name of
             `input_pipeline.batches.photometric.RECIPES`.
-        box: Distribution of the CutMix boxes, a name of `input_pipeline.batches.views.BOXES`. With
+        box: Distribution of the CutMix boxes, a name of `input_pipeline.batches.boxes.BOXES`. With
             'none', a batch has no CutMix partner.
     """
 
@@ -130,61 +129,6 @@ class Result(NamedTuple):
     loss: Array
     terms: dict[str, Array]
     observations: PyTree = ()
-
-
-def ramped(decay: float) -> Callable[[Clock], Array]:
-    """A decay that grows from 0, so that the early average is a plain mean of the weights."""
-
-    def at(clock: Clock) -> Array:
-        return jnp.minimum(decay, 1 - 1 / (clock.step + 1))
-
-    return at
-
-
-def constant(decay: float) -> Callable[[Clock], Array]:
-    """The same decay at every step."""
-
-    def at(clock: Clock) -> Array:
-        return jnp.asarray(decay)
-
-    return at
-
-
-def copied_first(decay: float, epochs: int = 1) -> Callable[[Clock], Array]:
-    """`ramped`, but a plain copy of the student in the first epoch, or in several."""
-
-    def at(clock: Clock) -> Array:
-        return jnp.where(clock.step < epochs * clock.steps_per_epoch, 0, ramped(decay)(clock))
-
-    return at
-
-
-def ema_option(default: float) -> Any:
-    """The field `ema_decay` with a method's own default."""
-    return option(
-        default,
-        "Decay of the EMA teacher, such as 0.996; 0 = no EMA teacher: the student itself labels.",
-        at_least=0,
-        below=1,
-        short="ema",
-        symbol="EMA",
-    )
-
-
-def threshold_option(default: float, doc: str, **more: Any) -> Any:
-    """The field `confidence_threshold` with a method's own default and meaning."""
-    return option(default, doc, at_least=0, at_most=1, short="gamma", symbol="gamma", **more)
-
-
-def consistency_option(default: float) -> Any:
-    """The field `consistency_weight` with a method's own default."""
-    return option(
-        default,
-        "Weight w of the squared difference.",
-        at_least=0,
-        short="consistency",
-        symbol="w",
-    )
 
 
 @dataclasses.dataclass(frozen=True)

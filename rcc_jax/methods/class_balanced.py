@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
-from rcc_jax.methods.base import Result, Views, ema_option, threshold_option
+from rcc_jax.methods.base import Result, Views
+from rcc_jax.methods.fields import ema_option, label_threshold_option
 from rcc_jax.methods.fixmatch import FixMatch
 from rcc_jax.methods.lazy import cutmix, jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView
@@ -48,11 +49,7 @@ class ClassBalanced(FixMatch):
     accumulates: ClassVar[bool] = False
 
     ema_decay: float = ema_option(0.99)
-    confidence_threshold: float = threshold_option(
-        0.7,
-        "Confidence gamma: pseudo labels below it are ignored.",
-        only_with=("pseudo_labels", "hard"),
-    )
+    confidence_threshold: float = label_threshold_option(0.7)
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
-from rcc_jax.methods.base import Result, Student, Views, threshold_option
+from rcc_jax.methods.base import Result, Student, Views
+from rcc_jax.methods.fields import label_threshold_option
 from rcc_jax.methods.lazy import pair, passes
 from rcc_jax.methods.two_networks import Outputs, TwoNetworks
 from rcc_jax.models.families import BACKBONES
@@ -55,11 +56,7 @@ class CoTraining(TwoNetworks):
         "Initial weights of the second network, with the values of model.pretrained.",
         in_tables=False,
     )
-    confidence_threshold: float = threshold_option(
-        0.0,
-        "Confidence gamma: pseudo labels below it are ignored.",
-        only_with=("pseudo_labels", "hard"),
-    )
+    confidence_threshold: float = label_threshold_option(0.0)
 
     def network(self, make, rngs):
         return pair.Pair(make(rngs), make(rngs, backbone=self.second_backbone))

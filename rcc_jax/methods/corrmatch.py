@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-from rcc_jax.methods.base import Networks, Result, Views, threshold_option
+from rcc_jax.methods.base import Networks, Result, Views
+from rcc_jax.methods.fields import threshold_option
 from rcc_jax.methods.lazy import correlation, cutmix, jax, jnp, losses, passes, pseudo, resize
 from rcc_jax.methods.pseudo_regions import grow
 from rcc_jax.methods.unimatch import drop_channels

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
-from rcc_jax.methods.base import Networks, Result, Student, Views, threshold_option
+from rcc_jax.methods.base import Networks, Result, Student, Views
+from rcc_jax.methods.fields import label_threshold_option
 from rcc_jax.methods.lazy import jax, jnp, losses, passes
 from rcc_jax.methods.two_networks import Outputs, TwoNetworks
 from rcc_jax.options import option
@@ -56,11 +57,7 @@ class CPS(TwoNetworks):
         short="cross",
         symbol="w",
     )
-    confidence_threshold: float = threshold_option(
-        0.0,
-        "Confidence gamma: pseudo labels below it are ignored.",
-        only_with=("pseudo_labels", "hard"),
-    )
+    confidence_threshold: float = label_threshold_option(0.0)
 
     def __post_init__(self):
         if self.cutmix == "off":

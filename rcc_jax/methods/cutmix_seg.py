@@ -5,14 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from rcc_jax.methods.base import (
-    Result,
-    Views,
-    consistency_option,
-    constant,
-    ema_option,
-    threshold_option,
-)
+from rcc_jax.methods.base import Result, Views
+from rcc_jax.methods.fields import consistency_option, constant, ema_option, threshold_option
 from rcc_jax.methods.lazy import cutmix, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView, WithConsensus
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rcc_jax.methods.base import Result, ema_option, threshold_option
+from rcc_jax.methods.base import Result
+from rcc_jax.methods.fields import ema_option, threshold_option
 from rcc_jax.methods.fixmatch import Labels
 from rcc_jax.methods.lazy import jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.unimatch import UniMatch

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rcc_jax.methods.base import Result, Teacher, Views, ema_option, ramped, threshold_option
+from rcc_jax.methods.base import Result, Teacher, Views
+from rcc_jax.methods.fields import ema_option, ramped, threshold_option
 from rcc_jax.methods.fixmatch import FixMatch
 from rcc_jax.methods.lazy import cutmix, jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView

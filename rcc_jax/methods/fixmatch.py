@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from rcc_jax.methods.base import Networks, Result, Views, threshold_option
+from rcc_jax.methods.base import Networks, Result, Views
+from rcc_jax.methods.fields import label_threshold_option
 from rcc_jax.methods.lazy import cutmix, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import NONE, StrongView
 from rcc_jax.methods.with_soft_labels import WithSoftLabels
@@ -39,11 +40,7 @@ class FixMatch(WithSoftLabels):
     reference: ClassVar[str] = "Sohn et al., NeurIPS 2020; for segmentation Yang et al., CVPR 2023"
     views: ClassVar[Views] = Views(strong=1)
 
-    confidence_threshold: float = threshold_option(
-        0.95,
-        "Confidence gamma: pseudo labels below it are ignored.",
-        only_with=("pseudo_labels", "hard"),
-    )
+    confidence_threshold: float = label_threshold_option(0.95)
 
     @property
     def terms(self) -> tuple[str, ...]:

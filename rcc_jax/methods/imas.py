@@ -6,7 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
 from rcc_jax.methods.augseg import AugSeg, Counts, Mixable, boxes
-from rcc_jax.methods.base import Result, Views, ema_option
+from rcc_jax.methods.base import Result, Views
+from rcc_jax.methods.fields import ema_option
 from rcc_jax.methods.lazy import jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView
 from rcc_jax.options import option

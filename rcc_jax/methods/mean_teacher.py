@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from rcc_jax.methods.base import Result, Views, consistency_option, constant, ema_option
+from rcc_jax.methods.base import Result, Views
+from rcc_jax.methods.fields import consistency_option, constant, ema_option
 from rcc_jax.methods.lazy import jnp, losses, passes
 from rcc_jax.methods.supervised import Supervised
 

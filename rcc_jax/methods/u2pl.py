@@ -6,7 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
 from rcc_jax.methods.augseg import Mixable
-from rcc_jax.methods.base import Result, Teacher, Views, ema_option, ramped
+from rcc_jax.methods.base import Result, Teacher, Views
+from rcc_jax.methods.fields import ema_option, ramped
 from rcc_jax.methods.lazy import contrast, cutmix, jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView
 from rcc_jax.methods.with_contrast import Watched, WithContrast

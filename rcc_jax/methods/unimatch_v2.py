@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rcc_jax.methods.base import Networks, Views, ema_option
+from rcc_jax.methods.base import Networks, Views
+from rcc_jax.methods.fields import ema_option
 from rcc_jax.methods.fixmatch import FixMatch
 from rcc_jax.methods.lazy import jax, jnp, passes
 

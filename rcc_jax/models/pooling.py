@@ -10,7 +10,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
     On a CPU the maximum is taken along each axis in turn, with the same result and the same
     gradient, which goes to the first of equal maxima: XLA's own gradient carries an index for
-    every pixel and takes two and a half times as long.
+    every pixel, which is slow.
 
     Args:
         x: Features, [B, H, W, C].

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
+from input_pipeline.batches.boxes import box_mask
 from input_pipeline.batches.views import (
     LabeledViews,
     UnlabeledViews,
-    box_mask,
     draw_geometry,
     valid_mask,
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from input_pipeline.files import write_atomically
 from rcc_jax.methods import METHODS
-from rcc_jax.reporting import published
+from rcc_jax.reporting import published_sources
 from rcc_jax.reporting.run_results import Result, gather
 
 
@@ -53,7 +53,7 @@ def markdown(results: Sequence[Result]) -> str:
         for method in methods:
             ours = [_cell(cells.get((method, partition)), tested) for partition in partitions]
             lines.append(f"| {method} | {' | '.join(ours)} |")
-        for source in published.SOURCES:
+        for source in published_sources.SOURCES:
             for method, values in source.numbers.get((data, backbone), {}).items():
                 theirs = [str(values.get(partition, "-")) for partition in partitions]
                 if set(theirs) != {"-"}:
@@ -108,7 +108,7 @@ def as_csv(results: Sequence[Result]) -> str:
         cell = [r.data, r.backbone, r.method, r.partition, r.seed]
         writer.writerow(["ours", *cell, r.last, r.best, r.test, r.protocol, ""])
     cells = {(r.data, r.backbone) for r in results}
-    for source in published.SOURCES:
+    for source in published_sources.SOURCES:
         for data, backbone in sorted(cells & source.numbers.keys()):
             for method, values in source.numbers[data, backbone].items():
                 marks = source.marks_of(data, method)

@@ -135,6 +135,26 @@ def watched_terms(method: Method) -> tuple[str, ...]:
     return ("loss", "gradient_norm", *(x for x in method.terms if x.startswith("loss_")))
 
 
+def _check(method: Method, accumulation: int) -> None:
+    if accumulation > 1 and not method.accumulates:
+        raise ValueError(f"{method.name} needs whole batches, accumulation is {accumulation}")
+    if len(method.teachers) > 1:
+        raise ValueError(f"{method.name} has {len(method.teachers)} teachers; at most one is kept")
+
+
+def _optimized(
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    gradients: Any,
+    stats: Any,
+) -> tuple[Weights, Any]:
+    """The weights after a step of the optimizer, and its state."""
+    trained = network.trained(state.weights).params
+    updates, opt_state = optimizer.update(gradients, state.opt_state, trained)
+    return Weights(optax.apply_updates(trained, updates), stats).completed(state.weights), opt_state
+
+
 def make_train_step(
     network: Network,
     method: Method,
@@ -173,11 +193,7 @@ def make_train_step(
         ValueError: If a batch is to be split but the method needs whole batches, or if it has
             more than one teacher.
     """
-    if accumulation > 1 and not method.accumulates:
-        raise ValueError(f"{method.name} needs whole batches, accumulation is {accumulation}")
-
-    if len(method.teachers) > 1:
-        raise ValueError(f"{method.name} has {len(method.teachers)} teachers; at most one is kept")
+    _check(method, accumulation)
 
     def train_step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(state.rng, state.step)
@@ -185,9 +201,7 @@ def make_train_step(
         ema, memory = method.on_duty(state.ema, state.memory, clock)
         begun = state.replace(ema=ema, memory=memory)
         found, stats = _accumulate(network, method, begun, batch, clock, key, accumulation, mesh)
-        trained = network.trained(state.weights).params
-        updates, opt_state = optimizer.update(found.params, state.opt_state, trained)
-        weights = Weights(optax.apply_updates(trained, updates), stats).completed(state.weights)
+        weights, opt_state = _optimized(network, optimizer, state, found.params, stats)
         scalars = {
             "loss": found.loss,
             **found.terms,
@@ -208,8 +222,7 @@ def make_train_step(
         return new, scalars
 
     replicated, rows = (
-        NamedSharding(mesh, PartitionSpec()),
-        NamedSharding(mesh, PartitionSpec("data")),
+        NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("data"))
     )
     return jax.jit(
         train_step,

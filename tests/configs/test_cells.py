@@ -12,7 +12,7 @@ from rcc_jax.commands import sweep
 from rcc_jax.config import method_group
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS
-from rcc_jax.reporting import published, run_results
+from rcc_jax.reporting import published, published_sources, run_results
 
 FOLDER = pathlib.Path(common.__file__).parent
 PAPER = ("pascal_", "cityscapes_")
@@ -152,7 +152,7 @@ def test_study_on_camvid_starts_with_what_tells_most_and_trains_all_alike():
 
 def published_rows():
     """Every published row whose method has a file: data set, backbone, method, marks, cells."""
-    for source in published.SOURCES:
+    for source in published_sources.SOURCES:
         for (data, backbone), methods in source.numbers.items():
             for method, values in methods.items():
                 if method.split(",")[0] in METHODS:
@@ -167,7 +167,7 @@ def test_every_published_row_of_a_method_here_is_one_command():
         if name in ("cc", "rcc") and settings:
             continue  # `test_ablations_are_those_of_the_paper`
         arguments = [f"backbone={backbone}", *(each.replace("EMA ", "ema=") for each in settings)]
-        if marks.lists == published.U2PL_LISTS and data == "pascal_blender":
+        if marks.lists == published_sources.U2PL_LISTS and data == "pascal_blender":
             arguments.append("lists=u2pl")
         for partition in partitions:
             file, cell = files[data, partition], ",".join(arguments)
@@ -190,7 +190,7 @@ def test_every_published_row_of_a_method_here_is_one_command():
 
 
 def test_every_published_row_says_what_it_depends_on():
-    for source in published.SOURCES:
+    for source in published_sources.SOURCES:
         for (data, backbone), methods in source.numbers.items():
             for method in methods:
                 marks = source.marks_of(data, method)

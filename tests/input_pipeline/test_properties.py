@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies
 
 from input_pipeline.batches import views
+from input_pipeline.batches.boxes import BOX_AREA, draw_box
 from input_pipeline.errors import DataError
 from input_pipeline.sources.labels import LabelReader
 from rcc_jax.methods.cutmix import box_masks
@@ -65,7 +66,7 @@ def test_without_a_resize_image_and_label_are_cropped_alike(case, data):
 @few
 @hypothesis.given(seeds, strategies.integers(8, 200))
 def test_box_lies_within_the_crop_and_has_its_area(seed, side):
-    y0, x0, y1, x1 = box = views.draw_box(np.random.default_rng(seed), side)
+    y0, x0, y1, x1 = box = draw_box(np.random.default_rng(seed), side)
     mask = np.asarray(box_masks(box[None], side, side))[0]
     assert mask.sum() == (y1 - y0) * (x1 - x0)
     if box.any():
@@ -73,7 +74,7 @@ def test_box_lies_within_the_crop_and_has_its_area(seed, side):
         assert 0 <= x0 < x1 <= side
         assert mask[y0:y1, x0:x1].all()
         # Each side is rounded down to whole pixels.
-        low, high = views.BOX_AREA
+        low, high = BOX_AREA
         assert mask.sum() <= high * side**2
         assert (y1 - y0 + 1) * (x1 - x0 + 1) >= low * side**2
 

@@ -93,7 +93,7 @@ def methods(page: pathlib.Path) -> str:
 
 def fields(group: str) -> str:
     """The table of a group of fields, or of a method's own ones."""
-    from rcc_jax.config import schema
+    from rcc_jax.config import groups, schema
     from rcc_jax.options import options
 
     if group == "method":
@@ -102,7 +102,7 @@ def fields(group: str) -> str:
             for name, option in schema.method_fields(schema.AUTO).items()
         }
     else:
-        of_group = options(schema.Top if group == "top" else schema.GROUPS[group])
+        of_group = options(groups.Top if group == "top" else groups.GROUPS[group])
         declared = {name: (option, []) for name, option in of_group.items()}
     lines = ["| field | default | meaning |", "| --- | --- | --- |"]
     for name, (option, owners) in declared.items():

@@ -12,7 +12,8 @@ import pytest
 
 import input_pipeline
 from input_pipeline import DataError, Partition, WorkerError, train_stream
-from input_pipeline.batches import photometric, views
+from input_pipeline.batches import photometric
+from input_pipeline.batches.boxes import BOXES
 from input_pipeline.sources.string_table import StringTable
 
 SETTINGS = {
@@ -145,7 +146,7 @@ def test_fewer_strong_views_are_the_same_views(scenes, reference):
 def test_a_recipe_and_a_box_law_are_chosen_by_name(scenes, reference, monkeypatch):
     monkeypatch.setitem(photometric.RECIPES, "negative", lambda image, rng: 255 - image)
     everything = np.array([0, 0, 48, 48], np.int32)
-    monkeypatch.setitem(views.BOXES, "everything", lambda rng, crop_size: everything)
+    monkeypatch.setitem(BOXES, "everything", lambda rng, crop_size: everything)
     chosen = train_stream(scenes, **SETTINGS, recipe="negative", box="everything")
     for batch, other in zip(chosen, reference, strict=True):
         # Random numbers that are drawn before those of boxes and colours stay the same.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.batches import photometric, views
+from input_pipeline.batches.boxes import box_mask, draw_box
 from rcc_jax.methods import cutmix
 
 
@@ -135,7 +136,7 @@ def test_names_that_are_not_registered_are_refused():
     with pytest.raises(ValueError, match="recipe = 'x': must be one of 'none', 'unimatch'"):
         photometric.strong_view(image, rng, "x")
     with pytest.raises(ValueError, match="box = 'x': must be one of 'none', 'unimatch'"):
-        views.draw_box(rng, 4, "x")
+        draw_box(rng, 4, "x")
     # Views refuse them when they are made, not in the worker process that first uses them.
     for field in ("recipe", "box"):
         with pytest.raises(ValueError, match=f"{field} = 'x'"):
@@ -153,7 +154,7 @@ def test_views_leave_the_image_alone():
 @pytest.mark.parametrize("crop_size", [64, 321])
 def test_boxes(crop_size):
     rng = np.random.default_rng(0)
-    boxes = np.stack([views.draw_box(rng, crop_size) for _ in range(4000)])
+    boxes = np.stack([draw_box(rng, crop_size) for _ in range(4000)])
     assert boxes.dtype == np.int32
     present = boxes.any(1)
     assert present.mean() == pytest.approx(0.5, abs=0.03)
@@ -177,7 +178,7 @@ def test_boxes(crop_size):
 def test_tiny_crops_have_boxes_that_fit():
     rng = np.random.default_rng(0)
     for crop_size in (1, 2, 5):
-        boxes = np.stack([views.draw_box(rng, crop_size) for _ in range(200)])
+        boxes = np.stack([draw_box(rng, crop_size) for _ in range(200)])
         assert boxes.max() <= crop_size
         drawn = boxes[boxes.any(1)]
         assert (drawn[:, 2:] > drawn[:, :2]).all()
@@ -186,7 +187,7 @@ def test_tiny_crops_have_boxes_that_fit():
 @pytest.mark.parametrize("crop_size", [64, 321])
 def test_half_area_boxes(crop_size):
     rng = np.random.default_rng(0)
-    boxes = np.stack([views.draw_box(rng, crop_size, "half_area") for _ in range(3000)])
+    boxes = np.stack([draw_box(rng, crop_size, "half_area") for _ in range(3000)])
     assert boxes.dtype == np.int32
     assert boxes.min() >= 0
     assert boxes.max() == crop_size
@@ -212,7 +213,7 @@ def test_half_area_boxes(crop_size):
     assert abs(np.corrcoef(places[:, wide])[0, 1]) < 0.06
     if crop_size == 64:
         for tiny in (1, 2, 3):
-            y0, x0, y1, x1 = views.draw_box(rng, tiny, "half_area")
+            y0, x0, y1, x1 = draw_box(rng, tiny, "half_area")
             assert 0 <= y0 < y1 <= tiny
             assert 0 <= x0 < x1 <= tiny
 
@@ -220,7 +221,7 @@ def test_half_area_boxes(crop_size):
 @pytest.mark.parametrize("crop_size", [64, 321])
 def test_toggled_boxes(crop_size):
     rng = np.random.default_rng(0)
-    boxes = np.stack([views.draw_box(rng, crop_size, "toggled") for _ in range(2000)])
+    boxes = np.stack([draw_box(rng, crop_size, "toggled") for _ in range(2000)])
     assert (boxes.shape, boxes.dtype) == ((2000, 3, 4), np.int32)
     assert boxes.min() >= 0
     assert boxes.max() <= crop_size
@@ -231,7 +232,7 @@ def test_toggled_boxes(crop_size):
     np.testing.assert_allclose(
         np.quantile(3 * area, [0, 0.5, 1]), [0.25, 0.375, 0.5], atol=0.01 + 3 * slack
     )
-    masks = np.stack([views.box_mask(each, crop_size) for each in boxes[:400]])
+    masks = np.stack([box_mask(each, crop_size) for each in boxes[:400]])
     assert masks.mean() == pytest.approx(0.25, abs=0.02)
     np.testing.assert_array_equal(cutmix.box_masks(boxes[:400], crop_size, crop_size), masks)
 

@@ -21,15 +21,11 @@ from tests.support.plain import (
 from tests.support.steps import SIZE, Setup, make_batch, make_method
 from tests.support.toy_method import Toy
 
+pytestmark = pytest.mark.usefixtures("in_float64")
+
 
 def setup(devices=1, **more):
     return Setup(Toy(confidence_threshold=0.3), devices, jnp.float64, **more)
-
-
-@pytest.fixture(autouse=True)
-def _in_float64():
-    with jax.enable_x64(True):
-        yield
 
 
 @functools.cache

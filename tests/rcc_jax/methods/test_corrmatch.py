@@ -21,11 +21,7 @@ from tests.support.plain import (
 )
 from tests.support.steps import Setup, SmallNetwork, make_batch, make_method
 
-
-@pytest.fixture(autouse=True)
-def _in_float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 def vectors(pixels=7, rows=2, classes=5, seed=0):

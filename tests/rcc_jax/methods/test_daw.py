@@ -13,11 +13,7 @@ from tests.support.plain import (
 )
 from tests.support.steps import Setup, make_method
 
-
-@pytest.fixture(autouse=True)
-def _in_float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 @pytest.mark.parametrize(
