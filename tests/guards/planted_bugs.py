@@ -28,12 +28,19 @@ from rcc_jax.config import guess  # noqa: E402
 from rcc_jax.consensus import blocks  # noqa: E402
 from rcc_jax.methods import (  # noqa: E402
     augseg,
+    class_balanced,
+    contrast,
+    corrmatch,
     cutmix,
     daw,
+    dual_teacher,
     imas,
     losses,
     passes,
+    prevmatch,
     pseudo,
+    ring,
+    two_networks,
     unimatch_v2,
 )
 from rcc_jax.training import loop  # noqa: E402
@@ -90,6 +97,41 @@ def all_classes(logits, mass):
     return pseudo.Pseudo(probability, jnp.ones(logits.shape[:-1], bool))
 
 
+def own_labels():
+    """`TwoNetworks.cross_terms` in which each network learns what it says itself."""
+    original = two_networks.TwoNetworks.cross_terms
+
+    def cross_terms(self, outputs, *rest):
+        pairs = zip(outputs, outputs[::-1], strict=True)
+        swapped = [own._replace(weak=other.weak, partner=other.partner) for own, other in pairs]
+        return original(self, tuple(swapped), *rest)
+
+    return cross_terms
+
+
+def same_view():
+    """`passes.mixed_views` that returns the first strong view again and again."""
+    original = passes.mixed_views
+    return lambda batch, strong_views: original(batch, 1) * strong_views
+
+
+def surest_as_unsure():
+    """`contrast.doubt` that takes the surest pixels for the least sure ones."""
+    original = contrast.doubt
+    return lambda *args: contrast.Doubt(*original(*args)[::-1])
+
+
+def rule_of_the_paper():
+    """`contrast.parts` that ignores the chosen rule."""
+    original = contrast.parts
+    return lambda pixels, rule: original(pixels, "paper")
+
+
+def keep_memory(self, memory, *_):
+    """`Method.update` that changes nothing."""
+    return memory
+
+
 # Bugs of one method each: the trajectory that notices it, and the replacements.
 METHOD_BUGS = {
     "mean_teacher: padding counts": (
@@ -115,6 +157,46 @@ METHOD_BUGS = {
     "unimatch_v2: no channel is dropped": (
         "unimatch_v2, soft",
         [(unimatch_v2, "divide_channels", lambda features, key: features)],
+    ),
+    "cps: a network learns from itself": (
+        "cps",
+        [(two_networks.TwoNetworks, "cross_terms", own_labels())],
+    ),
+    "co_training: both networks see one view": (
+        "co_training",
+        [(passes, "mixed_views", same_view())],
+    ),
+    "prevmatch: no snapshot is taken": (
+        "prevmatch",
+        [(prevmatch.PrevMatch, "update", keep_memory)],
+    ),
+    "dual_teacher: one teacher is always on duty": (
+        "dual_teacher + rcc",
+        [
+            (
+                dual_teacher.DualTeacher,
+                "on_duty",
+                lambda self, averaged, memory, _: (averaged, memory),
+            )
+        ],
+    ),
+    "corrmatch: labels do not spread over regions": (
+        "corrmatch",
+        [(corrmatch, "grow", lambda label, confident, *_, **__: (label, confident))],
+    ),
+    "corrmatch: the threshold stays": ("corrmatch", [(corrmatch.CorrMatch, "update", keep_memory)]),
+    "class_balanced: confident classes count more": (
+        "class_balanced",
+        [(class_balanced, "rates", lambda confidence: confidence)],
+    ),
+    "u2pl: the surest pixels are the negatives": (
+        "u2pl",
+        [(contrast, "doubt", surest_as_unsure())],
+    ),
+    "u2pl: the memory stays empty": ("u2pl", [(ring, "pushed", lambda memory, push: memory)]),
+    "unimatch_u2pl: the paper's rule is taken for the released one": (
+        "unimatch_u2pl, released",
+        [(contrast, "parts", rule_of_the_paper())],
     ),
     "soft labels of all classes": ("unimatch_v2, soft", [(pseudo, "soft", all_classes)]),
 }
