@@ -59,17 +59,8 @@ class Step:
 
     def __init__(self, setup: "Setup", method: Method):
         self.state, self.batch = setup.state(method), setup.batch
-        step = train_step.make_train_step(
-            setup.network,
-            method,
-            setup.optimizer,
-            setup.schedule,
-            setup.mesh,
-            num_steps=NUM_STEPS,
-            steps_per_epoch=NUM_STEPS,
-        )
         start = time.perf_counter()
-        self.compiled = step.lower(self.state, self.batch).compile()
+        self.compiled = compiled_step(setup, method, self.state)
         self.compile_seconds = time.perf_counter() - start
         self.state, scalars = self.compiled(self.state, self.batch)
         self.terms = {name: float(value) for name, value in scalars.items()}
@@ -99,10 +90,15 @@ class Step:
 class Setup:
     """The shared parts of both steps: network, optimizer, initial weights and batch."""
 
-    def __init__(self, backbone: str, width: int, crop: int, batch: int):
+    def __init__(self, backbone: str, width: int, crop: int, batch: int, *, remat: bool = False):
         def build(key):
             return DeepLabV3Plus(
-                NUM_CLASSES, backbone, width=width, decoder_channels=4 * width, rngs=nnx.Rngs(key)
+                NUM_CLASSES,
+                backbone,
+                width=width,
+                decoder_channels=4 * width,
+                remat=remat,
+                rngs=nnx.Rngs(key),
             )
 
         def initial_weights(key):
@@ -127,6 +123,26 @@ class Setup:
             term_names=train_step.watched_terms(method),
         )
         return jax.device_put(state, meshes.replicated(self.mesh))
+
+
+def compiled_step(setup: Setup, method: Method, state: train_state.TrainState):
+    """The compiled training step; takes nothing from `state` but shapes and types."""
+    step = train_step.make_train_step(
+        setup.network,
+        method,
+        setup.optimizer,
+        setup.schedule,
+        setup.mesh,
+        num_steps=NUM_STEPS,
+        steps_per_epoch=NUM_STEPS,
+    )
+    return step.lower(state, setup.batch).compile()
+
+
+def planned_bytes(setup: Setup, method: Method) -> int:
+    """What XLA plans for the state, the batch and the temporary arrays of a step."""
+    memory = compiled_step(setup, method, setup.state(method)).memory_analysis()
+    return memory.argument_size_in_bytes + memory.temp_size_in_bytes
 
 
 def alternate(
