@@ -1,7 +1,10 @@
 """Table 1 of the paper: PASCAL VOC 2012, classic partitions, all methods.
 
-python main.py --mode=sweep --config=configs/sweeps/pascal_classic.py:backbone=resnet50
-python main.py --mode=table --workdir=runs/pascal_classic-backbone=resnet50
+    python main.py --mode=sweep --config=configs/sweeps/pascal_classic.py:backbone=resnet50
+    python main.py --mode=table --workdir=runs/pascal_classic-backbone=resnet50
+
+`methods=paper` runs all rows of the table whose method is here, `methods=daw+rcc` those named, and
+`methods=all` every method. ST and ST++ are several runs each: see `configs/sweeps/stpp.py`.
 """
 
 from configs import common
@@ -10,10 +13,11 @@ PARTITIONS = ("1_16", "1_8", "1_4", "1_2", "full")
 
 
 def get_config(arguments=None):
-    chosen = common.parse_arguments(arguments, backbone="resnet50", seeds=1)
+    chosen = common.parse_arguments(arguments, backbone="resnet50", methods="main", seeds=1)
+    methods = common.table_methods(chosen["methods"], "pascal_classic", chosen["backbone"])
     cells = [
         f"configs/pascal_{partition}.py:backbone={chosen['backbone']},method={method}"
         for partition in PARTITIONS
-        for method in ("supervised", "fixmatch", "unimatch", "rcc")
+        for method in methods
     ]
     return common.sweep(common.with_seeds(cells, chosen["seeds"]))

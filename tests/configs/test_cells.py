@@ -102,6 +102,36 @@ def test_sweeps_list_runs_that_load(name):
     assert len(seen) == len(runs)
 
 
+def methods_of(runs):
+    return [re.search("method=([a-z0-9_]+)", run)[1] for run in runs]
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet101"])
+@pytest.mark.parametrize(("table", "partitions"), [("pascal_blender", 3), ("cityscapes", 4)])
+def test_a_sweep_lists_every_row_of_a_table_that_is_one_run(table, partitions, backbone):
+    found = methods_of(
+        module(f"sweeps.{table}").get_config(f"backbone={backbone},methods=paper").runs
+    )
+    rows = {name for name in published.PAPER[table, backbone] if name in METHODS}
+    assert set(found) == rows - {"st", "stpp"}
+    assert len(found) == partitions * len(set(found))
+
+
+def test_methods_of_a_table_can_be_named():
+    sweep_of = module("sweeps.pascal_classic").get_config
+    assert methods_of(sweep_of("methods=daw+rcc").runs) == ["daw", "rcc"] * 5
+    assert set(methods_of(sweep_of("methods=all").runs)) == set(METHODS) - {"st", "stpp"}
+    # Rows of one partition belong to the ablations.
+    assert "unimatch_u2pl" not in methods_of(sweep_of("methods=paper").runs)
+    for given, said in (
+        ("methods=stpp+rcc", "several runs; use configs/sweeps/stpp.py"),
+        ("methods=dwa", "methods='dwa' is not known"),
+        ("methods=paper,backbone=dinov2_small", "no pascal_classic with dinov2_small"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            sweep_of(given)
+
+
 def test_ablations_are_those_of_the_paper():
     labels = set()
     for run in module("sweeps.ablations").get_config().runs:
