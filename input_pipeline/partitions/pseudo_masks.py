@@ -116,7 +116,7 @@ class PseudoSource:
 
     def __init__(self, images: Source, places: np.ndarray, folder: str, num_classes: int):
         self.name = f"{_FIELD} ({folder})"
-        self.ids = StringTable(images.ids[int(place)] for place in places)
+        self.ids = images.ids.take(places)
         self._images = images
         self._places = places
         self._folder = pathlib.Path(folder) / LABELS

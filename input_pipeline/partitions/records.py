@@ -1,5 +1,6 @@
 """The three parts of a TFDS dataset, given by lists of keys or by slices of its splits."""
 
+import collections
 import posixpath
 
 import numpy as np
@@ -69,11 +70,10 @@ def open_records(
         )
         for part in ("labeled", "unlabeled", "val")
     }
-    if dataset.kinds is None or "coarse" not in dataset.kinds:
+    if dataset.kinds is None or not dataset.kinds.has("coarse"):
         return parts, None
-    kinds, counts = np.unique(dataset.kinds[places["labeled"]], return_counts=True)
-    found = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
-    return parts, {kind: found.get(kind, 0) for kind in ("fine", "coarse")}
+    found = collections.Counter(dataset.kinds.take(places["labeled"]))
+    return parts, {kind: found[kind] for kind in ("fine", "coarse")}
 
 
 def _select(
@@ -98,7 +98,7 @@ def _select(
             bad[number] = f"{len(columns)} columns, expected 1 or 2: {' '.join(columns)!r}"
         else:
             numbers.append(number)
-            keys.append(posixpath.normpath(columns[0]))
+            keys.append(_normal(columns[0]))
     malformed = bool(bad)
     places = dataset.find(keys)
     unknown = np.flatnonzero(places < 0).tolist()
@@ -118,6 +118,13 @@ def _select(
     # data.train defines the unlabelled images, which are the rest of all training images.
     note("unlabeled" if part == "train" else part, findings.LINES, message, len(unknown))
     return places[places >= 0], f"{field} ({path})"
+
+
+def _normal(key: str) -> str:
+    # Most keys are normal; to see that is faster than `normpath`.
+    if "//" in key or "./" in key or key.endswith(("/", ".")):
+        return posixpath.normpath(key)
+    return key
 
 
 def _bad_lines(path: str, bad: dict[int, str], total: int) -> str:

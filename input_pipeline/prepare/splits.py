@@ -148,7 +148,8 @@ def _read(data: str) -> tuple[list[tuple[str, str]], list[str] | None, str]:
             f"--data={data}: the dataset has no file keys-train.txt, so its images have no names. "
             "Give a dataset made by `python -m input_pipeline.prepare`, or a list."
         )
-    return [(key, label) for key, label, _ in rows], [kind for *_, kind in rows], dataset.folder
+    keys, masks, kinds = rows
+    return list(zip(keys, masks, strict=True)), list(kinds), dataset.folder
 
 
 def _write(path: str, content: bytes) -> None:

@@ -30,7 +30,7 @@ class RecordDataset:
         ids: The name of every image: its key if files `keys-SPLIT.txt` lie beside the data,
             else 'SPLIT:NUMBER'.
         has_keys: Whether there are such files.
-        kinds: 'fine' or 'coarse' for every image, str [N]; None without such files.
+        kinds: 'fine' or 'coarse' for every image; None without such files.
 
     Args:
         root: The folder of the dataset, or its parent if that contains a single version.
@@ -68,12 +68,12 @@ class RecordDataset:
         }
         self._read_names()
 
-    def read_keys(self, split: str) -> list[tuple[str, str, str]] | None:
+    def read_keys(self, split: str) -> tuple[StringTable, ...] | None:
         """Reads the keys of a split.
 
         Returns:
-            For each record the key of its image, the name of its mask and the kind of the mask;
-            None if the dataset has no file of keys.
+            The keys of the images, the names of their masks and the kinds of the masks; None if
+            the dataset has no file of keys.
 
         Raises:
             DataError: The file of keys is unreadable, malformed or does not fit the split.
@@ -81,15 +81,15 @@ class RecordDataset:
         path = os.path.join(self.folder, f"keys-{split}.txt")
         if not os.path.exists(path):
             return None
-        text = images.read_bytes(path).decode("utf-8", "surrogateescape")
-        rows = [tuple(line.split("\t")) for line in text.splitlines()]
-        if len(rows) != len(self.splits.get(split, ())) or any(len(row) != 3 for row in rows):
+        text = images.read_bytes(path).replace(b"\r\n", b"\n")
+        columns = StringTable.columns(text, 3)
+        if columns is None or len(columns[0]) != len(self.splits.get(split, ())):
             raise DataError(
                 f"{path}: expected a line `image label kind`, separated by tabs, for each of the "
-                f"{len(self.splits.get(split, ()))} records of split {split!r}, found {len(rows)} "
-                "lines. Prepare the dataset again."
+                f"{len(self.splits.get(split, ()))} records of split {split!r}, found "
+                f"{len(text.splitlines())} lines. Prepare the dataset again."
             )
-        return rows
+        return columns
 
     def is_slice(self, text: str) -> bool:
         """Whether a setting is a slice of a split, and not the name of a list file."""
@@ -112,7 +112,7 @@ class RecordDataset:
                 continue
             for each in ranges:
                 places = self.splits[each.splitname]
-                chosen.append(np.array(places[each.from_ : each.to], np.int64))
+                chosen.append(np.arange(len(places))[each.from_ : each.to] + places.start)
         if faults:
             raise DataError(
                 f"{field} = {text!r}: not a slice of {self.folder}: {'; '.join(faults)}. Its "
@@ -152,11 +152,11 @@ class RecordDataset:
         return ", ".join(f"{name}: {len(places)}" for name, places in self.splits.items())
 
     def _read_names(self) -> None:
-        rows = {split: self.read_keys(split) for split in self.splits}
-        self.has_keys = all(keys is not None for keys in rows.values())
+        of_splits = [self.read_keys(split) for split in self.splits]
+        self.has_keys = all(columns is not None for columns in of_splits)
         if self.has_keys:
-            self.ids = StringTable(key for keys in rows.values() for key, _, _ in keys)
-            self.kinds = np.array([kind for keys in rows.values() for *_, kind in keys])
+            keys, _, kinds = zip(*of_splits, strict=True)
+            self.ids, self.kinds = StringTable.joined(keys), StringTable.joined(kinds)
         else:
             self.ids = StringTable(
                 f"{split}:{number}"

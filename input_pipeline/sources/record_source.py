@@ -7,7 +7,6 @@ from input_pipeline.errors import DataError, first_line
 from input_pipeline.sources import images
 from input_pipeline.sources.labels import LabelReader, different_sizes
 from input_pipeline.sources.record_dataset import RecordDataset
-from input_pipeline.sources.string_table import StringTable
 
 
 class RecordSource:
@@ -33,7 +32,7 @@ class RecordSource:
         name: str = "",
     ):
         self.name = name
-        self.ids = StringTable(dataset.ids[int(place)] for place in places)
+        self.ids = dataset.ids.take(places)
         self._records = dataset.records  # Each worker process reopens them.
         self._places = places
         self._folder = dataset.folder

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+# Strings that are copied at once; 8 bytes of memory for each of their bytes.
+_COPIED = 65_536
+
 
 class StringTable(Sequence):
     """Strings stored end to end in one block of bytes, for lists of a million paths.
@@ -24,6 +27,74 @@ class StringTable(Sequence):
             ends.append(len(text))
         self._bytes = bytes(text)
         self._ends = np.frombuffer(ends, np.int64) if ends else np.zeros(0, np.int64)
+
+    @classmethod
+    def columns(cls, text: bytes, count: int) -> "tuple[StringTable, ...] | None":
+        """The columns of a text whose lines have `count` columns, separated by tabs.
+
+        Returns:
+            A table for each column; None if a line has another number of columns.
+        """
+        if text and not text.endswith(b"\n"):
+            text += b"\n"
+        codes = np.frombuffer(text, np.uint8)
+        breaks = np.flatnonzero((codes == ord("\t")) | (codes == ord("\n")))
+        wanted = np.frombuffer(b"\t" * (count - 1) + b"\n", np.uint8)
+        if len(breaks) % count or (codes[breaks].reshape(-1, count) != wanted).any():
+            return None
+        starts = np.concatenate([[0], breaks[:-1] + 1]).reshape(-1, count) if len(breaks) else None
+        ends = breaks.reshape(-1, count)
+        return tuple(
+            cls() if starts is None else cls._copied(codes, starts[:, column], ends[:, column])
+            for column in range(count)
+        )
+
+    @classmethod
+    def _copied(cls, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> "StringTable":
+        """The strings between these places of a text."""
+        lengths, found = ends - starts, cls()
+        found._ends = np.cumsum(lengths, dtype=np.int64)
+        parts = []
+        for first in range(0, len(starts), _COPIED):
+            length = lengths[first : first + _COPIED]
+            # From the place of a byte in the copy to its place in the text.
+            shift = starts[first : first + _COPIED] - (np.cumsum(length) - length)
+            places = np.arange(length.sum(), dtype=np.int64) + np.repeat(shift, length)
+            parts.append(codes[places].tobytes())
+        found._bytes = b"".join(parts)
+        return found
+
+    @classmethod
+    def joined(cls, tables: "Sequence[StringTable]") -> "StringTable":
+        """The strings of all tables, one table after another."""
+        found, length, ends = cls(), 0, [np.zeros(0, np.int64)]
+        for table in tables:
+            ends.append(table._ends + length)
+            length += len(table._bytes)
+        found._bytes, found._ends = b"".join(table._bytes for table in tables), np.concatenate(ends)
+        return found
+
+    def take(self, places: np.ndarray) -> "StringTable":
+        """The strings of these places, int [n], not negative, as a table."""
+        places = np.asarray(places, np.int64)
+        starts = np.concatenate([[0], self._ends])[:-1]
+        return self._copied(
+            np.frombuffer(self._bytes, np.uint8), starts[places], self._ends[places]
+        )
+
+    def has(self, string: str) -> bool:
+        """Whether a string is in the table."""
+        encoded = StringTable([string])._bytes
+        lengths = np.diff(self._ends, prepend=0)
+        same = self.take(np.flatnonzero(lengths == len(encoded)))
+        if not encoded:
+            return len(same) > 0
+        rows = np.frombuffer(same._bytes, np.uint8).reshape(-1, len(encoded))
+        return bool((rows == np.frombuffer(encoded, np.uint8)).all(axis=1).any())
+
+    def equals(self, other: "StringTable") -> bool:
+        """Whether another table has the same strings in the same order."""
+        return np.array_equal(self._ends, other._ends) and self._bytes == other._bytes
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -70,6 +141,12 @@ class StringIndex:
         found = np.full(len(wanted), -1, np.int64)
         inside = np.minimum(places, max(len(self._hashes) - 1, 0))
         hits = np.flatnonzero(self._hashes[inside] == wanted) if len(self._hashes) else ()
+        if len(hits) and isinstance(self._strings, StringTable):
+            # Usually equal hashes mean equal strings; these are compared all at once.
+            firsts = self._order[places[hits]]
+            if self._strings.take(firsts).equals(StringTable(strings[int(hit)] for hit in hits)):
+                found[hits] = firsts
+                return found
         for hit in hits:
             place = int(places[hit])
             # Different strings may have the same hash; they lie side by side.

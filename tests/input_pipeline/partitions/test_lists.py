@@ -113,6 +113,30 @@ def test_string_table_is_a_compact_sequence():
     assert len(pickle.dumps(many)) < 10_000 * (8 + 19) + 1000
 
 
+def test_string_table_takes_joins_and_splits_at_once(monkeypatch):
+    monkeypatch.setattr(string_table, "_COPIED", 2)  # In several pieces.
+    strings = ["", "a/b.jpg", "grün/ß.png", "", "語", "a"]
+    table = StringTable(strings)
+    places = np.array([5, 0, 2, 2, 4])
+    assert list(table.take(places)) == [strings[place] for place in places]
+    assert len(table.take(np.zeros(0, np.int64))) == 0
+    joined = StringTable.joined([table, StringTable(), table.take(places[:1])])
+    assert list(joined) == [*strings, "a"]
+    assert joined.take(np.arange(6)).equals(table)
+    assert not joined.equals(table)
+    assert not StringTable(["ab", "c"]).equals(StringTable(["a", "bc"]))
+    assert [table.has(string) for string in ("", "語", "a", "b", "a/b")] == [True] * 3 + [False] * 2
+    assert not StringTable().has("")
+    rows = [("a b", "", "fine"), ("語", "x", "coarse")]
+    text = "\n".join("\t".join(row) for row in rows).encode()
+    for ended in (text, text + b"\n"):
+        columns = StringTable.columns(ended, 3)
+        assert [tuple(row) for row in zip(*columns, strict=True)] == rows
+    assert [list(column) for column in StringTable.columns(b"", 3)] == [[], [], []]
+    for wrong in (text + b"\n\n", b"a\tb\n", b"a\tb\tc\td\te\tf\n", b"a\n" * 3):
+        assert StringTable.columns(wrong, 3) is None
+
+
 @pytest.mark.parametrize("buckets", [1, 2, None])
 def test_string_index_finds_first_places_whatever_the_hashes(monkeypatch, buckets):
     if buckets:  # Different strings of the same hash are rare, but must be distinguished.
