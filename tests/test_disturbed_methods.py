@@ -44,7 +44,7 @@ USED = {
     "cutmix_seg": changing("loss_consistency"),
     "fixmatch": changing("loss_strong1"),
     "augseg": changing("loss_consensus"),
-    "imas": changing("hardness"),
+    "imas": changing("loss_mixed"),
     "daw": changing("threshold"),
     "unimatch_v2": changing("loss_strong2"),
     "corrmatch": lambda log: len({line["threshold"] for line in log}) == len(log),
