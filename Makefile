@@ -6,12 +6,13 @@ FUZZ_INPUTS ?= 100000
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: help setup demo demo-time demo-table test test-slow fuzz lint format bench docs clean
+.PHONY: help setup demo demo-time demo-table study test test-slow fuzz lint format bench docs clean
 
 help:
 	@echo "make setup       installs into $(VENV)"
 	@echo "make demo        trains on the labels alone and with RCC, compares, draws; six minutes"
 	@echo "make demo-table  the same for five seeds; writes benchmarks/results/demo.json"
+	@echo "make study DATA=data/camvid  labels alone, UniMatch and RCC on real streets; hours on a CPU"
 	@echo "make test        lint and tests         make test PYTHON=python3.13  with another Python"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make fuzz        broken files for every reader, $(FUZZ_INPUTS) each"
@@ -38,6 +39,13 @@ demo-time:
 demo-table: $(INSTALLED)
 	$(BIN)/python benchmarks/demo.py --methods=rcc --seeds=0,1,2,3,4 \
 	  --results=benchmarks/results/demo.json
+
+# DATA: the folder of CamVid. WEIGHTS: a file of ImageNet weights instead of a download.
+SEEDS ?= 3
+WEIGHTS ?= imagenet
+study: $(INSTALLED)
+	@test -n "$(DATA)" || { echo "make study: give the folder of CamVid, DATA=data/camvid"; exit 2; }
+	$(BIN)/python benchmarks/real_images.py --data=$(DATA) --weights=$(WEIGHTS) --seeds=$(SEEDS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ Every finished run becomes `results/NAME/RUN.json`: configuration, versions, dev
 seconds, scores on the validation and on the test images, curves. These files are the only source of
 `table.md` (means, and differences to UniMatch), `classes.md`, the pictures of mIoU by number of
 labels and of the training curves, and the text between the marks `<!-- NAME: ... -->` of
-docs/camvid_study.md. Without --workdir, all these are only made again.
+one of the pages in docs. Without --workdir, all these are only made again.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from rcc_jax.reporting.run_record import RunRecord  # noqa: E402
 from rcc_jax.workdir.folder import RESULT  # noqa: E402
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
-PAGE = REPOSITORY / "docs" / "camvid_study.md"
+DOCS = REPOSITORY / "docs"
 # Facts about the machine of a run.
 PRIVATE = (("data", "root"), ("train", "compilation_cache"))
 SCORES = {"last": "validation images", "test": "test images"}
@@ -151,17 +151,34 @@ def render(results: pathlib.Path) -> tuple[str, dict[str, str]]:
     return "\n\n".join(parts), files
 
 
-def insert(document: str, name: str, text: str) -> str:
-    """The document with the text between the marks of this name.
+def page_of(name: str, pages: Sequence[pathlib.Path]) -> pathlib.Path:
+    """The page that has the marks of this name once.
 
     Raises:
-        ConfigError: If the document does not have these marks once.
+        ConfigError: If no page has them, or more than one.
     """
-    start, end = f"<!-- {name}: made by benchmarks/study.py -->", f"<!-- {name}: end -->"
-    whole = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-    if len(whole.findall(document)) != 1:
-        raise ConfigError(f"{PAGE.name}: the lines {start!r} and {end!r} must be there once.")
-    return whole.sub(lambda _: f"{start}\n{text}\n{end}", document)
+    found = [page for page in pages for _ in whole(name).findall(page.read_text())]
+    if len(found) != 1:
+        start, end = marks(name)
+        raise ConfigError(f"the lines {start!r} and {end!r} must be in one page of docs, once.")
+    return found[0]
+
+
+def marks(name: str) -> tuple[str, str]:
+    """The lines before and after the text on a study."""
+    return f"<!-- {name}: made by benchmarks/study.py -->", f"<!-- {name}: end -->"
+
+
+def whole(name: str) -> re.Pattern[str]:
+    """What matches the text on a study with its marks."""
+    start, end = marks(name)
+    return re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+
+
+def insert(document: str, name: str, text: str) -> str:
+    """The document with the text between the marks of this name."""
+    start, end = marks(name)
+    return whole(name).sub(lambda _: f"{start}\n{text}\n{end}", document)
 
 
 def main(arguments: Mapping) -> None:
@@ -170,11 +187,11 @@ def main(arguments: Mapping) -> None:
         print(f"{keep(arguments['workdir'], results)} runs kept in {results}")
     text, files = render(results)
     # Before anything is written, because it fails if the marks are missing.
-    document = None if arguments["no_page"] else insert(PAGE.read_text(), results.name, text)
+    page = None if arguments["no_page"] else page_of(results.name, sorted(DOCS.glob("*.md")))
     for name, content in files.items():
         write_atomically(results / name, content)
-    if document is not None:
-        write_atomically(PAGE, document)
+    if page:
+        write_atomically(page, insert(page.read_text(), results.name, text))
 
 
 if __name__ == "__main__":
