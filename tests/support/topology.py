@@ -21,8 +21,12 @@ from tests.support.steps import NUM_CLASSES, Setup, make_batch, make_method
 STEPS, MIDDLE = 8, 4
 METHODS = {
     "unimatch": make_method("unimatch", ema_decay=0.9),
-    # Its memory, the statistics of whole batches, is part of the state.
+    # One of each kind of memory: statistics of whole batches, a ring of vectors, weights; and one
+    # with a second network.
     "daw": make_method("daw", ema_decay=0.9),
+    "u2pl": make_method("u2pl", ema_decay=0.9, warm_up_epochs=0, queue_size=64),
+    "prevmatch": make_method("prevmatch", snapshots=2, snapshot_threshold=0.3),
+    "cps": make_method("cps"),
 }
 METHOD = METHODS["unimatch"]
 # Its search for the hardest pixels goes over all devices many times a step.
@@ -59,9 +63,19 @@ def restore(setup, folder, step):
         return checkpoints.restore(shapes, step=step)
 
 
+def setup_of(name, devices):
+    """Network and step in float64; an epoch of two steps, so that there are snapshots."""
+    return Setup(METHODS[name], devices, jnp.float64, steps_per_epoch=2)
+
+
+def plain(leaf):
+    # numpy's files do not know bfloat16.
+    return np.asarray(leaf.astype(jnp.float32) if leaf.dtype == jnp.bfloat16 else leaf)
+
+
 def arrays(state):
     return {
-        jax.tree_util.keystr(path): np.asarray(leaf)
+        jax.tree_util.keystr(path): plain(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(
             {name: getattr(state, name) for name in ("weights", "ema", "opt_state", "memory")}
         )
@@ -125,7 +139,8 @@ def main(how, start, other, output, method):
         single = Setup(OHEM, 8)
         _, first = run(single, restore(single, start, 32), range(1))
     jax.config.update("jax_enable_x64", True)
-    found = work(Setup(METHODS[method], 8, jnp.float64), start, other, output)
+    setup = Setup(METHOD, 8, jnp.float64) if METHODS[method] is METHOD else setup_of(method, 8)
+    found = work(setup, start, other, output)
     found["float32"] = np.array(first)
     if processes.is_first():
         np.savez(pathlib.Path(output) / "found.npz", **found)

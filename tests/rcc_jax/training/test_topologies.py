@@ -98,11 +98,21 @@ def test_every_image_is_counted_once(results, found):
     assert np.abs(found - expected).sum() <= 1e-5 * expected.sum()
 
 
+# What the state holds after eight steps if the memory is in use.
+IN_USE = {
+    "daw": lambda found: found["trained['memory']['threshold']"].shape == (),
+    "u2pl": lambda found: found["trained['memory'].filled"].max() > 0,
+    "prevmatch": lambda found: found["trained['memory']['taken']"] == 4,
+    "cps": lambda found: any("['second']" in name for name in found),
+}
+
+
 @pytest.mark.slow
-def test_two_processes_have_the_memory_of_one_device(tmp_path):
-    """DAW's statistics and threshold, which every step reads, are of the global batch."""
+@pytest.mark.parametrize("name", IN_USE)
+def test_two_processes_have_the_memory_of_one_device(name, tmp_path):
+    """What every step reads is of the global batch."""
     with jax.enable_x64(True):
-        one = Setup(topology.METHODS["daw"], 1, jnp.float64)
+        one = topology.setup_of(name, 1)
         state = one.state()
         with Checkpoints(tmp_path / "start") as checkpoints:
             checkpoints.save(0, state, wait=True)
@@ -111,8 +121,8 @@ def test_two_processes_have_the_memory_of_one_device(tmp_path):
             checkpoints.save(topology.MIDDLE, state, wait=True)
         folders = tmp_path / "start", tmp_path / "1x1"
         expected = topology.work(one, *folders, tmp_path / "again", 1)
-    found = in_processes(2, *folders, tmp_path / "2x4", "daw")
-    assert expected["trained['memory']['threshold']"].shape == ()
+    found = in_processes(2, *folders, tmp_path / "2x4", name)
+    assert IN_USE[name](expected)
     np.testing.assert_allclose(found["losses"], expected["losses"], rtol=1e-8)
     compare(found, expected, "trained")
     compare(found, expected, "resumed")
