@@ -20,13 +20,13 @@ import pathlib
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 
 STEPS = 3
 GIB = 2**30
 VARIANTS = {
     "rcc-jax, unimatch": {"method": "unimatch"},
     "rcc-jax, rcc": {"method": "rcc"},
-    "rcc-jax, unimatch, remat": {"method": "unimatch", "remat": True},
     "rcc-jax, rcc, remat": {"method": "rcc", "remat": True},
     "PyTorch, unimatch": {"method": "torch"},
 }
@@ -82,8 +82,8 @@ def child(variant: str, setting: argparse.Namespace) -> dict[str, float]:
     return found
 
 
-def measure(arguments: argparse.Namespace) -> list[dict]:
-    """A row for every shape and variant."""
+def measure(arguments: argparse.Namespace) -> Iterator[list[dict]]:
+    """A row for every shape and variant; yields the rows so far after each."""
     rows = []
     for shape in arguments.shapes.split(","):
         batch, crop = map(int, shape.split("x"))
@@ -96,11 +96,14 @@ def measure(arguments: argparse.Namespace) -> list[dict]:
             rows.append({"batch": batch, "crop": crop, "variant": variant, **found})
             peaks = ", ".join(f"{name} {value / GIB:.2f} GiB" for name, value in found.items())
             print(f"{batch} + {batch} at {crop}, {variant}: {peaks}", flush=True)
-    return rows
+            yield rows
 
 
-def largest(arguments: argparse.Namespace) -> list[dict]:
-    """Bytes that the compiled step needs for each number of images, and the largest number."""
+def largest(arguments: argparse.Namespace) -> Iterator[list[dict]]:
+    """Bytes that the compiled step needs for each number of images, and the largest number.
+
+    Yields the rows so far after each.
+    """
     import steps
 
     from rcc_jax.methods import METHODS
@@ -131,7 +134,7 @@ def largest(arguments: argparse.Namespace) -> list[dict]:
         )
         text = ", ".join(f"{memory:g} GiB: {count}" for memory, count in fits.items())
         print(f"remat={remat}: largest number of labelled = unlabelled images: {text}", flush=True)
-    return rows
+        yield rows
 
 
 def main() -> None:
@@ -150,13 +153,13 @@ def main() -> None:
         arguments.compile = False
         print(json.dumps(child(arguments.child, arguments)))
         return
-    rows = largest(arguments) if arguments.largest else measure(arguments)
-    if arguments.results:
-        import environment
+    for rows in largest(arguments) if arguments.largest else measure(arguments):
+        if arguments.results:
+            import environment
 
-        record = {**environment.describe(), "backbone": arguments.backbone, "rows": rows}
-        record |= {"crop": arguments.largest} if arguments.largest else {}
-        arguments.results.write_text(json.dumps(record, indent=1) + "\n")
+            record = {**environment.describe(), "backbone": arguments.backbone, "rows": rows}
+            record |= {"crop": arguments.largest} if arguments.largest else {}
+            arguments.results.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
