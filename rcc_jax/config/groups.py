@@ -69,7 +69,9 @@ class Model:
         choices=("float32", "bfloat16", "float64"),
     )
     remat: bool = option(
-        False, "Recompute the encoder's blocks in the backward pass: less memory, more time."
+        False,
+        "Recompute the encoder's blocks in the backward pass: less memory, more time. XLA undoes "
+        "it on a CPU.",
     )
     freeze_encoder: bool = option(
         False,
