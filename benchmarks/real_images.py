@@ -27,8 +27,8 @@ from rcc_jax.commands.sweep import SweepRun  # noqa: E402
 from rcc_jax.reporting import run_results, tables  # noqa: E402
 
 STEPS = camvid_drives.get_config().train.num_steps
-# Of a step, evaluations included, on two idle cores of a CPU without AVX-512: measured for UniMatch,
-# estimated for the others from runs on one core.
+# Of a step, evaluations included, on two idle cores of a CPU without AVX-512: measured for
+# UniMatch, estimated for the others from runs on one core.
 SECONDS = {"supervised": 1.8, "unimatch": 3.4, "rcc": 3.5}
 SECONDS_PER_RUN = 60  # Compilation.
 TEST = "splits/test.txt"
