@@ -5,7 +5,7 @@
 
 Opens and checks a partition with each list and reads batches from it, in a separate process each.
 The folders in a long list are links to one folder, so that every path leads to a small image. A
-TFDS dataset in ArrayRecord has a record for each image, of a kilobyte, and is read by a slice and
+TFDS dataset in ArrayRecord has a small record for each image, and is read by a slice and
 by a list of keys.
 """
 
@@ -56,9 +56,9 @@ def make_data(root: pathlib.Path, counts: list[int]) -> None:
 
 
 def make_records(root: pathlib.Path, counts: list[int]) -> None:
-    """Writes a dataset with a split `COUNT` for each count, its files of keys, and lists of keys.
+    """Writes a dataset with a split `imagesCOUNT` for each count, files of keys, and lists of keys.
 
-    The validation split is `val`; labelled are the first images of the first split.
+    The first images of a split are its labelled ones; the validation split is `val`.
     """
     import tensorflow_datasets as tfds
 

@@ -36,16 +36,25 @@ NEEDED = ("splits/train.txt", "splits/val.txt", TEST)
 
 
 def prepare(data: pathlib.Path, small: pathlib.Path) -> None:
-    """Writes the smaller images and the lists of drives, unless they are there."""
-    tool = [sys.executable, "-m", "input_pipeline.prepare"]
-    if not small.exists():
-        command = [*tool, "shrink", f"--source={data}", f"--output={small}"]
-        subprocess.run(command, check=True, cwd=REPOSITORY)
-    if not (small / "splits/drives").exists():
-        split = ["split", f"--data={small / 'splits/train.txt'}", "--count=12", "--every=8"]
-        split += ["--from=*0006R0*", "--start=4", "--rest=others"]
-        split.append(f"--output={small / 'splits/drives'}")
-        subprocess.run([*tool, *split], check=True, cwd=REPOSITORY)
+    """Writes the smaller images and the lists of drives, unless all of it is there.
+
+    Raises:
+        SystemExit: If the tool fails, with its exit code; it has said why.
+    """
+    lists = small / "splits/drives"
+    # They are written last; what an interrupted start has left is written again.
+    if all((lists / f"{part}.txt").exists() for part in ("labeled", "unlabeled")):
+        return
+    split = ["split", f"--data={small / 'splits/train.txt'}", "--count=12", "--every=8"]
+    split += ["--from=*0006R0*", "--start=4", "--rest=others", f"--output={lists}"]
+    for command in (["shrink", f"--source={data}", f"--output={small}"], split):
+        finish([sys.executable, "-m", "input_pipeline.prepare", *command], cwd=REPOSITORY)
+
+
+def finish(command: list[str], **options) -> None:
+    """Runs a command to its end; a failed one, which has said why, ends this program too."""
+    if code := sweep.run_process(command, **options):
+        sys.exit(code if code > 0 else 1)
 
 
 def method_of(run: SweepRun) -> str:
@@ -64,7 +73,7 @@ def expected_time(runs: list[SweepRun]) -> str:
         return f"all {len(runs)} runs are done; they are only read."
     return (
         f"{len(runs)} runs of {STEPS} steps: about {seconds / 3600:.1f} hours on two idle CPU "
-        "cores, minutes on a GPU. Ctrl-C stops it; the same command resumes."
+        "cores. Ctrl-C stops it; the same command resumes."
     )
 
 
@@ -78,7 +87,7 @@ def train(runs: list[SweepRun], overrides: list[str]) -> None:
             followed.run(run.workdir.name, arguments, STEPS, before)
             if run_results.test_scores(run.workdir, STEPS) is None:
                 command = [*run.command(overrides), "--mode=eval", f"--list={TEST}"]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                finish(command, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
@@ -94,8 +103,8 @@ def main() -> None:
             f"error: {arguments.data}: no {missing[0]}. DATA is the folder of CamVid that "
             "configs/camvid.py describes, with a list splits/test.txt of another drive."
         )
-    small = arguments.folder / "images"
-    prepare(arguments.data, small)
+    small = arguments.folder.resolve() / "images"
+    prepare(arguments.data.resolve(), small)
     entries = real_images.get_config(f"drives,seeds={arguments.seeds}").runs
     runs = sweep.plan(entries, arguments.folder)
     train(runs, [f"data.root={small}", f"model.pretrained={arguments.weights}"])

@@ -15,8 +15,6 @@ import ml_collections
 from rcc_jax.config import method_group, named_weights, networks, schema
 from rcc_jax.config.stages import Stage
 from rcc_jax.errors import ConfigError
-from rcc_jax.methods import METHODS
-from rcc_jax.reporting import published
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -165,46 +163,6 @@ def with_seeds(cells: Sequence[str], seeds: int) -> tuple[str, ...]:
     at_least_one(seeds, "seeds")
     # Ordered by seed, so that a sweep that is stopped early has complete tables.
     return tuple(f"{cell},seed={seed}" for seed in range(seeds) for cell in cells)
-
-
-MAIN_METHODS = ("supervised", "fixmatch", "unimatch", "rcc")
-
-
-def table_methods(text: str, table: str, backbone: str) -> tuple[str, ...]:
-    """The methods of a table of the paper.
-
-    Args:
-        text: `main` for `MAIN_METHODS`; `paper` for all rows of the table whose method is here and
-            is one run; `all` for all methods that are one run; or names joined by +, such as
-            `daw+rcc`. ST and ST++ are several runs, which configs/sweeps/stpp.py lists.
-        table: pascal_classic, pascal_blender or cityscapes.
-        backbone: The backbone, which chooses the rows of `paper`.
-
-    Raises:
-        ConfigError: If the text is none of these, or the paper has no table for the backbone.
-    """
-    single = [name for name, method in METHODS.items() if not method.stages]
-    if text == "main":
-        return MAIN_METHODS
-    if text == "all":
-        return tuple(single)
-    if text == "paper":
-        rows = published.PAPER.get((table, backbone))
-        if rows is None:
-            raise ConfigError(
-                f"--config argument methods=paper: the paper has no {table} with {backbone}; "
-                "name the methods, as in methods=unimatch+rcc."
-            )
-        whole = max(map(len, rows.values()))
-        return tuple(name for name in single if len(rows.get(name, ())) == whole)
-    for name in text.split("+"):
-        if name in METHODS and name not in single:
-            raise ConfigError(
-                f"--config argument methods={text}: {name} is several runs; "
-                f"use {METHODS[name].stages} for it."
-            )
-        choose(name, single, "methods")
-    return tuple(text.split("+"))
 
 
 def at_least_one(value: int, name: str) -> int:

@@ -7,15 +7,11 @@
 `methods=all` every method. ST and ST++ are several runs each: see `configs/sweeps/stpp.py`.
 """
 
-from configs import common
+from configs.sweeps import paper_tables
+
+PARTITIONS = ("1_16", "1_8", "1_4", "1_2")
 
 
 def get_config(arguments=None):
-    chosen = common.parse_arguments(arguments, backbone="resnet50", methods="main", seeds=1)
-    methods = common.table_methods(chosen["methods"], "cityscapes", chosen["backbone"])
-    cells = [
-        f"configs/cityscapes_{partition}.py:backbone={chosen['backbone']},method={method}"
-        for partition in ("1_16", "1_8", "1_4", "1_2")
-        for method in methods
-    ]
-    return common.sweep(common.with_seeds(cells, chosen["seeds"]))
+    files = [f"cityscapes_{partition}" for partition in PARTITIONS]
+    return paper_tables.get_config(arguments, table="cityscapes", files=files)

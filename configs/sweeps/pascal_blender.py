@@ -9,18 +9,11 @@
 `methods=all` every method. ST and ST++ are several runs each: see `configs/sweeps/stpp.py`.
 """
 
-from configs import common
+from configs.sweeps import paper_tables
+
+PARTITIONS = ("1_16", "1_8", "1_4")
 
 
 def get_config(arguments=None):
-    chosen = common.parse_arguments(
-        arguments, backbone="resnet50", methods="main", lists="cps", seeds=1
-    )
-    shared = f"backbone={chosen['backbone']},lists={chosen['lists']}"
-    methods = common.table_methods(chosen["methods"], "pascal_blender", chosen["backbone"])
-    cells = [
-        f"configs/pascal_blender_{partition}.py:{shared},method={method}"
-        for partition in ("1_16", "1_8", "1_4")
-        for method in methods
-    ]
-    return common.sweep(common.with_seeds(cells, chosen["seeds"]))
+    files = [f"pascal_blender_{partition}" for partition in PARTITIONS]
+    return paper_tables.get_config(arguments, table="pascal_blender", files=files, lists="cps")

@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from PIL import Image
 
 from benchmarks import real_images
 from configs.sweeps import real_images as listed
+from rcc_jax import build
 from rcc_jax.commands import sweep
+from rcc_jax.config import file
 
 
 def planned(folder, seeds):
@@ -42,8 +45,34 @@ def test_expected_time_counts_only_what_is_left(tmp_path):
 def test_every_setting_has_all_labels_beside_the_few(setting):
     *runs, last = listed.get_config(f"{setting},seeds=1").runs
     assert len(runs) == 3
-    assert "all" in last
-    assert "method=supervised" in last
+    few, whole = (file.load(run) for run in (runs[0], last))
+    assert (few.data.val, few.train.num_steps) == (whole.data.val, whole.train.num_steps)
+    assert (whole.data.labeled, whole.method.name) == ("splits/train.txt", "supervised")
+    for run in (*runs, last):
+        build.check(file.load(run))
+
+
+def test_an_interrupted_preparation_is_repeated(tmp_path):
+    data, small = tmp_path / "data", tmp_path / "small"
+    names = [f"{drive}_{frame:03d}" for drive in ("0006R0", "0001TP") for frame in range(100)]
+    for folder in ("images", "labels", "splits"):
+        (data / folder).mkdir(parents=True)
+    rows = [f"images/{name}.png labels/{name}.png\n" for name in names]
+    (data / "splits/train.txt").write_text("".join(rows))
+    for name in names:
+        Image.new("RGB", (4, 4)).save(data / f"images/{name}.png")
+        Image.new("L", (4, 4)).save(data / f"labels/{name}.png")
+    (small / "images").mkdir(parents=True)  # What an interrupted start leaves.
+    real_images.prepare(data, small)
+    assert len(list((small / "images").iterdir())) == 200
+    labeled = (small / "splits/drives/labeled.txt").read_text().split("\n")
+    assert labeled[0].startswith("images/0006R0_")
+    assert len(labeled) == 13
+    (small / "images" / f"{names[0]}.png").unlink()
+    real_images.prepare(data, small)  # Complete: nothing is written again.
+    assert not (small / "images" / f"{names[0]}.png").exists()
+    with pytest.raises(SystemExit):
+        real_images.prepare(tmp_path / "absent", tmp_path / "other")
 
 
 def test_a_folder_that_is_not_camvid_is_one_line(tmp_path, monkeypatch):
