@@ -1,5 +1,6 @@
 """Test set-up: eight fake devices, strict ranks, one cache of programs, recorded numbers."""
 
+import gc
 import os
 import pathlib
 import signal
@@ -22,6 +23,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
+# Tracing makes many objects and hardly a circle of them; looking for circles takes a twentieth.
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
 TESTS = pathlib.Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent

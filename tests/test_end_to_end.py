@@ -21,7 +21,7 @@ from rcc_jax.reporting import prediction_sheet
 from rcc_jax.reporting import sheets as visualization
 from rcc_jax.workdir import checkpoint_paths, checksums
 from tests.guards import faults
-from tests.support.commands import finish, start
+from tests.support.commands import finish, start, start_afresh
 from tests.support.runs import (
     STEPS,
     different,
@@ -48,6 +48,7 @@ def finished(command, tmp_path_factory):
     """The workdir of a run that nothing interrupted."""
     workdir = tmp_path_factory.mktemp("finished")
     output, errors = finish(start(*command(workdir)))
+    assert output.index("compiling the training step") < output.index("training step ready after")
     assert f"step {STEPS}: mIoU" in output
     assert output.count("brittle_star") == 2
     assert "change of EMA: since step 6" in output
@@ -104,25 +105,19 @@ def assert_same(workdir, finished):
 
 
 def test_stopped_or_killed_and_started_again_is_bitwise_the_same(command, finished, tmp_path):
-    process = start(*command(tmp_path))
-    wait_until(process, lambda: reached(tmp_path, 2))
-    process.terminate()
-    output, errors = finish(process, 143)
-    assert output.index("compiling the training step") < output.index("training step ready after")
-    assert errors.startswith("SIGTERM: noticed; the run saves and ends after the current work\n")
-    assert "stopped and saved after step" in errors
-    assert "the same command resumes from there" in errors
-    process = start(*command(tmp_path))
+    process = start_afresh(*command(tmp_path))
     wait_until(process, lambda: saving(tmp_path, 6))
     assert kill(process)
     # Ctrl-C reaches the worker processes of the pipeline too.
-    process = start(*command(tmp_path, data__num_workers=1))
+    process = start_afresh(*command(tmp_path, data__num_workers=1))
     wait_until(process, lambda: reached(tmp_path, 8))
     os.killpg(process.pid, signal.SIGINT)
     _, errors = finish(process, 130)
+    assert errors.startswith("SIGINT: noticed; the run saves and ends after the current work; ")
     assert "stopped and saved after step" in errors
+    assert "the same command resumes from there" in errors
     assert "Traceback" not in errors
-    output, _ = finish(start(*command(tmp_path, data__num_threads=1)))
+    output, _ = finish(start_afresh(*command(tmp_path, data__num_threads=1)))
     assert "resuming after step" in output
     assert_same(tmp_path, finished)
 
@@ -300,13 +295,13 @@ def test_evaluation_reproduces_the_scores_of_the_training(command, finished):
 def test_an_evaluation_that_is_stopped_says_what_is_kept(finished, tmp_path, signum, code):
     before = set(finished.iterdir())
     output = tmp_path / "output"
-    with open(output, "w") as file:
-        # Enough images that the signal comes while the EMA teacher is evaluated.
-        flags = ("--mode=eval", f"--workdir={finished}", "--list=100000:100600")
-        process = start(*flags, output=file)
-        wait_until(process, lambda: "student, step" in output.read_text())
-        process.send_signal(signum)
-        process.wait(timeout=300)
+    output.touch()
+    # Enough images that the signal comes while the EMA teacher is evaluated.
+    flags = ("--mode=eval", f"--workdir={finished}", "--list=100000:100600")
+    process = start(*flags, output=output)
+    wait_until(process, lambda: "student, step" in output.read_text())
+    process.send_signal(signum)
+    process.wait(timeout=300)
     said = output.read_text()
     assert process.returncode == code, said
     assert "noticed; the evaluation ends after the current images" in said

@@ -24,7 +24,7 @@ def flags(tmp_path_factory):
         "train.batch_size": 2,
         "train.num_steps": 6,
         "train.log_every": 1,
-        "model.backbone": "resnet18",
+        "model.backbone": "resnet10",
         "model.stem": "v1",
         "model.width": 8,
         "model.decoder_channels": 16,

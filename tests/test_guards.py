@@ -15,6 +15,8 @@ from tests.guards import planted_bugs, run, trajectory
 @pytest.mark.parametrize("name", trajectory.METHODS)
 @pytest.mark.parametrize("steps", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_losses_are_the_recorded_ones(name, steps):
+    if steps == 5 and "u2pl" in name:
+        steps = 3  # A step with negatives takes two seconds without the compiler's optimisations.
     with jax.enable_x64(True):
         found = trajectory.trajectory(name, steps)
     assert trajectory.deviation(found, name) <= trajectory.TOLERANCE

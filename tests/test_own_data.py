@@ -14,7 +14,7 @@ from tests.support.runs import metrics
 
 # A useless network and training, so that the commands take seconds.
 TINY = [
-    "--config.model.backbone=resnet18", "--config.model.width=8",
+    "--config.model.backbone=resnet10", "--config.model.width=8",
     "--config.model.decoder_channels=16", "--config.train.num_steps=2",
     "--config.train.batch_size=2", "--config.data.crop_size=33",
 ]  # fmt: skip

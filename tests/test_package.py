@@ -137,8 +137,9 @@ def test_wheel_is_the_program(installed):
         "    return config\n"
     )
     fields = (
-        "model.width=4", "model.decoder_channels=8", "data.crop_size=17", "data.val=100000:100003",
-        "data.num_workers=1", "train.batch_size=1", "train.num_steps=2", "eval.pictures=1",
+        "model.backbone=resnet10", "model.width=4", "model.decoder_channels=8",
+        "data.crop_size=17", "data.val=100000:100003", "data.num_workers=1",
+        "train.batch_size=1", "train.num_steps=2", "eval.pictures=1",
         f"train.compilation_cache={work}/compiled",
     )  # fmt: skip
     flags = ["--mode=sweep", "--config=two", "--workdir=runs", *(f"--set={x}" for x in fields)]

@@ -8,21 +8,25 @@ import time
 import numpy as np
 import pytest
 
+from tests.support import forks
 from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 from tests.support.runs import metrics, reached, saved_steps
 
 STEPS = 32
 # main.py, but a process that shows no sign of life counts as dead sooner.
-IMPATIENT = (
-    "import runpy; from rcc_jax.distributed import processes; processes.HEARTBEAT_SECONDS = 10; "
-    "runpy.run_path('main.py', run_name='__main__')"
-)
+IMPATIENT = """import runpy
+from rcc_jax.distributed import processes
+
+processes.HEARTBEAT_SECONDS = 10
+runpy.run_path("main.py", run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
-def command():
+def command(tmp_path_factory):
     """Starts a tiny run in several processes of one device each."""
     fields = {
+        "model.backbone": "resnet10",
         "model.width": 4,
         "model.decoder_channels": 8,
         "model.dtype": "float32",
@@ -39,23 +43,23 @@ def command():
         "eval.pictures": 1,
     }
 
+    script = tmp_path_factory.mktemp("impatient") / "main.py"
+    script.write_text(IMPATIENT)
+
     def start(workdir, count, *flags, own_flags=((), ())):
         port = free_port()
         values = [f"--config.{name}={value}" for name, value in fields.items()]
         return [
-            subprocess.Popen(
+            forks.start(
+                script,
                 [
-                    *(sys.executable, "-c", IMPATIENT, "--config=configs/demo.py", *values),
-                    f"--workdir={workdir}",
+                    *("--config=configs/demo.py", f"--workdir={workdir}", *values),
                     *((f"--distributed=localhost:{port},{index}/{count}",) if count > 1 else ()),
                     *flags,
                     *own_flags[index],
                 ],
-                cwd=REPOSITORY,
-                env=ENVIRONMENT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
+                folder=REPOSITORY,
+                environment=ENVIRONMENT,
             )
             for index in range(count)
         ]

@@ -12,7 +12,7 @@ from flax import nnx
 
 from rcc_jax.models import DeepLabV3Plus
 from tests.support import local_hub
-from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port, start
+from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port, start_afresh
 from tests.support.runs import tiny_run
 from tests.support.weight_files import published
 from tests.test_own_data import TINY, draw
@@ -46,8 +46,8 @@ def offer(hub, repository, width):
 def test_an_answer_of_the_hub_is_one_line(tmp_path):
     with local_hub.serve() as hub:
         flags = ["--config.model.pretrained=hub:timm/net", "--config.model.stem=v1"]
-        run = start(*tiny_run("", tmp_path / "run"), *flags, environment=environment(hub, tmp_path))
-        _, errors = finish(run, 2)
+        flags = [*tiny_run("", tmp_path / "run"), *flags]
+        _, errors = finish(start_afresh(*flags, environment=environment(hub, tmp_path)), 2)
     assert errors.startswith(
         f"error: config.model.pretrained = 'hub:timm/net': {hub.address} answers 404: "
     )
@@ -61,10 +61,11 @@ def test_own_images_start_from_the_usual_weights_and_resume_without_them(tmp_pat
     draw(tmp_path / "photos")
     flags = ["--config=configs/folder.py", "--config.data.root=photos", "--workdir=run", *TINY]
     flags = [flag for flag in flags if "model.width" not in flag]
+    flags += ["--config.model.backbone=resnet18"]
     home = tmp_path / "home"
 
     def run(hub):
-        process = start(*flags, folder=tmp_path, environment=environment(hub, home))
+        process = start_afresh(*flags, folder=tmp_path, environment=environment(hub, home))
         output, errors = finish(process)
         assert errors == ""
         return output

@@ -84,7 +84,7 @@ def _module(name: str) -> Any:
 
 RESNET = Family(
     name="resnet",
-    backbones=("resnet18", "resnet34", "resnet50", "resnet101", "resnet50_c4"),
+    backbones=("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet50_c4"),
     network="deeplabv3plus:DeepLabV3Plus",
     names="resnet_names",
     pads=True,

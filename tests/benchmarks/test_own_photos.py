@@ -41,7 +41,7 @@ def test_three_steps_from_photographs_to_a_picture(tmp_path):
     draw(tmp_path / "data", 20)
     command = [sys.executable, REPOSITORY / "benchmarks" / "own_photos.py"]
     command += [f"--data={tmp_path / 'data'}", f"--folder={tmp_path / 'own'}", "--weights="]
-    command += ["--backbone=resnet18", "--images=20", "--masks=10", "--steps=3", "--crop=33"]
+    command += ["--backbone=resnet10", "--images=20", "--masks=10", "--steps=3", "--crop=33"]
     command += ["--set=model.width=8", "--set=model.decoder_channels=16", "--set=eval.pictures=0"]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])

@@ -80,7 +80,7 @@ def train(root: pathlib.Path, workdir: pathlib.Path, seed: int) -> float:
     flags = ["--config=configs/folder.py:method=rcc", f"--workdir={workdir}"]
     flags += [f"--config.{name}={value}" for name, value in fields.items()]
     # About a minute on one core; others may want it too.
-    commands.finish(commands.start(*flags, environment=ENVIRONMENT), timeout=1200)
+    commands.finish(commands.start_afresh(*flags, environment=ENVIRONMENT), timeout=1200)
     return metrics(workdir)[-1]["miou"]
 
 

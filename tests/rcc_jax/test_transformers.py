@@ -16,6 +16,7 @@ from rcc_jax.models.dinov2_dpt import DinoV2DPT
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.training import loop
 from rcc_jax.training.run import Run
+from tests.support import untrained
 from tests.support.runs import metrics
 from tests.support.steps import Setup, make_method
 from tests.support.tiny_vit import SIZE
@@ -113,7 +114,7 @@ def test_two_unlike_networks_fit_each_other_or_are_refused(arguments, fields, me
 def test_a_resnet_is_trained_beside_a_transformer(trained, tmp_path):
     # `trained` makes the transformer tiny.
     config = demo.get_config("method=co_training,steps=2")
-    tiny = {"model.width": 4, "model.decoder_channels": 8, "method.second_pretrained": ""}
+    tiny = {**untrained.TINY_NETWORK, "method.second_pretrained": ""}
     shared = ("data.crop_size", "data.val", "train.log_every", "train.compilation_cache")
     kept = {name: recorded.flatten(trained[0].to_dict())[name] for name in shared}
     config.update_from_flattened_dict({**kept, **tiny, "eval.every_steps": 2, "eval.pictures": 1})

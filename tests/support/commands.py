@@ -7,6 +7,9 @@ import subprocess
 import sys
 from importlib import metadata
 
+from tests.support import forks
+
+Process = subprocess.Popen | forks.Fork
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # A sixth of the time to compile, which is most of the time of these tests; from jaxlib 0.12 on
 # half, since XLA has no other emitters there.
@@ -52,22 +55,30 @@ def use_home(home: pathlib.Path) -> pathlib.Path:
 def start(
     *flags: object,
     folder: pathlib.Path = REPOSITORY,
-    output=subprocess.PIPE,
-    environment=ENVIRONMENT,
-) -> subprocess.Popen:
+    output: pathlib.Path | None = None,
+) -> forks.Fork:
     """Starts main.py with these flags in a folder; `output` takes what it writes."""
+    script = REPOSITORY / "main.py"
+    arguments = [str(flag) for flag in flags]
+    return forks.start(script, arguments, folder=folder, environment=ENVIRONMENT, output=output)
+
+
+def start_afresh(
+    *flags: object, folder: pathlib.Path = REPOSITORY, environment=ENVIRONMENT
+) -> subprocess.Popen:
+    """Starts main.py as a shell does, which imports everything anew."""
     return subprocess.Popen(
         [sys.executable, REPOSITORY / "main.py", *flags],
         cwd=folder,
         env=environment,
-        stdout=output,
-        stderr=output,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # A group of its own, for what a terminal sends to all of it.
     )
 
 
-def finish(process: subprocess.Popen, exit_code: int = 0, timeout: float = 300) -> tuple[str, str]:
+def finish(process: Process, exit_code: int = 0, timeout: float = 300) -> tuple[str, str]:
     """Output and errors of a process that must end with this code within `timeout` seconds."""
     output, errors = process.communicate(timeout=timeout)
     assert process.returncode == exit_code, f"{output}\n{errors}"

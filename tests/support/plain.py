@@ -43,16 +43,21 @@ class Pixelwise:
 
 
 def loss_of(method, batch, key=0, nets=None):
-    batch = jax.tree.map(jnp.asarray, batch)
-    return method.loss(
-        nets or Pixelwise(),
-        batch,
-        None,
-        counts=method.counts(batch),
-        parts=1,
-        clock=Clock(jnp.asarray(0), 5, 20),
-        key=jax.random.key(key),
-    )
+    nets = nets or Pixelwise()
+
+    @jax.jit  # One program instead of one for each operation.
+    def run(batch, key):
+        return method.loss(
+            nets,
+            batch,
+            None,
+            counts=method.counts(batch),
+            parts=1,
+            clock=Clock(jnp.asarray(0), 5, 20),
+            key=key,
+        )
+
+    return run(jax.tree.map(jnp.asarray, batch), jax.random.key(key))
 
 
 def plain(images, of="student"):

@@ -11,6 +11,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 STEPS = 12
 FIELDS = {
+    "model.backbone": "resnet10",
     "model.width": 8,
     "model.decoder_channels": 16,
     "data.crop_size": 33,

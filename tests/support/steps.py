@@ -85,7 +85,7 @@ class SmallNetwork(nnx.Module):
 def deeplab(key):
     return DeepLabV3Plus(
         NUM_CLASSES,
-        "resnet18",
+        "resnet10",
         "v1",
         width=8,
         decoder_channels=16,

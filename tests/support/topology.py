@@ -18,7 +18,7 @@ from rcc_jax.training.validation import evaluate_confusion
 from rcc_jax.workdir.checkpoints import Checkpoints
 from tests.support.steps import NUM_CLASSES, Setup, make_batch, make_method
 
-STEPS, MIDDLE = 8, 4
+STEPS, MIDDLE = 4, 2
 METHODS = {
     "unimatch": make_method("unimatch", ema_decay=0.9),
     # One of each kind of memory: statistics of whole batches, a ring of vectors, weights; and one

@@ -9,7 +9,9 @@ from rcc_jax.training.run import Run
 from rcc_jax.workdir.checkpoints import Checkpoints
 from rcc_jax.workdir.folder import Workdir
 
-TINY_RESNET = {"model.width": 4, "model.decoder_channels": 8, "method.ema_decay": 0.9}
+TINY_NETWORK = {"model.backbone": "resnet10", "model.width": 4, "model.decoder_channels": 8}
+# Deep enough that its random weights tell pixels apart.
+TINY_RESNET = {**TINY_NETWORK, "model.backbone": "resnet18", "method.ema_decay": 0.9}
 TINY = {"data.unlabeled": "1000:1008", "data.val": "100000:100003", "eval.batch_size": 2}
 
 

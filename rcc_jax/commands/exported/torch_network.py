@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 BLOCKS |= {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet50_c4": (3, 4, 6, 0)}
 
 
@@ -65,7 +65,7 @@ class ResNet(nn.Module):
             middle = unit(width, width, 3)
             self.conv1 = nn.Sequential(*unit(3, width, 3, 2), *middle, conv(width, features, 3))
         self.bn1 = nn.BatchNorm2d(features)
-        expansion = 1 if name in ("resnet18", "resnet34") else 4
+        expansion = 1 if name in ("resnet10", "resnet18", "resnet34") else 4
         size, dilation = 4, 1
         for stage, count in enumerate(BLOCKS[name]):
             planes, stride, before = width * 2**stage, 1, dilation

@@ -13,8 +13,9 @@ from tests.support.commands import finish, start
 from tests.support.runs import leaves, reached, saved_state
 
 TINY = (
-    "model.width=8", "model.decoder_channels=16", "data.crop_size=33", "data.unlabeled=1000:1021",
-    "data.val=100000:100002", "train.batch_size=2", "train.num_steps=12", "train.log_every=1",
+    "model.backbone=resnet10", "model.width=8", "model.decoder_channels=16", "data.crop_size=33",
+    "data.unlabeled=1000:1021", "data.val=100000:100002",
+    "train.batch_size=2", "train.num_steps=12", "train.log_every=1",
     "eval.every_steps=6", "eval.batch_size=2", "eval.pictures=0", "checkpoint.every_steps=2",
 )  # fmt: skip
 

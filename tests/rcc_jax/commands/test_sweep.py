@@ -18,8 +18,8 @@ from tests.support.commands import finish, start
 
 CELLS = [f"configs/demo.py:method={name},seed={seed}" for name in ("cc", "rcc") for seed in (0, 1)]
 TINY = (
-    "model.width=8", "model.decoder_channels=16", "data.crop_size=33", "data.val=100000:100002",
-    "train.batch_size=1", "train.num_steps=2", "eval.pictures=0",
+    "model.backbone=resnet10", "model.width=8", "model.decoder_channels=16", "data.crop_size=33",
+    "data.val=100000:100002", "train.batch_size=1", "train.num_steps=2", "eval.pictures=0",
 )  # fmt: skip
 
 
@@ -177,6 +177,7 @@ def test_signal_stops_the_run_and_the_sweep(listed, fields, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, errors = finish(process, 143)
+    assert "SIGTERM: noticed; the run saves and ends after the current work\n" in errors
     assert "stopped and saved after step" in errors
     assert "sweep stopped in" in errors
     assert not (tmp_path / "runs" / "demo-method=none").exists()

@@ -72,7 +72,10 @@ def test_the_usual_weights():
 
 
 def test_every_backbone_has_names():
-    assert named_weights.PUBLISHED.keys() >= set(schema.fields()["model.backbone"].choices)
+    nameless = set(schema.fields()["model.backbone"].choices) - named_weights.PUBLISHED.keys()
+    assert nameless == {"resnet10"}
+    place, reason = named_weights.usual(model(backbone="resnet10"))
+    assert (place, reason) == (None, "none are known for resnet10")
 
 
 def test_a_name_that_is_mistyped_is_no_file_either():

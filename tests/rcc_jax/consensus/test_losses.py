@@ -196,10 +196,10 @@ def test_only_the_student_and_only_kept_pixels_get_a_gradient():
     teacher, student = np.random.default_rng(8).normal(size=(2, 2, 3, 3, 6)).astype(np.float32)
     where = np.zeros((2, 3, 3), bool)
     where[0, 1] = True
-    for loss in (consensus.rcc_loss, consensus.cc_loss):
-        to_teacher, to_student = jax.jit(
-            jax.grad(lambda t, s, f=loss: f(t, s, where=where), (0, 1))
-        )(teacher, student)
+    for loss in map(jax.jit, (consensus.rcc_loss, consensus.cc_loss)):
+        to_teacher, to_student = jax.grad(lambda t, s, f=loss: f(t, s, where=where), (0, 1))(
+            teacher, student
+        )
         assert not np.any(to_teacher)
         np.testing.assert_array_equal(np.any(to_student, axis=-1), where)
         masked = loss(teacher, student, where=where)

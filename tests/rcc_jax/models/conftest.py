@@ -10,7 +10,7 @@ from flax import nnx
 
 from rcc_jax.models import DeepLabV3Plus
 
-SMALL = {"num_classes": 5, "backbone": "resnet18", "width": 8, "decoder_channels": 32}
+SMALL = {"num_classes": 5, "backbone": "resnet10", "width": 8, "decoder_channels": 32}
 
 
 def draw(path, leaf, rng):

@@ -243,7 +243,7 @@ def test_remat_on_eight_devices_equals_plain_on_one(make_model):
 def test_remat_wraps_every_block_and_evaluates_in_a_closure(make_model, images):
     plain, remat = make_model(), make_model(remat=True)
     program = str(jax.make_jaxpr(lambda x: remat(x, train=False))(images))
-    assert program.count("remat") >= 8
+    assert program.count("remat") >= 4
     assert "remat" not in str(jax.make_jaxpr(lambda x: plain(x, train=False))(images))
 
 

@@ -147,7 +147,7 @@ def test_families_are_told_apart(make_model, tmp_path):
     save_torch(make_model(), resnet)
     save_torch(tiny_vit.build(), vit)
     assert "a vision transformer of 4 blocks of 24 channels" in error_of(make_model(), vit)
-    assert "seems to be resnet18, stem deep" in error_of(tiny_vit.build(), resnet)
+    assert "seems to be resnet10, stem deep" in error_of(tiny_vit.build(), resnet)
     assert families.of_file(["layer1.0.conv1.weight"]).name == "resnet"
     assert families.of_file(["embeddings.patch_embeddings.projection.bias"]).name == "dinov2"
 

@@ -34,14 +34,14 @@ def test_convolution_keeps_the_size_at_stride_one(kernel, dilation):
     assert result.shape == (1, 5, 8, 3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet10", "resnet18", "resnet50"])
 @pytest.mark.parametrize(("output_stride", "sizes"), [(16, (17, 9, 5, 5)), (8, (17, 9, 9, 9))])
 def test_sizes_and_channels_of_the_stages(name, output_stride, sizes):
     stages = jax.eval_shape(
         lambda x: ResNet(name, "v1", output_stride=output_stride, rngs=nnx.Rngs(0))(x, train=False),
         jax.ShapeDtypeStruct((1, 65, 65, 3), jnp.float32),
     )
-    expansion = {"resnet18": 1, "resnet50": 4}[name]
+    expansion = {"resnet10": 1, "resnet18": 1, "resnet50": 4}[name]
     expected = [(1, size, size, 64 * 2**i * expansion) for i, size in enumerate(sizes)]
     assert [stage.shape for stage in stages] == expected
 
@@ -98,7 +98,7 @@ def test_kernels_start_he_normal_by_fan_out():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "resnet5"}, "backbone is 'resnet5'; use one of resnet18, resnet34"),
+        ({"name": "resnet5"}, "backbone is 'resnet5'; use one of resnet10, resnet18, resnet34"),
         ({"stem": "v2"}, "stem is 'v2'; use one of v1, deep"),
         ({"output_stride": 32}, "output_stride is 32; use one of 16, 8"),
         ({"width": 0}, "width is 0"),

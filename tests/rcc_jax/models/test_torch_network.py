@@ -13,7 +13,12 @@ torch = pytest.importorskip("torch", reason="optional: PyTorch is not installed"
 
 @pytest.mark.parametrize(
     ("backbone", "stem", "output_stride"),
-    [("resnet18", "v1", 16), ("resnet18", "deep", 8), ("resnet50", "deep", 16)],
+    [
+        ("resnet10", "v1", 16),
+        ("resnet18", "v1", 16),
+        ("resnet18", "deep", 8),
+        ("resnet50", "deep", 16),
+    ],
 )
 def test_strict_load_and_logits(make_model, images, tmp_path, backbone, stem, output_stride):
     from rcc_jax.commands.exported.torch_network import DeepLabV3Plus

@@ -20,6 +20,7 @@ from rcc_jax.training.unlabeled_sheet import UnlabeledSheet
 from tests.support.untrained import filled
 
 TINY = {
+    "model.backbone": "resnet10",
     "model.width": 4,
     "model.decoder_channels": 8,
     "data.crop_size": 65,

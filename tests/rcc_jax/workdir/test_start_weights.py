@@ -14,12 +14,12 @@ from rcc_jax.errors import ConfigError
 from rcc_jax.training.run import Run
 from rcc_jax.workdir import start_weights
 from rcc_jax.workdir.checkpoints import Checkpoints
-from tests.support.untrained import filled
+from tests.support.untrained import TINY_NETWORK, filled
 
 
 def build(method="supervised", **fields):
     config = demo.get_config(f"method={method}")
-    tiny = {"model.width": 4, "model.decoder_channels": 8, "data.unlabeled": "1000:1008"}
+    tiny = {**TINY_NETWORK, "data.unlabeled": "1000:1008"}
     fields = {name.replace("__", "."): value for name, value in fields.items()}
     config.update_from_flattened_dict(tiny | fields)
     return Run.build(config)
