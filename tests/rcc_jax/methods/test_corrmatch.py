@@ -175,7 +175,7 @@ def test_terms_equal_a_plain_computation():
     outputs, targets = problem()
     t = 0.6
     method = METHODS["corrmatch"]()
-    loss, terms = method.sum_terms(outputs, targets, count_pixels(targets), jnp.asarray(t))
+    loss, terms = jax.jit(method.sum_terms)(outputs, targets, count_pixels(targets), jnp.asarray(t))
 
     out = corrmatch.Outputs(*(np.asarray(x, np.float64) for x in outputs))
     labels, own_valid = np.asarray(targets.labels), np.asarray(targets.valid)
@@ -218,11 +218,13 @@ def test_terms_equal_a_plain_computation():
 def test_without_regions_its_terms_are_those_of_unimatch():
     outputs, targets = problem(regions=0)
     counts = count_pixels(targets)
-    _, terms = METHODS["corrmatch"]().sum_terms(outputs, targets, counts, jnp.asarray(0.95))
+    _, terms = jax.jit(METHODS["corrmatch"]().sum_terms)(
+        outputs, targets, counts, jnp.asarray(0.95)
+    )
     logits = Logits(
         outputs.labeled, (outputs.strong,), outputs.weak, outputs.partner, outputs.perturbed
     )
-    _, expected = METHODS["unimatch"]().sum_terms(logits, targets, counts)
+    _, expected = jax.jit(METHODS["unimatch"]().sum_terms)(logits, targets, counts)
     for name in ("loss_labeled", "loss_strong1", "loss_perturbed", "kept_ratio"):
         np.testing.assert_allclose(terms[name], expected[name], rtol=1e-6, err_msg=name)
 
@@ -230,9 +232,9 @@ def test_without_regions_its_terms_are_those_of_unimatch():
 def test_a_consensus_term_is_inside_the_outer_factor():
     outputs, targets = problem(regions=0)
     counts = count_pixels(targets)
-    plain, _ = METHODS["corrmatch"]().sum_terms(outputs, targets, counts, jnp.asarray(0.9))
+    plain, _ = jax.jit(METHODS["corrmatch"]().sum_terms)(outputs, targets, counts, jnp.asarray(0.9))
     method = METHODS["corrmatch"](consensus="l2", top_n=3, consensus_weight=0.5)
-    loss, terms = method.sum_terms(outputs, targets, counts, jnp.asarray(0.9))
+    loss, terms = jax.jit(method.sum_terms)(outputs, targets, counts, jnp.asarray(0.9))
     np.testing.assert_allclose(loss, plain + 0.5 * terms["loss_consensus"] / 2, rtol=1e-6)
 
 

@@ -67,16 +67,19 @@ def test_half_of_the_classes_by_hand():
 
 
 def loss_of(method, batch, step):
-    batch = jax.tree.map(jnp.asarray, batch)
-    return method.loss(
-        Pixelwise(),
-        batch,
-        None,
-        counts=method.counts(batch),
-        parts=1,
-        clock=clock(step),
-        key=jax.random.key(7),
-    )
+    @jax.jit
+    def run(batch):
+        return method.loss(
+            Pixelwise(),
+            batch,
+            None,
+            counts=method.counts(batch),
+            parts=1,
+            clock=clock(step),
+            key=jax.random.key(7),
+        )
+
+    return run(batch)
 
 
 @pytest.mark.parametrize("pixels", ["valid", "confident"])
