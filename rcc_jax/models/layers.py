@@ -9,6 +9,7 @@ from flax import nnx
 
 from rcc_jax.models.conv import convolve
 from rcc_jax.models.extent import WHOLE, Extent
+from rcc_jax.models.standardize import EPSILON, last_axis, standardize
 
 
 def param_dtype(dtype: Any) -> Any:
@@ -63,7 +64,7 @@ class Conv(nnx.Module):
         """Convolves [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         kernel = self.kernel[...].astype(self.dtype)
         y = convolve(x.astype(self.dtype), kernel, stride=self.stride, dilation=self.dilation)
-        return y if self.bias is None else y + _last_axis(self.bias[...].astype(self.dtype))
+        return y if self.bias is None else y + last_axis(self.bias[...].astype(self.dtype))
 
 
 class BatchNorm(nnx.Module):
@@ -97,25 +98,18 @@ class BatchNorm(nnx.Module):
 
         The result is 0 outside the extent, which training does not use.
         """
-        x = x.astype(self.scale.dtype)
         if train and not self.frozen:
-            mean = jnp.mean(x, axis=(0, 1, 2))
-            # Not E[x^2] - E[x]^2, which cancels if the mean is large.
-            var = jnp.mean(jnp.square(x - _last_axis(mean)), axis=(0, 1, 2))
+            y, mean, var = standardize(x, self.scale[...], self.bias[...])
             count = math.prod(x.shape[:3])
             unbiased = var * (count / max(count - 1, 1))
             # `variable[...] = value` would add a scatter to the program and trace slowly.
             self.mean.set_value(0.9 * self.mean[...] + 0.1 * mean)
             self.var.set_value(0.9 * self.var[...] + 0.1 * unbiased)
         else:
-            mean, var = self.mean[...], self.var[...]
-        factor = jax.lax.rsqrt(var + 1e-5) * self.scale[...]
-        y = (x - _last_axis(mean)) * _last_axis(factor) + _last_axis(self.bias[...])
+            factor = jax.lax.rsqrt(self.var[...] + EPSILON) * self.scale[...]
+            y = x.astype(self.scale.dtype) - last_axis(self.mean[...])
+            y = y * last_axis(factor) + last_axis(self.bias[...])
         return extent.clear(y.astype(self.dtype))
-
-
-def _last_axis(channels: jax.Array) -> jax.Array:
-    return channels.reshape(1, 1, 1, -1)
 
 
 class ConvBN(nnx.Module):
