@@ -15,11 +15,13 @@ from configs import demo, recorded
 from input_pipeline.errors import DataError
 from input_pipeline.sources import scenes
 from rcc_jax import build
+from rcc_jax.commands import label as label_command
 from rcc_jax.commands.label import label
 from rcc_jax.commands.prediction_record import fingerprint
 from rcc_jax.config import method_group
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
+from rcc_jax.evaluation.stability import ranked, stability
 from rcc_jax.training.run import Run
 from rcc_jax.workdir.checkpoints import Checkpoints
 from rcc_jax.workdir.folder import Workdir
@@ -94,6 +96,34 @@ def names(output):
 
 
 def test_the_ranking_compares_the_checkpoints(workdir, labelled):
+    assert_ranked(workdir, labelled)
+
+
+BUGS = {
+    "the least stable first": ("ranked", lambda scores, images: ranked(scores, images)[::-1]),
+    "the last checkpoint is left out": (
+        "stability",
+        lambda earlier, last, count: stability(earlier[:-1], earlier[-1], count),
+    ),
+    "agreement of pixels instead of IoU": (
+        "stability",
+        lambda earlier, last, count: float(np.mean([each == last for each in earlier])),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_ranking_tells_planted_bugs(workdir, tmp_path, monkeypatch, bug):
+    name, wrong = BUGS[bug]
+    monkeypatch.setattr(label_command, name, wrong)
+    call(workdir, tmp_path / "masks")
+    with pytest.raises(AssertionError):
+        assert_ranked(workdir, tmp_path / "masks")
+
+
+def assert_ranked(workdir, labelled):
+    """The order is that of the mean IoU between each earlier checkpoint and the last."""
     last = segmenter(workdir, 6)
     weights = [last.read_weights(workdir / "checkpoints" / str(step)) for step in STEPS]
     images = np.stack([scenes.draw_scene(number)[0] for number in NUMBERS])
