@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.support.commands import finish, start
+from tests.support.commands import finish, start_afresh
 from tests.support.runs import different, metrics, reached, saving, tiny_run, wait_until
 from tests.support.steps import Setup, make_method
 
@@ -67,14 +67,14 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(name, tmp_path):
         return tiny_run("auto", workdir, data__unlabeled=images, **changed)
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(start(*command(whole)))
+    finish(start_afresh(*command(whole)))
     # After a log line within an epoch, and while a checkpoint is being written.
     for condition in (lambda: reached(killed, 4), lambda: saving(killed, 9)):
-        process = start(*command(killed))
+        process = start_afresh(*command(killed))
         wait_until(process, condition)
         process.kill()
         process.communicate()
-    finish(start(*command(killed)))
+    finish(start_afresh(*command(killed)))
     assert not different(killed, whole)
     assert USED[name]([line for line in metrics(whole) if "loss" in line])
 

@@ -133,7 +133,7 @@ def test_killed_at_any_moment_and_started_again_is_bitwise_the_same(command, fin
     ]
     killed = 0
     for condition, seconds in moments:
-        process = start(*command(tmp_path))
+        process = start_afresh(*command(tmp_path))
         wait_until(process, condition)
         time.sleep(seconds)
         killed += kill(process)

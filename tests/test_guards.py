@@ -11,12 +11,13 @@ import pytest
 
 from tests.guards import planted_bugs, run, trajectory
 
+# A step with negatives takes two seconds without the compiler's optimisations.
+QUICK = [(name, 3 if "u2pl" in name else 5) for name in trajectory.METHODS]
+WHOLE = [pytest.param(name, 30, marks=pytest.mark.slow) for name in trajectory.METHODS]
 
-@pytest.mark.parametrize("name", trajectory.METHODS)
-@pytest.mark.parametrize("steps", [5, pytest.param(30, marks=pytest.mark.slow)])
+
+@pytest.mark.parametrize(("name", "steps"), [*QUICK, *WHOLE])
 def test_losses_are_the_recorded_ones(name, steps):
-    if steps == 5 and "u2pl" in name:
-        steps = 3  # A step with negatives takes two seconds without the compiler's optimisations.
     with jax.enable_x64(True):
         found = trajectory.trajectory(name, steps)
     assert trajectory.deviation(found, name) <= trajectory.TOLERANCE

@@ -100,7 +100,7 @@ def _shortcut(
 
 # Block and number of blocks in each of the four stages (He et al. 2016, table 1).
 ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
-    # Not in the paper: half a ResNet-18, which compiles in two thirds of the time.
+    # Not in the paper: half a ResNet-18, for trials.
     "resnet10": (BasicBlock, (1, 1, 1, 1)),
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),

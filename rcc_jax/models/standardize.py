@@ -19,8 +19,8 @@ def standardize(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises each channel by its mean and biased variance over batch and space.
 
-    The derivative that JAX makes of it keeps x minus its mean beside x for the backward pass, a
-    fifth of the memory of a training step. This one keeps x, in its own type, and the statistics.
+    The derivative that JAX makes of it keeps x minus its mean beside x for the backward pass. This
+    one keeps x, in its own type, and the statistics.
 
     Args:
         x: [B, H, W, C].

@@ -28,7 +28,7 @@ def make(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder, name)
         flags = runs.tiny_run("", workdir, checkpoint__keep=1)
-        process = commands.start(*flags)
+        process = commands.start_afresh(*flags)
         runs.wait_until(process, lambda: runs.reached(workdir, STOPPED))
         process.send_signal(signal.SIGTERM)
         commands.finish(process, 128 + signal.SIGTERM)

@@ -22,7 +22,7 @@ import tempfile
 import time
 
 from tests.support import runs
-from tests.support.commands import finish, start
+from tests.support.commands import finish, start_afresh
 
 # Bytes that a file may have on the disk that is full.
 FULL = 3000
@@ -30,14 +30,14 @@ FULL = 3000
 
 def kill(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
     """SIGKILL at any moment: while it imports, compiles, trains, evaluates or saves."""
-    process = start(*command(workdir))
+    process = start_afresh(*command(workdir))
     time.sleep(rng.uniform(0.5, 9))
     _kill(process)
 
 
 def kill_in_save(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
     """SIGKILL while a checkpoint is being written."""
-    process = start(*command(workdir))
+    process = start_afresh(*command(workdir))
     runs.wait_until(process, lambda: runs.saving(workdir, at))
     time.sleep(rng.uniform(0, 0.03))
     _kill(process)
@@ -45,7 +45,7 @@ def kill_in_save(command, workdir: pathlib.Path, at: int, rng: random.Random) ->
 
 def terminate(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
     """SIGTERM, as clusters send it: saves, says how to resume, exits with 143."""
-    process = start(*command(workdir))
+    process = start_afresh(*command(workdir))
     runs.wait_until(process, lambda: runs.reached(workdir, at))
     process.terminate()
     _, errors = finish(process, 143)
@@ -54,7 +54,7 @@ def terminate(command, workdir: pathlib.Path, at: int, rng: random.Random) -> No
 
 def interrupt_twice(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
     """Ctrl-C twice: ends at once, without a save of its own."""
-    process = start(*command(workdir))
+    process = start_afresh(*command(workdir))
     runs.wait_until(process, lambda: runs.reached(workdir, at))
     process.send_signal(signal.SIGINT)
     time.sleep(0.01)
@@ -65,7 +65,7 @@ def interrupt_twice(command, workdir: pathlib.Path, at: int, rng: random.Random)
 
 def fill_disk(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
     """No file may grow any more: the next save fails, which ends the run with one line."""
-    process = start(*command(workdir))
+    process = start_afresh(*command(workdir))
     runs.wait_until(process, lambda: runs.reached(workdir, at))
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (FULL, FULL))
     _, errors = finish(process, 1)
@@ -95,7 +95,7 @@ def lose_checkpoint(command, workdir: pathlib.Path, at: int, rng: random.Random)
 
 def kill_worker(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
     """A worker process of the input pipeline dies, as one does that ran out of memory."""
-    process = start(*command(workdir, data__num_workers=1, data__num_threads=1))
+    process = start_afresh(*command(workdir, data__num_workers=1, data__num_threads=1))
     # Before the first step is compiled: later on this short run has all its batches.
     runs.wait_until(process, lambda: _workers(process.pid))
     time.sleep(rng.uniform(0, 2))
@@ -107,11 +107,11 @@ def kill_worker(command, workdir: pathlib.Path, at: int, rng: random.Random) -> 
 
 def start_twice(command, workdir: pathlib.Path, at: int, rng: random.Random) -> None:
     """A second run on the folder is refused; the first continues (and is killed in the end)."""
-    process = start(*command(workdir))
+    process = start_afresh(*command(workdir))
     runs.wait_until(process, lambda: runs.reached(workdir, at))
     # Or it may have finished before the second one started.
     process.send_signal(signal.SIGSTOP)
-    _, errors = finish(start(*command(workdir)), 2)
+    _, errors = finish(start_afresh(*command(workdir)), 2)
     _require("in use by another run", errors)
     _kill(process)
 
@@ -129,7 +129,7 @@ def _kill(process) -> None:
 
 def _damage(command, workdir: pathlib.Path, at: int, spoil) -> None:
     """Spoils the largest file of the newest checkpoint, once there are two and the step is done."""
-    process = start(*command(workdir))
+    process = start_afresh(*command(workdir))
     runs.wait_until(
         process, lambda: len(runs.saved_steps(workdir)) > 1 and runs.reached(workdir, at)
     )
@@ -159,7 +159,7 @@ def _require(text: str, errors: str) -> None:
 def go_on(command, workdir: pathlib.Path) -> tuple[str, int]:
     """Resumes a run to its end; returns its output, and how many steps it repeated."""
     done = runs.metrics(workdir)[-1]["step"] if runs.reached(workdir, 1) else 0
-    output, _ = finish(start(*command(workdir)))
+    output, _ = finish(start_afresh(*command(workdir)))
     after = re.search(r"resuming after step (\d+)", output)
     return output, max(0, done - (int(after[1]) if after else 0))
 
@@ -178,7 +178,7 @@ class Campaign:
         self.rng = random.Random(seed)
         self.rows: dict[str, dict[str, int]] = {}
         self.reference = folder / "undisturbed"
-        finish(start(*self.command(self.reference)))
+        finish(start_afresh(*self.command(self.reference)))
 
     def strike(self, fault, times: int) -> None:
         """Disturbs `times` runs once each, and finishes them."""

@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 from tests.support import runs
-from tests.support.commands import start
+from tests.support.commands import start_afresh
 
 WARM_UP = 1 / 3
 QUANTITIES = {
@@ -74,17 +74,19 @@ def measure(steps: int, every: int, folder: pathlib.Path) -> list[dict[str, floa
         "checkpoint__every_steps": every,
         "data__unlabeled": "1000:1400",
     }
-    flags = runs.tiny_run(folder / "compiled", workdir, **changed)
-    process = start(*flags, output=folder / "output")
-    observed = []
-    while process.poll() is None:
-        step = last_step(workdir / "timing.jsonl")
-        if step and (not observed or step >= observed[-1]["step"] + every):
-            try:
-                observed.append({"step": step, **observe(process.pid, workdir)})
-            except OSError:  # The process ended in between.
-                break
-        time.sleep(0.05)
+    # Into files: nobody reads a pipe meanwhile.
+    with open(folder / "output", "w") as output:
+        flags = runs.tiny_run(folder / "compiled", workdir, **changed)
+        process = start_afresh(*flags, output=output)
+        observed = []
+        while process.poll() is None:
+            step = last_step(workdir / "timing.jsonl")
+            if step and (not observed or step >= observed[-1]["step"] + every):
+                try:
+                    observed.append({"step": step, **observe(process.pid, workdir)})
+                except OSError:  # The process ended in between.
+                    break
+            time.sleep(0.05)
     if process.wait():
         sys.exit(f"the run failed:\n{(folder / 'output').read_text()[-3000:]}")
     return observed

@@ -57,22 +57,30 @@ def start(
     folder: pathlib.Path = REPOSITORY,
     output: pathlib.Path | None = None,
 ) -> forks.Fork:
-    """Starts main.py with these flags in a folder; `output` takes what it writes."""
-    script = REPOSITORY / "main.py"
+    """Starts main.py with these flags in a folder, as a fork that need not import the libraries.
+
+    Where a test is about the process itself, as when it is killed at any moment, `start_afresh`
+    serves. `output` takes what main.py writes.
+    """
     arguments = [str(flag) for flag in flags]
-    return forks.start(script, arguments, folder=folder, environment=ENVIRONMENT, output=output)
+    return forks.start(
+        REPOSITORY / "main.py", arguments, folder=folder, environment=ENVIRONMENT, output=output
+    )
 
 
 def start_afresh(
-    *flags: object, folder: pathlib.Path = REPOSITORY, environment=ENVIRONMENT
+    *flags: object,
+    folder: pathlib.Path = REPOSITORY,
+    output=subprocess.PIPE,
+    environment=ENVIRONMENT,
 ) -> subprocess.Popen:
-    """Starts main.py as a shell does, which imports everything anew."""
+    """Starts main.py as a shell does; `output` takes what it writes."""
     return subprocess.Popen(
         [sys.executable, REPOSITORY / "main.py", *flags],
         cwd=folder,
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
         text=True,
         start_new_session=True,  # A group of its own, for what a terminal sends to all of it.
     )

@@ -10,11 +10,13 @@ import multiprocessing
 import os
 import pathlib
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -89,7 +91,10 @@ def start(
     )
     with _variables(environment):  # Of the process that forks, which the first call starts.
         process.start()
-    return Fork(process, *files)
+    fork = Fork(process, *files)
+    if output is None:
+        weakref.finalize(fork, shutil.rmtree, place, ignore_errors=True)
+    return fork
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Pixelwise:
         return jnp.asarray(images, jnp.float64) @ self.of_teacher
 
 
-def loss_of(method, batch, key=0, nets=None):
+def loss_of(method, batch, key=0, nets=None, step=0):
     nets = nets or Pixelwise()
 
     @jax.jit  # One program instead of one for each operation.
@@ -53,7 +53,7 @@ def loss_of(method, batch, key=0, nets=None):
             None,
             counts=method.counts(batch),
             parts=1,
-            clock=Clock(jnp.asarray(0), 5, 20),
+            clock=Clock(jnp.asarray(step), 5, 20),
             key=key,
         )
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from rcc_jax.models.standardize import EPSILON, last_axis, standardize
 
@@ -65,3 +66,21 @@ def test_the_backward_pass_keeps_the_input_once_and_in_its_own_type(dtype):
     _, backward = jax.vjp(standardize, x, scale, bias)
     kept = sum(leaf.nbytes for leaf in jax.tree.leaves(backward))
     assert x.nbytes <= kept < 1.5 * x.nbytes
+
+
+def temporary_bytes(normalize):
+    """What XLA plans for the gradient of six layers: a product, normalisation and a ReLU each."""
+
+    def loss(kernels, scale, x):
+        for kernel in kernels:
+            x = nnx.relu(normalize(x @ kernel, scale, scale)[0])
+        return jnp.sum(x**2)
+
+    arrays = jnp.ones((6, 32, 32)), jnp.ones(32), jnp.ones((2, 32, 32, 32))
+    compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*arrays).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_a_training_step_plans_less_memory_than_with_the_derivative_of_jax():
+    """The compiler would undo it if the backward pass could be begun early."""
+    assert temporary_bytes(standardize) < 0.65 * temporary_bytes(plain)

@@ -1,11 +1,15 @@
 """The line on a compiled step."""
 
+import pathlib
+import platform
 import re
+import resource
 
 import jax
 import jax.numpy as jnp
+import pytest
 
-from rcc_jax.training.timing import compile_step, estimated_bytes
+from rcc_jax.training.timing import compile_step, estimated_bytes, return_freed_memory
 
 MIB = 2**20
 
@@ -27,3 +31,19 @@ def test_memory_counts_a_donated_state_once():
     )
     new, smallest = compiled(state, batch)
     assert (new.shape, float(smallest)) == ((MIB,), 0)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked")
+def test_memory_that_was_freed_is_returned():
+    def resident():
+        pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
+
+    blocks = [bytes(1000) for _ in range(200_000)]
+    # Every hundredth stays, so that no page range ends free and goes back by itself.
+    kept = blocks[::100]
+    before = resident()
+    del blocks
+    return_freed_memory()
+    assert before - resident() > 100e6
+    assert len(kept) == 2000
