@@ -3,6 +3,10 @@
 import sys
 
 try:
+    from rcc_jax.commands import huge_pages
+
+    if __name__ == "__main__":
+        huge_pages.ask()  # Before the imports, which take time.
     from rcc_jax.commands import startup
 except ModuleNotFoundError as error:
     sys.exit(

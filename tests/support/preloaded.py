@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import logging
 import warnings
 
 # Nothing has used JAX when the process forks.
@@ -17,4 +18,6 @@ for name in (
     "tensorboardX",
 ):
     importlib.import_module(name)
+# absl replaces what a library has set up for the errors of a process, not what its parent had.
+logging.getLogger().handlers.clear()
 gc.freeze()
