@@ -1,13 +1,20 @@
-"""Matrix products in bfloat16 that are fast on CPUs, too.
+"""Matrix products that are fast on CPUs, too, with their gradients.
 
-XLA widens products of bfloat16 matrices on a CPU to float32, unless their result is asked for in
-float32 and the contracted axes lie where its library wants them. Then a CPU with matrix units
-(AMX) computes them up to seven times faster than in float32. JAX's own gradients of such a product
-mix both types and lose that, so the gradients are written here.
+In bfloat16: XLA widens products of bfloat16 matrices on a CPU to float32, unless their result is
+asked for in float32 and the contracted axes lie where its library wants them. Then a CPU with
+matrix units (AMX) computes them up to seven times faster than in float32. JAX's own gradients of
+such a product mix both types and lose that, so the gradients are written here.
+
+In float32: the gradient of a matrix contracts the rows of both arrays. XLA transposes one of them
+inside the loop that makes it, which then reads memory in strides, and has no fast product for what
+is left. Here the transposed array is made first, as an array of its own.
 """
 
 import jax
 import jax.numpy as jnp
+
+# The gradient of a product of fewer numbers takes no time; its own form takes time to compile.
+_LARGE = 2**16
 
 
 def product(left: jax.Array, right: jax.Array) -> jax.Array:
@@ -20,12 +27,18 @@ def product(left: jax.Array, right: jax.Array) -> jax.Array:
     Returns:
         [..., M, N] of the type of `left`, accumulated in at least float32.
     """
-    if left.dtype != jnp.bfloat16:
-        return left @ right
-    if right.ndim == 2 and left.ndim > 2:
-        rows = left.reshape(-1, left.shape[-1])
-        return _product(rows, right).reshape(*left.shape[:-1], right.shape[-1])
-    return _product(left, right)
+    narrow = left.dtype == jnp.bfloat16
+    if right.ndim > 2 or not (narrow or _is_large_on_cpu(left)):
+        return _product(left, right) if narrow else left @ right
+    rows = left.reshape(-1, left.shape[-1])
+    found = _product(rows, right) if narrow else _product_of_rows(rows, right)
+    return found.reshape(*left.shape[:-1], right.shape[-1])
+
+
+def _is_large_on_cpu(x: jax.Array) -> bool:
+    if jax.default_backend() != "cpu" or not all(isinstance(size, int) for size in x.shape):
+        return False
+    return x.size >= _LARGE
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
@@ -43,6 +56,31 @@ def product_with_transposed(left: jax.Array, right: jax.Array) -> jax.Array:
 @jax.custom_vjp
 def _product(left, right):
     return _contract(left, right, -1, -2)
+
+
+@jax.custom_vjp
+def _product_of_rows(left, right):
+    return left @ right
+
+
+def _backward_of_rows(kept, gradient):
+    left, right = kept
+    return gradient @ right.T, _turned(left) @ gradient
+
+
+def _turned(x: jax.Array) -> jax.Array:
+    """The matrix [M, N] as [N, M], in an array of its own.
+
+    A loop over two halves, since XLA would merge anything else with what makes or uses `x`.
+    """
+    width = x.shape[1] // 2
+    if x.shape[1] % 2:
+        return x.T
+
+    def half(number):
+        return jax.lax.dynamic_slice_in_dim(x, number * width, width, axis=1).T
+
+    return jax.lax.map(half, jnp.arange(2)).reshape(x.shape[::-1])
 
 
 @jax.custom_vjp
@@ -76,6 +114,9 @@ def _last(ndim: int) -> tuple[int, ...]:
 
 
 _add_bias.defvjp(lambda x, bias: (_add_bias(x, bias), None), _backward_of_bias)
+_product_of_rows.defvjp(
+    lambda left, right: (_product_of_rows(left, right), (left, right)), _backward_of_rows
+)
 _product.defvjp(lambda left, right: (_product(left, right), (left, right)), _backward)
 _product_with_transposed.defvjp(
     lambda left, right: (_product_with_transposed(left, right), (left, right)),

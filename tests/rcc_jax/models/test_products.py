@@ -1,4 +1,4 @@
-"""Products in bfloat16 and their gradients against the same products in float64."""
+"""Products and their gradients, in bfloat16 and float32, against plain ones."""
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ from rcc_jax.models import products
 FORMS = {
     "product": (products.product, lambda a, b: a @ b, (3, 7, 5), (3, 5, 6)),
     "one matrix for all": (products.product, lambda a, b: a @ b, (3, 7, 5), (5, 6)),
+    "many rows": (products.product, lambda a, b: a @ b, (4, 64, 300), (300, 6)),
+    "many rows, odd": (products.product, lambda a, b: a @ b, (4, 64, 301), (301, 6)),
     "wide left": (products.product, lambda a, b: a @ b, (7, 9), (9, 4)),
     "transposed right": (
         products.product_with_transposed,
