@@ -27,7 +27,8 @@ def ask() -> None:
     if _SETTING in others or not _on_request() or not is_started_by_python(sys.orig_argv, sys.argv):
         return
     os.environ[_VARIABLE] = f"{others}:{_SETTING}=1".removeprefix(":")
-    os.execv(sys.executable, sys.orig_argv)
+    # The first word decides which environment Python finds; the one as typed need not be a path.
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def is_started_by_python(original: Sequence[str], arguments: Sequence[str]) -> bool:
