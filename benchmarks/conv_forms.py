@@ -9,6 +9,7 @@ step_overhead.py. On other platforms both are the same program.
 import argparse
 import functools
 
+import environment
 import numpy as np
 import steps
 
@@ -22,6 +23,7 @@ def plain(x, kernel, *, stride=1, dilation=1):
 
 
 def main() -> None:
+    environment.ask_for_huge_pages()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps.add_arguments(parser)
     arguments = steps.parse(parser)

@@ -58,6 +58,7 @@ class Setup:
 
 
 def main() -> None:
+    environment.ask_for_huge_pages()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="configs/msrc.py:20")
     parser.add_argument("--methods", default=",".join(METHODS))

@@ -87,7 +87,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[list[dict]]:
     rows = []
     for shape in arguments.shapes.split(","):
         batch, crop = map(int, shape.split("x"))
-        for variant in VARIANTS:
+        for variant in arguments.variants.split(";"):
             command = [sys.executable, __file__, f"--child={variant}", f"--crop={crop}"]
             command += [f"--batch={batch}", f"--backbone={arguments.backbone}"]
             command.append(f"--width={arguments.width}")
@@ -138,8 +138,12 @@ def largest(arguments: argparse.Namespace) -> Iterator[list[dict]]:
 
 
 def main() -> None:
+    import environment
+
+    environment.ask_for_huge_pages()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", default="2x321,1x513", help="BATCHxCROP, by commas")
+    parser.add_argument("--variants", default=";".join(VARIANTS), help="which of them, by ;")
     parser.add_argument("--largest", type=int, help="crop; count memory and take no step")
     parser.add_argument("--memories", default="16,24,40,80", help="GiB of a device, by commas")
     parser.add_argument("--backbone", default="resnet50")
@@ -155,8 +159,6 @@ def main() -> None:
         return
     for rows in largest(arguments) if arguments.largest else measure(arguments):
         if arguments.results:
-            import environment
-
             record = {**environment.describe(), "backbone": arguments.backbone, "rows": rows}
             record |= {"crop": arguments.largest} if arguments.largest else {}
             arguments.results.write_text(json.dumps(record, indent=1) + "\n")

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 
+import environment
 import jax
 import numpy as np
 import steps
@@ -114,6 +115,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    environment.ask_for_huge_pages()
     arguments = parse_arguments()
     deterministic = measure_deterministic(arguments) if arguments.deterministic else None
     print(steps.setting(arguments), flush=True)

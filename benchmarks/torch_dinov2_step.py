@@ -172,6 +172,7 @@ def compare(method: str, arguments: argparse.Namespace) -> dict:
 
 
 def main() -> None:
+    environment.ask_for_huge_pages()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", choices=SIZES, default="dinov2_small")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")

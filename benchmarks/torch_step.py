@@ -16,6 +16,7 @@ import pathlib
 import tempfile
 import time
 
+import environment
 import jax
 import numpy as np
 import steps
@@ -160,6 +161,7 @@ def _torch_state(setup: steps.Setup) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
+    environment.ask_for_huge_pages()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps.add_arguments(parser)
     parser.add_argument("--compile", action="store_true", help="compile PyTorch's network")
