@@ -18,6 +18,7 @@ import sys
 from typing import Any
 
 import environment
+import method_cost
 import numpy as np
 import steps
 
@@ -51,14 +52,7 @@ class Other:
 
 def serve(arguments: argparse.Namespace) -> None:
     """Takes a step for every line of the standard input and prints what it took."""
-    import method_cost
-
-    from rcc_jax.config import file
-
-    colon = "," if ":" in arguments.config else ":"
-    config = file.load(f"{arguments.config}{colon}method={arguments.method}").unlock()
-    method_cost.without_data(config, "float32")
-    setup = method_cost.Setup(config)
+    setup = method_cost.Setup(method_cost.configured(arguments.config, arguments.method, "float32"))
     step = steps.Step(setup, setup.run.method)
     for _ in sys.stdin:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

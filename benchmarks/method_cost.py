@@ -24,8 +24,9 @@ from rcc_jax.methods import METHODS
 from rcc_jax.training.run import Run
 
 
-def without_data(config, dtype: str) -> None:
-    """Replaces data and weights of a configuration, so that neither is needed."""
+def configured(given: str, method: str, dtype: str):
+    """The configuration NAME[:ARGUMENTS] with a method, without need of data or weights."""
+    config = file.load(f"{given}{',' if ':' in given else ':'}method={method}").unlock()
     config.data.update(
         {
             "source": "scenes", "labeled": "0:20", "unlabeled": "100:200", "val": "300:310",
@@ -35,6 +36,7 @@ def without_data(config, dtype: str) -> None:
     )  # fmt: skip
     config.model.dtype, config.model.pretrained = dtype, ""
     config.method.second_pretrained = ""
+    return config
 
 
 class Setup:
@@ -70,9 +72,7 @@ def main() -> None:
     timed = []
     for dtype in arguments.dtypes.split(","):
         for method in arguments.methods.split(","):
-            colon = "," if ":" in arguments.config else ":"
-            config = file.load(f"{arguments.config}{colon}method={method}").unlock()
-            without_data(config, dtype)
+            config = configured(arguments.config, method, dtype)
             config.update_from_flattened_dict(json.loads(arguments.set))
             setup = Setup(config)
             timed.append((f"{method}, {dtype}", steps.Step(setup, setup.run.method), []))

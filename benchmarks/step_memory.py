@@ -22,6 +22,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import environment
+
 STEPS = 3
 GIB = 2**30
 VARIANTS = {
@@ -87,7 +89,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[list[dict]]:
     rows = []
     for shape in arguments.shapes.split(","):
         batch, crop = map(int, shape.split("x"))
-        for variant in arguments.variants.split(";"):
+        for variant in arguments.variant or VARIANTS:
             command = [sys.executable, __file__, f"--child={variant}", f"--crop={crop}"]
             command += [f"--batch={batch}", f"--backbone={arguments.backbone}"]
             command.append(f"--width={arguments.width}")
@@ -138,12 +140,10 @@ def largest(arguments: argparse.Namespace) -> Iterator[list[dict]]:
 
 
 def main() -> None:
-    import environment
-
     environment.ask_for_huge_pages()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", default="2x321,1x513", help="BATCHxCROP, by commas")
-    parser.add_argument("--variants", default=";".join(VARIANTS), help="which of them, by ;")
+    parser.add_argument("--variant", action="append", choices=VARIANTS, help="only these")
     parser.add_argument("--largest", type=int, help="crop; count memory and take no step")
     parser.add_argument("--memories", default="16,24,40,80", help="GiB of a device, by commas")
     parser.add_argument("--backbone", default="resnet50")

@@ -1,6 +1,7 @@
 """UniMatch V2's network, DINOv2 with a DPT head, from transformers' parts, for a comparison."""
 
 import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -29,9 +30,15 @@ _UNUSED = (
 
 
 class Network(torch.nn.Module):
-    """The network with fused attention; `load` takes the weights of this project's."""
+    """The network; `load` takes the weights of this project's.
 
-    def __init__(self, size: Size, num_classes: int):
+    Args:
+        size: Sizes of the network.
+        num_classes: Number K of classes.
+        attention: transformers' name for a way to compute attention.
+    """
+
+    def __init__(self, size: Size, num_classes: int, attention: str = "sdpa"):
         super().__init__()
         config = transformers.Dinov2Config(
             image_size=14 * size.side,
@@ -42,7 +49,7 @@ class Network(torch.nn.Module):
             out_features=[f"stage{level + 1}" for level in size.levels],
             apply_layernorm=True,
             reshape_hidden_states=False,
-            attn_implementation="sdpa",
+            attn_implementation=attention,
         )
         self.encoder = transformers.Dinov2Backbone(config)
         neck = transformers.DepthAnythingConfig(
@@ -60,14 +67,25 @@ class Network(torch.nn.Module):
             torch.nn.Conv2d(width, num_classes, 1),
         )
 
-    def load(self, state: dict[str, np.ndarray]) -> None:
+    def used(self) -> dict[str, torch.nn.Parameter]:
+        """Its parameters by transformers' names, except those that no output depends on."""
+        return {k: v for k, v in self.named_parameters() if not k.startswith(_UNUSED)}
+
+    def official(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+        """Tensors by transformers' names, as arrays under the names of UniMatch V2's files."""
+        named = {}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            named[rest if part == "encoder" else _of_head(name)] = value.detach().numpy()
+        found = dinov2_names.standard(named)
+        return {k if k.startswith("head.") else f"backbone.{k}": v for k, v in found.items()}
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
         """Takes weights by the names of UniMatch V2's files, every one of them."""
         left = {name for name in state if not name.startswith(_UNUSED)}
         with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if name.startswith(_UNUSED):
-                    continue
-                key = _official(name)
+            for name, parameter in self.used().items():
+                (key,) = self.official({name: parameter})
                 part = re.match(r"(.*\.attn)\.([qkv])\.(.*)", key)
                 if part:
                     key = f"{part[1]}.qkv.{part[3]}"
@@ -78,17 +96,21 @@ class Network(torch.nn.Module):
                 left.discard(key)
         assert not left, left
 
+    def decode(self, features: Sequence[torch.Tensor], size: tuple[int, int]):
+        """The fused features [B, C, h, w], and the logits [B, K, *size]."""
+        fused = self.neck(list(features), size[0] // 14, size[1] // 14)[-1]
+        logits = functional.interpolate(
+            self.last(fused), size=size, mode="bilinear", align_corners=True
+        )
+        return fused, logits
+
     def forward(self, images: torch.Tensor, complementary: bool = False) -> torch.Tensor:
         """Logits [B, K, H, W]; the rows of the second half get the other channels, if asked to."""
-        height, width = images.shape[2:]
         features = list(self.encoder(images).feature_maps)
         if complementary:
             factor = _channel_factors(features[0])
             features = [level * factor for level in features]
-        fused = self.neck(features, height // 14, width // 14)[-1]
-        return functional.interpolate(
-            self.last(fused), size=(height, width), mode="bilinear", align_corners=True
-        )
+        return self.decode(features, tuple(images.shape[2:]))[1]
 
 
 def _channel_factors(features: torch.Tensor) -> torch.Tensor:
@@ -99,11 +121,7 @@ def _channel_factors(features: torch.Tensor) -> torch.Tensor:
     return torch.cat([factor, 2 - factor]).to(features.device, features.dtype)
 
 
-def _official(name: str) -> str:
-    part, _, rest = name.partition(".")
-    if part == "encoder":
-        (key,) = dinov2_names.standard({rest: np.zeros(1)})
-        return f"backbone.{key}"
+def _of_head(name: str) -> str:
     for pattern, replacement in _HEAD:
         name = re.sub(pattern, replacement, name)
     return name

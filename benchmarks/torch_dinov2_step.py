@@ -30,7 +30,6 @@ from safetensors.numpy import load_file
 from torch.nn import functional
 from torch_dinov2 import Network
 
-from rcc_jax.config import file
 from rcc_jax.methods.cutmix import box_masks, cutmix
 from rcc_jax.models.dinov2 import SIZES
 from rcc_jax.models.network import normalize
@@ -141,10 +140,8 @@ def _official_weights(setup: method_cost.Setup) -> dict[str, np.ndarray]:
 
 def compare(method: str, arguments: argparse.Namespace) -> dict:
     """Times both steps of a method in turns."""
-    config = file.load(
-        f"configs/msrc.py:20,backbone={arguments.backbone},ema={EMA},method={method}"
-    ).unlock()
-    method_cost.without_data(config, arguments.dtype)
+    cell = f"configs/msrc.py:20,backbone={arguments.backbone},ema={EMA}"
+    config = method_cost.configured(cell, method, arguments.dtype)
     config.data.crop_size, config.train.batch_size = arguments.crop, arguments.batch
     if method != "supervised":
         config.method.confidence_threshold = THRESHOLD

@@ -114,9 +114,10 @@ def _attend_by_products(query: jax.Array, key: jax.Array, value: jax.Array) -> j
     logits = product_with_transposed(query * query.shape[-1] ** -0.5, key)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
-    total = jnp.sum(weights, axis=-1, keepdims=True).astype(value.dtype)
     # The division of a softmax comes after the product, whose result is smaller than the weights.
-    return jnp.swapaxes(product(weights.astype(value.dtype), value) / total, 1, 2)
+    found = product(weights.astype(value.dtype), value)
+    found = found.astype(weights.dtype) / jnp.sum(weights, axis=-1, keepdims=True)
+    return jnp.swapaxes(found.astype(value.dtype), 1, 2)
 
 
 def _has_flash(query: jax.Array) -> bool:

@@ -78,6 +78,24 @@ def test_a_user_who_has_set_it_is_obeyed(tmp_path):
     assert lines[1:] == ["glibc.malloc.hugetlb=0 a b c"]
 
 
+@pytest.mark.skipif(not huge_pages._on_request(), reason="needs a Linux that asks for huge pages")
+@pytest.mark.parametrize("start", [[REPOSITORY / "main.py"], ["-m", "rcc_jax"]])
+def test_the_program_asks(tmp_path, start):
+    """A configuration file, which is a program of Python, sees the variable."""
+    config = tmp_path / "config.py"
+    config.write_text("import os; raise ValueError(os.environ.get('GLIBC_TUNABLES'))\n")
+    environment = {k: v for k, v in ENVIRONMENT.items() if k != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        [sys.executable, *start, f"--config={config}"],
+        env={**environment, "PYTHONPATH": str(REPOSITORY)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ValueError: glibc.malloc.hugetlb=1" in done.stderr
+
+
 FAULTS = """
 import ctypes, resource
 libc = ctypes.CDLL(None)

@@ -1,6 +1,7 @@
 """DINOv2 with its head: sizes, positions, types, and a recorded run of PyTorch."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rcc_jax.models import positions
+from rcc_jax.models import positions, transformer
 from rcc_jax.models.dinov2_dpt import DinoV2DPT
 from rcc_jax.models.torch_names import from_torch_layout, named_variables, torch_shape
 from tests.support import dinov2_record as record
@@ -127,3 +128,34 @@ def test_initial_weights_are_drawn():
     assert (np.asarray(block["ls1"]) == 1).all()
     enlarge = np.asarray(params["head"]["enlarge"][0]["kernel"])  # [4, 4, out, in]
     assert 0.9 < np.abs(enlarge).max() * np.sqrt(4 * 4 * enlarge.shape[2]) <= 1
+
+
+@pytest.mark.parametrize("derivative", [0, 1])
+def test_gelu_is_the_exact_one(derivative):
+    x = np.linspace(-8, 8, 321)
+    with jax.enable_x64(True):
+        ours, plain = transformer.gelu, functools.partial(jax.nn.gelu, approximate=False)
+        if derivative:
+            ours, plain = (jax.vmap(jax.grad(each)) for each in (ours, plain))
+        np.testing.assert_allclose(jax.jit(ours)(x), jax.jit(plain)(x), atol=1e-14)
+
+
+@pytest.mark.parametrize("scale", [1, 300])
+def test_attention_and_its_gradients_are_those_of_a_softmax(scale):
+    """Also where the exponential of a logit would be infinite."""
+    query, key, value = np.random.default_rng(0).normal(size=(3, 2, 5, 3, 4))
+
+    def plain(q, k, v):
+        weights = jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) / 2, axis=-1)
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+
+    def with_gradients(attend):
+        return jax.jit(
+            jax.value_and_grad(lambda *given: jnp.sum(jnp.sin(attend(*given))), argnums=(0, 1, 2))
+        )
+
+    with jax.enable_x64(True):
+        given = (scale * query, scale * key, value)
+        found, expected = (with_gradients(each)(*given) for each in (transformer.attend, plain))
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rcc_jax.distributed import meshes
 from rcc_jax.models import products
 
 FORMS = {
@@ -76,3 +77,30 @@ def test_gradient_of_a_bias_is_summed_in_float32():
         jnp.zeros(3, jnp.bfloat16)
     )
     assert gradient.tolist() == [600, 600, 600]
+
+
+def test_rows_on_several_devices_give_the_gradients_of_one():
+    rng = np.random.default_rng(0)
+    left, right = (rng.normal(size=shape).astype(np.float32) for shape in ((512, 256), (256, 6)))
+    mesh = meshes.make_mesh()
+    assert mesh.size == 8
+
+    @jax.jit
+    def gradients(a, b):
+        return jax.grad(lambda a, b: jnp.sum(jnp.sin(products.product(a, b))), (0, 1))(a, b)
+
+    alone, spread = gradients(left, right), gradients(meshes.place_batch(mesh, left), right)
+    assert len(spread[0].sharding.device_set) == 8
+    for found, expected in zip(spread, alone, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_large_matrix_is_turned_apart_from_what_makes_it():
+    """Otherwise the step takes a tenth to a quarter more time on a CPU."""
+    left, right = jnp.ones((512, 256)), jnp.ones((256, 6))
+
+    def loss(a, b):
+        return jnp.sum(jnp.square(products.product(jnp.sin(a), b)))
+
+    assert " while(" in jax.jit(jax.grad(loss, 1)).lower(left, right).compile().as_text()
+    assert " while(" not in jax.jit(loss).lower(left, right).compile().as_text()
