@@ -28,18 +28,19 @@ def keep_or_skip(
     finite = jnp.stack([jnp.isfinite(scalars[name]) for name in old.bad_terms]).all()
     ended = old.bad_step > 0
     ends = ~ended & ~finite & (old.skipped_in_row >= max_skipped)
-    frozen, noted = ended | ends, ~ended & ~finite
+    frozen, noted = _computed_once(ended | ends), ~ended & ~finite
+    kept = _computed_once(ended | ~finite)
 
     def choose(new_leaf, old_leaf):
         # Step counters advance in skipped steps too: the learning rate depends on the step.
         counts = jnp.issubdtype(new_leaf.dtype, jnp.integer)
-        return jnp.where(frozen if counts else frozen | ~finite, old_leaf, new_leaf)
+        return jnp.where(frozen if counts else kept, old_leaf, new_leaf)
 
     moving = ("step", "weights", "ema", "opt_state")
     return old.replace(
         **{name: jax.tree.map(choose, getattr(new, name), getattr(old, name)) for name in moving},
         memory=jax.tree.map(
-            lambda new_leaf, old_leaf: jnp.where(frozen | ~finite, old_leaf, new_leaf),
+            lambda new_leaf, old_leaf: jnp.where(kept, old_leaf, new_leaf),
             new.memory,
             old.memory,
         ),
@@ -53,6 +54,16 @@ def keep_or_skip(
             frozen, old.skipped_in_row, jnp.where(finite, 0, old.skipped_in_row + 1)
         ),
     )
+
+
+def _computed_once(flag: jax.Array) -> jax.Array:
+    """The same flag, computed once.
+
+    XLA repeats cheap operations in every loop that reads their result: here all scalars of a step,
+    once for each leaf of the state, which makes up a third of the program. It does not repeat a
+    root.
+    """
+    return jnp.sqrt(flag.astype(jnp.float32)) > 0
 
 
 def require_finite(state: TrainState, workdir: pathlib.Path, saved_step: int | None) -> None:

@@ -209,6 +209,14 @@ def test_steps_that_are_not_finite_are_skipped_up_to_a_number_in_a_row():
     assert equal(ended.weights, moved.weights)
 
 
+def test_whether_a_step_counts_is_not_computed_anew_for_every_leaf():
+    setup = Setup(make_method("supervised"))
+    state, batch = setup.state(), make_batch(setup.method)
+    program = setup.step.lower(state, batch).compile().as_text()
+    leaves = len(jax.tree.leaves((state.weights, state.opt_state)))
+    assert 0 < program.count("is-finite(") < leaves * len(state.bad_terms)
+
+
 def test_adamw_is_that_of_torch():
     """Decoupled decay on all parameters; the head's factor scales update and decay."""
     schedule = optimizer.poly_schedule(0.1, 10)
