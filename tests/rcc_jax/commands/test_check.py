@@ -1,72 +1,17 @@
-"""`--mode=check`: proposals that work, a report, a picture of what is trained on; no JAX."""
+"""`--mode=check`: proposals that work, a report, no JAX."""
 
-import json
 import shlex
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from configs import folder
-from input_pipeline import DataError
-from input_pipeline.batches.views import LabeledViews, UnlabeledViews
 from rcc_jax import build
 from rcc_jax.commands import check as command
-from rcc_jax.config import guess
 from rcc_jax.errors import ConfigError
-from rcc_jax.reporting import contact_sheet
+from tests.support.checking import check, config_of, masks, proposed, save
 from tests.support.commands import REPOSITORY
-
-SIDE = contact_sheet.SIDE
-
-
-@pytest.fixture
-def data(tmp_path):
-    """Root of twelve images 60x50 and lists; masks are for the test to write with `masks`."""
-    rng = np.random.default_rng(0)
-    for number in range(12):
-        save(tmp_path / f"{number}.png", rng.integers(0, 256, (50, 60, 3)))
-    pairs = [f"{number}.png m{number}.png\n" for number in range(8)]
-    (tmp_path / "labeled.txt").write_text("".join(pairs[:4]))
-    (tmp_path / "val.txt").write_text("".join(pairs[4:]))
-    (tmp_path / "unlabeled.txt").write_text("".join(f"{number}.png\n" for number in range(8, 12)))
-    return tmp_path
-
-
-def save(path, pixels):
-    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
-
-
-def masks(root, *values):
-    """Masks of stripes, each of one value or colour."""
-    for number in range(8):
-        stripes = np.asarray(values)[np.arange(50) * len(values) // 50]
-        save(root / f"m{number}.png", np.repeat(stripes[:, None], 60, axis=1))
-
-
-def config_of(root, **fields):
-    config = folder.get_config("method=rcc")
-    for name, value in {
-        "data.root": str(root), "data.labeled": "labeled.txt", "data.unlabeled": "unlabeled.txt",
-        "data.val": "val.txt", "data.num_classes": 4, "data.crop_size": 32,
-        "method.top_n": 4, **fields,
-    }.items():  # fmt: skip
-        config.update_from_flattened_dict({name: value})
-    return config
-
-
-def proposed(report, kind=None):
-    sets = [item["set"] for item in report["proposals"] if kind in (None, item["for"])]
-    return [fields for fields in sets if fields]
-
-
-def check(config, root, *, ok):
-    assert command.check(config, root / "out") is ok
-    report = json.loads((root / "out/check.json").read_text())
-    assert report["ok"] is ok
-    return report
 
 
 @pytest.mark.parametrize(
@@ -186,118 +131,6 @@ def test_every_fault_of_the_settings_is_listed(data, capsys, more):
     assert all(line in printed for line in messages)
 
 
-def as_folders(root):
-    """Moves the files of `data` to images/ and masks/, where nothing names them."""
-    for place in ("images", "masks"):
-        (root / place).mkdir()
-    for number in range(8):
-        (root / f"m{number}.png").rename(root / f"masks/{number}.png")
-    for number in range(12):
-        (root / f"{number}.png").rename(root / f"images/{number}.png")
-    for path in root.glob("*.txt"):
-        path.unlink()
-
-
-def check_guessed(root, **fields):
-    """The report, where all is left to the data as in the first command of docs/own_data.md."""
-    faults = []
-    config = guessed(root, fields, note=faults.append)
-    assert command.check(config, root / "out", faults) is False
-    report = json.loads((root / "out/check.json").read_text())
-    counts = {kind: sum(group["counts"].values()) for kind, group in report["errors"].items()}
-    # A training stops at the start with one of these.
-    with pytest.raises((ConfigError, DataError)):
-        build.open_partition(guessed(root, fields, note=None))
-    return report, counts
-
-
-def guessed(root, fields, note):
-    config = folder.get_config("method=auto")
-    config.update_from_flattened_dict({"data.root": str(root), **fields})
-    guess.fill(config, root / "out", report=lambda _: None, note=note)
-    return config
-
-
-def test_all_faults_of_folders_come_up_in_one_run(data, capsys):
-    masks(data, 0, 1, 2, 3)
-    as_folders(data)
-    for name in ("street_005", "street_006"):
-        save(data / f"masks/{name}.png", np.zeros((50, 60)))
-    save(data / "masks/0.bmp", np.zeros((50, 60)))
-    save(data / "masks/1.png", np.zeros((40, 60)))
-    (data / "images/2.png").write_bytes(b"garbage")
-    Image.fromarray(np.zeros((50, 60), np.uint16)).save(data / "masks/3.png")
-    (data / "masks/4.png").rename(data / "masks/4.jpg")
-    Image.fromarray(np.zeros((50, 60), np.uint8)).save(data / "masks/4.jpg")
-    report, counts = check_guessed(data, **{"data.val": "0.5"})
-    assert counts == {
-        "masks and images that do not pair by name": 3,
-        "masks of another size than their image": 1,
-        "unreadable images": 1,
-        "unreadable masks": 2,
-    }
-    names = report["errors"]["masks and images that do not pair by name"]["messages"]
-    assert any("street_006.png: no image of that name in" in message for message in names)
-    assert any("masks/0.bmp and " in message for message in names)
-    parts = report["parts"]
-    assert sum(parts[part]["images"] for part in ("labeled", "val")) == 8
-    assert sum(parts[part]["usable"] for part in ("labeled", "val")) == 4
-    assert parts["unlabeled"]["usable"] == 4
-    assert len(report["classes"]) == 4
-    printed = capsys.readouterr().out
-    assert all(message in printed for message in names)
-
-
-def test_images_are_read_though_no_mask_tells_the_classes(data):
-    masks(data, 0, 1, 2, 3)
-    as_folders(data)
-    for number in range(8):
-        Image.fromarray(np.zeros((50, 60), np.uint16)).save(data / f"masks/{number}.png")
-    (data / "images/9.png").write_bytes(b"garbage")
-    report, counts = check_guessed(data)
-    assert counts == {
-        "settings that cannot work": 1,
-        "unreadable masks": 8,
-        "unreadable images": 1,
-    }
-    assert report["errors"]["settings that cannot work"]["messages"] == [
-        "config.data.num_classes and config.data.crop_size: not set, and no mask could be read to "
-        "guess from. Repair the masks."
-    ]
-    # Masks of values that are no ids: the values are known, their meaning is not.
-    for number in range(8):
-        save(data / f"masks/{number}.png", 128 * (np.arange(3000).reshape(50, 60) % 2))
-    save(data / "masks/1.png", np.zeros((40, 60)))
-    report, counts = check_guessed(data)
-    assert counts == {
-        "settings that cannot work": 1,
-        "masks of another size than their image": 1,
-        "unreadable images": 1,
-    }
-    (message,) = report["errors"]["settings that cannot work"]["messages"]
-    assert "--config.data.label_map=0:0,128:1" in message
-    assert report["classes"] == []
-    assert report["warnings"].keys() <= {"copies of an image"}
-    assert proposed(report) == [{"data.val": "0.5"}]
-
-
-def test_wrong_lists_are_read_as_far_as_they_go_while_classes_are_guessed(data):
-    masks(data, 0, 1, 2, 3)
-    (data / "labeled.txt").write_text("0.png m0.png\n1.png\n2.png m2.png extra\n9.png gone.png\n")
-    (data / "val.txt").write_text("")
-    (data / "4.png").write_bytes(b"")
-    (data / "unlabeled.txt").write_text("4.png\n5.png a b\n6.png\n")
-    report, counts = check_guessed(data)
-    assert counts == {
-        "wrong lines of a list": 3,
-        "lists that cannot be used": 1,
-        "missing files": 1,
-        "unreadable images": 1,
-    }
-    assert report["errors"]["wrong lines of a list"]["counts"] == {"labeled": 2, "unlabeled": 1}
-    assert len(report["classes"]) == 4
-
-
 def test_few_examples_are_printed_and_all_are_counted_and_recorded(data, capsys):
     masks(data, 0, 1, 2, 9)
     report = check(config_of(data), data, ok=False)
@@ -308,81 +141,6 @@ def test_few_examples_are_printed_and_all_are_counted_and_recorded(data, capsys)
     assert printed.count("id 9 with data.num_classes = 4") == 3
     assert "error: masks with values that the settings do not know: 8 (labeled 4, val 4)" in printed
     assert "  and 5 more" in printed
-
-
-def test_sheet_shows_the_recipe_of_the_method(data):
-    masks(data, 0, 1, 2, 3)
-    config = config_of(data, **{"data.crop_size": SIDE, "seed": 9, "method.name": "augseg"})
-    check(config, data, ok=True)
-    with Image.open(data / "out/check.png") as image:
-        sheet = np.asarray(image)
-    partition = build.open_partition(config)
-    views = UnlabeledViews(SIDE, 1, boxes=True, recipe="augseg", box="none")
-    for row in range(2):
-        own = views(partition.unlabeled[2 * row], np.random.default_rng([9, 1, 2 * row]))
-        assert holds(sheet, whitened(own["strong1"], own["valid"]))
-    # Labelled crop, mask and both; weak and strong view; no CutMix.
-    assert 5 * SIDE <= sheet.shape[1] < 6 * SIDE
-
-
-@pytest.mark.parametrize("cutmix_partner", ["other", "same"])
-def test_sheet_shows_the_views_of_training(data, cutmix_partner):
-    masks(data, 0, 1, 2, 3)
-    fields = {"data.crop_size": SIDE, "seed": 9, "data.cutmix_partner": cutmix_partner}
-    config = config_of(data, **fields)
-    check(config, data, ok=True)
-    picture = (data / "out/check.png").read_bytes()
-    with Image.open(data / "out/check.png") as image:
-        sheet = np.asarray(image)
-    partition = build.open_partition(config)
-    labeled = LabeledViews(SIDE)(partition.labeled[0], np.random.default_rng([9, 0, 0]))
-    unlabeled = [
-        UnlabeledViews(SIDE, 2, boxes=True)(
-            partition.unlabeled[image], np.random.default_rng([9, 1, row])
-        )
-        for row, image in enumerate((0, 0, 2, 2) if cutmix_partner == "same" else range(4))
-    ]
-    # The masks have no ignored pixel, so where there is one the crop leaves the image: white.
-    assert holds(sheet, whitened(labeled["image"], labeled["label"] != 255))
-    for name in ("weak", "strong1"):
-        assert not unlabeled[0]["valid"].all()
-        assert holds(sheet, whitened(unlabeled[0][name], unlabeled[0]["valid"]))
-    # CutMix: the partner within the box, which has an outline.
-    mixed = 0
-    for own, partner in (unlabeled[:2], unlabeled[2:]):
-        for number, (top, left, bottom, right) in enumerate(own["boxes"].tolist(), start=1):
-            if bottom > top:
-                inside = slice(top + 1, bottom - 1), slice(left + 1, right - 1)
-                pasted = whitened(partner[f"strong{number}"], partner["valid"])[inside]
-                assert (pasted == 255).all() or holds(sheet, pasted)
-                mixed += (pasted != 255).any()
-    assert mixed > 1
-    check(config, data, ok=True)
-    assert (data / "out/check.png").read_bytes() == picture
-    names = sorted(path.name for path in (data / "out").iterdir())
-    assert names == ["check.json", "check.png"]
-    # Without labels that can be read there are still views, and for supervised training the rest.
-    (data / "m0.png").unlink()
-    config.update_from_flattened_dict({"method.name": "supervised"})
-    check(config, data, ok=False)
-    with Image.open(data / "out/check.png") as image:
-        assert image.size[0] < sheet.shape[1] / 2
-
-
-def whitened(view, valid):
-    return np.where(valid[..., None], view, 255)
-
-
-def holds(sheet, picture) -> bool:
-    """Whether a picture that is not all white is in a sheet."""
-    height, width = picture.shape[:2]
-    # One of its pixels that few others of the sheet equal.
-    top, left = (places[0] for places in np.nonzero((picture != 255).any(-1)))
-    rows, columns = np.nonzero((sheet == picture[top, left]).all(-1))
-    return any(
-        np.array_equal(sheet[row : row + height, column : column + width], picture)
-        for row, column in zip(rows - top, columns - left, strict=True)
-    )
 
 
 def test_folder_that_cannot_be_written(data):
