@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,54 @@ class NonFiniteError(Exception):
     """A loss, gradient or weight became infinite or NaN. The message names step and terms."""
 
 
-def keep_or_skip(
-    old: TrainState, new: TrainState, scalars: dict[str, jax.Array], max_skipped: int
-) -> TrainState:
-    """The state after a step: the new one, or the old one if a watched scalar is not finite.
+class Verdict(NamedTuple):
+    """What becomes of a step, as bool scalars.
+
+    Attributes:
+        finite: Whether all watched scalars are finite.
+        ends: Whether this step ends the training.
+        frozen: Whether nothing changes any more: this step or an earlier one ends the training.
+        kept: Whether weights, averages and memory stay as they were.
+    """
+
+    finite: jax.Array
+    ends: jax.Array
+    frozen: jax.Array
+    kept: jax.Array
+
+    def choose(self, new: Any, old: Any) -> Any:
+        """A tree after the step: its new leaves or its old ones.
+
+        Step counters advance in skipped steps too, since the learning rate depends on the step.
+        """
+
+        def chosen(new_leaf, old_leaf):
+            counts = jnp.issubdtype(new_leaf.dtype, jnp.integer)
+            return _choose(self.frozen if counts else self.kept, new_leaf, old_leaf)
+
+        return jax.tree.map(chosen, new, old)
+
+    def memory(self, new: Any, old: Any) -> Any:
+        """A method's memory after the step; a skipped step changes none of it."""
+        return jax.tree.map(lambda *leaves: _choose(self.kept, *leaves), new, old)
+
+    def noted(self, old: TrainState, scalars: dict[str, jax.Array]) -> dict[str, Any]:
+        """The fields of the state that count the steps that were not finite."""
+        noted = ~(old.bad_step > 0) & ~self.finite
+        in_row = jnp.where(self.finite, 0, old.skipped_in_row + 1)
+        return {
+            "bad_step": jnp.where(self.ends, old.step + 1, old.bad_step),
+            "bad_terms": {
+                name: jnp.where(noted, scalars[name].astype(jnp.float32), before)
+                for name, before in old.bad_terms.items()
+            },
+            "skipped": old.skipped + (noted & ~self.ends),
+            "skipped_in_row": jnp.where(self.frozen, old.skipped_in_row, in_row),
+        }
+
+
+def judge(old: TrainState, scalars: dict[str, jax.Array], max_skipped: int) -> Verdict:
+    """Judges a step by its watched scalars.
 
     A skipped step changes only the counts. After `max_skipped` of them in a row, the next one ends
     the training: the state stays as it was before that step, whatever follows.
@@ -28,33 +73,12 @@ def keep_or_skip(
     finite = jnp.stack([jnp.isfinite(scalars[name]) for name in old.bad_terms]).all()
     ended = old.bad_step > 0
     ends = ~ended & ~finite & (old.skipped_in_row >= max_skipped)
-    frozen, noted = _computed_once(ended | ends), ~ended & ~finite
-    kept = _computed_once(ended | ~finite)
+    return Verdict(finite, ends, _computed_once(ended | ends), _computed_once(ended | ~finite))
 
+
+def _choose(kept: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     # jnp.where is a jitted function and takes longer to lower, for each of a thousand leaves.
-    def choose(new_leaf, old_leaf):
-        # Step counters advance in skipped steps too: the learning rate depends on the step.
-        counts = jnp.issubdtype(new_leaf.dtype, jnp.integer)
-        return jax.lax.select_n(frozen if counts else kept, new_leaf, old_leaf)
-
-    moving = ("step", "weights", "ema", "opt_state")
-    return old.replace(
-        **{name: jax.tree.map(choose, getattr(new, name), getattr(old, name)) for name in moving},
-        memory=jax.tree.map(
-            lambda new_leaf, old_leaf: jax.lax.select_n(kept, new_leaf, old_leaf),
-            new.memory,
-            old.memory,
-        ),
-        bad_step=jnp.where(ends, new.step, old.bad_step),
-        bad_terms={
-            name: jnp.where(noted, scalars[name].astype(jnp.float32), before)
-            for name, before in old.bad_terms.items()
-        },
-        skipped=old.skipped + (noted & ~ends),
-        skipped_in_row=jnp.where(
-            frozen, old.skipped_in_row, jnp.where(finite, 0, old.skipped_in_row + 1)
-        ),
-    )
+    return jax.lax.select_n(kept, new, old)
 
 
 def _computed_once(flag: jax.Array) -> jax.Array:

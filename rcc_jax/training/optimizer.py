@@ -1,12 +1,21 @@
-"""SGD as in UniMatch and AdamW as in UniMatch V2: decay on everything, a faster head."""
+"""SGD as in UniMatch and AdamW as in UniMatch V2: decay on everything, a faster head.
 
+Their `update` takes `choose(new, old)`, which decides whether a step counts. It chooses among the
+averages first and moves the weights by those. If the choice came after both, each would be computed
+from the old values of the other, and a CPU would hold a copy of both during the whole step.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
 from rcc_jax.models import families
+
+_EPSILON = 1e-8  # Of Adam, as in PyTorch.
 
 
 def poly_schedule(learning_rate: float, num_steps: int, power: float = 0.9) -> optax.Schedule:
@@ -19,9 +28,29 @@ def _outside_encoder(params):
     return jax.tree_util.tree_map_with_path(lambda path, _: not families.is_encoder(path), params)
 
 
+def _choosing(
+    inner: optax.GradientTransformation, direction: Callable[[Any], Any] | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """The transformation `inner` with a choice between its new state and the old one.
+
+    Args:
+        inner: The transformation.
+        direction: Its updates as a function of its new state, if they depend on nothing else.
+    """
+
+    def update(updates, state, params=None, *, choose=None, **_):
+        updates, new = inner.update(updates, state, params)
+        if choose is None:
+            return updates, new
+        new = choose(new, state)
+        return (direction(new) if direction else updates), new
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
 def build(
     fields: ml_collections.ConfigDict, schedule: optax.Schedule
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """The optimizer of `config.optimizer`."""
     shared: dict[str, Any] = {
         "head_multiplier": fields.head_multiplier,
@@ -38,7 +67,7 @@ def sgd(
     head_multiplier: float = 1.0,
     momentum: float = 0.9,
     weight_decay: float = 1e-4,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """SGD in PyTorch's order: decay is added to the gradient before the momentum.
 
     Args:
@@ -53,9 +82,9 @@ def sgd(
     """
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
-        optax.trace(decay=momentum),
+        _choosing(optax.trace(decay=momentum), lambda state: state.trace),
         optax.masked(optax.scale(head_multiplier), _outside_encoder),
-        optax.scale_by_learning_rate(schedule),
+        _choosing(optax.scale_by_learning_rate(schedule)),
     )
 
 
@@ -66,7 +95,7 @@ def adamw(
     beta1: float = 0.9,
     beta2: float = 0.999,
     weight_decay: float = 0.01,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """AdamW as in PyTorch: the decay is not part of the gradient.
 
     Args:
@@ -83,9 +112,16 @@ def adamw(
     References:
         Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
+
+    def direction(state):
+        # What optax computes, from the averages that were chosen.
+        mean = optax.tree.bias_correction(state.mu, beta1, state.count)
+        square = optax.tree.bias_correction(state.nu, beta2, state.count)
+        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + _EPSILON), mean, square)
+
     return optax.chain(
-        optax.scale_by_adam(beta1, beta2, eps=1e-8),
+        _choosing(optax.scale_by_adam(beta1, beta2, eps=_EPSILON), direction),
         optax.add_decayed_weights(weight_decay),
         optax.masked(optax.scale(head_multiplier), _outside_encoder),
-        optax.scale_by_learning_rate(schedule),
+        _choosing(optax.scale_by_learning_rate(schedule)),
     )

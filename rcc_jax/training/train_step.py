@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rcc_jax.methods.base import Batch, Clock, Method
 from rcc_jax.models.network import Network, Student, Weights
-from rcc_jax.training.nonfinite import keep_or_skip
+from rcc_jax.training.nonfinite import Verdict, judge
 from rcc_jax.training.train_state import TrainState
 
 
@@ -144,21 +144,25 @@ def _check(method: Method, accumulation: int) -> None:
 
 def _optimized(
     network: Network,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     state: TrainState,
     gradients: Any,
     stats: Any,
+    verdict: Verdict,
 ) -> tuple[Weights, Any]:
-    """The weights after a step of the optimizer, and its state."""
+    """The weights and the optimizer's state after a step that counts, or as they were before."""
     trained = network.trained(state.weights).params
-    updates, opt_state = optimizer.update(gradients, state.opt_state, trained)
-    return Weights(optax.apply_updates(trained, updates), stats).completed(state.weights), opt_state
+    updates, opt_state = optimizer.update(
+        gradients, state.opt_state, trained, choose=verdict.choose
+    )
+    weights = Weights(optax.apply_updates(trained, updates), stats).completed(state.weights)
+    return verdict.choose(weights, state.weights), opt_state
 
 
 def make_train_step(
     network: Network,
     method: Method,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     schedule: optax.Schedule,
     mesh: Mesh,
     *,
@@ -201,22 +205,27 @@ def make_train_step(
         ema, memory = method.on_duty(state.ema, state.memory, clock)
         begun = state.replace(ema=ema, memory=memory)
         found, stats = _accumulate(network, method, begun, batch, clock, key, accumulation, mesh)
-        weights, opt_state = _optimized(network, optimizer, state, found.params, stats)
         scalars = {
             "loss": found.loss,
             **found.terms,
             "learning_rate": jnp.asarray(schedule(state.step)),
             "gradient_norm": optax.tree.norm(found.params),
         }
+        verdict = judge(state, scalars, max_skipped)
+        weights, opt_state = _optimized(network, optimizer, state, found.params, stats, verdict)
         moved = network.trained(weights)
         for teacher in method.teachers:
             ema = _average(ema, moved, teacher.decay(clock))
         if memory is not None:
             memory = method.update(memory, found.observations, moved, clock)
         new = state.replace(
-            step=state.step + 1, weights=weights, ema=ema, opt_state=opt_state, memory=memory
+            step=verdict.choose(state.step + 1, state.step),
+            weights=weights,
+            ema=verdict.choose(ema, state.ema),
+            opt_state=opt_state,
+            memory=verdict.memory(memory, state.memory),
+            **verdict.noted(state, scalars),
         )
-        new = keep_or_skip(state, new, scalars, max_skipped)
         if max_skipped:
             scalars["skipped_steps"] = new.skipped
         return new, scalars
