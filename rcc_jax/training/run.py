@@ -48,7 +48,7 @@ class Run:
     mesh: Mesh
     method: Method
     network: Network
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformationExtraArgs
     schedule: optax.Schedule
     num_steps: int
     epoch_steps: int

@@ -176,7 +176,7 @@ def make_train_step(
     Args:
         network: The split network.
         method: The method.
-        optimizer: The optimizer.
+        optimizer: One of `training.optimizer`, whose update takes a choice.
         schedule: Learning rate by step, used only for logging.
         mesh: Mesh with the axis 'data', over which the rows of the batch are spread.
         num_steps: Length of the run, for the method's clock.
