@@ -1,11 +1,7 @@
-"""Drawn dives: the labels show one in clear water, the unlabelled scenes show twenty others.
+"""Drawn scenes of seven classes that look alike in pairs, few of them labelled; minutes on a CPU.
 
     python main.py --config=configs/demo.py:method=supervised --workdir=runs/labels
     python main.py --config=configs/demo.py --config.model.pretrained=runs/labels/checkpoints/200
-
-The seven classes look alike in pairs. Labels are of 20 scenes of one dive; every other dive has
-water of its own colour and murk, and the validation scenes are of dives that training never sees.
-It takes minutes on a CPU.
 
 There are no ImageNet weights for a network this small. Training on the labels replaces them:
 otherwise the pseudo labels would come from random weights, and their errors would persist. So a
@@ -30,10 +26,9 @@ def get_config(arguments=None):
     config.data.name = "demo"
     config.data.partition = f"20 labels, {steps} steps"
     config.data.source = "scenes"
-    # One dive, twenty others, and five that training does not see.
-    config.data.labeled = "1000000:1000020"
-    config.data.unlabeled = "1000020:1000420"
-    config.data.val = "1001000:1001100"
+    config.data.labeled = "0:20"
+    config.data.unlabeled = "1000:1400"
+    config.data.val = "100000:100100"
     config.data.num_classes = len(scenes.CLASS_NAMES)
     config.data.class_names = scenes.CLASS_NAMES
     config.data.crop_size = 96

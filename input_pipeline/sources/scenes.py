@@ -3,15 +3,11 @@
 The kinds of a pair share size, colour and most of their shape: fish have dark bars or bright
 spots, stars have thick arms with dark warts or thin arms with bright warts, shells have dark ribs
 or a bright net. These differences survive the colour changes of the strong views.
-
-From number DIVES on, scenes belong to dives of 20 scenes. The first dive is in clear water. The
-water of every other dive has its own colour and murk, which all of its scenes share.
 """
 
 import colorsys
 import dataclasses
 import math
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -28,7 +24,6 @@ CLASS_NAMES = (
     "ribbed_shell",
     "netted_shell",
 )
-DIVES, SCENES_PER_DIVE = 1_000_000, 20
 _SALT = 0x5EABED
 _ROWS, _COLUMNS = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
 # For each pair of kinds: smallest and largest radius in pixels, mean hue, and smallest and largest
@@ -39,20 +34,6 @@ _VALUE = {"fish": (0.4, 0.65), "star": (0.65, 0.8), "shell": (0.5, 0.75)}
 _HUE_SPREAD = 0.06
 # How far the pattern moves from the colour of an animal towards black or white.
 _CONTRAST = (0.7, 1.0)
-
-
-class _Water(NamedTuple):
-    """What the water of a dive does to all of its scenes.
-
-    Attributes:
-        passing: The share of the light that passes, float32 [3], RGB.
-        color: The colour of the murk, float32 [3], RGB.
-        murk: The share of the murk in the image.
-    """
-
-    passing: np.ndarray
-    color: np.ndarray
-    murk: float
 
 
 class SceneSource:
@@ -127,18 +108,7 @@ def draw_scene(number: int) -> tuple[np.ndarray, np.ndarray]:
         _paint(image, animal, rng)
         label[animal.window][animal.inside > 0] = kind
     _draw_weed(image, label, rng)
-    return _photograph(image, _water(number), rng), label
-
-
-def _water(number: int) -> _Water | None:
-    """The water of a scene's dive; None for clear water."""
-    dive = (number - DIVES) // SCENES_PER_DIVE
-    if dive < 1:
-        return None
-    rng = np.random.default_rng((_SALT, 1, dive))
-    passing = rng.uniform(0.76, 1, 3).astype(np.float32)
-    color = _color(rng.random(), rng, saturation=(0.3, 0.8), value=(0.3, 0.8))
-    return _Water(passing, color, rng.uniform(0.1, 0.29))
+    return _photograph(image, rng), label
 
 
 def _draw_seabed(rng: np.random.Generator) -> np.ndarray:
@@ -255,7 +225,7 @@ def _draw_weed(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -
         cv2.polylines(label, line, False, 0, width)
 
 
-def _photograph(image: np.ndarray, dive: _Water | None, rng: np.random.Generator) -> np.ndarray:
+def _photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Adds light from above, murk, a tint, blur and noise; uint8 [SIZE, SIZE, 3]."""
     angle = rng.uniform(0, 2 * np.pi)
     slope = (math.cos(angle) * _COLUMNS + math.sin(angle) * _ROWS) / SIZE
@@ -264,8 +234,6 @@ def _photograph(image: np.ndarray, dive: _Water | None, rng: np.random.Generator
     water = _color(rng.random(), rng, saturation=(0.2, 0.7), value=(0.3, 0.8))
     murk = rng.uniform(0, 0.15)
     image = (1 - murk) * image + murk * water
-    if dive is not None:
-        image = (1 - dive.murk) * image * dive.passing + dive.murk * dive.color
     if rng.random() < 0.6:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 0.9))
     noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0.01, 0.04)
