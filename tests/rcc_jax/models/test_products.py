@@ -51,7 +51,9 @@ def test_products_and_their_gradients(form, dtype):
     def loss(a, b):
         return jnp.sum(function(a, b).astype(jnp.float32) * factor)
 
-    tolerance = {"rtol": 0.02, "atol": 0.04} if dtype == jnp.bfloat16 else {"atol": 1e-5}
+    tolerance = (
+        {"rtol": 0.02, "atol": 0.04} if dtype == jnp.bfloat16 else {"rtol": 2e-6, "atol": 1e-5}
+    )
     found = function(left, right)
     assert found.dtype == dtype
     np.testing.assert_allclose(found.astype(jnp.float32), plain(*values), **tolerance)
@@ -82,6 +84,7 @@ def test_gradient_of_a_bias_is_summed_in_float32():
 def test_rows_on_several_devices_give_the_gradients_of_one():
     rng = np.random.default_rng(0)
     left, right = (rng.normal(size=shape).astype(np.float32) for shape in ((512, 256), (256, 6)))
+    left /= 16  # Products of about 1, whose sines keep their rounding small.
     mesh = meshes.make_mesh()
     assert mesh.size == 8
 
