@@ -84,9 +84,8 @@ def _choose(kept: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
 def _computed_once(flag: jax.Array) -> jax.Array:
     """The same flag, computed once.
 
-    XLA repeats cheap operations in every loop that reads their result: here all scalars of a step,
-    once for each leaf of the state, which makes up a third of the program. It does not repeat a
-    root.
+    XLA repeats cheap operations in every loop that reads their result: here, for each leaf of the
+    state, everything that is made of the step's scalars. It does not repeat a root.
     """
     return jnp.sqrt(flag.astype(jnp.float32)) > 0
 

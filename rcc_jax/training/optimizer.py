@@ -38,10 +38,8 @@ def _choosing(
         direction: Its updates as a function of its new state, if they depend on nothing else.
     """
 
-    def update(updates, state, params=None, *, choose=None, **_):
+    def update(updates, state, params=None, *, choose=lambda new, _: new, **_):
         updates, new = inner.update(updates, state, params)
-        if choose is None:
-            return updates, new
         new = choose(new, state)
         return (direction(new) if direction else updates), new
 

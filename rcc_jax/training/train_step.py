@@ -159,6 +159,18 @@ def _optimized(
     return verdict.choose(weights, state.weights), opt_state
 
 
+def _followed(
+    method: Method, begun: TrainState, weights: Weights, observations: Any, clock: Clock
+) -> tuple[Weights | None, Any]:
+    """EMA teacher and memory after the step to the new weights."""
+    ema, memory = begun.ema, begun.memory
+    for teacher in method.teachers:
+        ema = _average(ema, weights, teacher.decay(clock))
+    if memory is not None:
+        memory = method.update(memory, observations, weights, clock)
+    return ema, memory
+
+
 def make_train_step(
     network: Network,
     method: Method,
@@ -214,10 +226,7 @@ def make_train_step(
         verdict = judge(state, scalars, max_skipped)
         weights, opt_state = _optimized(network, optimizer, state, found.params, stats, verdict)
         moved = network.trained(weights)
-        for teacher in method.teachers:
-            ema = _average(ema, moved, teacher.decay(clock))
-        if memory is not None:
-            memory = method.update(memory, found.observations, moved, clock)
+        ema, memory = _followed(method, begun, moved, found.observations, clock)
         new = state.replace(
             step=verdict.choose(state.step + 1, state.step),
             weights=weights,

@@ -143,12 +143,13 @@ class Setup:
         steps_per_epoch=STEPS_PER_EPOCH,
         freeze_encoder=False,
         size=SIZE,
+        rule="sgd",
         **network,
     ):
         self.size = size
         self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
         self.schedule = optimizer.poly_schedule(0.05, num_steps)
-        self.optimizer = optimizer.sgd(self.schedule, head_multiplier=2.0)
+        self.optimizer = getattr(optimizer, rule)(self.schedule, head_multiplier=2.0)
         self.build = build or functools.partial(small, method=method, dtype=dtype, **network)
         self.network = Network(
             nnx.graphdef(nnx.eval_shape(lambda: self.build(jax.random.key(0)))),

@@ -219,23 +219,13 @@ def test_whether_a_step_counts_is_not_computed_anew_for_every_leaf():
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_step_holds_no_second_copy_of_its_state(name):
-    setup = Setup(make_method("supervised", ema_decay=0.9))
-    setup.optimizer = getattr(optimizer, name)(setup.schedule)
-    step = train_step.make_train_step(
-        setup.network, setup.method, setup.optimizer, setup.schedule, setup.mesh,
-        num_steps=10, steps_per_epoch=10,
-    )  # fmt: skip
-    state = setup.state()
-    program = step.lower(state, make_batch(setup.method)).compile().as_text()
+    setup = Setup(make_method("supervised", ema_decay=0.9), rule=name)
+    state, batch = setup.state(), make_batch(setup.method)
+    program = setup.step.lower(state, batch).compile().as_text()
     assert program.count("copy(%state_") <= 4 < len(jax.tree.leaves(state.weights))
 
 
-# What the training step passes as `choose` if a step counts; without it the same numbers result.
-CHOICES = [{}, {"choose": lambda new, old: new}]
-
-
-@pytest.mark.parametrize("choice", CHOICES, ids=["none", "new"])
-def test_adamw_is_that_of_torch(choice):
+def test_adamw_is_that_of_torch():
     """Decoupled decay on all parameters; the head's factor scales update and decay."""
     schedule = optimizer.poly_schedule(0.1, 10)
     tx = optimizer.adamw(schedule, head_multiplier=40, weight_decay=0.01)
@@ -245,7 +235,7 @@ def test_adamw_is_that_of_torch(choice):
     expected, mean, square = {"main": 2.0, "head": 2.0}, 0.0, 0.0
     for t in range(3):
         gradients = jax.tree.map(lambda _, g=t + 1.0: jnp.array(g), params)
-        updates, state = tx.update(gradients, state, params, **choice)
+        updates, state = tx.update(gradients, state, params)
         params = optax.apply_updates(params, updates)
         mean = 0.9 * mean + 0.1 * (t + 1.0)
         square = 0.999 * square + 0.001 * (t + 1.0) ** 2
@@ -257,8 +247,7 @@ def test_adamw_is_that_of_torch(choice):
     np.testing.assert_allclose(params["head"]["bias"], expected["head"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=["none", "new"])
-def test_sgd_is_the_recipe(choice):
+def test_sgd_is_the_recipe():
     """Weight decay before momentum on all parameters; head multiplier; poly decay."""
     schedule = optimizer.poly_schedule(0.1, 10)
     tx = optimizer.sgd(schedule, head_multiplier=10, momentum=0.9, weight_decay=0.01)
@@ -267,7 +256,7 @@ def test_sgd_is_the_recipe(choice):
     expected, buffer = {"backbone": 2.0, "head": 2.0}, {"backbone": 0.0, "head": 0.0}
     for t in range(3):
         gradients = jax.tree.map(lambda _, g=t + 1.0: jnp.array(g), params)
-        updates, state = tx.update(gradients, state, params, **choice)
+        updates, state = tx.update(gradients, state, params)
         params = optax.apply_updates(params, updates)
         for name, factor in (("backbone", 1), ("head", 10)):
             buffer[name] = 0.9 * buffer[name] + (t + 1.0) + 0.01 * expected[name]
