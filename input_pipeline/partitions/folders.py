@@ -161,8 +161,10 @@ def _open_unlabeled(
     if items == [text] and field == "data.unlabeled" and not _is_searched(root, text):
         # A list is explicit: an image in two lists is a mistake, which `check_partition` reports.
         name = lists.resolve_list(text, root=root, field=field)
-        found = lists.read_images(name, field=field, note=note)
-        found = (_relative(path, root) for path in found)
+        found = lists.plain_paths(name)
+        if found is None:
+            paths = lists.read_images(name, field=field, note=note)
+            found = (_relative(path, root) for path in paths)
         return FolderSource(root, found, name=f"{field} ({name})")
     rest = FolderSource(
         root,

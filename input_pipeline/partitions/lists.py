@@ -4,10 +4,18 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
+
 from input_pipeline import near_names
 from input_pipeline.errors import DataError
+from input_pipeline.sources.string_table import StringTable
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# The kind of each byte of a list: 2 for blanks and bytes beyond ASCII; 1 for bytes that, side by
+# side, make an empty line or a path that is not normal ('a//b', './a', 'a/../b'); 0 for the rest.
+_KINDS = bytes(
+    1 if code in b"/.\n" else 2 if code > 127 or chr(code).isspace() else 0 for code in range(256)
+)
 
 
 def read_pairs(
@@ -76,6 +84,27 @@ def read_images(
         for number, columns in bad
     ]
     _refuse_or_note(messages, bad, None if empty else note)
+
+
+def plain_paths(path: str) -> StringTable | None:
+    """Reads a list whose lines are paths as they are, at once: a long list, in most cases.
+
+    Args:
+        path: The list file.
+
+    Returns:
+        The paths; None if the list is empty or unreadable, or a line has a blank, a character
+        beyond ASCII or a path that `os.path.normpath` would change. Read such a list by lines.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = b"\n" + file.read().removesuffix(b"\n") + b"\n"
+    except OSError:
+        return None
+    kinds = np.frombuffer(text.translate(_KINDS), np.uint8)
+    if kinds.max() > 1 or (kinds[1:] & kinds[:-1]).any():
+        return None
+    return StringTable.lines(text[1:])
 
 
 def numbered_lines(path: str, *, field: str) -> Iterator[tuple[int, list[str]]]:

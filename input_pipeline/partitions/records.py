@@ -92,7 +92,17 @@ def _select(
             f"keys-SPLIT.txt) to look up a list in. Set {field} to a slice of a split, such as "
             "train[:100]."
         )
-    numbers, keys, bad = [], [], {}
+    plain = lists.plain_paths(path)
+    if plain is not None and (places := dataset.find(plain)).min() >= 0:
+        return places, f"{field} ({path})"
+    return _select_by_lines(dataset, path, text, part, note)
+
+
+def _select_by_lines(
+    dataset: RecordDataset, path: str, text: str, part: str, note: findings.Note | None
+) -> tuple[np.ndarray, str]:
+    """The same for the keys in a list file of any form; names all lines that cannot be used."""
+    field, numbers, keys, bad = f"data.{part}", [], [], {}
     for number, columns in lists.numbered_lines(path, field=field):
         if len(columns) > 2:
             bad[number] = f"{len(columns)} columns, expected 1 or 2: {' '.join(columns)!r}"

@@ -32,7 +32,7 @@ class FolderSource:
         name: str = "",
     ):
         self.name = name
-        self.ids = StringTable(image_paths)
+        self.ids = StringTable.of(image_paths)
         self.label_ids = None if label_paths is None else StringTable(label_paths)
         self._root = root
         self._reader = reader

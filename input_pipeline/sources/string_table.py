@@ -2,12 +2,15 @@
 
 import array
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 # Strings that are copied at once; 8 bytes of memory for each of their bytes.
 _COPIED = 65_536
+# Bytes of a text that are split at once; a few times as much memory, while they are split.
+_SPLIT = 4 * 2**20
 
 
 class StringTable(Sequence):
@@ -29,25 +32,43 @@ class StringTable(Sequence):
         self._ends = np.frombuffer(ends, np.int64) if ends else np.zeros(0, np.int64)
 
     @classmethod
+    def of(cls, strings: Iterable[str]) -> "StringTable":
+        """The strings as a table; a table is not copied."""
+        return strings if isinstance(strings, cls) else cls(strings)
+
+    @classmethod
+    def lines(cls, text: bytes) -> "StringTable":
+        """The lines of a text; each ends in a line feed."""
+        found, breaks = cls(), np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+        found._bytes, found._ends = text.replace(b"\n", b""), breaks - np.arange(len(breaks))
+        return found
+
+    @classmethod
     def columns(cls, text: bytes, count: int) -> "tuple[StringTable, ...] | None":
         """The columns of a text whose lines have `count` columns, separated by tabs.
 
         Returns:
             A table for each column; None if a line has another number of columns.
         """
-        if text and not text.endswith(b"\n"):
-            text += b"\n"
-        codes = np.frombuffer(text, np.uint8)
-        breaks = np.flatnonzero((codes == ord("\t")) | (codes == ord("\n")))
-        wanted = np.frombuffer(b"\t" * (count - 1) + b"\n", np.uint8)
-        if len(breaks) % count or (codes[breaks].reshape(-1, count) != wanted).any():
-            return None
-        starts = np.concatenate([[0], breaks[:-1] + 1]).reshape(-1, count) if len(breaks) else None
-        ends = breaks.reshape(-1, count)
-        return tuple(
-            cls() if starts is None else cls._copied(codes, starts[:, column], ends[:, column])
-            for column in range(count)
-        )
+        if not text:
+            return (cls(),) * count
+        pieces, first, stop = [], 0, len(text) - text.endswith(b"\n")
+        while first <= stop:
+            last = text.find(b"\n", first + _SPLIT, stop)
+            last = stop if last < 0 else last
+            lines = text[first:last].split(b"\n")
+            if set(map(bytes.count, lines, itertools.repeat(b"\t"))) != {count - 1}:
+                return None
+            strings = b"\t".join(lines).split(b"\t")
+            pieces.append([cls._of(strings[column::count]) for column in range(count)])
+            first = last + 1
+        return tuple(cls.joined(tables) for tables in zip(*pieces, strict=True))
+
+    @classmethod
+    def _of(cls, strings: list[bytes]) -> "StringTable":
+        found, lengths = cls(), np.fromiter(map(len, strings), np.int64, len(strings))
+        found._bytes, found._ends = b"".join(strings), np.cumsum(lengths)
+        return found
 
     @classmethod
     def _copied(cls, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> "StringTable":
@@ -78,6 +99,11 @@ class StringTable(Sequence):
         """The strings of these places, int [n], not negative, as a table."""
         places = np.asarray(places, np.int64)
         starts = np.concatenate([[0], self._ends])[:-1]
+        if len(places) and (np.diff(places) == 1).all():  # As of most slices and lists.
+            first, found = int(starts[places[0]]), StringTable()
+            found._ends = self._ends[places] - first
+            found._bytes = self._bytes[first : first + int(found._ends[-1])]
+            return found
         return self._copied(
             np.frombuffer(self._bytes, np.uint8), starts[places], self._ends[places]
         )
@@ -114,6 +140,12 @@ class StringTable(Sequence):
             yield self._bytes[start:end].decode("utf-8", "surrogateescape")
             start = end
 
+    def hashes(self) -> np.ndarray:
+        """A hash of each string, int64 [len(self)]; another one in each process."""
+        ends = self._ends.tolist()
+        places = map(slice, [0, *ends[:-1]], ends)
+        return np.fromiter(map(hash, map(self._bytes.__getitem__, places)), np.int64, len(ends))
+
     def digest(self) -> str:
         """A short fingerprint; only equal tables have the same one."""
         digest = hashlib.blake2b(self._bytes, digest_size=8)
@@ -129,22 +161,23 @@ class StringIndex:
     """
 
     def __init__(self, strings: Sequence[str]):
-        self._strings = strings
-        hashes = _hash(strings)
+        self._strings = StringTable.of(strings)
+        hashes = self._strings.hashes()
         self._order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._order]
 
     def find(self, strings: Sequence[str]) -> np.ndarray:
         """Returns the first place of each string, int64 [len(strings)]; -1 if it is absent."""
-        wanted = _hash(strings)
+        strings = StringTable.of(strings)
+        wanted = strings.hashes()
         places = np.searchsorted(self._hashes, wanted)
         found = np.full(len(wanted), -1, np.int64)
         inside = np.minimum(places, max(len(self._hashes) - 1, 0))
         hits = np.flatnonzero(self._hashes[inside] == wanted) if len(self._hashes) else ()
-        if len(hits) and isinstance(self._strings, StringTable):
+        if len(hits):
             # Usually equal hashes mean equal strings; these are compared all at once.
             firsts = self._order[places[hits]]
-            if self._strings.take(firsts).equals(StringTable(strings[int(hit)] for hit in hits)):
+            if self._strings.take(firsts).equals(strings.take(hits)):
                 found[hits] = firsts
                 return found
         for hit in hits:
@@ -168,7 +201,3 @@ class StringIndex:
         """The first string that occurs a second time; None if there is none."""
         again = self.repeats()
         return self._strings[int(again[0])] if again.size else None
-
-
-def _hash(strings: Sequence[str]) -> np.ndarray:
-    return np.fromiter(map(hash, strings), np.int64, len(strings))

@@ -85,6 +85,24 @@ def test_numbers_of_lines(folder):
     assert list(lists.numbered_lines(path, field="f")) == expected
 
 
+@pytest.mark.parametrize("ended", ["", "\n"])
+def test_plain_paths_are_read_at_once(folder, ended):
+    path = folder.write("list.txt", f"a.jpg\nsub/b.jpg\nx/c.d.jpg{ended}")
+    assert list(lists.plain_paths(path)) == list(lists.read_images(path, field="f"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "a b", "a\tb", "a\r", "a\x1cb", "ä", "./a", "a/../b", "a//b", "a/./b", "/a", "a/", "a/."],
+)
+def test_other_paths_are_read_by_lines(folder, line):
+    for lines in ([line, "x", "y"], ["x", line, "y"], ["x", "y", line]):
+        path = folder.write("list.txt", "".join(f"{each}\n" for each in lines))
+        assert lists.plain_paths(path) is None
+    assert lists.plain_paths(folder.write("list.txt", "")) is None
+    assert lists.plain_paths(str(folder.root / "absent.txt")) is None
+
+
 def test_find_images_in_folder_and_by_glob(folder):
     (folder.root / "i/deep").mkdir()
     folder.save("i/deep/x.PNG", [[[1, 2, 3]]])
@@ -115,10 +133,12 @@ def test_string_table_is_a_compact_sequence():
 
 def test_string_table_takes_joins_and_splits_at_once(monkeypatch):
     monkeypatch.setattr(string_table, "_COPIED", 2)  # In several pieces.
+    monkeypatch.setattr(string_table, "_SPLIT", 2)
     strings = ["", "a/b.jpg", "grün/ß.png", "", "語", "a"]
     table = StringTable(strings)
     places = np.array([5, 0, 2, 2, 4])
     assert list(table.take(places)) == [strings[place] for place in places]
+    assert list(table.take(np.arange(1, 5))) == strings[1:5]
     assert len(table.take(np.zeros(0, np.int64))) == 0
     joined = StringTable.joined([table, StringTable(), table.take(places[:1])])
     assert list(joined) == [*strings, "a"]
@@ -133,17 +153,23 @@ def test_string_table_takes_joins_and_splits_at_once(monkeypatch):
         columns = StringTable.columns(ended, 3)
         assert [tuple(row) for row in zip(*columns, strict=True)] == rows
     assert [list(column) for column in StringTable.columns(b"", 3)] == [[], [], []]
-    for wrong in (text + b"\n\n", b"a\tb\n", b"a\tb\tc\td\te\tf\n", b"a\n" * 3):
+    for wrong in (
+        *(text + b"\n\n", b"a\tb\n", b"a\tb\tc\td\te\tf\n", b"a\n" * 3, b"a\na\tb\tc\td\te\n"),
+        *(b"\n", b"a\tb\tc\n\n\n"),
+    ):
         assert StringTable.columns(wrong, 3) is None
+    assert list(StringTable.columns(b"\nab\n\nc\n\n", 1)[0]) == ["", "ab", "", "c", ""]
+    assert list(StringTable.lines(b"\nab\n\nc\n\n")) == ["", "ab", "", "c", ""]
+    assert len(StringTable.lines(b"")) == 0
 
 
 @pytest.mark.parametrize("buckets", [1, 2, None])
 def test_string_index_finds_first_places_whatever_the_hashes(monkeypatch, buckets):
     if buckets:  # Different strings of the same hash are rare, but must be distinguished.
         monkeypatch.setattr(
-            string_table,
-            "_hash",
-            lambda strings: np.array([len(x) % buckets for x in strings], np.int64),
+            StringTable,
+            "hashes",
+            lambda table: np.array([len(x) % buckets for x in table], np.int64),
         )
     table = StringTable(["b", "aa", "", "ccc", "aa", "d", "aa", "d"])
     index = StringIndex(table)
