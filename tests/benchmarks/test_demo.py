@@ -23,7 +23,7 @@ def test_time_and_a_failed_run_are_said(tmp_path):
         command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False
     )
     assert ended.returncode == 2
-    assert ended.stdout.startswith("2 runs, 680 steps: about 5 minutes on two idle CPU cores")
+    assert ended.stdout.startswith("2 runs, 1300 steps: about 5 minutes on two idle CPU cores")
     fault, place = ended.stderr.splitlines()
     assert f"{tmp_path}/demo-method=supervised,seed=0" in fault
     assert place.startswith("error: supervised, seed 0 ended with exit code 2")
