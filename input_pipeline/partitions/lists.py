@@ -4,8 +4,6 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-import numpy as np
-
 from input_pipeline import near_names
 from input_pipeline.errors import DataError
 from input_pipeline.sources.string_table import StringTable
@@ -98,13 +96,16 @@ def plain_paths(path: str) -> StringTable | None:
     """
     try:
         with open(path, "rb") as file:
-            text = b"\n" + file.read().removesuffix(b"\n") + b"\n"
+            text = file.read()
     except OSError:
         return None
-    kinds = np.frombuffer(text.translate(_KINDS), np.uint8)
-    if kinds.max() > 1 or (kinds[1:] & kinds[:-1]).any():
+    if not text.endswith(b"\n"):
+        text += b"\n"
+    kinds = text.translate(_KINDS)
+    if kinds[0] or b"\1\1" in kinds or b"\2" in kinds:
         return None
-    return StringTable.lines(text[1:])
+    del kinds  # It is as long as the text.
+    return StringTable.lines(text)
 
 
 def numbered_lines(path: str, *, field: str) -> Iterator[tuple[int, list[str]]]:
