@@ -101,7 +101,7 @@ def test_two_unlike_networks_fit_each_other_or_are_refused(arguments, fields, me
     config.update_from_flattened_dict(fields)
     if message is None:
         checks.check(config)
-        assert config.data.crop_size == 98
+        assert config.data.crop_size == 70
         # Both kinds of network have their fields.
         checks.check_given(config, ["model.stem", "model.remat"])
     else:
