@@ -1,5 +1,6 @@
 """A TFDS dataset in ArrayRecord, read by random access and without TensorFlow."""
 
+import functools
 import os
 import pathlib
 import re
@@ -123,7 +124,11 @@ class RecordDataset:
 
     def find(self, names: Sequence[str]) -> np.ndarray:
         """The place of each image, int64 [len(names)]; -1 if the dataset has no such image."""
-        return StringIndex(self.ids).find(names)
+        return self._index.find(names)
+
+    @functools.cached_property
+    def _index(self) -> StringIndex:
+        return StringIndex(self.ids)
 
     def described(self) -> str:
         """The folder and the splits, for messages."""
