@@ -121,15 +121,16 @@ def terms(teacher, threshold: float, batch) -> dict[str, Any]:
     return found
 
 
-def make_measure(run: Run, weights, threshold: float):
-    """A jitted function from a batch to the products of all pairs of gradients, and pixels.
+def make_measure(run: Run, threshold: float):
+    """A jitted function from weights and batch to the products of pairs of gradients, and pixels.
 
     The names of the gradients are those of `terms`.
     """
-    trained = run.network.trained(weights)
 
     @jax.jit
-    def measure(batch):
+    def measure(weights, batch):
+        trained = run.network.trained(weights)
+
         def forward(params):
             student = run.network.student(trained.replace(params=params).completed(weights))
             logits = student(passes.interleave(batch["weak"], batch["strong1"]))
@@ -255,10 +256,10 @@ def rare_shares(pixels: list[Pixels], threshold: float, num_classes: int) -> dic
 def measure_step(run: Run, threshold: float, count: int, seed: int) -> dict[str, Any]:
     """All numbers of a checkpoint."""
     weights = run.initial_state(print).weights
-    measure, names, products, pixels = make_measure(run, weights, threshold), [], [], []
+    measure, names, products, pixels = make_measure(run, threshold), [], [], []
     for batch in batches(run, count, seed):
         names = names or list(terms(jnp.zeros((1, 1, 1, TOP)), threshold, batch))
-        gram, found = jax.device_get(measure(batch))
+        gram, found = jax.device_get(measure(weights, batch))
         products.append(gram.astype(np.float64))
         pixels.append(found)
     return {
