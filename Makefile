@@ -20,10 +20,11 @@ help:
 	@echo "make bench       benchmarks at a small size"
 	@echo "make docs        the pages as a site, in build/site"
 
+# Python compiles the modules that are imported; to compile all of them takes a third of the time.
 $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 	@echo "installing into $(VENV), once: one to three minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	  -r requirements-dev.txt -c constraints.txt
 	touch $@
 
