@@ -1,6 +1,6 @@
 """Does the consensus know more than the confidence, and does its gradient point to the truth?
 
-    python benchmarks/mechanism.py --workdir=runs/NAME --truth=splits/unlabeled.txt --steps=200,800
+    python benchmarks/mechanism.py --workdir=runs/NAME --truth=splits/unlabeled.txt --steps=800
 
 Takes the unlabelled images of a run with the masks that its training never saw, in the weak view
 (teacher) and a strong view (student) without CutMix, in batches of the run's size and with
