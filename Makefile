@@ -10,7 +10,7 @@ INSTALLED = $(VENV)/installed
 
 help:
 	@echo "make setup       installs into $(VENV)"
-	@echo "make demo        trains on the labels alone and with RCC, compares, draws; six minutes"
+	@echo "make demo        trains on the labels alone and with RCC, compares, draws; seven minutes"
 	@echo "make demo-table  the same for five seeds; writes benchmarks/results/demo.json"
 	@echo "make study DATA=data/camvid  labels alone, UniMatch and RCC on real streets; hours on a CPU"
 	@echo "make test        lint and tests         make test PYTHON=python3.13  with another Python"
@@ -35,7 +35,7 @@ demo: demo-time $(INSTALLED)
 
 # Before the installation; of the runs alone demo.py says it.
 demo-time:
-	@test -e $(INSTALLED) || echo "make demo: about six minutes in all on two CPU cores"
+	@test -e $(INSTALLED) || echo "make demo: about seven minutes in all on two CPU cores"
 
 demo-table: $(INSTALLED)
 	$(BIN)/python benchmarks/demo.py --methods=rcc --seeds=0,1,2,3,4 \

@@ -1,4 +1,4 @@
-"""The numbers of `benchmarks/mechanism.py`."""
+"""The views and the numbers of `benchmarks/mechanism.py`."""
 
 import types
 
@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 
 from benchmarks import mechanism
+from benchmarks import mechanism_numbers as numbers
 
 
 def test_auc_is_the_share_of_ordered_pairs():
     rng = np.random.default_rng(0)
     score, right = rng.integers(0, 6, 60).astype(float), rng.random(60) < 0.4
     pairs = score[right][:, None] - score[~right]
-    assert mechanism.auc(score, right) == pytest.approx(np.mean((pairs > 0) + (pairs == 0) / 2))
-    assert np.isnan(mechanism.auc(score, np.ones(60, bool)))
+    assert numbers.auc(score, right) == pytest.approx(np.mean((pairs > 0) + (pairs == 0) / 2))
+    assert np.isnan(numbers.auc(score, np.ones(60, bool)))
 
 
 def test_cosines_of_a_gradient_and_of_its_orthogonal_part():
-    names = [mechanism.TRUTH, mechanism.PSEUDO, "other"]
+    names = [numbers.TRUTH, numbers.PSEUDO, "other"]
     truth, pseudo, other = np.random.default_rng(1).normal(size=(3, 7))
     vectors = np.stack([truth, pseudo, other])
-    found = mechanism.cosines([vectors @ vectors.T], names)
+    found = numbers.cosines([vectors @ vectors.T], names)
     rest = other - (other @ pseudo) / (pseudo @ pseudo) * pseudo
 
     def cosine(first, second):
@@ -28,8 +29,8 @@ def test_cosines_of_a_gradient_and_of_its_orthogonal_part():
 
     assert found["other"]["cosine"] == pytest.approx([cosine(other, truth)])
     assert found["other"]["orthogonal"] == pytest.approx([cosine(rest, truth)])
-    assert found[mechanism.TRUTH]["cosine"] == pytest.approx([1.0])
-    assert found[mechanism.PSEUDO]["orthogonal"] == []
+    assert found[numbers.TRUTH]["cosine"] == pytest.approx([1.0])
+    assert found[numbers.PSEUDO]["orthogonal"] == []
 
 
 def test_masks_have_the_geometry_of_the_views():
@@ -63,9 +64,9 @@ def test_predictors_find_what_decides():
         confidence = np.full(500, 0.5) + rng.normal(size=500) * 0.01
         truth = np.where(right, 1, 2)
         parts.append(
-            mechanism.Pixels(confidence, np.exp(-signal), np.ones(500), np.ones(500, int), truth)
+            numbers.Pixels(confidence, np.exp(-signal), np.ones(500), np.ones(500, int), truth)
         )
-    found = mechanism.predictors(parts, threshold=0.95)
+    found = numbers.predictors(parts, threshold=0.95)
     assert found["ranks, tau 1"]["all"] > 0.8
     assert found["confidence and ranks, tau 1"]["all"] > 0.8
     assert abs(found["confidence"]["all"] - 0.5) < 0.1
