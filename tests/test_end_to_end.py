@@ -104,10 +104,17 @@ def assert_same(workdir, finished):
         assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_stopped_or_killed_and_started_again_is_bitwise_the_same(command, finished, tmp_path):
+def test_killed_and_started_again_is_bitwise_the_same(command, finished, tmp_path):
     process = start_afresh(*command(tmp_path))
     wait_until(process, lambda: saving(tmp_path, 6))
     assert kill(process)
+    output, _ = finish(start(*command(tmp_path, data__num_threads=1)))
+    assert "resuming after step" in output
+    assert_same(tmp_path, finished)
+
+
+@pytest.mark.slow
+def test_stopped_and_started_again_is_bitwise_the_same(command, finished, tmp_path):
     # Ctrl-C reaches the worker processes of the pipeline too.
     process = start_afresh(*command(tmp_path, data__num_workers=1))
     wait_until(process, lambda: reached(tmp_path, 8))
@@ -290,8 +297,9 @@ def test_evaluation_reproduces_the_scores_of_the_training(command, finished):
 
 @pytest.mark.parametrize(
     ("signum", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
 )
+@pytest.mark.slow
 def test_an_evaluation_that_is_stopped_says_what_is_kept(finished, tmp_path, signum, code):
     before = set(finished.iterdir())
     output = tmp_path / "output"

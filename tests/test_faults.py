@@ -58,6 +58,7 @@ def lines_of(path: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_a_bad_image_and_lists_it(flags, tmp_path):
     image = flags.root / "3.jpg"
     whole = image.read_bytes()

@@ -39,16 +39,19 @@ def warnings(output, errors):
     return [line for line in f"{output}\n{errors}".splitlines() if re.search("(?i)warning", line)]
 
 
-# The others take half a minute each: `make test-slow`.
-QUICK = ("supervised",)
+def test_old_run_is_resumed_with_one_warning(tmp_path):
+    resume_with_one_warning(unpack("supervised", tmp_path))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in NAMES],
-)
-def test_old_run_is_resumed_with_one_warning_evaluated_and_predicted_with(name, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_old_run_is_resumed_evaluated_and_predicted_with(name, tmp_path):
     workdir = unpack(name, tmp_path)
+    resume_with_one_warning(workdir)
+    evaluate_and_predict(workdir, tmp_path)
+
+
+def resume_with_one_warning(workdir):
     before, revision = metrics(workdir), revisions.recorded(workdir)
     has_all_fields = not values_before(recorded_fields(workdir))
     output, errors = resume(workdir)
@@ -68,6 +71,9 @@ def test_old_run_is_resumed_with_one_warning_evaluated_and_predicted_with(name, 
         (6, revisions.CURRENT),
     ]
 
+
+def evaluate_and_predict(workdir, tmp_path):
+    """The scores are those that the resumed training has recorded."""
     finished = [start("--mode=eval", f"--workdir={workdir}")]
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
     Image.fromarray(image).save(tmp_path / "image.png")

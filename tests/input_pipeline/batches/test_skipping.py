@@ -148,6 +148,7 @@ def assert_equal(found: list, expected: list) -> None:
                 np.testing.assert_array_equal(array, other[part][name])
 
 
+@pytest.mark.slow
 def test_skipping_is_the_same_for_threads_workers_and_resumed_runs(folder):
     untouched = read(folder)
     assert not any(replaced for _, replaced in untouched)

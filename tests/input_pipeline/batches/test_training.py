@@ -248,7 +248,7 @@ def test_close_ends_workers(scenes):
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 2])
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_broken_image_is_named_by_the_consumer(folder, num_workers):
     partition = folder.open()
     path = folder.root / "i/7.jpg"

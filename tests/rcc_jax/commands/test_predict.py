@@ -128,6 +128,7 @@ def test_goes_on_where_it_stopped(workdir, pictures, predicted, tmp_path, monkey
     assert all(time > after[path] for path, time in times(output).items())
 
 
+@pytest.mark.slow
 def test_images_padded_to_one_shape_are_labelled_as_alone(workdir, segmenter, tmp_path, capsys):
     drawn = scenes.draw_scene(3)[0][:64]
     (tmp_path / "in").mkdir()
@@ -203,6 +204,7 @@ def test_a_resumed_prediction_makes_the_batches_of_its_first_start(workdir, tmp_
     assert run("resumed", batch_size=1) == {(1, 32, 40)}
 
 
+@pytest.mark.slow
 def test_predictions_in_windows_of_before_there_was_a_choice_are_resumed(
     workdir, pictures, tmp_path
 ):

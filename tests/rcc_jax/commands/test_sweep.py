@@ -165,6 +165,7 @@ def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, fields, s
     assert "(2) |" in output
 
 
+@pytest.mark.slow
 def test_signal_stops_the_run_and_the_sweep(listed, fields, tmp_path):
     longer = ["--set=train.num_steps=100000", "--set=train.log_every=1"]
     process = start(

@@ -115,6 +115,7 @@ def test_predictions_are_those_of_each_image_with_one_program_a_size_seen(
     assert [plan.fits(photo) for photo in photos] == [True, False]
 
 
+@pytest.mark.slow
 def test_consensus_of_teacher_and_student(workdir, alone, tmp_path):
     images, output = tmp_path / "images", tmp_path / "out"
     images.mkdir()

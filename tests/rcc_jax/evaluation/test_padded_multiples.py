@@ -56,6 +56,7 @@ def padded(own, source, batch_size=3):
     return evaluation_batches(source, batch_size=batch_size, shapes=shapes)
 
 
+@pytest.mark.slow
 def test_a_transformer_compiles_once_a_rounded_size_and_sees_each_image_alone():
     module = tiny_vit.build()
     predict, weights, traces = counting(module)

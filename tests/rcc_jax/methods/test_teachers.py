@@ -169,6 +169,7 @@ def test_eight_devices_train_as_one(name):
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-11), a, b)
 
 
+@pytest.mark.slow
 def test_cutmix_seg_and_augseg_take_a_consensus_term():
     for name in ("cutmix_seg", "augseg"):
         method = METHODS[name](consensus="rank", top_n=3, consensus_weight=0.5)

@@ -102,6 +102,7 @@ def evaluated():
     return run
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32(make_model, images, evaluated):
     exact = evaluated(make_model(), images)
     graphdef, params, stats = pure_split(make_model(dtype=jnp.bfloat16))
@@ -221,6 +222,7 @@ def test_two_training_passes_chain_their_statistics(make_model, images):
     np.testing.assert_allclose(mean, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_remat_on_eight_devices_equals_plain_on_one(make_model):
     """Over a sharded batch, loss, gradients and statistics are those of the whole batch.
 

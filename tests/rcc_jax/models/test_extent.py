@@ -54,7 +54,10 @@ def quick(monkeypatch):
     "arguments",
     [
         {"backbone": "basic", "stem": "deep", "output_stride": 8},
-        {"backbone": "bottleneck", "stem": "v1", "output_stride": 16, "remat": True},
+        pytest.param(
+            {"backbone": "bottleneck", "stem": "v1", "output_stride": 16, "remat": True},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda arguments: arguments["backbone"],
 )

@@ -14,6 +14,9 @@ from tests.support import topology
 from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 from tests.support.steps import Setup
 
+# `tests/rcc_jax/training/test_train_step.py` compares one device with eight in the fast suite.
+pytestmark = pytest.mark.slow
+
 
 def in_processes(count, start, other, output, method="unimatch"):
     """The results of `count` processes that share eight devices."""
@@ -76,22 +79,19 @@ def found(request, results, folders):
     return results[request.param]
 
 
-FOUR = pytest.param("4x2", marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("found", ["1x8", "2x4", FOUR], indirect=True)
+@pytest.mark.parametrize("found", ["1x8", "2x4", "4x2"], indirect=True)
 def test_losses_statistics_and_updates_are_those_of_one_device(results, found):
     expected = results["1x1"]
     np.testing.assert_allclose(found["losses"], expected["losses"], rtol=1e-8)
     compare(found, expected, "trained")
 
 
-@pytest.mark.parametrize("found", ["1x1", "1x8", "2x4", FOUR], indirect=True)
+@pytest.mark.parametrize("found", ["1x1", "1x8", "2x4", "4x2"], indirect=True)
 def test_a_checkpoint_of_another_topology_resumes_alike(results, found):
     compare(found, results["1x1"], "resumed")
 
 
-@pytest.mark.parametrize("found", ["1x8", "2x4", FOUR], indirect=True)
+@pytest.mark.parametrize("found", ["1x8", "2x4", "4x2"], indirect=True)
 def test_every_image_is_counted_once(results, found):
     found, expected = found["confusion"], results["1x1"]["confusion"]
     np.testing.assert_array_equal(found.sum(axis=1), expected.sum(axis=1))
@@ -107,7 +107,6 @@ IN_USE = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_USE)
 def test_two_processes_have_the_memory_of_one_device(name, tmp_path):
     """What every step reads is of the global batch."""
