@@ -11,6 +11,9 @@ import numpy as np
 _COPIED = 65_536
 # Bytes of a text that are split at once; a few times as much memory, while they are split.
 _SPLIT = 4 * 2**20
+# Of a hash: a mask of the first 0 to 8 bytes of a word, and an odd number with many bits set.
+_FIRST_BYTES = np.array([2 ** (8 * count) - 1 for count in range(9)], np.uint64)
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
 class StringTable(Sequence):
@@ -141,16 +144,35 @@ class StringTable(Sequence):
             start = end
 
     def hashes(self) -> np.ndarray:
-        """A hash of each string, int64 [len(self)]; another one in each process."""
-        ends = self._ends.tolist()
-        places = map(slice, [0, *ends[:-1]], ends)
-        return np.fromiter(map(hash, map(self._bytes.__getitem__, places)), np.int64, len(ends))
+        """A hash of each string, uint64 [len(self)]."""
+        lengths, found, start = np.diff(self._ends, prepend=0), [np.zeros(0, np.uint64)], 0
+        for first in range(0, len(lengths), _COPIED):
+            some = lengths[first : first + _COPIED]
+            end = start + int(some.sum())
+            found.append(_hash(self._bytes[start:end], some))
+            start = end
+        return np.concatenate(found)
 
     def digest(self) -> str:
         """A short fingerprint; only equal tables have the same one."""
         digest = hashlib.blake2b(self._bytes, digest_size=8)
         digest.update(np.ascontiguousarray(self._ends))
         return digest.hexdigest()
+
+
+def _hash(text: bytes, lengths: np.ndarray) -> np.ndarray:
+    """Hashes strings that lie end to end in a text, eight bytes of all strings at a time."""
+    # The word at each place of the text; the last string may end within one.
+    words = np.ndarray(len(text) + 1, "<u8", text + bytes(8), strides=(1,))
+    found, rows, rest = lengths.astype(np.uint64), np.arange(len(lengths)), lengths
+    places = np.cumsum(lengths) - lengths
+    while rows.size:
+        longer = rest > 0
+        rows, rest, places = rows[longer], rest[longer], places[longer]
+        mixed = (found[rows] ^ (words[places] & _FIRST_BYTES[np.minimum(rest, 8)])) * _FACTOR
+        found[rows] = mixed ^ (mixed >> np.uint64(32))
+        rest, places = rest - 8, places + 8
+    return found
 
 
 class StringIndex:
@@ -170,7 +192,9 @@ class StringIndex:
         """Returns the first place of each string, int64 [len(strings)]; -1 if it is absent."""
         strings = StringTable.of(strings)
         wanted = strings.hashes()
-        places = np.searchsorted(self._hashes, wanted)
+        order = np.argsort(wanted)  # In this order they are found in a third of the time.
+        places = np.empty_like(order)
+        places[order] = np.searchsorted(self._hashes, wanted[order])
         found = np.full(len(wanted), -1, np.int64)
         inside = np.minimum(places, max(len(self._hashes) - 1, 0))
         hits = np.flatnonzero(self._hashes[inside] == wanted) if len(self._hashes) else ()

@@ -163,6 +163,26 @@ def test_string_table_takes_joins_and_splits_at_once(monkeypatch):
     assert len(StringTable.lines(b"")) == 0
 
 
+def test_hashes_of_strings_depend_on_every_byte_and_on_nothing_else():
+    pairs = [a + b for a in "abcdefgh" for b in "abcdefgh"]
+    strings = [
+        "",
+        "\0",
+        "\0\0",
+        *"ab",
+        *(8 * "x" + p for p in pairs),
+        *(p + 9 * "x" for p in pairs),
+    ]
+    hashes = StringTable(strings).hashes()
+    assert len(set(hashes.tolist())) == len(strings)
+    alone = [StringTable([string]).hashes()[0] for string in strings]
+    assert hashes.tolist() == alone
+    many = StringTable(f"images/{number}.jpg" for number in range(100_000))
+    assert len(set(many.hashes().tolist())) == len(many)
+    assert many.hashes()[99_999] == StringTable(["images/99999.jpg"]).hashes()[0]
+    assert StringTable().hashes().shape == (0,)
+
+
 @pytest.mark.parametrize("buckets", [1, 2, None])
 def test_string_index_finds_first_places_whatever_the_hashes(monkeypatch, buckets):
     if buckets:  # Different strings of the same hash are rare, but must be distinguished.
