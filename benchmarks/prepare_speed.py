@@ -1,11 +1,13 @@
 """The speed of preparing PASCAL VOC and SBD: images per second, from archives to records.
 
     python benchmarks/prepare_speed.py --images=3000 --threads=2
+    python benchmarks/prepare_speed.py --against=../other-checkout --turns=5
 
 Makes a VOC tar and an SBD tgz of drawn images of 500x375 in the official shares (12% VOC training,
 12% VOC validation, 76% SBD masks in .mat files) and prepares them in a separate process, as `python
 -m input_pipeline.prepare` does. Prints images per second, including start-up, and the peak memory.
-Two sizes, one four times the other, show whether the memory grows.
+Two sizes, one four times the other, show whether the memory grows. With `--against` this checkout
+and another one prepare the larger size in turns, which compares their speed.
 """
 
 import argparse
@@ -97,22 +99,50 @@ def prepare(folder: str, threads: int) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def measure(count: int, threads: int) -> dict:
-    """Seconds, images per second and memory of a preparation of `count` images."""
+def measure(count: int, threads: int, checkout: pathlib.Path = REPOSITORY) -> dict:
+    """Seconds, images per second and memory of a preparation of `count` images by a checkout."""
     with tempfile.TemporaryDirectory() as folder:
         make_archives(pathlib.Path(folder), count)
         start = time.perf_counter()
-        command = [sys.executable, __file__, f"--prepare={folder}", f"--threads={threads}"]
+        script = checkout / "benchmarks" / "prepare_speed.py"  # Each checkout has its own options.
+        command = [sys.executable, script, f"--prepare={folder}", f"--threads={threads}"]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         seconds = time.perf_counter() - start
     record = {"images": count, "seconds": seconds, "images_per_second": count / seconds}
     return {**record, "peak_mb": float(output)}
 
 
+def measure_and_say(count: int, threads: int) -> dict:
+    found = measure(count, threads)
+    print(
+        "{images} images: {images_per_second:.0f} images/s with start-up ({seconds:.1f} s), "
+        "{peak_mb:.0f} MiB at most".format(**found),
+        flush=True,
+    )
+    return found
+
+
+def compare(count: int, threads: int, other: pathlib.Path, turns: int) -> dict:
+    """Images per second of this checkout and of another one in turns, and the median ratio."""
+    speeds = {"own": [], "other": []}
+    for turn in range(turns):
+        pair = [("own", REPOSITORY), ("other", other)]
+        for name, checkout in pair if turn % 2 else reversed(pair):
+            speeds[name].append(measure(count, threads, checkout)["images_per_second"])
+        print("turn {}: {:.0f} and {:.0f} images/s".format(turn, *(s[-1] for s in speeds.values())))
+    ratio = float(np.median(np.divide(speeds["own"], speeds["other"])))
+    print(f"this checkout prepares {ratio:.2f} times as many images a second as {other}")
+    describe = ["git", "-C", str(other), "rev-parse", "--short=12", "HEAD"]
+    commit = subprocess.run(describe, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return {"images": count, "other_commit": commit, "images_per_second": speeds, "ratio": ratio}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=3000, help="images of the larger size")
     parser.add_argument("--threads", type=int, default=2, help="threads that convert masks")
+    parser.add_argument("--against", type=pathlib.Path, help="a checkout to compare with")
+    parser.add_argument("--turns", type=int, default=5, help="of each, with --against")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     parser.add_argument("--prepare", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -121,14 +151,12 @@ def main() -> None:
         return
     if arguments.images < 100 or arguments.threads < 1:
         parser.error("give at least --images=100 and --threads=1")
-    results = []
-    for count in (arguments.images // 4, arguments.images):
-        results.append(measure(count, arguments.threads))
-        print(
-            "{images} images: {images_per_second:.0f} images/s with start-up ({seconds:.1f} s), "
-            "{peak_mb:.0f} MiB at most".format(**results[-1]),
-            flush=True,
-        )
+    if arguments.against:
+        other = arguments.against.resolve()
+        results = compare(arguments.images, arguments.threads, other, arguments.turns)
+    else:
+        counts = arguments.images // 4, arguments.images
+        results = [measure_and_say(count, arguments.threads) for count in counts]
     if arguments.results:
         # Imported here because it loads JAX, which the preparation does not need.
         import environment

@@ -18,8 +18,6 @@ from input_pipeline.prepare.storage import full_disk_named
 # The end of a complete PNG: length 0, 'IEND' and its checksum.
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _PLAIN_NAME = re.compile(r"\w[\w.-]{0,200}")
-# A higher level takes more time and saves little space.
-_COMPRESSION = [cv2.IMWRITE_PNG_COMPRESSION, 3]
 
 
 class MaskFolder:
@@ -100,7 +98,8 @@ class MaskFolder:
                 raise
 
     def _convert_one(self, name: str, data: bytes, decode) -> str:
-        encoded = cv2.imencode(".png", decode(name, data), _COMPRESSION)[1]
+        # With a level of compression, OpenCV would also choose the filter of each row: slow.
+        encoded = cv2.imencode(".png", decode(name, data))[1]
         with full_disk_named(self.path):
             # After a crash of the machine `_is_whole` finds those that did not reach the disk.
             write_atomically(self.file(name), encoded.tobytes(), durable=False)
