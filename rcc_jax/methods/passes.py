@@ -27,13 +27,13 @@ def separate(joined: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 @dataclasses.dataclass(frozen=True)
 class Logits:
-    """Logits [B, H, W, K] of one step; those of the teacher carry no gradient.
+    """Logits [B, H, W, K] of one step.
 
     Attributes:
         labeled: Student, labelled images.
         strong: Student, one array per strong view, after CutMix.
-        weak: Teacher, weak view.
-        partner: Teacher, weak view of the CutMix partner.
+        weak: Teacher, weak view. Without an EMA teacher, of the student's own pass, with a gradient.
+        partner: Teacher, weak view of the CutMix partner; without a gradient.
         perturbed: Student, weak view with dropped feature channels, or None.
     """
 
