@@ -32,7 +32,7 @@ class Logits:
     Attributes:
         labeled: Student, labelled images.
         strong: Student, one array per strong view, after CutMix.
-        weak: Teacher, weak view. Without an EMA teacher, of the student's own pass, with a gradient.
+        weak: Teacher, weak view. Without an EMA teacher, the student's own, with a gradient.
         partner: Teacher, weak view of the CutMix partner; without a gradient.
         perturbed: Student, weak view with dropped feature channels, or None.
     """
