@@ -116,9 +116,11 @@ def fields(group: str) -> str:
             meaning = [option.doc, option.described()]
         if 0 < len(owners) < len(schema.METHODS):
             meaning.append(f"Methods: {', '.join(owners)}.")
-        if option.only_with:
-            other, *wanted = option.only_with
-            meaning.append(f"Only with {group}.{other} = {' or '.join(wanted)}.")
+        limited = [m for m, each in own.items() if each.only_with]
+        if limits := own[limited[0]].only_with if limited else option.only_with:
+            other, *wanted = limits
+            where = f" (in {', '.join(limited)})" if len(limited) < len(own) else ""
+            meaning.append(f"Only with {group}.{other} = {' or '.join(wanted)}{where}.")
         text = " ".join(filter(None, meaning)).replace("|", "\\|").replace("*", "\\*")
         differs = len({each.default for each in own.values()}) > 1
         default = "each method's own" if differs else f"`{option.default!r}`"
