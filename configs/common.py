@@ -95,7 +95,7 @@ def parse_cell(text: str | None, **more) -> dict:
         name: type(schema.method_fields(schema.AUTO)[field.partition(".")[2]].default)
         for name, field in _short_names().items()
     }
-    # The order of `more`, whose first argument needs no name; its values take precedence.
+    # `more` comes first, since its first argument needs no name, and last, so that its values win.
     return parse_arguments(text, **{**more, **types, **shared, **more})
 
 
@@ -133,7 +133,7 @@ def use_small_images(config: ml_collections.ConfigDict, num_steps: int) -> None:
     """A ResNet from ImageNet weights on images of a quarter of the usual area, 4 + 4 in a step."""
     config.model.stem = "v1"
     config.model.pretrained = "imagenet"
-    # Of a file of the whole ResNet-50, what `resnet50_c4` has not.
+    # Parts of a file of the whole ResNet-50 that `resnet50_c4` lacks.
     config.model.allow_unused = "layer4,fc"
     config.model.decoder_channels = 64
     config.model.aspp_rates = (1, 2, 4)
@@ -225,7 +225,7 @@ def fit_transformer(
 def _usual_weights(
     config: ml_collections.ConfigDict, second: ml_collections.ConfigDict, pretrained: str
 ) -> str:
-    """Where a second network starts: as the main one would with its backbone."""
+    """The first weights that the main network would have with the second one's backbone."""
     if pretrained == named_weights.AUTO:
         return pretrained
     main = config.model

@@ -3,9 +3,9 @@
     python main.py --mode=eval --workdir=DIR --config.eval.mode=sliding
     python main.py --mode=eval --config=configs/recorded.py:DIR --config.eval.mode=sliding
 
-The first line is short for the second: without --config, --mode=eval, predict, consensus and export
-read DIR/config.json. For one command, they also accept other class names, besides the fields that
-may change when a run resumes: --config.data.class_names=water,sand,coral.
+The first line is short for the second: without --config, --mode=eval, predict, label, consensus and
+export read DIR/config.json. For one command, they also accept other class names, besides the fields
+that may change when a run resumes: --config.data.class_names=water,sand,coral.
 """
 
 from rcc_jax.config import recorded

@@ -18,6 +18,6 @@ def first_line(error: Exception) -> str:
     while len(said.args) == 1 and isinstance(said.args[0], Exception):
         said = said.args[0]
     if isinstance(said, KeyError) and len(said.args) == 1:
-        said = said.args[0]  # Its own text is the repr of this.
+        said = said.args[0]  # The text of a KeyError is the repr of this.
     lines = str(said).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__

@@ -4,7 +4,7 @@ import errno
 import os
 import pathlib
 
-# Values of `OSError.errno`: the disk, a quota or a limit on sizes is reached; no permission.
+# Values of `OSError.errno`: a full disk, quota or limit on sizes; a missing permission.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 

@@ -10,8 +10,8 @@ The first argument chooses the setting:
     photos        MSRC v2, 20 labelled photographs, a ResNet-50 up to its third stage
     photos_dinov2 the same photographs with DINOv2-S, encoder and head trained, 800 steps
 
-Runs are ordered by seed. The last run of a setting has the labels of all training images: the
-difference to the labels alone is what unlabelled images could gain at most. Without `--set`, the
+Runs are ordered by seed. The last run of a setting has the labels of all training images: its
+lead over the few labels is the most that unlabelled images could gain. Without `--set`, the
 weights are downloaded and the images are looked for where the setting's configuration says.
 """
 

@@ -8,10 +8,10 @@ The first argument is the name of a configuration, the others are its own, excep
 
     method=stpp      or st: self-training in one round, without the ranking
     seeds=1          the seeds 0, 1, ...
-    checkpoint=last  or best: the checkpoint on the validation images that labels, as in the
-                     authors' code; it chooses by the images that the result is measured on
-    epochs=0         length of the first stage if not that of the others; the authors' code lists
-                     fewer than 200 labelled images twice, which epochs=160 equals
+    checkpoint=last  the checkpoint that labels, or best: the authors' code takes the best one on
+                     the validation images, on which it also measures the result
+    epochs=0         length of the first stage, 0 = that of the others; the authors' code lists
+                     fewer than 200 labelled images twice, which is the same as epochs=160
 
 The stages of a seed and their folders:
 

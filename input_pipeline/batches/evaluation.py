@@ -36,7 +36,7 @@ def evaluation_batches(
         batch_size: B, rows of every batch.
         num_threads: Threads that decode ahead.
         shard: (index, count); only the images index, index + count, .. are read.
-        shapes: From `choose_shapes`. None: Batches have the sizes of the images.
+        shapes: From `choose_shapes`. `NO_SHAPES`: Batches have the sizes of the images.
         indices: The images to read. None: All of them.
 
     Yields:

@@ -1,4 +1,4 @@
-"""Operations on colour and sharpness that give the pixels of Pillow's, in less time.
+"""Operations on colour and sharpness with Pillow's results, in less time.
 
 Images are uint8 [H, W, 3], RGB. They are not changed in place, but the result may be the image
 itself. A result equals Pillow's (`PIL.ImageOps`, `PIL.ImageEnhance`, `PIL.ImageFilter`), except
@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 LEVELS = 256
-# Pillow cuts off the fraction of a blend and OpenCV rounds, which after subtracting a half is the
-# same. A little less than a half, since a float may fall short of a whole number.
+# Pillow cuts off the fraction of a blend; OpenCV does the same if a half is subtracted before it
+# rounds. Slightly less than a half, because a float may fall short of a whole number.
 _CUT_OFF = -0.5 + 1e-4
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # PIL.ImageFilter.SMOOTH
-_BLUR_PASSES = 3  # Box filters that Pillow takes for a Gaussian, in each direction.
+_BLUR_PASSES = 3  # Box filters per direction with which Pillow approximates a Gaussian.
 _FIXED_POINT = 1 << 24  # Pillow's unit of the weights of a box filter.
 
 
@@ -196,8 +196,8 @@ def _hue_table() -> np.ndarray:
     """
     difference = np.arange(LEVELS, dtype=np.float32)[:, None]  # d mod 256
     chroma = np.maximum(np.arange(LEVELS, dtype=np.float32), 1)
-    # Distance from the largest channel, relative to the chroma, of the channel between the other
-    # two, if d >= 0 and if d < 0; the smallest channel has distance 1.
+    # The middle channel's distance from the largest, as a share of the chroma, for d >= 0 and for
+    # d < 0. The smallest channel's distance is 1.
     above = (chroma - difference) / chroma
     below = (chroma - (LEVELS - difference)) / chroma
     blocks = [1 - above, below - 1]  # In float32; Pillow adds 2 c in float64.

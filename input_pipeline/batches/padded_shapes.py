@@ -94,8 +94,8 @@ def choose_shapes(counts: Mapping[Size, int], max_shapes: int, kind: Kind | None
             smallest shape that covers sizes of one kind must be of this kind.
 
     Returns:
-        The shapes, smallest area first. None if there are at most `max_shapes` sizes, or as many
-        kinds as sizes: then the images need no padding.
+        The shapes, smallest area first. `NO_SHAPES` if there are at most `max_shapes` sizes, or as
+        many kinds as sizes: then the images need no padding.
 
     >>> choose_shapes({(10, 10): 1, (10, 11): 9, (30, 20): 5, (29, 20): 1}, 2).sizes
     ((10, 11), (30, 20))

@@ -1,8 +1,8 @@
 """The recipes of AugSeg and iMAS: a few operations, drawn with replacement from a list.
 
 Sources: Zhao et al., Augmentation Matters (AugSeg), CVPR 2023; Zhao et al., Instance-specific and
-Model-adaptive Supervision (iMAS), CVPR 2023; numbers as in the code of both. The operations are
-those of Pillow, as there. iMAS then blends strong and weak view by the score of the image, which
+Model-adaptive Supervision (iMAS), CVPR 2023; numbers as in the code of both. As in that code,
+the operations are Pillow's. iMAS then blends strong and weak view by the score of the image, which
 needs the networks and so is not part of the recipe.
 """
 

@@ -49,7 +49,7 @@ class SkippingSource:
             else:
                 return {**element, REPLACED: np.int64(index if distance else -1)}
         raise DataError(
-            f"{error} The entries after it in {self.name} cannot be used either, which are more "
+            f"{error} The entries after it in {self.name} cannot be used either; that is more "
             f"in a row than data.max_bad = {self._max_bad} allows."
         )
 

@@ -21,8 +21,8 @@ class BatchStream(Iterator):
 
     Args:
         iterator: Yields the batches and has a method `close`. None: There are no batches.
-        copy: Whether to copy the batches, because they lie in memory shared with a worker process,
-            which is then freed.
+        copy: Whether to copy the batches. They lie in memory that is shared with a worker process
+            and freed afterwards.
     """
 
     def __init__(self, iterator, *, copy: bool = False):

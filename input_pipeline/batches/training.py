@@ -148,7 +148,7 @@ class _Part:
         import grain
 
         if self.order_of is None:
-            # Without a seed of its own, the map takes that of the order.
+            # Without its own seed, the map uses the seed of the shuffle.
             order_seed, views_seed = _seed(seed, self.stream), None
         else:
             order_seed, views_seed = _seed(seed, self.order_of), _seed(seed, self.stream)
@@ -187,8 +187,8 @@ def _read(parts: Mapping[str, Any], num_threads: int, num_workers: int) -> Batch
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 2)
     batches = batches.to_iter_dataset(options)
     if num_workers:
-        # When grain starts workers, it reads its own flags, which absl refuses before they are
-        # parsed. A program that does not use absl gets the defaults.
+        # grain reads its absl flags when it starts workers, and absl raises an error if they are
+        # not parsed yet. A program without absl gets the defaults.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         batches = batches.mp_prefetch(

@@ -23,7 +23,8 @@ def check_partition(partition: Partition, *, sample: int = 200, max_bad: int | N
     """Checks lists, files and a sample of masks.
 
     The labelled, unlabelled and validation images must be disjoint and free of duplicates. The
-    labelled and validation files must exist, and so must a sample of the unlabelled ones. Sampled
+    labelled and validation files must exist (of 20,000 or more, a sample), and so must a sample of
+    the unlabelled ones. Sampled
     images must be readable; sampled masks must have allowed ids and the size of their image.
 
     Args:

@@ -85,7 +85,7 @@ def read_images(
 
 
 def plain_paths(path: str) -> StringTable | None:
-    """Reads a list whose lines are paths as they are, at once: a long list, in most cases.
+    """Reads a list of plain paths at once, which is much faster for a long list.
 
     Args:
         path: The list file.
@@ -225,7 +225,7 @@ def _others(bad: list[tuple[int, list[str]]], limit: int = 8) -> str:
     if not numbers:
         return ""
     shown = ", ".join(numbers[:limit]) + (", ..." if len(numbers) > limit else "")
-    return f" In all {len(bad)} lines are wrong, also {shown}."
+    return f" {len(bad)} lines are wrong in all; the others are {shown}."
 
 
 def _is_text(line: str) -> bool:

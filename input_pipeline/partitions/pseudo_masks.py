@@ -173,8 +173,8 @@ def open_pseudo(folder: str, images: Source, part: str, num_classes: int) -> Pse
     if missing:
         raise DataError(
             f"{source.name}: {len(missing)} of {len(source)} images have no mask, such as "
-            f"{missing[0]}. Start the stage before again (--mode=label, or the sweep): it resumes "
-            "with these."
+            f"{missing[0]}. Run the earlier stage again (--mode=label, or the sweep): it adds the "
+            "missing masks."
         )
     return source
 

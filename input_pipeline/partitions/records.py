@@ -131,7 +131,7 @@ def _select_by_lines(
 
 
 def _normal(key: str) -> str:
-    # Most keys are normal; to see that is faster than `normpath`.
+    # Most keys are normal, and this check is faster than `normpath`.
     if "//" in key or "./" in key or key.endswith(("/", ".")):
         return posixpath.normpath(key)
     return key

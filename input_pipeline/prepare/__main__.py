@@ -107,7 +107,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; 0, or 2 after bad input, 1 after another fault."""
+    """Runs a command; 0, or 2 after bad input, 1 after another fault, 130 after Ctrl-C."""
     arguments = _parser().parse_args(argv)
     try:
         _run(arguments)

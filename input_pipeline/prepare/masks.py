@@ -98,7 +98,7 @@ class MaskFolder:
                 raise
 
     def _convert_one(self, name: str, data: bytes, decode) -> str:
-        # With a level of compression, OpenCV would also choose the filter of each row: slow.
+        # Given a level of compression, OpenCV also chooses a filter for each row, which is slow.
         encoded = cv2.imencode(".png", decode(name, data))[1]
         with full_disk_named(self.path):
             # After a crash of the machine `_is_whole` finds those that did not reach the disk.

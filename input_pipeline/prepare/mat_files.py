@@ -41,7 +41,7 @@ class MatReaders:
     def __exit__(self, *_: object) -> None:
         for reader in self._all:
             reader.kill()
-        for _ in self._all:  # Each comes back from the thread that used it, if any did.
+        for _ in self._all:  # A thread that uses a reader puts it back first.
             self._idle.get().stop()
 
     def read_field(self, data: bytes, variable: str, field: str) -> np.ndarray:

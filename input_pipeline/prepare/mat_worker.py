@@ -5,9 +5,9 @@ half a second and holds neither JAX nor TensorFlow. mat_files.py imports this mo
 of messages.
 
 A request is REQUEST, with the sizes of what follows: the name of a struct, the name of its field,
-and the file. A reply is REPLY: 1, height and width of the matrix in that field, which follows; or
-0 and the size of the text that follows, which says why there is no such matrix. One reply comes
-before the first request, once SciPy is imported.
+and the file. A reply is REPLY with its content after it: 1, height and width, then the matrix in
+that field; or 0 and a number of bytes, then a text that says why there is no such matrix. One reply
+comes before the first request, once SciPy is imported.
 """
 
 import contextlib

@@ -16,7 +16,7 @@ from input_pipeline.prepare.masks import MaskFolder
 from input_pipeline.prepare.storage import full_disk_named, publish
 
 VERSION = "1.0.0"
-# Examples handed over at once (the writer notes the counts each time), and in a file.
+# Examples per call of the writer, which records the counts at each call, and per file.
 _BATCH, _PER_FILE = 16, 1000
 
 

@@ -11,7 +11,7 @@ import numpy as np
 _COPIED = 65_536
 # Bytes of a text that are split at once; a few times as much memory, while they are split.
 _SPLIT = 4 * 2**20
-# Of a hash: a mask of the first 0 to 8 bytes of a word, and an odd number with many bits set.
+# For hashes: masks of the first 0 to 8 bytes of a word, and an odd factor with many bits set.
 _FIRST_BYTES = np.array([2 ** (8 * count) - 1 for count in range(9)], np.uint64)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
@@ -19,8 +19,8 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 class StringTable(Sequence):
     """Strings stored end to end in one block of bytes, for lists of a million paths.
 
-    A string costs its bytes and 8 more, in a list of `str` about 100 more. The table is pickled
-    to a worker process as two objects.
+    A string takes 8 bytes besides its own; in a list of `str` it takes about 100 more. The table
+    is pickled to a worker process as two objects.
 
     Args:
         strings: The strings, in order.

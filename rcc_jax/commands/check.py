@@ -132,7 +132,7 @@ def _open_pseudo(
 ) -> PseudoSource | None:
     """The pseudo masks that the method trains on; None if there are none or they cannot be found.
 
-    Without unlabelled images they cannot be found; that fault is told of the images.
+    They belong to unlabelled images; if those are missing, that is the fault to report.
     """
     if not config.data.pseudo or partition is None or not len(partition.unlabeled):
         return None

@@ -31,7 +31,8 @@ def evaluate(
     """Scores a checkpoint on the validation images, or on others, and prints a table.
 
     Only `evaluation_<step>.json` is written to the workdir (`evaluation_<step>_test.json` for a
-    list test.txt), so a run may be evaluated while it trains.
+    list test.txt; nothing for a checkpoint that is given by its path), so a run may be evaluated
+    while it trains.
 
     Args:
         config: The configuration of the run; fields of `checkpoint_paths.MAY_DIFFER` may differ.

@@ -17,7 +17,7 @@ _MODE = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def ask() -> None:
-    """Starts this process again with huge pages; its number, arguments and files stay.
+    """Restarts this process with huge pages; it keeps its id, arguments and open files.
 
     Nothing happens where the system gives huge pages to all processes or to none, where the
     variable has the setting already, and where another program runs the script, such as a
@@ -27,7 +27,7 @@ def ask() -> None:
     if _SETTING in others or not _on_request() or not is_started_by_python(sys.orig_argv, sys.argv):
         return
     os.environ[_VARIABLE] = f"{others}:{_SETTING}=1".removeprefix(":")
-    # The first word decides which environment Python finds; the one as typed need not be a path.
+    # Python finds its environment by the first word, which need not be a path as typed.
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -33,9 +33,8 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
 
     Args:
         may_guess: Whether the data may be read for that.
-        faults: For --mode=check: a list that collects the reasons why the classes cannot be told
-            from the masks; the check itself reports other invalid settings. If None, both are
-            raised.
+        faults: For --mode=check: a list that collects why the masks do not tell the classes; the
+            check itself reports other invalid settings. None: Both are raised.
     """
     from rcc_jax.config import checks, guess, recorded  # without JAX
 

@@ -184,8 +184,8 @@ def require_same(folder: pathlib.Path, before: dict, options: dict, what: str) -
         what: The results, for the message, such as 'predictions'.
 
     Raises:
-        ConfigError: The settings differ, each of which the message names, or the checkpoint of this
-            path has other weights now.
+        ConfigError: The settings differ (the message names each), or the checkpoint at this path
+            now has other weights.
     """
     # Earlier versions recorded the path alone.
     before = {"weights": options.get("weights"), **before}

@@ -65,7 +65,7 @@ def check_start(config: ml_collections.ConfigDict) -> None:
             )
         if named_weights.is_path(member.model) and not os.path.exists(path):
             raise ConfigError(
-                f"config.{member.field} = {path!r}: there is no such file, nor the folder of a "
+                f"config.{member.field} = {path!r}: there is no such file or folder of a "
                 f"run; give its path, one of {named_weights.names(member.model.backbone)}, or '' "
                 f"for random weights.{near_names.hint(path)}"
             )
@@ -133,7 +133,7 @@ def _taking(config: ml_collections.ConfigDict, multiple: int) -> str:
 
 
 def _same_backbone(config: ml_collections.ConfigDict) -> Iterator[str]:
-    """A fault if a second network that has to be another one is the same."""
+    """A fault if the second network has the main one's backbone and needs another."""
     main, *others = networks.members(config)
     for other in others:
         if other.model.backbone == main.model.backbone:

@@ -41,9 +41,12 @@ class Model:
         only="resnet",
     )
     width: int = option(
-        64, "Channels of the first stage; 64 is a standard ResNet.", at_least=1, only="resnet"
+        64,
+        "3x3 channels of the first stage; 64 is a standard ResNet.",
+        at_least=1,
+        only="resnet",
     )
-    decoder_channels: int = option(256, "Channels of the decoder.", at_least=1, only="resnet")
+    decoder_channels: int = option(256, "Channels of the decoder.", at_least=6, only="resnet")
     aspp_rates: tuple = option(
         (6, 12, 18), "Dilations of the three ASPP branches, in features.", only="resnet"
     )

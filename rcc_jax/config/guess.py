@@ -50,9 +50,9 @@ def fill(
     """Sets the fields that are unset; values that were given are never changed.
 
     If the folder holds a run, the values are taken from its `config.json` and no data are read, so
-    a resumed run keeps its settings. Otherwise every labelled and validation mask is read.
-    First weights 'auto' are decided later, when the training starts, unless the run has
-    recorded it.
+    a resumed run keeps its settings. Otherwise labelled and validation masks are read: all of them
+    to guess a table, a sample if only the crop is left to guess. First weights 'auto' are chosen
+    later, when the training starts, unless the run has recorded them.
 
     Args:
         config: The configuration; changed in place.

@@ -115,7 +115,10 @@ def faults(
     said = f"config.{field} = {given!r}"
     found = place(model)
     if found is None and given.startswith(_PREFIX):
-        yield f"{said} must be hub:OWNER/NAME, or hub:OWNER/NAME@REVISION for another than 'main'."
+        yield (
+            f"{said} must be hub:OWNER/NAME, or hub:OWNER/NAME@REVISION for another revision than "
+            "'main'."
+        )
     elif found is None:
         yield f"{said}: {backbone} has no weights of this name; use one of {names(backbone)}."
     else:

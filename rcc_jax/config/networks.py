@@ -46,7 +46,7 @@ def members(config: ml_collections.ConfigDict) -> tuple[Member, ...]:
         return (main,)
     backbone, pretrained = chosen["second_backbone"], chosen["second_pretrained"]
     changes: dict[str, Any] = {"backbone": backbone, "pretrained": pretrained}
-    # What a file may lack is said for the main network; this one's parts have other names.
+    # These fields are about the main network's file; the parts of this one have other names.
     defaults = options(groups.Model)
     for name in ("allow_missing", "allow_unused"):
         changes[name] = named_weights.needs(backbone).get(name, defaults[name].default)
@@ -72,5 +72,5 @@ def own_fields(backbone: str) -> list[str]:
 
 
 def crop_multiple(config: ml_collections.ConfigDict) -> int:
-    """The number whose multiples are the sides of a training crop: those of every network."""
+    """The number of which the sides of a crop must be multiples, so that every network takes it."""
     return math.lcm(*(member.multiple for member in members(config)))

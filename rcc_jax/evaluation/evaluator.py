@@ -26,8 +26,8 @@ class Evaluator:
 
     Attributes:
         num_classes: The classes K, at most 255.
-        kind: From the height and width of an image to a value that is equal for images that may
-            share a padded batch: what the network sees has one size. None if all may.
+        kind: From an image's height and width to a key. Images with the same key may share a padded
+            batch, because the network sees them at one size. None: All images may.
     """
 
     def __init__(

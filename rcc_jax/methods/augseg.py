@@ -57,8 +57,8 @@ class AugSeg(FixMatch):
     first, with a probability that grows with the teacher's doubt. The order of the images, from
     one permutation of the whole batch (of each part of an accumulated one), and the sizes of the
     boxes are the same for all images of a step. In the first epoch the EMA teacher is a copy of the
-    student. Padding of unlabelled images gets no pseudo label, as it does in the authors' code, but
-    counts in the denominator as there. The consensus term, off by default, covers pixels of
+    student. Padding of unlabelled images gets no pseudo label (in the authors' code it gets one),
+    but counts in the denominator as there. The consensus term, off by default, covers pixels of
     unlabelled images.
     """
 

@@ -28,9 +28,9 @@ class ClassBalanced(FixMatch):
 
         r_c = (1 - C_c) / max over classes of (1 - C)
 
-    so all pixels of the weakest class count. C_c, drawn uniformly at the start, moves by a
-    thousandth of each step towards the student's mean probability of class c on labelled pixels of
-    that class, or towards 0 if there are none: rare classes count as weak. A step reads the C of
+    so all pixels of the weakest class count. C_c, drawn uniformly at the start, moves at each step
+    by a thousandth of the way to the student's mean probability of class c on labelled pixels of
+    that class, or to 0 if there are none: rare classes count as weak. A step reads the C of
     the step before.
 
     This is a part of AEL (Hu et al., NeurIPS 2021), not AEL: it has the confidence bank, the

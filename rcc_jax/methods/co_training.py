@@ -26,9 +26,9 @@ class CoTraining(TwoNetworks):
 
     The second network has another backbone: a ResNet beside DINOv2, or a ResNet of another depth.
     Fields of `config.model` that its family has are those of the configuration. Evaluation,
-    prediction and export use the first network alone. The source reports, of its two or three
-    networks, the best one in its best epoch, which may be another network for each number; here
-    the network is chosen before the training.
+    prediction and export use the first network alone. The source reports the best of its two
+    or three networks in its best epoch, so the network may differ between numbers; here it is
+    chosen before the training.
 
     This is the method of Diverse Co-training without its branch of JPEG's DCT coefficients, whose
     network needs ImageNet weights of its own: the second network sees the image. Each strong view

@@ -18,8 +18,8 @@ PUSHED = 1024
 TEMPERATURE = 0.5
 # The teacher's probability of its class that an anchor exceeds.
 SURE = 0.3
-# Ranks of a class among those of a pixel, the likeliest 0: before the first a labelled pixel is a
-# negative of the class, from there to the second an unlabelled one.
+# Ranks of a class at a pixel, 0 = likeliest. A labelled pixel is a negative of the class at ranks
+# below the first number, an unlabelled one from there to below the second.
 RANKS = (3, 20)
 
 
@@ -62,7 +62,7 @@ class Parts(NamedTuple):
 
 
 def doubt(logits: jax.Array, valid: jax.Array, share: jax.Array | float) -> Doubt:
-    """The shares of pixels of which a teacher is the surest and the least sure.
+    """The pixels where a teacher is surest and where it is least sure.
 
     Args:
         logits: [B, H, W, K] of the teacher.

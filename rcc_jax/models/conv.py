@@ -24,9 +24,9 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     stride 2 and an even size, which would shift every feature against weights trained in PyTorch.
 
     On a CPU three kinds of convolution become matrix products, with the same result up to rounding:
-    1x1 convolutions, in which XLA is slow; 3x3 convolutions of many channels, of which three of
-    four multiplications can be saved; and convolutions whose dilation is large for the map, in
-    which XLA multiplies the padding too, which is then most of the input.
+    1x1 convolutions, which XLA computes slowly; 3x3 convolutions of many channels, where three
+    quarters of the multiplications can be saved; and convolutions whose dilation is large for the
+    map, where most of the input is padding, which XLA multiplies too.
     benchmarks/conv_forms.py and conv_layers.py measure the gain.
 
     Args:

@@ -21,8 +21,8 @@ from rcc_jax.models import state_dict_files
 # The one file that is read; the hub's other formats are pickles.
 FILE = "model.safetensors"
 CONNECTION_SECONDS = 10.0
-# How many times its own size may be sent of a file. The client would start again without end if
-# the connection always breaks and the server cannot resume.
+# The bytes sent for a file may be this many times its size. Otherwise the client would start again
+# forever if the connection always broke and the server could not resume.
 _MOST_SENT = 2
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MEANING = {
@@ -119,7 +119,7 @@ def _ask(repository: str, revision: str) -> int | None:
         raise HubError(_cause(error)) from error
     if found.commit_hash is None or found.etag is None:
         raise HubError(
-            f"what answers at {constants.ENDPOINT} is no hub: check the proxy and HF_ENDPOINT"
+            f"the server at {constants.ENDPOINT} is not a hub: check the proxy and HF_ENDPOINT"
         )
     return found.size
 
@@ -127,8 +127,7 @@ def _ask(repository: str, revision: str) -> int | None:
 def _in_time(function: Callable[[], T]) -> T:
     """The result of a call; TimeoutError if it takes longer than CONNECTION_SECONDS.
 
-    The client's own limit holds for each of its waits, and for the search of the host's address
-    not at all.
+    The client's own limit applies to each wait separately, and not to the DNS lookup.
     """
     answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
 

@@ -174,7 +174,7 @@ class Network:
         """
         module, size = member_of(self.module(weights), member), images.shape[1:3]
         if self.multiple == 1:
-            # A network that knows no padding works as long as there is none.
+            # A network that takes no `sizes` works too, as long as nothing is padded.
             padding = {} if sizes is None else {"sizes": sizes}
             return module(normalize(images, self.dtype), train=False, **padding)
         seen = tuple(nearest_multiple(length, self.multiple) for length in size)

@@ -1,4 +1,4 @@
-"""Two parts of a tree of weights: what is in the encoder, and the rest, which has its own state."""
+"""Splits a tree of weights into the encoder and the rest, and joins the two again."""
 
 from collections.abc import Mapping
 from typing import Any

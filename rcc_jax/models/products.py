@@ -128,9 +128,9 @@ def _transposed(x: jax.Array) -> jax.Array:
     """The matrices [..., M, N] as [..., N, M], on a CPU in an array of its own.
 
     XLA would otherwise leave a matrix where it is and contract its first axis, for which its fast
-    library has no product; so there is a barrier. It would still merge the transposition with what
-    makes `x`, and then compute in strides; a loop over two halves prevents that, too. In bfloat16
-    the loop saves no time.
+    library has no product; so there is a barrier. XLA would still fuse the transposition with the
+    operation that makes `x` and read in strides; a loop over two halves prevents that too. In
+    bfloat16 the loop saves no time.
     """
     turned = jnp.swapaxes(x, -1, -2)
     if jax.default_backend() != "cpu":

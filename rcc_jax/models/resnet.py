@@ -47,7 +47,7 @@ class BasicBlock(nnx.Module):
 class Bottleneck(nnx.Module):
     """1x1, 3x3 and 1x1 convolutions beside a shortcut; the stride is on the 3x3 one (v1.5).
 
-    Input and output have four times the channels of the 3x3 convolution.
+    The output has four times the channels of the 3x3 convolution.
     """
 
     expansion = 4

@@ -10,7 +10,7 @@ EMA teacher after its best epoch on the validation images, and after the last ep
 lists, with a multi-grid ResNet (a last stage with dilations 2, 2, 4), which ours lacks.
 `IMAS`: the logs in iMAS's repository, with the same network; the paper's numbers are higher.
 
-`AUGSEG_U2PL`: the same on U2PL's lists of better masks, where the same method reaches more.
+`AUGSEG_U2PL`: AugSeg's README on U2PL's lists of better masks, where AugSeg scores higher.
 `AUGSEG_OTHERS`, `IMAS_OTHERS`: what these READMEs quote or ran of other methods.
 `U2PL`, `CORRMATCH`, `PREVMATCH`, `CO_TRAIN`: the READMEs of these repositories. Co-Train's row is
 that of two networks, whose second one sees cosine coefficients; `co_training` here is another pair.

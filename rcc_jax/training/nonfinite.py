@@ -84,8 +84,9 @@ def _choose(kept: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
 def _computed_once(flag: jax.Array) -> jax.Array:
     """The same flag, computed once.
 
-    XLA repeats cheap operations in every loop that reads their result: here, for each leaf of the
-    state, everything that is made of the step's scalars. It does not repeat a root.
+    XLA repeats cheap operations in every loop that reads their result: here everything that is
+    computed from the step's scalars, once for each leaf of the state. It does not repeat a square
+    root.
     """
     return jnp.sqrt(flag.astype(jnp.float32)) > 0
 

@@ -98,8 +98,8 @@ def adamw(
 
     Args:
         schedule: Learning rate of the encoder by step.
-        head_multiplier: Factor on the learning rate of everything outside the encoder, and so on
-            its weight decay.
+        head_multiplier: Factor on the learning rate outside the encoder; the weight decay there
+            scales with it.
         beta1: Decay of the mean of the gradient.
         beta2: Decay of the mean of its square.
         weight_decay: Applied to all parameters, times the learning rate.

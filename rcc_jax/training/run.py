@@ -140,11 +140,11 @@ class Run:
             rng,
             ema=bool(self.method.teachers),
             term_names=train_step.watched_terms(self.method),
-            # No step draws from this key: the key of a step is `rng` folded with the step.
             freeze_encoder=self.network.freeze_encoder,
             memory=self.method.memory(
                 self.network.trained(weights),
                 self.config.data.num_classes,
+                # No step draws from this key: the key of a step is `rng` folded with the step.
                 jax.random.fold_in(rng, self.num_steps),
             ),
         )

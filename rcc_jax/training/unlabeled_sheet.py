@@ -80,10 +80,10 @@ class UnlabeledSheet:
 
         The network whose pseudo labels the student learns labels the weak view: the EMA teacher,
         the student itself, or the second of two networks. A pixel is kept if its confidence reaches
-        the threshold. The student labels the first strong view before
-        CutMix, so that all pictures of a row show the same places. `method_view.rank_agreement`
-        compares the two. Both networks are in evaluation mode: they use BatchNorm's running
-        statistics, while training steps use those of the batch.
+        the threshold. The student labels the first strong view before CutMix, so that all pictures
+        of a row show the same places. `consensus.agreement.rank_agreement` compares the two. Both
+        networks are in evaluation mode: they use BatchNorm's running statistics, while training
+        steps use those of the batch.
 
         Args:
             state: The state of the training.

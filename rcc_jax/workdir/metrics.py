@@ -92,7 +92,7 @@ class MetricWriter:
         self._note_evaluation(self._append(self._metrics, step, scalars))
 
     def timing(self, step: int, scalars: Scalars) -> None:
-        """Appends a line to timing.jsonl: rates, shares of waiting, memory."""
+        """Appends a line to timing.jsonl: rates, and the share of waiting."""
         self._append(self._timing, step, scalars)
         if self._enabled and self._timing.tell() > self._timing_bytes:
             self._timing.close()

@@ -26,7 +26,7 @@ def check_start(path: str | os.PathLike, abstract: Weights, member: str, field: 
 def read_start(
     path: str | os.PathLike, abstract: Weights, member: str, field: str
 ) -> tuple[Weights, str]:
-    """Reads what a run with any method leaves to another one, whatever else the two train.
+    """Reads the weights with which another run starts; the two may train different methods.
 
     Args:
         path: As for `read`.

@@ -4,8 +4,8 @@ Needs torch and safetensors. As a command, with onnx and onnxscript too:
 python torch_network.py MODEL.onnx
 """
 
-# This script is only copied into exports. The project does not import it, nor the other way
-# round.
+# This script is only copied into exports. The project does not import it, and it imports nothing of
+# the project.
 import json
 import pathlib
 import sys

@@ -74,6 +74,7 @@ REFUSED = {
     "optimizer.learning_rate": (0.0, "above 0"),
     "optimizer.momentum": (1.0, "below 1"),
     "optimizer.weight_decay": (float("nan"), "at least 0"),
+    "model.decoder_channels": (5, "at least 6"),
     "train.batch_size": (0, "at least 1"),
     "train.num_steps": (-1, "at least 0"),
     "train.accumulation": (0, "at least 1"),

@@ -75,7 +75,7 @@ def test_a_hub_that_says_nothing_is_left_in_time(hub, monkeypatch):
 
 def test_something_else_that_answers(hub):
     hub.headers = False  # As the page of a hotel's network.
-    assert refusal().endswith("is no hub: check the proxy and HF_ENDPOINT")
+    assert refusal().endswith("is not a hub: check the proxy and HF_ENDPOINT")
 
 
 def test_no_connection(hub, monkeypatch):
