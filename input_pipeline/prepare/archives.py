@@ -109,7 +109,7 @@ class Archive(abc.ABC):
             )
 
     def _expected(self) -> str:
-        return f"Expected is {self._wanted.file} of {self._wanted.title}, or its unpacked folder."
+        return f"Expected {self._wanted.file} of {self._wanted.title}, or its unpacked folder."
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

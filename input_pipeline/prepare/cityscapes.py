@@ -64,7 +64,7 @@ def _check_counts(names: dict[str, list[str]], labels: Archive) -> None:
         if len(names[split]) != expected:
             raise DataError(
                 f"{labels.path}: {len(names[split])} masks *{_LABEL} in gtFine/{split}, expected "
-                f"are {expected}. Take the official archives, or add --allow_counts if it is "
+                f"{expected}. Take the official archives, or add --allow_counts if it is "
                 "meant to be so."
             )
 
@@ -81,13 +81,13 @@ def _names(images: Archive, labels: Archive, split: str) -> list[str]:
     }
     if not found["label"]:
         raise DataError(
-            f"{labels.path}: no file gtFine/{split}/*/*{_LABEL}. Expected is {LABELS.file}."
+            f"{labels.path}: no file gtFine/{split}/*/*{_LABEL}. Expected {LABELS.file}."
         )
     missing = sorted(found["label"] - found["image"])
     if missing:
         raise DataError(
             f"{images.path}: no image {missing[0]}{_IMAGE}, of which {labels.path} has a mask "
-            f"({len(missing)} such). Expected is {IMAGES.file}."
+            f"({len(missing)} such). Expected {IMAGES.file}."
         )
     return sorted(found["label"])
 
@@ -134,7 +134,7 @@ def _decode(name: str, data: bytes) -> np.ndarray:
     unknown = np.flatnonzero(used & ~_KNOWN)
     if unknown.size:
         raise DataError(
-            f"{file}: id {unknown[0]}, expected are 0-{NUM_LABEL_IDS - 1} and {IGNORE} as in "
+            f"{file}: id {unknown[0]}, expected 0-{NUM_LABEL_IDS - 1} and {IGNORE} as in "
             f"{LABELS.file}."
         )
     return cv2.LUT(ids, _TRAIN_IDS)

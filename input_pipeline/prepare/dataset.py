@@ -106,6 +106,6 @@ def read_png(data: bytes, file: str, wanted: Wanted, mode: str, meaning: str) ->
         ) from None
     if found != mode:
         raise DataError(
-            f"{file}: image mode {found!r}, expected is {meaning} ({mode!r}) as in {wanted.file}."
+            f"{file}: image mode {found!r}, expected {meaning} ({mode!r}) as in {wanted.file}."
         )
     return values

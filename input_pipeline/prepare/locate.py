@@ -38,7 +38,7 @@ def find(sources: Sequence[str], wanted: Wanted) -> Archive:
     for path in filter(os.path.isfile, fitting):
         return _open(path, wanted)
     raise DataError(
-        f"--source={','.join(sources)}: {wanted.title} is not there. Expected is the file "
+        f"--source={','.join(sources)}: {wanted.title} is not there. Expected the file "
         f"{wanted.file}, or its unpacked folder {wanted.folders[0]}."
     )
 

@@ -82,7 +82,7 @@ def _convert(voc, sbd, masks: MaskFolder, options: Options) -> _Lists:
 def _check_count(found: int, expected: int, what: str, archive: archives.Archive) -> None:
     if found != expected:
         raise DataError(
-            f"{archive.path}: {what} {found} images, expected are {expected}. Take the "
+            f"{archive.path}: {what} {found} images, expected {expected}. Take the "
             "official archives, or add --allow_counts if it is meant to be so."
         )
 
@@ -136,7 +136,7 @@ def _write(final: str, lists: _Lists, voc, sbd, masks: MaskFolder) -> None:
     for name in lists.coarse:
         if name not in masks:
             raise DataError(
-                f"{sbd.path}: lists {name} but has no cls/{name}.mat. Expected is {SBD.file} of "
+                f"{sbd.path}: lists {name} but has no cls/{name}.mat. Expected {SBD.file} of "
                 f"{SBD.title}: download it again."
             )
     train = [_entry(name, "fine") for name in lists.fine]
@@ -185,13 +185,12 @@ def _decode_mat(readers: MatReaders, name: str, data: bytes) -> np.ndarray:
 def _checked(ids: np.ndarray, file: str, wanted: archives.Wanted) -> np.ndarray:
     if ids.dtype != np.uint8 or ids.ndim != 2:
         raise DataError(
-            f"{file}: {ids.dtype} of shape {ids.shape}, expected are 8-bit ids [height, width] as "
+            f"{file}: {ids.dtype} of shape {ids.shape}, expected 8-bit ids [height, width] as "
             f"in {wanted.file}."
         )
     bad = ids[(ids >= NUM_CLASSES) & (ids != IGNORE)]
     if bad.size:
         raise DataError(
-            f"{file}: id {bad[0]}, expected are 0-{NUM_CLASSES - 1} and {IGNORE} as in "
-            f"{wanted.file}."
+            f"{file}: id {bad[0]}, expected 0-{NUM_CLASSES - 1} and {IGNORE} as in {wanted.file}."
         )
     return ids

@@ -99,7 +99,7 @@ def test_cut_off_or_missing_archive(run, cityscapes, tmp_path, name):
     with pytest.raises(DataError, match=rf"{name}: cannot be read to its end.*Download it again"):
         run()
     path.unlink()
-    with pytest.raises(DataError, match=rf"is not there\. Expected is the file {name}"):
+    with pytest.raises(DataError, match=rf"is not there\. Expected the file {name}"):
         run()
 
 
@@ -124,7 +124,7 @@ def test_counts_are_those_of_the_official_archives(run, cityscapes, tmp_path):
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (png(np.full((30, 40), 40, np.uint8)), r"labelIds\.png: id 40, expected are 0-33 and 255"),
+        (png(np.full((30, 40), 40, np.uint8)), r"labelIds\.png: id 40, expected 0-33 and 255"),
         (png(np.zeros((30, 40), np.uint8), "RGB"), r"labelIds\.png: image mode 'RGB', expected"),
         (b"no image", r"labelIds\.png: not a readable mask"),
     ],

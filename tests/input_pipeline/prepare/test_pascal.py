@@ -162,9 +162,7 @@ def test_counts_are_those_of_the_official_archives(run, pascal, tmp_path):
 
 def test_missing_sbd(run, pascal, tmp_path):
     (pascal.save(tmp_path / "archives") / "benchmark.tgz").unlink()
-    with pytest.raises(
-        DataError, match=r"SBD.* is not there\. Expected is the file benchmark\.tgz"
-    ):
+    with pytest.raises(DataError, match=r"SBD.* is not there\. Expected the file benchmark\.tgz"):
         run()
 
 
@@ -213,7 +211,7 @@ def test_wrong_content(run, pascal, tmp_path):
     mask = "VOCdevkit/VOC2012/SegmentationClass/2007_000033.png"
     pascal.voc[mask] = pascal.voc["VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg"]
     pascal.save(folder)
-    with pytest.raises(DataError, match=r"2007_000033\.png: image mode 'RGB', expected is a palet"):
+    with pytest.raises(DataError, match=r"2007_000033\.png: image mode 'RGB', expected a palet"):
         run()
     del pascal.voc[mask]
     pascal.save(folder)
