@@ -29,7 +29,7 @@ from rcc_jax.reporting import palettes, prediction_sheet, sheets, tables  # noqa
 from rcc_jax.reporting.pictures_page import PAGE  # noqa: E402
 
 LABELS_ALONE = "supervised"
-# On two idle CPU cores with AVX2, where `make demo` takes 5 min 3 s. Steps include evaluations; the
+# On two idle CPU cores with AVX2, where `make demo` takes 5 minutes. Steps include evaluations; the
 # time per run is mostly compilation.
 SECONDS_PER_STEP = 0.18
 SECONDS_PER_RUN = 28

@@ -113,6 +113,7 @@ def measure(count: int, threads: int, checkout: pathlib.Path = REPOSITORY) -> di
 
 
 def measure_and_say(count: int, threads: int) -> dict:
+    """`measure` of this checkout, with a line of output."""
     found = measure(count, threads)
     print(
         "{images} images: {images_per_second:.0f} images/s with start-up ({seconds:.1f} s), "
@@ -124,6 +125,8 @@ def measure_and_say(count: int, threads: int) -> dict:
 
 def compare(count: int, threads: int, other: pathlib.Path, turns: int) -> dict:
     """Images per second of this checkout and of another one in turns, and the median ratio."""
+    describe = ["git", "-C", str(other), "rev-parse", "--short=12", "HEAD"]
+    commit = subprocess.run(describe, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     speeds = {"own": [], "other": []}
     for turn in range(turns):
         pair = [("own", REPOSITORY), ("other", other)]
@@ -132,8 +135,6 @@ def compare(count: int, threads: int, other: pathlib.Path, turns: int) -> dict:
         print("turn {}: {:.0f} and {:.0f} images/s".format(turn, *(s[-1] for s in speeds.values())))
     ratio = float(np.median(np.divide(speeds["own"], speeds["other"])))
     print(f"this checkout prepares {ratio:.2f} times as many images a second as {other}")
-    describe = ["git", "-C", str(other), "rev-parse", "--short=12", "HEAD"]
-    commit = subprocess.run(describe, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     return {"images": count, "other_commit": commit, "images_per_second": speeds, "ratio": ratio}
 
 
@@ -149,10 +150,12 @@ def main() -> None:
     if arguments.prepare:
         prepare(arguments.prepare, arguments.threads)
         return
-    if arguments.images < 100 or arguments.threads < 1:
-        parser.error("give at least --images=100 and --threads=1")
+    if arguments.images < 100 or arguments.threads < 1 or arguments.turns < 1:
+        parser.error("give at least --images=100, --threads=1 and --turns=1")
     if arguments.against:
         other = arguments.against.resolve()
+        if not (other / "benchmarks" / "prepare_speed.py").is_file():
+            parser.error(f"--against={arguments.against}: not a checkout with this benchmark")
         results = compare(arguments.images, arguments.threads, other, arguments.turns)
     else:
         counts = arguments.images // 4, arguments.images

@@ -51,7 +51,7 @@ def fill(
 
     If the folder holds a run, the values are taken from its `config.json` and no data are read, so
     a resumed run keeps its settings. Otherwise labelled and validation masks are read: all of them
-    to guess a table, a sample if only the crop is left to guess. First weights 'auto' are chosen
+    if they tell the classes, a sample for the crop size alone. First weights 'auto' are chosen
     later, when the training starts, unless the run has recorded them.
 
     Args:
