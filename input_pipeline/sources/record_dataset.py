@@ -82,7 +82,9 @@ class RecordDataset:
         path = os.path.join(self.folder, f"keys-{split}.txt")
         if not os.path.exists(path):
             return None
-        text = images.read_bytes(path).replace(b"\r\n", b"\n")
+        text = images.read_bytes(path)
+        if b"\r" in text:  # The search is quick, the copy is not.
+            text = text.replace(b"\r\n", b"\n")
         columns = StringTable.columns(text, 3)
         if columns is None or len(columns[0]) != len(self.splits.get(split, ())):
             raise DataError(

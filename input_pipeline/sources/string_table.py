@@ -2,15 +2,15 @@
 
 import array
 import hashlib
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 # Strings that are copied at once; 8 bytes of memory for each of their bytes.
 _COPIED = 65_536
-# Bytes of a text that are split at once; a few times as much memory, while they are split.
-_SPLIT = 4 * 2**20
+# Bytes of a text that are split at once, so that they stay in the processor's cache.
+_SPLIT = 2**20
+_TAB, _LINE_FEED = b"\t\n"
 # For hashes: masks of the first 0 to 8 bytes of a word, and an odd factor with many bits set.
 _FIRST_BYTES = np.array([2 ** (8 * count) - 1 for count in range(9)], np.uint64)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -53,25 +53,28 @@ class StringTable(Sequence):
         Returns:
             A table for each column; None if a line has another number of columns.
         """
-        if not text:
-            return (cls(),) * count
-        pieces, first, stop = [], 0, len(text) - text.endswith(b"\n")
-        while first <= stop:
-            last = text.find(b"\n", first + _SPLIT, stop)
-            last = stop if last < 0 else last
-            lines = text[first:last].split(b"\n")
-            if set(map(bytes.count, lines, itertools.repeat(b"\t"))) != {count - 1}:
+        if not text.endswith(b"\n"):
+            text += b"\n" if text else b""
+        pieces, first = [[cls()] for _ in range(count)], 0
+        while first < len(text):
+            last = text.find(b"\n", first + _SPLIT) + 1 or len(text)
+            codes = np.frombuffer(text, np.uint8, last - first, first)
+            stops = np.flatnonzero((codes == _TAB) | (codes == _LINE_FEED))
+            if not np.array_equal(codes[stops], _separators(len(stops), count)):
                 return None
-            strings = b"\t".join(lines).split(b"\t")
-            pieces.append([cls._of(strings[column::count]) for column in range(count)])
-            first = last + 1
-        return tuple(cls.joined(tables) for tables in zip(*pieces, strict=True))
-
-    @classmethod
-    def _of(cls, strings: list[bytes]) -> "StringTable":
-        found, lengths = cls(), np.fromiter(map(len, strings), np.int64, len(strings))
-        found._bytes, found._ends = b"".join(strings), np.cumsum(lengths)
-        return found
+            lengths = np.diff(stops, prepend=-1) - 1
+            # A separator belongs to no column, which is column -1.
+            runs = np.stack([np.arange(len(stops)) % count, np.full(len(stops), -1)], axis=1)
+            column_of = np.repeat(
+                runs.astype(np.int8).ravel(), np.stack([lengths, np.ones_like(lengths)], 1).ravel()
+            )
+            for column, tables in enumerate(pieces):
+                found = cls()
+                found._bytes = codes[column_of == column].tobytes()
+                found._ends = np.cumsum(lengths[column::count])
+                tables.append(found)
+            first = last
+        return tuple(cls.joined(tables) for tables in pieces)
 
     @classmethod
     def _copied(cls, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> "StringTable":
@@ -158,6 +161,12 @@ class StringTable(Sequence):
         digest = hashlib.blake2b(self._bytes, digest_size=8)
         digest.update(np.ascontiguousarray(self._ends))
         return digest.hexdigest()
+
+
+def _separators(count: int, columns: int) -> np.ndarray:
+    """The separators of so many strings in lines of `columns` columns, uint8 [count]."""
+    last = np.arange(1, count + 1) % columns == 0
+    return np.where(last, _LINE_FEED, _TAB).astype(np.uint8)
 
 
 def _hash(text: bytes, lengths: np.ndarray) -> np.ndarray:

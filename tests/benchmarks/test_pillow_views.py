@@ -177,6 +177,7 @@ def _contrast_about_half(image, factor):
     return cv2.LUT(image, curve.astype(np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "wrong"),
     [

@@ -96,7 +96,14 @@ def test_shapes_and_types(reference):
     assert len(reference) == 5
 
 
-@pytest.mark.parametrize("changes", [{"num_threads": 1}, {"num_threads": 7}, {"num_workers": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_threads": 1},
+        {"num_threads": 7},
+        pytest.param({"num_workers": 1}, marks=pytest.mark.slow),
+    ],
+)
 def test_threads_and_a_worker_change_nothing(scenes, reference, changes):
     assert_equal(list(train_stream(scenes, **{**SETTINGS, **changes})), reference)
 
@@ -248,7 +255,7 @@ def test_close_ends_workers(scenes):
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_broken_image_is_named_by_the_consumer(folder, num_workers):
     partition = folder.open()
     path = folder.root / "i/7.jpg"

@@ -253,6 +253,7 @@ def test_segmenter_names_what_is_wrong(workdir, segmenter, tmp_path):
         segmenter(tmp_path)
 
 
+@pytest.mark.slow
 def test_names_may_be_given_after_the_training(workdir, pictures, tmp_path):
     """They hold for that command alone, and need one name per class."""
     names = [f"kind_{number}" for number in range(len(scenes.CLASS_NAMES))]
@@ -307,6 +308,7 @@ def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):
         explain(config, str(workdir), output=str(tmp_path), pair="barred_fisch,seabed")
 
 
+@pytest.mark.slow
 def test_from_the_command_line_a_bad_image_shows_in_the_exit_code(workdir, pictures, tmp_path):
     common = (f"--workdir={workdir}", f"--input={pictures[0]}")
     explaining = start("--mode=consensus", *common, f"--output={tmp_path / 'consensus'}")

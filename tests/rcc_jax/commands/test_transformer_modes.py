@@ -134,6 +134,7 @@ def test_consensus_of_teacher_and_student(workdir, alone, tmp_path):
     assert (output / "pairs.csv").exists()
 
 
+@pytest.mark.slow
 def test_export_labels_images_of_any_size(workdir, segmenter, alone, tmp_path):
     config = recorded.get_config(workdir)
     output = export.export(

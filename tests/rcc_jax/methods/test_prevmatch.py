@@ -155,6 +155,7 @@ SHORT = {"steps_per_epoch": 2, "num_steps": 6}
 FEW = {"snapshots": 2, "snapshot_threshold": 0.2}
 
 
+@pytest.mark.slow
 def test_a_run_starts_as_unimatch_remembers_what_is_trained_and_skips_without_a_trace():
     more = {"freeze_encoder": True, "max_skipped": 2, **SHORT}
     made = Setup(make_method("prevmatch", **FEW), 1, jnp.float64, **more)

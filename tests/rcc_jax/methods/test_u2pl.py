@@ -199,6 +199,7 @@ def test_the_warm_up_trains_on_labels_alone():
     assert not METHODS["u2pl"](ema_decay=0.0).teachers
 
 
+@pytest.mark.slow
 def test_it_takes_soft_labels_and_a_consensus_term_and_a_small_memory():
     batch = make_batch(METHOD, rows=3)
     changed = dataclasses.replace(
@@ -218,6 +219,7 @@ def test_it_takes_soft_labels_and_a_consensus_term_and_a_small_memory():
     np.testing.assert_allclose(np.linalg.norm(push.keys, axis=-1), 1)
 
 
+@pytest.mark.slow
 def test_on_unimatch_it_adds_half_of_its_weight():
     method = METHODS["unimatch_u2pl"](
         confidence_threshold=0.5, contrast_weight=0.4, queue_size=2000

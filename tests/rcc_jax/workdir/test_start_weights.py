@@ -27,8 +27,11 @@ def build(method="supervised", **fields):
 
 @pytest.fixture(
     scope="module",
-    params=[(0.0, False), (0.9, False), (0.9, True)],
-    ids=["student", "ema", "ema without the frozen encoder"],
+    params=[
+        pytest.param((0.0, False), id="student", marks=pytest.mark.slow),
+        pytest.param((0.9, False), id="ema", marks=pytest.mark.slow),
+        pytest.param((0.9, True), id="ema without the frozen encoder"),
+    ],
 )
 def earlier(request, tmp_path_factory):
     """The folder of a supervised run, and the weights that another one should start from."""
