@@ -64,17 +64,32 @@ def describe(record: RunRecord) -> dict:
         for name, value in line.items():
             if name != "step" and value is not None:
                 curves[name].append((line["step"], float(f"{value:.5g}")))
-    curves["miou"] = [(line["step"], run_record.score(line)) for line in record.evaluations]
+    evaluations = record.evaluations
+    curves["miou"] = [(line["step"], run_record.score(line)) for line in evaluations]
+    by_class = [(line["step"], run_record.class_scores(line)) for line in evaluations]
     return {
         "config": config,
         "environment": record.environment,
         "images": record.counts,
         "seconds_per_step": statistics.median(1 / x["steps_per_second"] for x in record.timing),
         **result,
-        "iou": run_record.class_scores(record.evaluations[-1]),
-        "test": run_results.test_scores(record.workdir, result["step"]),
+        "iou": run_record.class_scores(evaluations[-1]),
+        "test": run_results.test_scores(record.workdir, result["step"], "ema"),
+        "student": student_scores(record, result["step"]),
         "curves": curves,
+        "iou_by_step": {
+            name: [(step, scores[name]) for step, scores in by_class] for name in by_class[-1][1]
+        },
     }
+
+
+def student_scores(record: RunRecord, step: int) -> dict | None:
+    """The last mIoU of the student beside that of its EMA teacher; None without a teacher."""
+    last = record.evaluations[-1]
+    if "miou_ema" not in last:
+        return None
+    tested = run_results.test_scores(record.workdir, step, "student")
+    return {"miou": last["miou"], "test_miou": tested and tested["miou"]}
 
 
 def read(results: pathlib.Path) -> list[tuple[dict, run_results.Result]]:

@@ -18,6 +18,8 @@ CURVES = {
     "loss_consensus": "consensus loss, in different units for each kind",
     "loss_labeled": "loss of the labelled images",
 }
+# The five classes with the fewest labelled pixels among the training images, by data set.
+RAREST = {"msrc": ("boat", "aeroplane", "bird", "cat", "chair")}
 # Number of neighbouring points of a curve that are averaged, because batches are small.
 WINDOW = 5
 
@@ -93,28 +95,56 @@ def _mean(values: Iterable[float | None]) -> str:
 
 
 def curves(kept: Kept) -> dict[str, str]:
-    """Pictures of the training curves by file name: means over the seeds of a method."""
+    """Pictures by file name: training curves and rare classes by step, means over the seeds."""
+    kept = _compared(kept)
     found = {}
     for name, title in CURVES.items():
-        points: dict = collections.defaultdict(lambda: collections.defaultdict(list))
-        for record, each in kept:
-            for step, value in record["curves"].get(name, []):
-                points[each.method][step].append(value)
-        methods = sorted(points, key=tables.method_order)
-        series = [
-            Series(method, kind, _smooth(sorted(points[method].items())))
-            for kind, method in enumerate(methods)
-        ]
-        if series:
-            found[f"{name}.svg"] = picture(
-                f"{title}, mean over the seeds", series, methods, x_label="step"
-            )
+        runs = [(record["curves"].get(name, []), each.method) for record, each in kept]
+        if drawn := _by_step(f"{title}, mean over the seeds", runs, WINDOW):
+            found[f"{name}.svg"] = drawn
+    runs = [(rare_classes(record, each), each.method) for record, each in kept]
+    title = "mIoU of the five rarest classes in percent, validation images, mean over the seeds"
+    if drawn := _by_step(title, runs, window=1):
+        found["rarest.svg"] = drawn
     return found
 
 
-def _smooth(points: Sequence[tuple[int, list[float]]]) -> list[tuple[int, float]]:
+def rare_classes(record: dict, result: run_results.Result) -> list[tuple[int, float]]:
+    """The mean IoU of the rarest classes by step; empty for data whose classes were not counted."""
+    scores = record.get("iou_by_step", {})
+    chosen = [scores[name] for name in RAREST.get(result.data, ()) if name in scores]
+    return [
+        (points[0][0], statistics.fmean(value for _, value in points))
+        for points in zip(*chosen, strict=True)
+        if all(value is not None for _, value in points)
+    ]
+
+
+def _compared(kept: Kept) -> Kept:
+    """The runs of those partitions on which there is more than one method; else all runs."""
+    methods = collections.defaultdict(set)
+    for _, each in kept:
+        methods[each.partition].add(each.method)
+    return [run for run in kept if len(methods[run[1].partition]) > 1] or kept
+
+
+def _by_step(title: str, runs: Sequence[tuple[Sequence, str]], window: int) -> str:
+    """A picture of values by step, a line for each method; '' without values."""
+    points: dict = collections.defaultdict(lambda: collections.defaultdict(list))
+    for curve, method in runs:
+        for step, value in curve:
+            points[method][step].append(value)
+    methods = sorted(points, key=tables.method_order)
+    series = [
+        Series(method, kind, _smooth(sorted(points[method].items()), window))
+        for kind, method in enumerate(methods)
+    ]
+    return picture(title, series, methods, x_label="step") if series else ""
+
+
+def _smooth(points: Sequence[tuple[int, list[float]]], window: int) -> list[tuple[int, float]]:
     means = [statistics.fmean(values) for _, values in points]
     return [
-        (step, statistics.fmean(means[max(0, index - WINDOW + 1) : index + 1]))
+        (step, statistics.fmean(means[max(0, index - window + 1) : index + 1]))
         for index, (step, _) in enumerate(points)
     ]

@@ -11,7 +11,7 @@ add `--config.model.allow_missing=layer4`.
 
 `size=cpu` is for one CPU core: a narrow ResNet-18 from random weights, and images of 240 x 180,
 which `python -m input_pipeline.prepare shrink --source=data/camvid --output=DIR` makes. `steps=` is
-the number of training steps, 2400 or with `size=cpu` 600 (a step of RCC takes about a second). The
+the number of training steps, 2400 or with `size=cpu` 600 (a step of RCC takes one to two seconds). The
 confidence threshold is PASCAL's, 0.95; `gamma=` sets another.
 """
 
@@ -51,7 +51,7 @@ def get_config(arguments=None):
 
 
 def _shrink(config):
-    """A training of about ten minutes on one CPU core."""
+    """A training of ten to twenty minutes on one CPU core."""
     config.data.crop_size = 129
     if config.model.backbone == "resnet50":
         config.model.backbone = "resnet18"

@@ -43,4 +43,6 @@ def cell(arguments: str | None, labels: int, part: str):
     config.eval.windows = "cut"
     config.eval.batch_size = 2
     # UniMatch V2's recipe: crops and windows of 798 pixels, 180 epochs of 8 + 8 images.
-    return common.fit_transformer(config, train__batch_size=8, train__num_epochs=180)
+    fields = {"train__batch_size": 8, "train__num_epochs": 180}
+    fields |= common.labels_alone_as_v2(config, labels, batch_size=8, epochs=180)
+    return common.fit_transformer(config, **fields)

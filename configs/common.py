@@ -222,6 +222,32 @@ def fit_transformer(
     return config
 
 
+def labels_alone_as_v2(
+    config: ml_collections.ConfigDict, labels: int, batch_size: int, epochs: int
+) -> dict[str, int]:
+    """Fields of `fit_transformer` for training on the labels alone as UniMatch V2 does.
+
+    It repeats the labelled images to 3,000 an epoch and doubles their batch. Here an epoch is one
+    pass over them, so that a run of as many steps has more of them.
+
+    Args:
+        config: A configuration with its method.
+        labels: Number of labelled images.
+        batch_size: `train.batch_size` of a transformer.
+        epochs: Number of V2's epochs.
+
+    Returns:
+        No field for other methods.
+    """
+    if config.method.name != "supervised":
+        return {}
+    steps, pass_steps = 3000 // (2 * batch_size), max(1, labels // (2 * batch_size))
+    return {
+        "train__num_epochs": round(epochs * steps / pass_steps),
+        "eval__every_steps": steps,
+    }
+
+
 def _usual_weights(
     config: ml_collections.ConfigDict, second: ml_collections.ConfigDict, pretrained: str
 ) -> str:

@@ -2,15 +2,17 @@
 
     python main.py --config=configs/msrc.py:20,method=rcc
     python main.py --config=configs/msrc.py:all,method=supervised,seed=1
-    python main.py --config=configs/msrc.py:20,method=unimatch --config.data.root=DIR
+    python main.py --config=configs/msrc.py:labels=40,method=unimatch --config.data.root=DIR
 
 The folder `data/msrc` must have the folders `images`, `labels` and `splits` (with the lists
 `20/labeled.txt`, `20/unlabeled.txt`, ..., `train.txt`, `val.txt`). The numbers 20, 40 and 80 are 1,
 2 and 4 photographs of each of 20 categories; `all` labels every training photograph, and no image
 is unlabelled.
 
-The usual network, `resnet50_c4`, is a ResNet-50 without its last stage. It starts from ImageNet
-weights, which are downloaded once; `--config.model.pretrained=FILE` names a file instead.
+`steps=`, `crop=` and `batch=` set the length of the run, the crop and the images of a step (4: 4
+labelled and 4 unlabelled ones). The usual network, `resnet50_c4`, is a ResNet-50 without its last
+stage. It starts from ImageNet weights, which are downloaded once; `--config.model.pretrained=FILE`
+names a file instead.
 """
 
 from configs import common
@@ -23,8 +25,10 @@ CLASS_NAMES = (
 
 
 def get_config(arguments=None):
-    chosen = common.parse_cell(arguments, partition="20", steps=800, backbone="resnet50_c4")
-    partition = common.choose(chosen["partition"], PARTITIONS, "partition")
+    chosen = common.parse_cell(
+        arguments, labels="20", steps=800, backbone="resnet50_c4", crop=161, batch=4
+    )
+    partition = common.choose(chosen["labels"], PARTITIONS, "labels")
     config = common.get_config()
     common.apply_cell(config, chosen)
     config.data.name, config.data.partition = "msrc", partition
@@ -36,6 +40,7 @@ def get_config(arguments=None):
     config.data.val = "splits/val.txt"
     config.data.num_classes = len(CLASS_NAMES)
     config.data.class_names = CLASS_NAMES
-    config.data.crop_size = 161
+    config.data.crop_size = chosen["crop"]
     common.use_small_images(config, chosen["steps"])
+    config.train.batch_size = chosen["batch"]
     return common.fit_short(config)

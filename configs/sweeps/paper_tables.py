@@ -32,12 +32,13 @@ def get_config(
     defaults = {"backbone": "resnet50", "methods": "main", "seeds": 1, **more}
     chosen = common.parse_arguments(arguments, **defaults)
     shared = ",".join(f"{name}={chosen[name]}" for name in ("backbone", *more))
-    methods = _methods(chosen["methods"], table, chosen["backbone"])
+    methods = methods_of(chosen["methods"], table, chosen["backbone"])
     cells = [f"configs/{file}.py:{shared},method={name}" for file in files for name in methods]
     return common.sweep(common.with_seeds(cells, chosen["seeds"]))
 
 
-def _methods(text: str, table: str, backbone: str) -> Sequence[str]:
+def methods_of(text: str, table: str = "", backbone: str = "") -> Sequence[str]:
+    """The methods that `methods=` chooses; `paper` is the rows of a table for a backbone."""
     single = [name for name, method in METHODS.items() if not method.stages]
     if text == "main":
         return MAIN_METHODS

@@ -20,11 +20,13 @@ from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
 
 PROGRAM, WEIGHTS, RECORD = "model.stablehlo", "weights.safetensors", "model.json"
-# Scripts copied into the export. The second needs PyTorch, so it cannot be imported here.
+# Scripts copied into the export. The second needs PyTorch, so it cannot be imported here; it holds
+# the networks of families with `torch_script`.
+TORCH_SCRIPT = "torch_network.py"
 _FOLDER = pathlib.Path(__file__).with_name("exported")
 SCRIPTS = {
     "load.py": _FOLDER / "load.py",
-    "torch_network.py": _FOLDER / "torch_network.py",
+    TORCH_SCRIPT: _FOLDER / TORCH_SCRIPT,
 }
 # The platforms that the program is exported for; none of them needs to be present.
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -50,8 +52,8 @@ def export(
         report: Called with a line of text.
 
     Returns:
-        The folder, with `model.stablehlo`, `weights.safetensors`, the scripts `load.py` and
-        `torch_network.py` and `model.json`, which is written last.
+        The folder, with `model.stablehlo`, `weights.safetensors`, the script `load.py`, for a
+        ResNet `torch_network.py`, and `model.json`, which is written last.
 
     Raises:
         ConfigError: If the checkpoint or the folder cannot be used.
@@ -71,7 +73,10 @@ def export(
         write_atomically(folder / PROGRAM, program)
         pretrained.save_torch(member_of(model), folder / WEIGHTS)
         for name, source in SCRIPTS.items():
-            write_atomically(folder / name, source.read_bytes())
+            if name == TORCH_SCRIPT and not families.of_model(member_of(model)).torch_script:
+                (folder / name).unlink(missing_ok=True)  # Of an earlier export.
+            else:
+                write_atomically(folder / name, source.read_bytes())
         write_atomically(folder / RECORD, json.dumps(_describe(segmenter), indent=2) + "\n")
     except OSError as error:
         raise ConfigError(f"--output={folder}: cannot write there ({error}).") from None

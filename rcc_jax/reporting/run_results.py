@@ -101,7 +101,7 @@ def read_result(workdir: pathlib.Path) -> Result:
     try:
         config = json.loads((workdir / "config.json").read_text())
         result = json.loads((workdir / RESULT).read_text())
-        tested = test_scores(workdir, result["step"])
+        tested = test_scores(workdir, result["step"], "ema")
         return as_result(config, result, tested)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ConfigError(
@@ -130,16 +130,22 @@ def as_result(
     )
 
 
-def test_scores(workdir: pathlib.Path, step: int) -> dict[str, Any] | None:
-    """'miou' and 'iou' of a checkpoint on a list test.txt; of the EMA teacher if there is one.
+def test_scores(workdir: pathlib.Path, step: int, network: str) -> dict[str, Any] | None:
+    """'miou' and 'iou' of a checkpoint on a list test.txt.
 
-    None if it was not scored: `--mode=eval --list=test.txt` does that.
+    Args:
+        workdir: Folder of the run.
+        step: Step of the checkpoint.
+        network: 'ema' for the EMA teacher, or the student if there is no teacher; 'student'.
+
+    Returns:
+        None if it was not scored: `--mode=eval --list=test.txt` does that.
     """
     path = workdir / evaluation_name(step, "test.txt")
     if not path.exists():
         return None
     found = json.loads(path.read_text())
-    return found.get("ema", found["student"])
+    return found.get(network, found["student"])
 
 
 def data_name(config: Mapping[str, Any]) -> str:

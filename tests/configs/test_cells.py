@@ -24,6 +24,8 @@ SWEEPS = {
     "cityscapes": 4 * 4,
     "ablations": 11 + 3,
     "camvid": 5 + 2 * 5 + 14,
+    "one_change": 1 + 3 + 6,
+    "all_methods": len(METHODS) - 2,
 }
 
 

@@ -47,6 +47,33 @@ def test_files_change_known_fields_only(name):
     assert fields(load(name)) == fields(common.get_config())
 
 
+@pytest.mark.parametrize(
+    ("name", "crop", "batch", "epochs", "labels"),
+    [
+        ("pascal_1_16", 518, 16, 60, 92),
+        ("pascal_blender_1_4", 518, 16, 60, 2646),
+        ("cityscapes_1_16", 798, 8, 180, 186),
+    ],
+)
+def test_cells_of_transformers_have_the_recipe_of_unimatch_v2(name, crop, batch, epochs, labels):
+    config = load(name, "method=unimatch_v2,backbone=dinov2_small")
+    assert (config.data.crop_size, config.train.batch_size) == (crop, batch)
+    assert (config.train.num_epochs, config.eval.every_steps) == (epochs, 0)
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.learning_rate, optimizer.head_multiplier) == (
+        "adamw", 5e-6, 40,
+    )  # fmt: skip
+    method = build.build_method(config)
+    assert (method.confidence_threshold, method.ema_decay) == (0.95, 0.996)
+    # The labels alone: V2's epochs of 3,000 labelled images, in batches of twice as many.
+    alone = load(name, "method=supervised,backbone=dinov2_small")
+    assert alone.eval.every_steps == 3000 // (2 * batch)
+    steps = alone.train.num_epochs * (labels // (2 * batch))
+    assert steps == pytest.approx(epochs * alone.eval.every_steps, rel=0.01)
+    # A ResNet's cells keep UniMatch's.
+    assert load(name, "method=supervised").eval.every_steps == 0
+
+
 def test_arguments_choose_partition_backbone_and_seed():
     config = camvid.get_config("1_4,method=unimatch,backbone=resnet18,seed=3")
     assert config.data.labeled == "splits/1_4/labeled.txt"

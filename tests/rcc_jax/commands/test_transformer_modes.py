@@ -137,9 +137,14 @@ def test_consensus_of_teacher_and_student(workdir, alone, tmp_path):
 @pytest.mark.slow
 def test_export_labels_images_of_any_size(workdir, segmenter, alone, tmp_path):
     config = recorded.get_config(workdir)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / export.TORCH_SCRIPT).write_text("of an earlier export of a ResNet")
     output = export.export(
         config, str(workdir), output=str(tmp_path / "out"), report=lambda _: None
     )
+    assert {path.name for path in output.iterdir()} == {
+        "load.py", "model.json", export.PROGRAM, export.WEIGHTS,
+    }  # fmt: skip
     program = jax.export.deserialize((output / export.PROGRAM).read_bytes())
     image = scenes.draw_scene(3)[0][:50, :75]
     found = jax.nn.softmax(program.call(image[None])[0])

@@ -1,0 +1,35 @@
+"""Which choice of RCC matters on photographs: one change at a time, 20 labels, one seed each.
+
+    python main.py --mode=sweep --config=configs/sweeps/one_change.py --list=splits/test.txt
+    python main.py --mode=table --workdir=runs/one_change
+
+The runs to compare with are those of `configs/sweeps/real_images.py:photos`; with
+`network=dinov2_small`, those of `photos_dinov2`. The changes come in the order in which they are
+worth a run.
+"""
+
+from configs import common
+
+# The labels alone, UniMatch and RCC, by network.
+NETWORKS = {
+    "resnet50_c4": ("method=supervised", "method=unimatch", "method=rcc"),
+    "dinov2_small": tuple(
+        f"backbone=dinov2_small,ema=0.99,method={method}"
+        for method in ("supervised", "unimatch_v2", "unimatch_v2,consensus=rank")
+    ),
+}
+CHANGES = (
+    "gamma=0.7", "tau=0.1", "pixels=confident", "top_n=6", "weight=2.0", "input=probabilities",
+)  # fmt: skip
+
+
+def get_config(arguments=None):
+    chosen = common.parse_arguments(arguments, network="resnet50_c4", seeds=1)
+    methods = NETWORKS[common.choose(chosen["network"], tuple(NETWORKS), "network")]
+    rcc = methods[-1]
+    cells = [
+        f"configs/msrc.py:20,{rcc},weight=1.0",
+        *(f"configs/msrc.py:40,{method}" for method in methods),
+        *(f"configs/msrc.py:20,{rcc},{change}" for change in CHANGES),
+    ]
+    return common.sweep(common.with_seeds(cells, chosen["seeds"]))
