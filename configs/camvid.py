@@ -11,8 +11,8 @@ add `--config.model.allow_missing=layer4`.
 
 `size=cpu` is for one CPU core: a narrow ResNet-18 from random weights, and images of 240 x 180,
 which `python -m input_pipeline.prepare shrink --source=data/camvid --output=DIR` makes. `steps=` is
-the number of training steps, 2400 or with `size=cpu` 600 (a step of RCC takes one to two seconds). The
-confidence threshold is PASCAL's, 0.95; `gamma=` sets another.
+the number of training steps, 2400 or with `size=cpu` 600 (a step of RCC takes one to two seconds).
+The confidence threshold is PASCAL's, 0.95; `gamma=` sets another.
 """
 
 from configs import common

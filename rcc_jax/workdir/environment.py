@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
 
 import jax
@@ -14,11 +15,13 @@ from input_pipeline.files import write_atomically
 from rcc_jax import shipped
 from rcc_jax.workdir import revisions
 
+# Of these depends how fast a step is on a CPU.
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def describe() -> dict:
-    """Versions, device, number of cores, commit and revision of the numerics of this process."""
+    """Versions, device, processor, commit and revision of the numerics of this process."""
     git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     commit = ""
     # A repository around an installed package would be another project's.
@@ -36,6 +39,23 @@ def describe() -> dict:
         "device_count": jax.device_count(),
         "cpu_count": os.cpu_count(),
         "machine": platform.machine(),
+        "cpu": _cpu(),
+    }
+
+
+def _cpu() -> dict:
+    """The model of the processor, its instructions that matter here, and the cores in use."""
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:  # Not Linux.
+        return {"model": platform.processor()}
+    model = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.*)$", text, re.MULTILINE)
+    has = set(flags[1].split()) if flags else set()
+    return {
+        "model": model[1] if model else platform.processor(),
+        "instructions": [name for name in _INSTRUCTIONS if name in has],
+        "cores": len(os.sched_getaffinity(0)),
     }
 
 
