@@ -87,6 +87,7 @@ def test_run_leaves_what_it_promises(finished):
     (environment,) = json.loads((finished / "environment.json").read_text())
     assert environment["after_step"] == 0
     assert environment["packages"]["jax"] == jax.__version__
+    assert environment["cpu"]["cores"] == len(os.sched_getaffinity(0))
 
 
 def kill(process):

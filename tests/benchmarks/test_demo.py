@@ -16,6 +16,7 @@ from tests.support.commands import ENVIRONMENT, REPOSITORY, finish
 from tests.support.runs import wait_until
 
 
+@pytest.mark.slow
 def test_time_and_a_failed_run_are_said(tmp_path):
     (tmp_path / "demo-method=supervised,seed=0").write_text("no folder")
     command = [sys.executable, REPOSITORY / "benchmarks" / "demo.py", f"--folder={tmp_path}"]

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 
-import pytest
 from PIL import Image
 
 from benchmarks import own_photos
@@ -35,7 +34,6 @@ def test_photographs_with_and_without_masks_are_spread_over_the_list(tmp_path):
     assert masks == ["0.png", "4.png", "9.png"]
 
 
-@pytest.mark.slow
 def test_three_steps_from_photographs_to_a_picture(tmp_path):
     (tmp_path / "data").mkdir()
     draw(tmp_path / "data", 20)

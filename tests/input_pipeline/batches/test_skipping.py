@@ -103,6 +103,7 @@ def test_unusual_images_train(folder, kind):
     assert batch["unlabeled"]["valid"].any()
 
 
+@pytest.mark.slow
 def test_a_pass_over_ten_thousand_images_replaces_each_bad_one_by_the_next_good_one(tmp_path):
     good = [encode(np.full((2, 2, 3), value, np.uint8), "PNG") for value in range(10)]
     for value, data in enumerate(good):

@@ -183,6 +183,7 @@ def test_every_epoch_is_another_permutation():
         assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
 
 
+@pytest.mark.slow
 def test_streams_are_independent_of_each_other_and_of_nearby_seeds():
     partition = numbers(240, 240)
     streams = {

@@ -10,6 +10,7 @@ from flax import nnx
 
 from input_pipeline import choose_shapes, count_sizes, evaluation_batches
 from rcc_jax.models.network import IMAGENET_MEAN, IMAGENET_STD, Network, Weights
+from tests.rcc_jax.evaluation.test_evaluator import brute_force_sliding
 from tests.rcc_jax.evaluation.test_padded_evaluation import Drawn, count, evaluator
 from tests.support import tiny_vit
 
@@ -54,6 +55,17 @@ def counting(module):
 def padded(own, source, batch_size=3):
     shapes = choose_shapes(count_sizes(source), 1, own.kind)
     return evaluation_batches(source, batch_size=batch_size, shapes=shapes)
+
+
+def test_a_transformer_sees_whole_windows():
+    module = tiny_vit.build()
+    network, weights = Network(nnx.graphdef(module), multiple=14), Weights.of(module)
+    predict = jax.jit(network.predict)
+    own = evaluator(network.predict, tiny_vit.NUM_CLASSES, mode="sliding", window=28, stride=18)
+    image = np.random.default_rng(3).integers(0, 256, (40, 50, 3), np.uint8)
+    expected = brute_force_sliding(functools.partial(predict, weights), image, 28, 18)
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(own.predictions(weights, image[None])[0], expected)
 
 
 @pytest.mark.slow

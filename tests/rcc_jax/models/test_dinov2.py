@@ -28,7 +28,11 @@ def images(height=28, width=42):
 @pytest.mark.parametrize(
     ("backbone", "encoder", "head"),
     # Without the tensors that no output depends on.
-    [("dinov2_small", 22_056_192, 2_665_205), ("dinov2_base", 86_579_712, None)],
+    [
+        ("dinov2_small", 22_056_192, 2_665_205),
+        ("dinov2_base", 86_579_712, None),
+        ("dinov2_large", 304_367_616, None),
+    ],
 )
 def test_numbers_of_parameters_are_those_of_the_files(backbone, encoder, head):
     found = {"backbone": 0, "head": 0}

@@ -90,6 +90,30 @@ def test_saved_network_has_the_names_of_unimatch_v2(tmp_path):
     assert_same(other, model)
 
 
+def both(*names):
+    return {f"{name}.{part}" for name in names for part in ("weight", "bias")}
+
+
+def test_saved_network_has_all_tensors_of_unimatch_v2_and_no_other(tmp_path):
+    """PyTorch's strict `load_state_dict` takes it."""
+    inside = ("norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    units = [f"resConfUnit{unit}.conv{conv}" for unit in (1, 2) for conv in (1, 2)]
+    expected = {
+        *(f"backbone.{name}" for name in ("cls_token", "mask_token", "pos_embed")),
+        *both("backbone.patch_embed.proj", "backbone.norm"),
+        *(f"backbone.blocks.{i}.ls{j}.gamma" for i in range(tiny_vit.SIZE.depth) for j in (1, 2)),
+        *both(
+            *(f"backbone.blocks.{i}.{name}" for i in range(tiny_vit.SIZE.depth) for name in inside),
+            *(f"head.projects.{level}" for level in range(4)),
+            *(f"head.resize_layers.{level}" for level in (0, 1, 3)),
+            *(f"head.scratch.refinenet{i}.{x}" for i in range(1, 5) for x in ("out_conv", *units)),
+            *(f"head.scratch.output_conv.{layer}" for layer in (0, 2)),
+        ),
+        *(f"head.scratch.layer{level}_rn.weight" for level in range(1, 5)),
+    }
+    assert set(saved_state(tiny_vit.build(), tmp_path)) == expected
+
+
 def test_checkpoint_of_unimatch_v2_gives_the_averaged_weights(tmp_path):
     torch = pytest.importorskip("torch", reason="optional: PyTorch is not installed")
 

@@ -67,6 +67,7 @@ def test_padded_logits_equal_those_of_the_image_alone(make_model, arguments):
         compare(model, SIZES, (35, 47), 1e-12)
 
 
+@pytest.mark.slow
 def test_padded_logits_in_float32(make_model):
     compare(make_model(**SMALL, backbone="basic"), [(33, 40)], (35, 41), 2e-6)
 

@@ -70,6 +70,7 @@ def saved(folder, method):
     return state
 
 
+@pytest.mark.slow
 def test_the_networks_of_a_pair_share_the_encoder_that_they_start_from(tmp_path):
     expected = saved(tmp_path, "supervised").weights
     run = build("cps", model__pretrained=str(tmp_path))
