@@ -1,6 +1,7 @@
 """Samples per second of the input pipeline, compared with the recipe's own tool, Pillow.
 
     python benchmarks/input_speed.py
+    python benchmarks/input_speed.py --size=full
 
 First, `input_pipeline` and `benchmarks/pillow_views.py` take turns on one core to make a weak and
 two strong views from the bytes of a JPEG of 500x375, with the same random draws. A turn is every
@@ -8,6 +9,9 @@ image once. Next, our views and views that shrink by OpenCV's INTER_AREA, which 
 smooth, take turns image by image. Last, the whole stream makes batches of 8 labelled, 8 unlabelled
 and 8 partner images, with --threads of one process or with --workers, processes of one thread. The
 images are drawn, or read from --data.
+
+--size=full has the crops and the lists of PASCAL VOC with 92 labels, and more threads and processes
+for a machine with a GPU. Options that are given win over those of the size.
 """
 
 import argparse
@@ -34,7 +38,19 @@ from input_pipeline.sources import images  # noqa: E402
 
 HEIGHT, WIDTH, JPEG_QUALITY = 375, 500, 95
 BATCH = 8
-LISTED = {"labeled": 183, "val": 1, "unlabeled": 2000}
+# Defaults of the options of these names, and the lengths of the lists.
+SIZES = {
+    "small": {
+        "crops": "321,513", "threads": "1,2", "workers": "1,2",
+        "images": 16, "turns": 16, "batches": 16,
+        "listed": {"labeled": 183, "val": 1, "unlabeled": 2000},
+    },
+    "full": {
+        "crops": "321,513", "threads": "1,2,4,8,16", "workers": "1,2,4,8,16",
+        "images": 64, "turns": 16, "batches": 64,
+        "listed": {"labeled": 92, "val": 1, "unlabeled": 10_490},
+    },
+}  # fmt: skip
 # The functions of each stage, here and in the reference, whose time is measured.
 STAGES = {
     "decode": ((images, "decode_image"), (pillow_views, "decode")),
@@ -181,8 +197,8 @@ def stream_speed(root: pathlib.Path, crop: int, threads: int, workers: int, batc
     return {**record, "batches_per_second": 1 / seconds, "samples_per_second": rate}
 
 
-def write_folder(root: pathlib.Path, files: list[bytes]) -> None:
-    """Writes the images under LISTED names, masks of blocks for the labelled ones, and lists.
+def write_folder(root: pathlib.Path, files: list[bytes], listed: dict[str, int]) -> None:
+    """Writes the images, masks of blocks, and lists of the given lengths.
 
     The lists have a realistic length: grain needs milliseconds per entry to shuffle a short list.
     """
@@ -194,7 +210,7 @@ def write_folder(root: pathlib.Path, files: list[bytes]) -> None:
         mask = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST)
         PIL.Image.fromarray(mask).save(root / f"{number}.png")
     start = 0
-    for name, count in LISTED.items():
+    for name, count in listed.items():
         lines = []
         for number in range(start, start + count):
             os.link(root / f"{number % len(files)}.jpg", root / f"{name}{number}.jpg")
@@ -204,19 +220,29 @@ def write_folder(root: pathlib.Path, files: list[bytes]) -> None:
         start += count
 
 
-def main() -> None:
+def parse(command: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line and fills in the defaults of the size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--crops", default="321,513", help="sides of the views, comma-separated")
-    parser.add_argument("--threads", default="1,2", help="numbers of threads, comma-separated")
-    parser.add_argument("--workers", default="1,2", help="numbers of worker processes, likewise")
-    parser.add_argument("--images", type=int, default=16, help="different images, at least 4")
-    parser.add_argument("--turns", type=int, default=16)
-    parser.add_argument("--batches", type=int, default=16, help="timed batches; 0 = no stream")
+    parser.add_argument("--size", choices=SIZES, default="small", help="sets the other defaults")
+    parser.add_argument("--crops", help="sides of the views, comma-separated")
+    parser.add_argument("--threads", help="numbers of threads, comma-separated")
+    parser.add_argument("--workers", help="numbers of worker processes, likewise")
+    parser.add_argument("--images", type=int, help="different images, at least 4")
+    parser.add_argument("--turns", type=int)
+    parser.add_argument("--batches", type=int, help="timed batches; 0 = no stream")
     parser.add_argument("--data", type=pathlib.Path, help="folder of *.jpg instead of drawn images")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(command)
+    for name, value in SIZES[arguments.size].items():
+        if getattr(arguments, name, None) is None:
+            setattr(arguments, name, value)
     if arguments.images < 4 or arguments.turns < 1 or arguments.batches < 0:
         parser.error("give at least --images=4, --turns=1 and --batches=0")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse()
     crops, threads, workers = (
         [int(x) for x in text.split(",")]
         for text in (arguments.crops, arguments.threads, arguments.workers)
@@ -227,7 +253,7 @@ def main() -> None:
 
     streams = []
     with tempfile.TemporaryDirectory() as root:
-        write_folder(pathlib.Path(root), files)
+        write_folder(pathlib.Path(root), files, arguments.listed)
         for crop in crops if arguments.batches else ():
             print(f"crop {crop}")
             for maker in makers:
@@ -243,6 +269,7 @@ def main() -> None:
         import environment
 
         record = {**environment.describe(), "jpeg_bytes": sum(map(len, files)) // len(files)}
+        record |= {"size": arguments.size, "listed": arguments.listed}
         record |= {"against_pillow": compared, "against_inter_area": shrinking, "streams": streams}
         arguments.results.write_text(json.dumps(record, indent=1) + "\n")
 
