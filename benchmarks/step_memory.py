@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        arguments.compile = False
+        arguments.compile, arguments.dtype = False, "float32"
         print(json.dumps(child(arguments.child, arguments)))
         return
     for rows in largest(arguments) if arguments.largest else measure(arguments):

@@ -22,6 +22,7 @@ from rcc_jax.training import optimizer, timing, train_state, train_step
 NUM_CLASSES = 21
 WARM_UP_STEPS = 2
 NUM_STEPS = 10_000  # Of the schedule.
+DTYPES = ("float32", "bfloat16")
 SIZES = {
     "small": {"backbone": "resnet18", "width": 16, "crop": 65, "batch": 2, "pairs": 20},
     "full": {"backbone": "resnet50", "width": 64, "crop": 161, "batch": 2, "pairs": 20},
@@ -90,7 +91,16 @@ class Step:
 class Setup:
     """The shared parts of both steps: network, optimizer, initial weights and batch."""
 
-    def __init__(self, backbone: str, width: int, crop: int, batch: int, *, remat: bool = False):
+    def __init__(
+        self,
+        backbone: str,
+        width: int,
+        crop: int,
+        batch: int,
+        *,
+        remat: bool = False,
+        dtype: str = "float32",
+    ):
         def build(key):
             return DeepLabV3Plus(
                 NUM_CLASSES,
@@ -98,6 +108,7 @@ class Setup:
                 width=width,
                 decoder_channels=4 * width,
                 remat=remat,
+                dtype=dtype,
                 rngs=nnx.Rngs(key),
             )
 

@@ -172,7 +172,7 @@ def main() -> None:
     environment.ask_for_huge_pages()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", choices=SIZES, default="dinov2_small")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--dtype", choices=steps.DTYPES, default="float32")
     parser.add_argument("--crop", type=int, default=168)
     parser.add_argument("--batch", type=int, default=4, help="unlabelled images per step")
     parser.add_argument("--pairs", type=int, default=10, help="number of timed turns")

@@ -2,15 +2,17 @@
 
     pip install torch==2.13.0
     python benchmarks/torch_step.py --size=full
+    python benchmarks/torch_step.py --size=full --dtype=bfloat16 --compile
 
-Both use the same network, weights, batch and losses, in float32 on the same device. The forward
-passes of PyTorch's step follow the public code of UniMatch (channels_last, the partner's pass
-without gradients); --compile compiles it. The losses of the first step are printed side by side.
-They differ because of the randomly dropped channels, which share BatchNorm with the rest of their
-pass.
+Both use the same network, weights, batch, losses and type on the same device. The forward passes of
+PyTorch's step follow the public code of UniMatch (channels_last, the partner's pass without
+gradients), in bfloat16 with automatic casts; --compile compiles it. The losses of the first step
+are printed side by side. They differ because of the randomly dropped channels, which share
+BatchNorm with the rest of their pass.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import tempfile
@@ -69,6 +71,7 @@ class TorchStep:
         network.load_state_dict(_torch_state(setup), strict=True)
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.run = torch.compile(self.network) if arguments.compile else self.network
+        self.narrow = arguments.dtype == "bfloat16"
         head = [p for n, p in network.named_parameters() if not n.startswith("backbone.")]
         self.optimizer = torch.optim.SGD(
             [{"params": network.backbone.parameters()}, {"params": head, "lr": 0.01}],
@@ -111,17 +114,26 @@ class TorchStep:
         tensors = {name: torch.tensor(value, device=self.device) for name, value in rest.items()}
         return {**loaded, **tensors}
 
+    def _logits(self, images, **options):
+        """Logits in float32, as ours."""
+        narrow = torch.autocast(self.device.type, torch.bfloat16)
+        with narrow if self.narrow else contextlib.nullcontext():
+            logits = self.run(images, **options)
+        if isinstance(logits, tuple):
+            return tuple(part.float() for part in logits)
+        return logits.float()
+
     def step(self) -> dict[str, float]:
         """Makes one update; returns the terms of the loss before it."""
         batch = self.batch
         self.network.eval()
         with torch.no_grad():
-            partner = self.run(batch["partner"]).softmax(1).max(1)
+            partner = self._logits(batch["partner"]).softmax(1).max(1)
         self.network.train()
-        clean, dropped = self.run(torch.cat([batch["labeled"], batch["weak"]]), perturb=True)
+        clean, dropped = self._logits(torch.cat([batch["labeled"], batch["weak"]]), perturb=True)
         labeled, weak = clean.chunk(2)
         own = weak.detach().softmax(1).max(1)
-        strong = self.run(batch["strong"]).chunk(2)
+        strong = self._logits(batch["strong"]).chunk(2)
         terms = {
             "loss_labeled": functional.cross_entropy(labeled, batch["label"], ignore_index=255),
             "loss_perturbed": _kept_mean(dropped.chunk(2)[1], *own, batch["valid"]),
@@ -165,9 +177,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps.add_arguments(parser)
     parser.add_argument("--compile", action="store_true", help="compile PyTorch's network")
+    parser.add_argument("--dtype", choices=steps.DTYPES, default="float32")
     arguments = steps.parse(parser)
-    print({**steps.setting(arguments), "torch": torch.__version__}, flush=True)
-    setup = steps.Setup(arguments.backbone, arguments.width, arguments.crop, arguments.batch)
+    setting = {**steps.setting(arguments), "dtype": arguments.dtype}
+    print({**setting, "torch": torch.__version__}, flush=True)
+    setup = steps.Setup(
+        arguments.backbone,
+        arguments.width,
+        arguments.crop,
+        arguments.batch,
+        dtype=arguments.dtype,
+    )
     method = METHODS["unimatch"](confidence_threshold=THRESHOLD)
     ours, theirs = steps.Step(setup, method), TorchStep(setup, arguments)
     for name in theirs.terms:
@@ -183,6 +203,7 @@ def main() -> None:
         arguments,
         torch=torch.__version__,
         torch_compiled=arguments.compile,
+        dtype=arguments.dtype,
         jax_seconds=float(np.median(jax_seconds)),
         torch_seconds=float(np.median(torch_seconds)),
         ratio=ratio,
