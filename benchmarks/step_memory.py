@@ -1,4 +1,4 @@
-"""Memory of a training step: this project and PyTorch, each in a process of its own.
+"""Memory of a training step: this project's, and PyTorch's UniMatch, each in its own process.
 
     pip install torch==2.13.0
     python benchmarks/step_memory.py --shapes=2x321,1x513
@@ -6,8 +6,10 @@
 
 The first command takes a few steps and reads the largest resident memory of each process: of the
 whole process, compilation included (`ru_maxrss`), and of the steps alone, minus what the process
-held before it built network and batch. PyTorch's step is that of `torch_step.py`, UniMatch without
-a consensus. On a GPU the peaks of the allocators are read instead.
+held before it built network and batch. On a GPU the peaks of the allocators are read instead.
+
+PyTorch's step is that of `torch_step.py`: UniMatch, without a consensus. It compares with our
+UniMatch step. Our RCC steps also compute the consensus term, for which PyTorch has no step here.
 
 The second command takes no step. XLA counts the memory of the compiled program for several batches,
 which is a straight line; the largest batch of a device follows from it. XLA plans the memory of a
@@ -26,11 +28,12 @@ import environment
 
 STEPS = 3
 GIB = 2**30
+PYTORCH = "PyTorch, unimatch"
 VARIANTS = {
     "rcc-jax, unimatch": {"method": "unimatch"},
     "rcc-jax, rcc": {"method": "rcc"},
     "rcc-jax, rcc, remat": {"method": "rcc", "remat": True},
-    "PyTorch, unimatch": {"method": "torch"},
+    PYTORCH: {"method": "torch"},
 }
 
 
@@ -87,9 +90,12 @@ def child(variant: str, setting: argparse.Namespace) -> dict[str, float]:
 def measure(arguments: argparse.Namespace) -> Iterator[list[dict]]:
     """A row for every shape and variant; yields the rows so far after each."""
     rows = []
+    variants = arguments.variant or VARIANTS
+    if PYTORCH in variants:
+        print("PyTorch's step is UniMatch without a consensus: compare it with rcc-jax, unimatch")
     for shape in arguments.shapes.split(","):
         batch, crop = map(int, shape.split("x"))
-        for variant in arguments.variant or VARIANTS:
+        for variant in variants:
             command = [sys.executable, __file__, f"--child={variant}", f"--crop={crop}"]
             command += [f"--batch={batch}", f"--backbone={arguments.backbone}"]
             command.append(f"--width={arguments.width}")
