@@ -14,6 +14,7 @@ from absl import flags
 
 from rcc_jax.commands import flags as cli
 from rcc_jax.config import fields
+from rcc_jax.methods import METHODS
 from tests.support import pages
 from tests.support.commands import ENVIRONMENT, REPOSITORY
 
@@ -169,6 +170,17 @@ def test_map_holds_every_package():
 @pytest.mark.parametrize("page", [pages.README, pages.METHODS_PAGE], ids=pages.name_of)
 def test_table_of_methods_is_that_of_the_registry(page):
     assert pages.table(page, "methods") == pages.methods(page)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_an_equation_and_a_command(name):
+    section = pages.sections(pages.METHODS_PAGE)[name.replace("_", "-")]
+    blocks = pages.blocks(section)
+    assert any(re.search(rf"\bmethod={name}\b", block) for block in blocks)
+    prose = section
+    for block in blocks:
+        prose = prose.replace(block, "")
+    assert re.search(r"\bL = (?=.*\bL_x\b)", prose)
 
 
 @pytest.mark.parametrize("group", pages.FIELDS)

@@ -44,7 +44,18 @@ def links(path: pathlib.Path) -> list[str]:
 def anchors(path: pathlib.Path) -> set[str]:
     """The anchors of the headings of a page, as GitHub and the site make them."""
     headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", path.read_text()), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {_anchor(heading) for heading in headings}
+
+
+def sections(path: pathlib.Path) -> dict[str, str]:
+    """The text below each heading '## ...' of a page, by the anchor of the heading."""
+    _, *parts = re.split(r"^## (.+)$", path.read_text(), flags=re.MULTILINE)
+    return {_anchor(heading): text for heading, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def blocks(text: str) -> list[str]:
+    """The blocks of code of a text."""
+    return _FENCE.findall(text)
 
 
 def code(path: pathlib.Path) -> Iterator[str]:
@@ -64,6 +75,10 @@ def commands(path: pathlib.Path) -> list[list[str]]:
             words = shlex.split(command, comments=True)
             found.append(words[2 if words[1] == "main.py" else 3 :])
     return found
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def packages() -> str:
