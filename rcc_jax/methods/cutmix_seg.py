@@ -19,7 +19,9 @@ class CutMixSeg(WithConsensus):
     mixed by a box of half the area; its mean is over the valid pixels. c is the share of them of
     which the teacher is sure: one number for the batch, not a mask. The consensus term, off by
     default, stands beside c. The paper trains with Adam; here the optimizer is that of the
-    configuration. Padding does not count; in the paper's code it does.
+    configuration. Padding does not count; in the paper's code it does. There, student and teacher
+    are both in training mode, with BatchNorm frozen at the pretrained statistics in the runs from
+    ImageNet weights. Here, the teacher is in evaluation mode with the averaged statistics.
     """
 
     name: ClassVar[str] = "cutmix_seg"
