@@ -101,11 +101,6 @@ def test_a_step_equals_a_plain_computation_of_what_it_sampled():
         np.testing.assert_allclose(total[c], p[labels == c][:, c].sum(), rtol=1e-9)
 
 
-def test_parts_of_batches_are_refused():
-    with pytest.raises(ValueError, match="class_balanced needs whole batches"):
-        Setup(make_method("class_balanced"), accumulation=2)
-
-
 @pytest.mark.slow
 def test_resumed_is_uninterrupted_and_eight_devices_train_as_one(tmp_path):
     def run(*arguments, devices=1):

@@ -84,12 +84,28 @@ def test_a_skipped_step_leaves_the_memory_alone():
     np.testing.assert_array_equal(state.memory["seen"], before["seen"])
 
 
-def test_whole_batches_are_required_where_a_method_needs_them():
-    class Whole(Toy):
-        accumulates = False
+# Their losses depend on statistics of the whole batch.
+WHOLE_BATCHES = {
+    "class_balanced",
+    "corrmatch",
+    "cutmix_seg",
+    "daw",
+    "dual_teacher",
+    "imas",
+    "u2pl",
+    "unimatch_u2pl",
+}
 
-    with pytest.raises(ValueError, match="toy needs whole batches"):
-        Setup(Whole(), accumulation=2)
+
+@pytest.mark.parametrize("name", METHODS)
+def test_parts_of_batches_are_refused_where_a_method_needs_whole_ones(name):
+    fields = {"method.name": name, "train.accumulation": 2}
+    message = f"config.train.accumulation = 2: {name} needs whole batches; use 1."
+    needs_whole = name in WHOLE_BATCHES
+    assert (message in checks.faults(config(**fields))) == needs_whole
+    if needs_whole:
+        with pytest.raises(ValueError, match=f"{name} needs whole batches, accumulation is 2"):
+            Setup(make_method(name), accumulation=2)
 
 
 def test_a_second_teacher_is_refused_rather_than_averaged_into_the_first():

@@ -273,11 +273,6 @@ def test_a_step_trains_the_head_and_moves_the_threshold():
     assert float(skipped.memory["threshold"]) == moved
 
 
-def test_parts_of_batches_are_refused():
-    with pytest.raises(ValueError, match="corrmatch needs whole batches"):
-        setup(accumulation=2)
-
-
 @pytest.mark.slow
 def test_eight_devices_train_as_one_and_a_resumed_run_as_an_uninterrupted_one(tmp_path):
     (one, one_log), (eight, eight_log) = setup().run(4), setup(8).run(4)

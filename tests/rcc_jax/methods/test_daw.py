@@ -127,8 +127,3 @@ def test_the_memory_of_a_run_is_that_of_its_batches_on_any_number_of_devices():
     one, eight = run(1), run(8)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), one.memory, eight.memory)
     assert 1 / 5 <= float(one.memory["threshold"]) <= 1
-
-
-def test_parts_of_batches_are_refused():
-    with pytest.raises(ValueError, match="daw needs whole batches"):
-        Setup(make_method("daw"), accumulation=2)
