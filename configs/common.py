@@ -119,7 +119,8 @@ def use_recipe(config: ml_collections.ConfigDict, chosen: Mapping[str, Any]) -> 
     Fields for which there is an argument among `chosen`, as `parse_cell` returns them, stay.
     """
     given = {field for name, field in _short_names().items() if chosen[name] is not None}
-    fields = method_group.recipe(config.data.name, config.method.name, config.model.backbone)
+    name, backbone = config.method.name, config.model.backbone
+    fields = method_group.recipe(config.data.name, name, backbone, config.method)
     left = {name: value for name, value in fields.items() if f"method.{name}" not in given}
     method_group.set_fields(config, left)
 

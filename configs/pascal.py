@@ -43,6 +43,7 @@ def _cell(chosen: dict, name: str, partition: str, *, folder: str):
     config.data.root = "data/pascal"
     config.data.labeled = f"data/splits/pascal/{folder}/labeled.txt"
     config.data.class_names = CLASS_NAMES
+    common.use_recipe(config, chosen)
     # UniMatch V2's recipe: crops of 518 pixels, 60 epochs of 16 + 16 images.
     fields = {"train__batch_size": 16, "train__num_epochs": 60}
     fields |= common.labels_alone_as_v2(config, int(partition), batch_size=16, epochs=60)

@@ -16,7 +16,6 @@ _RECIPES = {
     "cityscapes": {
         "confidence_threshold": 0.0,
         "labeled_loss": "ohem",
-        "cross_weight": 5.0,
         "snapshot_threshold": 0.0,
         "snapshot_weighting": "confidence",
         "warm_up_epochs": 0,
@@ -29,17 +28,20 @@ _RECIPES = {
 _SUPERVISED = {"cityscapes": {"ohem_min_kept": 50_000}}
 
 
-def recipe(data: str, name: str, backbone: str) -> Mapping[str, Any]:
+def recipe(
+    data: str, name: str, backbone: str, given: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
     """The method's fields that the recipe of a data set changes, with their values.
 
     Args:
         data: Name of the data set.
         name: Name of the method.
         backbone: Name of the backbone.
+        given: Values of the method's fields, on which others may depend; None for the defaults.
     """
     alone = _SUPERVISED.get(data, {}) if name == "supervised" else {}
-    own = METHODS[name].recipes if name in METHODS else {}
-    found = {**_RECIPES.get(data, {}), **alone, **own.get(data, {})}
+    own = METHODS[name].recipe(data, given or {}) if name in METHODS else {}
+    found = {**_RECIPES.get(data, {}), **alone, **own}
     # UniMatch's 0 is for ResNets; V2 has one threshold for all data sets.
     is_v2 = data == "cityscapes" and backbone.startswith("dinov2")
     if is_v2 or (name in METHODS and not METHODS[name].recipe_threshold):

@@ -170,6 +170,16 @@ class Method:
 
     ema_decay: float = ema_option(0.0)
 
+    @classmethod
+    def recipe(cls, data: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The `recipes` of a data set; a method whose values depend on other fields overrides it.
+
+        Args:
+            data: Name of the data set.
+            given: Values of the method's fields; an absent or empty one stands for the default.
+        """
+        return cls.recipes.get(data, {})
+
     @property
     def strong_views(self) -> int:
         """Number of strong views per unlabelled image; 0 without unlabelled images."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rcc_jax.methods.base import Networks, Result, Student, Views
 from rcc_jax.methods.fields import label_threshold_option
@@ -40,6 +41,7 @@ class CPS(TwoNetworks):
     summary: ClassVar[str] = "two networks, each with the other's pseudo labels, with CutMix"
     reference: ClassVar[str] = "Chen et al., CVPR 2021, arXiv 2106.01226"
     views: ClassVar[Views] = Views(strong=1, recipe="none", box="toggled")
+    recipes: ClassVar = {"cityscapes": {"cross_weight": 5.0, "ohem_min_kept": 50_000}}
 
     cutmix: str = option(
         "on",
@@ -51,8 +53,8 @@ class CPS(TwoNetworks):
     )
     cross_weight: float = option(
         1.0,
-        "Weight w of the other network's pseudo labels. The source has 1 with CutMix and 1.5 "
-        "without, on Cityscapes 5 and 6.",
+        "Weight w of the other network's pseudo labels. The cells of PASCAL VOC have the source's "
+        "1 with CutMix and 1.5 without, those of Cityscapes 5 and 6.",
         at_least=0,
         short="cross",
         symbol="w",
@@ -63,6 +65,15 @@ class CPS(TwoNetworks):
         if self.cutmix == "off":
             # No partner has to be read.
             object.__setattr__(self, "views", dataclasses.replace(self.views, box="none"))
+
+    @classmethod
+    def recipe(cls, data: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        own = super().recipe(data, given)
+        if given.get("cutmix") != "off":
+            return own
+        if data == "cityscapes":
+            return {**own, "cross_weight": 6.0}
+        return {**own, "cross_weight": 1.5} if data.startswith("pascal") else own
 
     def counts(self, batch) -> Counts:
         return passes.count_pixels(self.targets(batch))

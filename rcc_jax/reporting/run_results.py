@@ -170,7 +170,8 @@ def method_name(config: Mapping[str, Any]) -> str:
     name, parts = _name_with_consensus(recorded)
     if name == "supervised" and config["train"]["num_steps"]:
         parts.append("same steps")
-    recipe = method_group.recipe(data_name(config), name, config["model"]["backbone"])
+    backbone = config["model"]["backbone"]
+    recipe = method_group.recipe(data_name(config), name, backbone, recorded)
     own = schema.method_fields(name)
     idle = effectless(own, recorded)
     for field, declared in own.items():

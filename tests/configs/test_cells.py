@@ -84,6 +84,39 @@ def test_settings_of_the_papers():
     assert (city.eval.windows, pascal.eval.windows) == ("cut", "shifted")
 
 
+def test_values_of_a_method_s_own_source():
+    def built(cell, arguments):
+        config = cell.get_config(f"method={arguments}")
+        return config, build.build_method(config)
+
+    for cell, arguments, weight in (
+        (pascal_1_16, "cps", 1.0),
+        (pascal_1_16, "cps,cutmix=off", 1.5),
+        (pascal_blender_1_8, "cps,cutmix=off", 1.5),
+        (cityscapes_1_16, "cps", 5.0),
+        (cityscapes_1_16, "cps,cutmix=off", 6.0),
+    ):
+        config, method = built(cell, arguments)
+        assert method.cross_weight == weight
+        name = "cps, CutMix off" if "off" in arguments else "cps"
+        assert run_results.method_name(method_group.resolved(config)) == name
+        _, method = built(cell, f"{arguments},cross=3")
+        assert method.cross_weight == 3
+    assert built(cityscapes_1_16, "cps")[1].ohem_min_kept == 50_000
+    assert built(cityscapes_1_16, "imas")[1].ohem_min_kept == 100_000
+    decays = {
+        (cell, name): built(cell, name)[1].ema_decay
+        for cell in (pascal_1_16, cityscapes_1_16)
+        for name in ("augseg", "imas")
+    }
+    assert decays == {
+        (pascal_1_16, "augseg"): 0.999,
+        (cityscapes_1_16, "augseg"): 0.996,
+        (pascal_1_16, "imas"): 0.996,
+        (cityscapes_1_16, "imas"): 0.996,
+    }
+
+
 @pytest.mark.parametrize("name", SWEEPS)
 def test_sweeps_list_runs_that_load(name):
     runs = module(f"sweeps.{name}").get_config("seeds=2").runs
