@@ -10,6 +10,8 @@ from rcc_jax.methods.cutmix import box_masks
 from rcc_jax.methods.passes import Logits, Targets
 
 CLASSES = 5
+# Values of `pseudo_labels`.
+KINDS = ("hard", "soft")
 
 
 def softmax(x):
@@ -65,9 +67,31 @@ def plain(images, of="student"):
 
 
 def plain_cross_entropy(logits, labels):
-    """Cross-entropy of each pixel; NaN where it is ignored."""
+    """Cross-entropy of each pixel against classes or soft labels; NaN where it is ignored."""
+    if labels.ndim == logits.ndim:
+        return -(labels * np.log(softmax(logits))).sum(-1)
     picked = np.take_along_axis(softmax(logits), np.where(labels == 255, 0, labels)[..., None], -1)
     return np.where(labels == 255, np.nan, -np.log(picked[..., 0]))
+
+
+def plain_soft_label(probability: np.ndarray, mass: float) -> np.ndarray:
+    """ESL's rule for one pixel, in its own order: sort, take until the share is reached."""
+    order = np.argsort(-probability)
+    count = 1
+    while probability[order[:count]].sum() < mass - 1e-9:
+        count += 1
+    smallest = probability[order[count - 1]]
+    kept = np.where(probability >= smallest, probability, 0)
+    return kept / kept.sum()
+
+
+def plain_pseudo(logits, kind, threshold=0.0):
+    """The pseudo labels of logits, 'hard' or 'soft' with the share 0.95, and where they count."""
+    probability = softmax(logits)
+    if kind == "soft":
+        target = np.apply_along_axis(plain_soft_label, -1, probability, 0.95)
+        return target, np.ones(target.shape[:-1], bool)
+    return probability.argmax(-1), probability.max(-1) >= threshold
 
 
 def plain_labeled(batch):

@@ -7,12 +7,14 @@ import pytest
 
 from rcc_jax.methods import METHODS, class_balanced
 from tests.support.plain import (
+    KINDS,
     Pixelwise,
     assert_close,
     mixed_by_box,
     plain,
     plain_cross_entropy,
     plain_labeled,
+    plain_pseudo,
     softmax,
 )
 from tests.support.steps import Setup, make_batch, make_method
@@ -58,8 +60,9 @@ def test_an_absent_class_loses_confidence():
     assert 0 < float(start.min()) < float(start.max()) < 1
 
 
-def test_a_step_equals_a_plain_computation_of_what_it_sampled():
-    method = METHODS["class_balanced"](confidence_threshold=0.6)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_equals_a_plain_computation_of_what_it_sampled(kind):
+    method = METHODS["class_balanced"](confidence_threshold=0.6, pseudo_labels=kind)
     batch = make_batch(method, rows=3)
     memory = jnp.array([0.9, 0.5, 0.1, 0.6, 0.3])
 
@@ -78,10 +81,10 @@ def test_a_step_equals_a_plain_computation_of_what_it_sampled():
         rate = (1 - np.asarray(memory)) / 0.9
         chance = rate[student.argmax(-1)]
         sampled = where & (np.asarray(jax.random.uniform(key, where.shape)) < chance)
-        confidence = softmax(teacher).max(-1)
-        weight = confidence**2 * sampled
-        pixel_losses = plain_cross_entropy(student, teacher.argmax(-1))
-        return (weight * pixel_losses)[confidence >= 0.6].sum() / weight.sum()
+        target, kept = plain_pseudo(teacher, kind, 0.6)
+        weight = softmax(teacher).max(-1) ** 2 * sampled
+        pixel_losses = plain_cross_entropy(student, target)
+        return (weight * pixel_losses)[kept].sum() / weight.sum()
 
     valid = mixed_by_box(batch, "valid")
     of_labeled = repeated(plain(x), plain(x, "teacher"), labels != 255, keys[0])

@@ -1,7 +1,5 @@
 """Dual Teacher: whose turn it is, ClassMix by hand, and a step against plain float64 numpy."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +14,7 @@ from tests.support.plain import (
     plain,
     plain_cross_entropy,
     plain_labeled,
-    softmax,
+    plain_pseudo,
 )
 from tests.support.steps import Setup, make_batch, make_method
 
@@ -66,10 +64,14 @@ def test_half_of_the_classes_by_hand():
     assert len({row for _, _, row in kept}) == 10
 
 
-@pytest.mark.parametrize("pixels", ["valid", "confident"])
+@pytest.mark.parametrize(
+    ("pixels", "kind"), [("valid", "hard"), ("confident", "hard"), ("valid", "soft")]
+)
 @pytest.mark.parametrize("turn", [0, 1])
-def test_a_step_equals_a_plain_computation_of_what_it_mixed(turn, pixels):
-    method = METHODS["dual_teacher"](confidence_threshold=0.9, mixed_pixels=pixels)
+def test_a_step_equals_a_plain_computation_of_what_it_mixed(turn, pixels, kind):
+    method = METHODS["dual_teacher"](
+        confidence_threshold=0.9, mixed_pixels=pixels, pseudo_labels=kind
+    )
     batch = make_batch(method, rows=3)
     found = loss_of(method, batch, key=7, step=5 * turn + 1)
     u, partner = batch["unlabeled"], batch["partner"]
@@ -87,10 +89,10 @@ def test_a_step_equals_a_plain_computation_of_what_it_mixed(turn, pixels):
             np.where(kept[..., None], u[name], partner[name]) for name in ("strong1", "weak")
         )
         valid = np.where(kept, u["valid"], partner["valid"])
-    teacher = softmax(plain(seen, "teacher"))
-    pixel = plain_cross_entropy(plain(strong), teacher.argmax(-1))
-    confident = (teacher.max(-1) >= 0.9) & valid
-    assert 0.1 < confident.sum() / valid.sum() < 0.95
+    target, counting = plain_pseudo(plain(seen, "teacher"), kind, 0.9)
+    pixel = plain_cross_entropy(plain(strong), target)
+    confident = counting & valid
+    assert kind == "soft" or 0.1 < confident.sum() / valid.sum() < 0.95
     if pixels == "confident":
         mixed = pixel[confident].sum() / valid.sum()
     elif turn == 0:
@@ -99,22 +101,11 @@ def test_a_step_equals_a_plain_computation_of_what_it_mixed(turn, pixels):
         mixed /= valid.sum()
     else:
         mixed = confident.sum() / valid.sum() * pixel[valid].mean()
-    sure = (softmax(weak).max(-1) >= 0.9) & u["valid"]
-    unmixed = plain_cross_entropy(plain(u["strong1"]), weak.argmax(-1))[sure].mean()
+    target, counting = plain_pseudo(weak, kind, 0.9)
+    unmixed = plain_cross_entropy(plain(u["strong1"]), target)[counting & u["valid"]].mean()
     np.testing.assert_allclose(found.terms["loss_mixed"], mixed, rtol=1e-9)
     np.testing.assert_allclose(found.terms["loss_unmixed"], unmixed, rtol=1e-9)
     np.testing.assert_allclose(found.loss, plain_labeled(batch) + mixed + 0.2 * unmixed, rtol=1e-9)
-
-
-def test_it_takes_a_consensus_term_beside_the_mixed_images():
-    method = METHODS["dual_teacher"](consensus="l2", top_n=3, consensus_weight=0.5)
-    batch = make_batch(method, rows=2)
-    found = loss_of(method, batch, key=7, step=5)
-    without = loss_of(dataclasses.replace(method, consensus="none"), batch, key=7, step=5)
-    assert float(found.terms["loss_consensus"]) > 0
-    np.testing.assert_allclose(
-        found.loss, without.loss + 0.5 * found.terms["loss_consensus"], rtol=1e-9
-    )
 
 
 def test_no_average_is_refused():

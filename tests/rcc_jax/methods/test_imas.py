@@ -13,6 +13,7 @@ from tests.support.plain import (
     plain,
     plain_cross_entropy,
     plain_labeled,
+    plain_pseudo,
 )
 from tests.support.steps import Setup, make_batch, make_method
 
@@ -63,9 +64,9 @@ def test_hard_images_are_changed_less():
     assert found.dtype == jnp.uint8
 
 
-@pytest.mark.parametrize("key", range(4))
-def test_a_step_equals_a_plain_computation_of_what_it_mixed(key):
-    method = METHODS["imas"](confidence_threshold=0.5)
+@pytest.mark.parametrize(("key", "kind"), [*((key, "hard") for key in range(4)), (0, "soft")])
+def test_a_step_equals_a_plain_computation_of_what_it_mixed(key, kind):
+    method = METHODS["imas"](confidence_threshold=0.5, pseudo_labels=kind)
     batch = make_batch(method, rows=3)
 
     class Nets(Pixelwise):
@@ -78,9 +79,9 @@ def test_a_step_equals_a_plain_computation_of_what_it_mixed(key):
     teacher = plain(u["weak"], "teacher")
     scores = imas.agreement(*(jnp.asarray(x) for x in (plain(u["weak"]), teacher, u["valid"])), 0.5)
     assert 0 < float(scores.min()) < 1
-    own = method.label(jnp.asarray(teacher))
+    target, sure = plain_pseudo(teacher, kind, 0.5)
     weak = imas.Mixable(
-        *map(jnp.asarray, (u["weak"], own.target, own.kept & u["valid"], teacher, u["valid"]))
+        *map(jnp.asarray, (u["weak"], target, sure & u["valid"], teacher, u["valid"]))
     )
     mixed, is_mixed = imas.mix_by_rank(weak, scores, jax.random.key(key))
 

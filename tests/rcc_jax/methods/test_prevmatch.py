@@ -11,6 +11,7 @@ from rcc_jax.methods.passes import count_pixels
 from tests.support.plain import (
     assert_close,
     plain_cross_entropy,
+    plain_pseudo,
     random_problem,
     softmax,
 )
@@ -54,7 +55,7 @@ def test_weights_are_uniform_on_the_simplex():
     np.testing.assert_allclose(weights.var(0), 1 / 18, atol=0.005)
 
 
-def plain_previous(logits, snapshots, targets, *, threshold, by_image):
+def plain_previous(logits, snapshots, targets, *, threshold, by_image, kind):
     """L_prev, view by view and image by image."""
     own, partner = (np.asarray(x, np.float64) for x in snapshots)
     views = [
@@ -68,23 +69,30 @@ def plain_previous(logits, snapshots, targets, *, threshold, by_image):
     for student, teacher, valid in views:
         student, valid = np.asarray(student, np.float64), np.asarray(valid)
         confidence = softmax(teacher).max(-1)
-        pixel = plain_cross_entropy(student, teacher.argmax(-1))
+        target, counting = plain_pseudo(teacher, kind, threshold)
+        pixel = plain_cross_entropy(student, target)
         total = 0
         for row in range(len(pixel)):
             weight = confidence[row][valid[row]].mean() if by_image else 1
-            total += weight * pixel[row][valid[row] & (confidence[row] >= threshold)].sum()
+            total += weight * pixel[row][valid[row] & counting[row]].sum()
         found.append(total / valid.sum())
     return found[0] / 4 + found[1] / 4 + found[2] / 2
 
 
-@pytest.mark.parametrize(("weighting", "threshold"), [("none", 0.9), ("confidence", 0.0)])
-def test_the_term_equals_a_plain_computation(weighting, threshold):
+@pytest.mark.parametrize(
+    ("weighting", "threshold", "kind"),
+    [("none", 0.9, "hard"), ("confidence", 0.0, "hard"), ("none", 0.9, "soft")],
+)
+def test_the_term_equals_a_plain_computation(weighting, threshold, kind):
     logits, targets = random_problem()
     snapshots = random_problem(seed=1)[0].strong
-    method = METHODS["prevmatch"](snapshot_threshold=threshold, snapshot_weighting=weighting)
+    method = METHODS["prevmatch"](
+        snapshot_threshold=threshold, snapshot_weighting=weighting, pseudo_labels=kind
+    )
     found = method.previous_term(logits, snapshots, targets, count_pixels(targets))
+    by_image = weighting == "confidence"
     expected = plain_previous(
-        logits, snapshots, targets, threshold=threshold, by_image=weighting == "confidence"
+        logits, snapshots, targets, threshold=threshold, by_image=by_image, kind=kind
     )
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 

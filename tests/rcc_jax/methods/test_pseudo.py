@@ -7,20 +7,7 @@ import pytest
 
 from rcc_jax.methods import METHODS, pseudo
 from rcc_jax.methods.passes import count_pixels
-from tests.support.plain import (
-    random_problem,
-)
-
-
-def plain_soft_label(probability: np.ndarray, mass: float) -> np.ndarray:
-    """ESL's rule for one pixel, in its own order: sort, take until the share is reached."""
-    order = np.argsort(-probability)
-    count = 1
-    while probability[order[:count]].sum() < mass - 1e-9:
-        count += 1
-    smallest = probability[order[count - 1]]
-    kept = np.where(probability >= smallest, probability, 0)
-    return kept / kept.sum()
+from tests.support.plain import plain_soft_label, random_problem
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import pytest
 from input_pipeline.batches.boxes import draw_box
 from rcc_jax.methods import METHODS
 from tests.support.plain import (
+    KINDS,
     loss_of,
     plain_cross_entropy,
+    plain_pseudo,
     softmax,
 )
 from tests.support.steps import SIZE, Setup, make_batch, make_method
@@ -75,15 +77,16 @@ def mixed(batch, name, view=0):
     return found
 
 
-def test_cps_equals_a_plain_computation():
-    method, nets = METHODS["cps"](cross_weight=3.0), Two()
+@pytest.mark.parametrize("kind", KINDS)
+def test_cps_equals_a_plain_computation(kind):
+    method, nets = METHODS["cps"](cross_weight=3.0, pseudo_labels=kind), Two()
     batch = toggled_batch(method)
     found = loss_of(method, batch, nets=nets)
     images, weak, valid = (mixed(batch, name) for name in ("strong1", "weak", "valid"))
-    # Argmax and the paste commute.
+    # Labelling and the paste commute.
     total = 0
     for name, other, suffix in zip(NAMES, NAMES[::-1], ("", "_second"), strict=True):
-        target = nets.plain(other, weak, "evaluated").argmax(-1)
+        target, _ = plain_pseudo(nets.plain(other, weak, "evaluated"), kind)
         cross = plain_cross_entropy(nets.plain(name, images), target)[valid].mean()
         supervised = labeled_loss(nets, name, batch)
         np.testing.assert_allclose(found.terms[f"loss_labeled{suffix}"], supervised, rtol=1e-9)
@@ -188,8 +191,9 @@ def test_an_average_is_only_evaluated():
     assert not teacher.labels
 
 
-def test_co_training_equals_a_plain_computation():
-    method, nets = METHODS["co_training"](confidence_threshold=0.4), Two()
+@pytest.mark.parametrize("kind", KINDS)
+def test_co_training_equals_a_plain_computation(kind):
+    method, nets = METHODS["co_training"](confidence_threshold=0.4, pseudo_labels=kind), Two()
     batch = make_batch(method, rows=3)
     found = loss_of(method, batch, nets=nets)
     total = 0
@@ -198,9 +202,10 @@ def test_co_training_equals_a_plain_computation():
         own = softmax(nets.plain(other, batch["unlabeled"]["weak"]))
         partner = softmax(nets.plain(other, batch["partner"]["weak"], "evaluated"))
         probability = mixed({**batch, **streams(batch, own, partner)}, "p", view)
-        kept = mixed(batch, "valid", view) & (probability.max(-1) >= 0.4)
+        target, counting = plain_pseudo(np.log(probability), kind, 0.4)
+        kept = mixed(batch, "valid", view) & counting
         logits = nets.plain(name, mixed(batch, f"strong{view + 1}", view))
-        pixels = plain_cross_entropy(logits, probability.argmax(-1))
+        pixels = plain_cross_entropy(logits, target)
         unlabeled = pixels[kept].sum() / mixed(batch, "valid", view).sum()
         np.testing.assert_allclose(found.terms[f"loss_strong1{suffix}"], unlabeled, rtol=1e-9)
         total += (labeled_loss(nets, name, batch) + unlabeled) / 2
