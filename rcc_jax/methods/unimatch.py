@@ -53,6 +53,8 @@ class UniMatch(FixMatch):
 def drop_channels(features, key: Array):
     """Drops half of the channels at random, independently for each image and feature map.
 
+    The four levels of a transformer are four maps; UniMatch, which has none, does not say.
+
     Args:
         features: Pytree of arrays [B, ..., C].
         key: Key for the random draws.
