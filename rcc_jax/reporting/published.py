@@ -8,12 +8,15 @@ ResNet-50, the mean of three runs with ResNet-101. Cityscapes at crop 801: one r
 EMA teacher after its best epoch on the validation images, and after the last epoch.
 `AUGSEG`: the README of AugSeg's repository: the EMA teacher after its best epoch, on the usual
 lists, with a multi-grid ResNet (a last stage with dilations 2, 2, 4), which ours lacks.
-`IMAS`: the logs in iMAS's repository, with the same network; the paper's numbers are higher.
+`IMAS`: the logs in iMAS's repository, with the same network; the paper's numbers are higher. By
+these logs, the README's number for 744 labels on Cityscapes is that of output stride 8.
 
 `AUGSEG_U2PL`: AugSeg's README on U2PL's lists of better masks, where AugSeg scores higher.
 `AUGSEG_OTHERS`, `IMAS_OTHERS`: what these READMEs quote or ran of other methods.
 `U2PL`, `CORRMATCH`, `PREVMATCH`, `CO_TRAIN`: the READMEs of these repositories. Co-Train's row is
 that of two networks, whose second one sees cosine coefficients; `co_training` here is another pair.
+The paper's tables quote this row, not that of three networks. Each of its numbers is that of the
+better network.
 
 Rounded to one decimal, the Cityscapes logs equal the paper's UniMatch row in all eight cells: the
 paper quotes this baseline and did not run it again. Its U2PL row of the blender partitions is
