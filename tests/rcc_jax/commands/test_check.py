@@ -1,8 +1,10 @@
-"""`--mode=check`: proposals that work, a report, no JAX."""
+"""`--mode=check`: proposals that work, a report, no JAX; other modes without it."""
 
+import json
 import shlex
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -150,31 +152,50 @@ def test_folder_that_cannot_be_written(data):
         command.check(config_of(data), data / "out")
 
 
-def test_command_without_jax(data, tmp_path):
-    masks(data, 0, 255)
+def without_jax(flags, folder):
+    """Runs main.py where JAX cannot be imported."""
     code = (
         "import runpy, sys\n"
         "sys.modules['jax'] = None  # Importing it fails.\n"
         "sys.argv[0] = 'main.py'\n"
         f"runpy.run_path({str(REPOSITORY / 'main.py')!r}, run_name='__main__')\n"
     )
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin"}
+    command = [sys.executable, "-c", code, *flags]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_help_and_what_reads_finished_runs_do_without_jax(tmp_path):
+    done = without_jax(["--help"], tmp_path)
+    assert "--mode=report" in done.stdout
+    assert "Traceback" not in done.stderr
+    with tarfile.open(REPOSITORY / "tests/golden/supervised.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    scores = {"step": 12, "miou": 12.5, "best_miou": 12.5, "best_step": 12}
+    (tmp_path / "supervised/result.json").write_text(json.dumps(scores))
+    for flags in (["--mode=table"], ["--mode=report"]):
+        done = without_jax([*flags, f"--workdir={tmp_path}"], tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "supervised" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "report.html").exists()
+
+
+def test_command_without_jax(data, tmp_path):
+    masks(data, 0, 255)
     flags = [
         "--mode=check", f"--config={REPOSITORY / 'configs/folder.py'}:method=unimatch",
         f"--config.data.root={data}", "--config.data.labeled=labeled.txt",
         "--config.data.unlabeled=unlabeled.txt", "--config.data.val=val.txt",
         "--config.data.num_classes=2", "--config.data.crop_size=32",
     ]  # fmt: skip
-    python = [sys.executable, "-c", code]
-    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin"}
-    arguments = {"cwd": data, "env": environment, "capture_output": True, "text": True}
-    done = subprocess.run([*python, *flags], **arguments)
+    done = without_jax(flags, data)
     assert done.returncode == 2, done.stderr
     assert "--config.data.label_map=0:0,255:1\n" in done.stdout
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     # The data can be checked before the weights are there, which a training wants.
     flags += ["--config.data.label_map=0:0,255:1", "--config.model.pretrained=weights.pth"]
-    done = subprocess.run([*python, *flags], **arguments)
+    done = without_jax(flags, data)
     assert done.returncode == 0, done.stderr
     assert "note: the training will not start: config.model.pretrained = 'weights.pth'" in (
         done.stdout
@@ -185,7 +206,7 @@ def test_command_without_jax(data, tmp_path):
     with open(data / "labeled.txt", "a") as file:
         file.write("5.png\n")
     (data / "val.txt").write_text("")
-    done = subprocess.run([*python, *flags[:3], "--workdir=out"], **arguments)
+    done = without_jax([*flags[:3], "--workdir=out"], data)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: these data or settings cannot be used for training")
     assert "labeled.txt:5: expected one" in done.stdout
