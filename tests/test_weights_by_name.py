@@ -43,13 +43,15 @@ def offer(hub, repository, width):
 
 
 @pytest.mark.slow
-def test_an_answer_of_the_hub_is_one_line(tmp_path):
+@pytest.mark.parametrize("status", [401, 403, 404, 503])
+def test_an_answer_of_the_hub_is_one_line(tmp_path, status):
     with local_hub.serve() as hub:
+        hub.status = status
         flags = ["--config.model.pretrained=hub:timm/net", "--config.model.stem=v1"]
         flags = [*tiny_run("", tmp_path / "run"), *flags]
         _, errors = finish(start_afresh(*flags, environment=environment(hub, tmp_path)), 2)
     assert errors.startswith(
-        f"error: config.model.pretrained = 'hub:timm/net': {hub.address} answers 404: "
+        f"error: config.model.pretrained = 'hub:timm/net': {hub.address} answers {status}: "
     )
     assert errors.count("\n") == 1
     assert not (tmp_path / "run").exists()
