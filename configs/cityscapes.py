@@ -9,7 +9,8 @@ The evaluation is UniMatch's: windows of 801 pixels every 534 pixels, cut off at
 (`eval.windows=cut`).
 
 The files `cityscapes_*.py` take the arguments method, backbone (resnet50, resnet101), stem (deep,
-v1), seed, and for ablations consensus (rank, l2, ce, kl), top_n and weight (lambda).
+v1), seed, and for ablations consensus (rank, l2, ce, kl, soft), top_n and weight
+(lambda).
 """
 
 from configs import common

@@ -81,10 +81,11 @@ def parse_cell(text: str | None, **more) -> dict:
     """Calls `parse_arguments` with the arguments of every table of the paper, besides `more`.
 
     These are method, backbone and seed, and for ablations the short names of the method's fields:
-    consensus (rank, l2, ce, kl; also called kind), top_n (N), weight (lambda), tau, input (logits,
-    probabilities), pixels (valid, confident), gamma (threshold of confidence), pseudo (hard, soft),
-    eta (share of soft labels), ema (decay) and others of one method, such as second (backbone of
-    the second network). None stands for the default of the method.
+    consensus (rank, l2, ce, kl, soft; also called kind), top_n (N), weight (lambda), tau, input
+    (logits, probabilities), pairs (all, top), pixels (valid, confident, agreeing), gamma (threshold
+    of confidence), pseudo (hard, soft), eta (share of soft labels), ema (decay) and others of one
+    method, such as second (backbone of the second network). None stands for the default of the
+    method.
     """
     defaults = get_config()
     shared = {

@@ -5,7 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from rcc_jax.consensus.values import top_class_consensus
+from rcc_jax.consensus import blocks
 
 # Values of J closer than this count as equal: in float32 their error is about 2e-7.
 _TIE = 1e-6
@@ -30,7 +30,7 @@ def rank_agreement(
         top_n: Number of players N, from 3 to 8 and at most K.
 
     Returns:
-        float32 [...] from 0 to 1.
+        float32 [...] from 0 to 1. It has no gradient.
 
     Raises:
         ValueError: For a top_n out of range, integer logits or mismatched shapes.
@@ -43,13 +43,18 @@ def rank_agreement(
     """
     if top_n < 3:
         raise ValueError(f"top_n must be at least 3, to have two pairs to compare; got {top_n}")
-    _, *both = top_class_consensus(teacher_logits, student_logits, top_n=top_n)
-    comparisons = list(itertools.combinations(range(both[0].shape[-1]), 2))
+    return blocks.of_pixels(_agreements, teacher_logits, student_logits, top_n)
+
+
+def _agreements(teacher: jax.Array, student: jax.Array) -> jax.Array:
+    """Agreement of the players of teacher and student, two [N, ...] to [...]."""
+    both = [blocks.consensus(logits) for logits in (teacher, student)]
+    comparisons = list(itertools.combinations(range(len(both[0])), 2))
     total: jax.Array | int = 0
     # One comparison at a time: all at once would hold 15 more maps at four players.
     for first, second in comparisons:
-        teacher, student = (_order(values[..., first] - values[..., second]) for values in both)
-        total = total + 1 - jnp.abs(teacher - student) / 2
+        of_teacher, of_student = (_order(values[first] - values[second]) for values in both)
+        total = total + 1 - jnp.abs(of_teacher - of_student) / 2
     return jnp.asarray(total / len(comparisons))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from rcc_jax.consensus import game
+from rcc_jax.consensus import game, players
 from rcc_jax.consensus import ranks as soft_ranking
 from rcc_jax.consensus.products import multiply_for_gradient
 
@@ -22,24 +22,34 @@ _CPU_BLOCK, _BLOCK = 4096, 2**20
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def rcc_losses(teacher: jax.Array, student: jax.Array, temperature: float) -> jax.Array:
-    """Relative difference of the soft rankings of pairs (RCC, eq. 9): two [N, ...] to [...]."""
+def rcc_losses(
+    teacher: jax.Array, student: jax.Array, temperature: float, pairs: str = "all"
+) -> jax.Array:
+    """Relative difference of the soft rankings of pairs (RCC, eq. 9): two [N, ...] to [...].
+
+    Args:
+        teacher: Logits of the players, [N, ...].
+        student: Logits of the same players, [N, ...].
+        temperature: tau.
+        pairs: The pairs that are ranked: 'all', or 'top' for those of player 0.
+    """
     ranks = [
-        soft_ranking.soft_ranks(_consensus(players), temperature, multiply_for_gradient)
-        for players in (teacher, student)
+        soft_ranking.soft_ranks(consensus(logits, pairs), temperature, multiply_for_gradient)
+        for logits in (teacher, student)
     ]
     return soft_ranking.relative_difference(*ranks)
 
 
-def cc_losses(teacher: jax.Array, student: jax.Array, kind: str) -> jax.Array:
+def cc_losses(teacher: jax.Array, student: jax.Array, kind: str, pairs: str = "all") -> jax.Array:
     """Difference of the consensus itself (RCC, eq. 8 and table 5): two [N, ...] to [...].
 
     Args:
         teacher: Logits of the players, [N, ...].
         student: Logits of the same players, [N, ...].
         kind: 'l2', 'ce' or 'kl'.
+        pairs: The pairs that are compared: 'all', or 'top' for those of player 0.
     """
-    teacher, student = _consensus(teacher), _consensus(student)
+    teacher, student = consensus(teacher, pairs), consensus(student, pairs)
     if kind == "l2":
         return jnp.sum(jnp.square(teacher - student), axis=0)
     target = jax.nn.softmax(teacher, axis=0)
@@ -49,8 +59,38 @@ def cc_losses(teacher: jax.Array, student: jax.Array, kind: str) -> jax.Array:
     return cross_entropy + jnp.sum(target * jax.nn.log_softmax(teacher, axis=0), axis=0)
 
 
-def _consensus(players: jax.Array) -> jax.Array:
-    return game.interactions(game.entropies(players), multiply_for_gradient)
+def soft_losses(teacher: jax.Array, student: jax.Array) -> jax.Array:
+    """KL divergence between the softmax over the players of teacher and student.
+
+    Args:
+        teacher: Logits of the players, [N, ...].
+        student: Logits of the same players, [N, ...].
+
+    Returns:
+        [...] in nats.
+    """
+    target, found = (jax.nn.log_softmax(logits, axis=0) for logits in (teacher, student))
+    return jnp.sum(jnp.exp(target) * (target - found), axis=0)
+
+
+def consensus(logits: jax.Array, pairs: str = "all") -> jax.Array:
+    """Consensus of the pairs of players, [N, ...] to [M, ...]: 'all', or 'top' for player 0's."""
+    values = game.interactions(game.entropies(logits), multiply_for_gradient)
+    # The pairs of player 0 come first.
+    return values if pairs == "all" else values[: len(logits) - 1]
+
+
+def of_pixels(
+    loss: Loss, teacher_logits: jax.Array, student_logits: jax.Array, top_n: int
+) -> jax.Array:
+    """A loss between the teacher's top classes, of logits [..., K] to [...], block by block."""
+    _, teacher, student = players.top_players(teacher_logits, student_logits, top_n)
+    *pixels, _ = teacher.shape
+    images = pixels[0] if len(pixels) > 1 else 1
+    teacher, student = (
+        jnp.moveaxis(each, -1, 0).reshape(top_n, images, -1) for each in (teacher, student)
+    )
+    return in_blocks(loss, teacher, student).reshape(pixels)
 
 
 def in_blocks(

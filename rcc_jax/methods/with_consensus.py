@@ -1,4 +1,4 @@
-"""The consensus terms CC and RCC, which every method with strong views can add to its loss."""
+"""The consensus terms CC, RCC and their variants, which methods with strong views can add."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 MIN_PLAYERS, MAX_PLAYERS = 3, 8
 NONE = "none"
-_STRICT = ("l2", "ce", "kl")
-_KINDS = ("rank", *_STRICT)
+_OF_PAIRS = ("rank", "l2", "ce", "kl")
+_SOFT = "soft"
+_KINDS = (*_OF_PAIRS, _SOFT)
 
 
 class StrongView(NamedTuple):
@@ -43,7 +44,8 @@ def consensus_option(default: str, choices: tuple[str, ...]) -> Any:
         default,
         "Term that compares the class consensus of teacher and student: 'rank' compares the soft "
         "ranks of the class pairs (RCC), 'l2' the squared distance, 'ce' and 'kl' the "
-        "cross-entropy and the KL divergence of the softmax (CC).",
+        "cross-entropy and the KL divergence of the softmax (CC). 'soft' compares no pairs: it is "
+        "the KL divergence of the softmax over the teacher's top N classes.",
         choices=choices,
         short="consensus",
         before=default,
@@ -78,17 +80,29 @@ class WithConsensus(Supervised):
     )
     consensus_input: str = option(
         "logits",
-        "Values of the players: 'logits', or softmax 'probabilities' (the paper does not say).",
+        "Values of the players: 'logits', or softmax 'probabilities' (the paper does not say). "
+        "Log-probabilities are the same game as logits.",
         choices=("logits", "probabilities"),
         before="logits",
         short="input",
-        only_with=("consensus", *_KINDS),
+        only_with=("consensus", *_OF_PAIRS),
+    )
+    consensus_pairs: str = option(
+        "all",
+        "Pairs of players that are compared: 'all', or only those with the teacher's 'top' class. "
+        "Ranks, softmax and sum are over these pairs.",
+        choices=("all", "top"),
+        before="all",
+        short="pairs",
+        only_with=("consensus", *_OF_PAIRS),
     )
     consensus_pixels: str = option(
         "valid",
-        "Pixels of the consensus term: all 'valid' ones (no padding), or only the 'confident' "
-        "ones, as for pseudo labels. The sum is always divided by the number of valid pixels.",
-        choices=("valid", "confident"),
+        "Pixels of the consensus term: all 'valid' ones (no padding), only the 'confident' ones, "
+        "as for pseudo labels, or 'agreeing': all valid ones, each weighted with the share of "
+        "comparisons of two pairs on which teacher and student agree. The sum is always divided by "
+        "the number of valid pixels.",
+        choices=("valid", "confident", "agreeing"),
         before="valid",
         short="pixels",
         only_with=("consensus", *_KINDS),
@@ -125,9 +139,9 @@ class WithConsensus(Supervised):
         if most < MIN_PLAYERS:
             ((field, value),) = self.without_consensus().items()
             yield (
-                f"config.method.consensus = {self.consensus!r} compares pairs of classes and needs "
-                f"at least {MIN_PLAYERS} classes, but config.data.num_classes = {num_classes}; use "
-                f"config.method.{field}={value}."
+                f"config.method.consensus = {self.consensus!r} compares the likeliest classes of "
+                f"pixels and needs at least {MIN_PLAYERS} classes, but config.data.num_classes = "
+                f"{num_classes}; use config.method.{field}={value}."
             )
         elif not MIN_PLAYERS <= self.top_n <= most:
             yield f"config.method.top_n = {self.top_n} must be from {MIN_PLAYERS} to {most}{why}."
@@ -148,22 +162,35 @@ class WithConsensus(Supervised):
         return loss + self.consensus_weight * terms["loss_consensus"]
 
     def consensus_term(self, views: Sequence[StrongView]) -> Array:
-        """L_CC or L_RCC: the mean over the pixels and the strong views (eq. 10)."""
+        """L_CC, L_RCC or the soft term: the mean over the pixels and the strong views (eq. 10)."""
         found = []
         for teacher, student, kept, valid, num_valid in views:
             teacher = jax.lax.stop_gradient(teacher)
             where = valid & kept if self.consensus_pixels == "confident" else valid
-            if self.consensus_input == "probabilities":
+            if self.consensus_input == "probabilities" and self.consensus != _SOFT:
                 wide = jnp.promote_types(student.dtype, jnp.float32)
                 teacher, student = (jax.nn.softmax(x.astype(wide)) for x in (teacher, student))
             pixel_losses = self.pixel_consensus(teacher, student)
+            if self.consensus_pixels == "agreeing":
+                alike = consensus.rank_agreement(
+                    teacher, jax.lax.stop_gradient(student), top_n=self.top_n
+                )
+                pixel_losses = pixel_losses * alike
             found.append(losses.masked_sum(pixel_losses, where) / num_valid)
         return sum(found) / len(found)
 
     def pixel_consensus(self, teacher: Array, student: Array) -> Array:
         """The loss of each pixel, [B, H, W], from teacher and student logits [B, H, W, K]."""
+        if self.consensus == _SOFT:
+            return consensus.pixel_soft_loss(teacher, student, top_n=self.top_n)
         if self.consensus == "rank":
             return consensus.pixel_rcc_loss(
-                teacher, student, top_n=self.top_n, temperature=self.temperature
+                teacher,
+                student,
+                top_n=self.top_n,
+                temperature=self.temperature,
+                pairs=self.consensus_pairs,
             )
-        return consensus.pixel_cc_loss(teacher, student, top_n=self.top_n, kind=self.consensus)
+        return consensus.pixel_cc_loss(
+            teacher, student, top_n=self.top_n, kind=self.consensus, pairs=self.consensus_pairs
+        )

@@ -15,6 +15,9 @@ from rcc_jax.methods.with_consensus import NONE
 from rcc_jax.options import Option, effectless
 from rcc_jax.workdir.folder import RESULT, evaluation_name
 
+# What tables write after the value of a field that is a mere adjective.
+_NOUNS = {"consensus_pixels": "pixels", "consensus_pairs": "pairs"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -191,6 +194,8 @@ def _name_with_consensus(recorded: Mapping[str, Any]) -> tuple[str, list[str]]:
     name, term = recorded["name"], recorded.get("consensus", NONE)
     if name in ("cc", "rcc") or term == NONE:
         return name, [name]
+    if term == "soft":
+        return name, [f"{name} + soft targets"]
     own_name = "rcc" if term == "rank" else "cc"
     if name == "unimatch":  # The same method under its own name.
         return own_name, [own_name]
@@ -200,7 +205,7 @@ def _name_with_consensus(recorded: Mapping[str, Any]) -> tuple[str, list[str]]:
 def _setting(field: str, declared: Option, value: Any) -> str:
     shown = f"{value:g}" if isinstance(value, float) else str(value)
     if declared.choices:
-        shown = f"{shown} pixels" if field == "consensus_pixels" else shown
+        shown = f"{shown} {_NOUNS[field]}" if field in _NOUNS else shown
         return f"{declared.symbol} {shown}" if declared.symbol else shown
     if declared.symbol == "EMA":
         return f"EMA {shown}"

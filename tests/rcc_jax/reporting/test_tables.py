@@ -220,6 +220,8 @@ def test_a_consensus_term_has_one_name():
     assert named("unimatch,consensus=kl") == named("cc,kind=kl") == "cc, kl"
     assert named("fixmatch,consensus=rank,tau=0.1") == "fixmatch + rcc, tau = 0.1"
     assert named("unimatch_v2,consensus=l2") == "unimatch_v2 + cc l2"
+    assert named("unimatch,consensus=soft,top_n=5") == "unimatch + soft targets, N = 5"
+    assert named("rcc,pairs=top,pixels=agreeing") == "rcc, top pairs, agreeing pixels"
 
 
 def test_published_numbers_are_those_of_the_paper():
