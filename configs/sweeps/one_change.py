@@ -5,7 +5,8 @@
 
 The runs to compare with are those of `configs/sweeps/real_images.py:photos`; with
 `network=dinov2_small`, those of `photos_dinov2`. The changes come in the order in which they are
-worth a run.
+worth a run; the last three are variants of the term that the paper does not have: pixels weighted by
+agreement, pairs of the top class alone, soft targets over the same classes.
 """
 
 from configs import common
@@ -20,16 +21,18 @@ NETWORKS = {
 }
 CHANGES = (
     "gamma=0.7", "tau=0.1", "pixels=confident", "top_n=6", "weight=2.0", "input=probabilities",
+    "pixels=agreeing", "pairs=top",
 )  # fmt: skip
 
 
 def get_config(arguments=None):
     chosen = common.parse_arguments(arguments, network="resnet50_c4", seeds=1)
     methods = NETWORKS[common.choose(chosen["network"], tuple(NETWORKS), "network")]
-    rcc = methods[-1]
+    _, base, rcc = methods
     cells = [
         f"configs/msrc.py:20,{rcc},weight=1.0",
         *(f"configs/msrc.py:40,{method}" for method in methods),
         *(f"configs/msrc.py:20,{rcc},{change}" for change in CHANGES),
+        f"configs/msrc.py:20,{base},consensus=soft",
     ]
     return common.sweep(common.with_seeds(cells, chosen["seeds"]))
