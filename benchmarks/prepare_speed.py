@@ -93,9 +93,7 @@ def prepare(folder: str, threads: int) -> None:
     from input_pipeline.prepare import dataset, pascal
 
     options = dataset.Options(allow_counts=True, num_threads=threads)
-    dataset.prepare(
-        pascal.RECIPE, [folder], f"{folder}/data", options=options, report=lambda _: None
-    )
+    dataset.prepare(pascal.RECIPE, [folder], f"{folder}/data", options=options, log=lambda _: None)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

@@ -108,7 +108,7 @@ def main() -> None:
     entries = real_images.get_config(f"drives,seeds={arguments.seeds}").runs
     runs = sweep.plan(entries, arguments.folder)
     train(runs, [f"data.root={small}", f"model.pretrained={arguments.weights}"])
-    results = run_results.gather(arguments.folder, report=lambda line: None)
+    results = run_results.gather(arguments.folder, log=lambda line: None)
     print(f"\n{tables.markdown(results)}")
     kept = [({}, result) for result in results]
     print(study_tables.against_baseline(kept))

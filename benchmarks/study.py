@@ -43,8 +43,8 @@ def keep(folder: pathlib.Path, results: pathlib.Path) -> int:
     Raises:
         ConfigError: If the folder has no finished run or a file is corrupt.
     """
-    run_results.gather(folder, report=print)
-    records = [record for record in run_record.find([folder], report=print) if record.finished]
+    run_results.gather(folder, log=print)
+    records = [record for record in run_record.find([folder], log=print) if record.finished]
     results.mkdir(parents=True, exist_ok=True)
     for record in records:
         path = results / f"{record.workdir.resolve().name}.json"

@@ -69,7 +69,7 @@ def _network(
 def load_pretrained(
     config: ml_collections.ConfigDict,
     model: nnx.Module,
-    report: Callable[[str], None],
+    log: Callable[[str], None],
     paths: Mapping[str, str] | None = None,
 ) -> None:
     """Loads files of weights into the networks.
@@ -77,7 +77,7 @@ def load_pretrained(
     Args:
         config: The configuration.
         model: The module to change.
-        report: Called with a line of text about each file.
+        log: Called with a line of text about each file.
         paths: The file of each network, by the names of `networks.members`, '' = none; None if the
             fields of the configuration are paths.
 
@@ -100,7 +100,7 @@ def load_pretrained(
         except (OSError, ValueError, ImportError) as error:
             raise ConfigError(f"config.{member.field} = {fields.pretrained!r}: {error}") from error
         of = "" if member.name == "main" else f" of the {member.name} network"
-        report(f"pretrained weights{of}: {summary}")
+        log(f"pretrained weights{of}: {summary}")
 
 
 def check_pretrained(

@@ -5,8 +5,8 @@
 
 The runs to compare with are those of `configs/sweeps/real_images.py:photos`; with
 `network=dinov2_small`, those of `photos_dinov2`. The changes come in the order in which they are
-worth a run; the last three are variants of the term that the paper does not have: pixels weighted by
-agreement, pairs of the top class alone, soft targets over the same classes.
+worth a run. The last three are variants of the term that the paper does not have: pixels weighted
+by agreement, pairs of the top class alone, and soft targets over the same classes.
 """
 
 from configs import common

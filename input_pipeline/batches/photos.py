@@ -132,13 +132,13 @@ def _is_below(path: str, folder: str) -> bool:
     return path.startswith(os.path.join(os.path.abspath(folder), ""))
 
 
-def open_photos(found: dict[str, str], *, num_threads: int, report: Report) -> list[Photo]:
+def open_photos(found: dict[str, str], *, num_threads: int, on_fault: Report) -> list[Photo]:
     """Reads the headers of images.
 
     Args:
         found: Paths by name, from `find_photos`.
         num_threads: Threads that read.
-        report: Called with each image that cannot be used.
+        on_fault: Called with each image that cannot be used.
 
     Returns:
         The usable images, sorted by size and name.
@@ -148,7 +148,7 @@ def open_photos(found: dict[str, str], *, num_threads: int, report: Report) -> l
         opened = executor.map(_try(Photo.open), found.values(), found)
         for path, photo in zip(found.values(), opened, strict=True):
             if isinstance(photo, DataError):
-                report(path, photo)
+                on_fault(path, photo)
             else:
                 photos.append(photo)
     return sorted(photos, key=lambda photo: (photo.size, photo.name))
@@ -212,7 +212,7 @@ def photo_batches(
     *,
     batch_size: int,
     num_threads: int,
-    report: Report,
+    on_fault: Report,
     shapes: Shapes = NO_SHAPES,
     rows: Mapping[Size, int] | None = None,
 ) -> Iterator[PhotoBatch]:
@@ -222,7 +222,7 @@ def photo_batches(
         photos: The images.
         batch_size: The largest number of rows; batches of large images have fewer.
         num_threads: Threads that decode ahead.
-        report: Called with each image that cannot be read.
+        on_fault: Called with each image that cannot be read.
         shapes: The shapes that images are padded to, from `choose_shapes`. Empty: No padding.
         rows: Rows of the batches of each shape, cut to `batch_size`. None: From `rows_by_shape`.
     """
@@ -243,7 +243,7 @@ def photo_batches(
         for photo in group:
             image = next(decoded)
             if isinstance(image, DataError):
-                report(photo.path, image)
+                on_fault(photo.path, image)
             else:
                 sizes[len(kept)] = photo.size
                 batch[len(kept), : photo.height, : photo.width] = image

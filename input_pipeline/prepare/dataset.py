@@ -49,7 +49,7 @@ def prepare(
     data_dir: str,
     *,
     options: Options = Options(),
-    report: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> str:
     """Makes the dataset `<data_dir>/<name>/1.0.0` unless it is complete, or resumes it.
 
@@ -58,7 +58,7 @@ def prepare(
         sources: Where the archives, or their unpacked folders, are.
         data_dir: Folder of datasets; made if absent.
         options: What a user may choose.
-        report: Called with a line of text about what is done.
+        log: Called with a line of text about what is done.
 
     Returns:
         The folder of the dataset.
@@ -69,7 +69,7 @@ def prepare(
     folder = os.path.join(data_dir, recipe.name)
     final = os.path.join(folder, records.VERSION)
     with storage.held(folder):
-        if records.is_complete(final, report):
+        if records.is_complete(final, log):
             return final
         first, second = recipe.archives
         with locate.find(sources, first) as one, locate.find(sources, second) as other:
@@ -77,7 +77,7 @@ def prepare(
             masks = MaskFolder(os.path.join(folder, "masks.partial"), origin)
             content = recipe.make(final, one, other, masks, options)
         masks.remove()
-        report(f"{final}: {content}")
+        log(f"{final}: {content}")
     return final
 
 

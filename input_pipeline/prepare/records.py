@@ -42,11 +42,11 @@ def keys_file(folder: str, split: str) -> str:
     return os.path.join(folder, f"keys-{split}.txt")
 
 
-def is_complete(folder: str, report: Callable[[str], None]) -> bool:
+def is_complete(folder: str, log: Callable[[str], None]) -> bool:
     """Whether the dataset has been written; if so, reports it."""
     if not os.path.isdir(folder):
         return False
-    report(f"{folder}: complete, nothing to do. Remove the folder to prepare it again.")
+    log(f"{folder}: complete, nothing to do. Remove the folder to prepare it again.")
     return True
 
 

@@ -69,7 +69,7 @@ def prepare(
     output: str,
     choice: Choice,
     *,
-    report: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> None:
     """Writes `labeled.txt` and `unlabeled.txt` into a folder, as `image label` lines.
 
@@ -77,7 +77,7 @@ def prepare(
         data: A prepared dataset, or a list of `image label` lines of all training images.
         output: The folder; made if absent.
         choice: Which images are labelled.
-        report: Takes a line of text about what is done.
+        log: Takes a line of text about what is done.
 
     Raises:
         DataError: The data cannot be read, have too few images, or the folder holds other lists.
@@ -110,7 +110,7 @@ def prepare(
         text = "".join(f"{separator.join(line)}\n" for line in lines)
         _write(os.path.join(output, name), text.encode("utf-8", "surrogateescape"))
     numbers = [len(lines) for lines in parts.values()]
-    report(f"{output}: {numbers[0]} labelled and {numbers[1]} unlabelled images.")
+    log(f"{output}: {numbers[0]} labelled and {numbers[1]} unlabelled images.")
 
 
 def _checked(choice: Choice, candidates: list[int], names: list[str], path: str) -> list[int]:

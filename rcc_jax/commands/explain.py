@@ -147,9 +147,9 @@ def _photo_batches(config, images: str, failed: dict) -> tuple[int, Iterator[Bat
 
     threads = config.data.num_threads
     _, paths = photo_files.find_photos(images, field="--input")
-    photos = photo_files.open_photos(paths, num_threads=threads, report=report)
+    photos = photo_files.open_photos(paths, num_threads=threads, on_fault=report)
     batches = photo_files.photo_batches(
-        photos, batch_size=config.eval.batch_size, num_threads=threads, report=report
+        photos, batch_size=config.eval.batch_size, num_threads=threads, on_fault=report
     )
     return len(photos), (([p.name for p in batch.photos], batch.images) for batch in batches)
 

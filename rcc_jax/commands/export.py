@@ -38,7 +38,7 @@ def export(
     *,
     output: str,
     checkpoint: str = "latest",
-    report: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> pathlib.Path:
     """Writes a network into a folder that can be used without this project.
 
@@ -49,7 +49,7 @@ def export(
         workdir_path: Folder of the run.
         output: Folder of the results: a new or empty one, or an earlier export to replace.
         checkpoint: 'latest', 'best', or the path of a checkpoint or of another workdir.
-        report: Called with a line of text.
+        log: Called with a line of text.
 
     Returns:
         The folder, with `model.stablehlo`, `weights.safetensors`, the script `load.py`, for a
@@ -82,8 +82,8 @@ def export(
         raise ConfigError(f"--output={folder}: cannot write there ({error}).") from None
     fields = config.eval
     if fields.mode != "whole" or fields.flip or tuple(fields.scales) != (1.0,):
-        report("unlike the run's evaluation, the export sees each image once, whole and unscaled")
-    report(f"{segmenter.network} of {segmenter.checkpoint}: {folder}")
+        log("unlike the run's evaluation, the export sees each image once, whole and unscaled")
+    log(f"{segmenter.network} of {segmenter.checkpoint}: {folder}")
     return folder
 
 

@@ -21,14 +21,14 @@ def _sweep() -> None:
     runs = sweep.plan(cli.CONFIG.value.runs, cli.run_folder(), cli.SHARD.value)
     sweep.check_overrides(cli.SET.value)
     failed = sweep.run_all(
-        runs, cli.SET.value, report=lambda line: print(line, flush=True), images=cli.LIST.value
+        runs, cli.SET.value, log=lambda line: print(line, flush=True), images=cli.LIST.value
     )
     if failed:
         names = ", ".join(run.workdir.name for run in failed)
         cli.fail(f"{len(failed)} of {len(runs)} runs failed: {names}", exit_code=1)
 
 
-def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
+def _resolve_auto(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
     """Sets the fields that are left to be guessed from the data.
 
     Args:
@@ -38,7 +38,7 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
     """
     from rcc_jax.config import checks, guess, recorded  # without JAX
 
-    def report(line: str) -> None:
+    def log(line: str) -> None:
         if processes.is_first():
             print(line, flush=True)
 
@@ -57,10 +57,10 @@ def _fill(*, may_guess: bool = False, faults: list[str] | None = None) -> None:
                 if faults is None:
                     raise
                 # The data can be checked before the weights are there.
-                report(f"note: the training will not start: {error}")
+                log(f"note: the training will not start: {error}")
     note = None if faults is None else faults.append
     try:
-        guess.fill(config, folder, may_guess=may_guess, report=report, note=note)
+        guess.resolve_auto(config, folder, may_guess=may_guess, log=log, note=note)
     except (ConfigError, DataError) as error:
         # The data cannot be checked, so report the faults of the settings too.
         raise type(error)("\n".join((*wrong, str(error)))) from None
@@ -73,7 +73,7 @@ def _check() -> None:
 
     try:
         faults = []
-        _fill(may_guess=True, faults=faults)
+        _resolve_auto(may_guess=True, faults=faults)
         works = check.check(cli.CONFIG.value, cli.run_folder(), faults)
     except KeyboardInterrupt:
         cli.fail("interrupted; nothing was written.", exit_code=130)
@@ -86,7 +86,7 @@ def _table() -> None:
 
     if not cli.WORKDIR.value:
         cli.fail("--mode=table needs --workdir=DIR, the folder of a sweep or of other runs.")
-    print(tables.write(cli.WORKDIR.value, report=lambda line: print(line, file=sys.stderr)))
+    print(tables.write(cli.WORKDIR.value, log=lambda line: print(line, file=sys.stderr)))
 
 
 def _report() -> None:
@@ -101,7 +101,7 @@ def _report() -> None:
     if not cli.OUTPUT.value and len(folders) > 1:
         cli.fail("--mode=report of several folders needs --output=FILE.html.")
     output = cli.OUTPUT.value or str(pathlib.Path(folders[0]) / "report.html")
-    count = report.write(folders, output, report=lambda line: print(line, file=sys.stderr))
+    count = report.write(folders, output, log=lambda line: print(line, file=sys.stderr))
     print(f"{count} run{'s' if count > 1 else ''}: {output}")
 
 
@@ -110,7 +110,7 @@ def _finished() -> bool:
     folder = cli.run_folder()
     if not os.path.exists(os.path.join(folder, workdir.RESULT)):
         return False
-    _fill()
+    _resolve_auto()
     workdir.Workdir.open(folder, method_group.resolved(cli.CONFIG.value), read_only=True)
     print(f"{folder}: already finished", flush=True)
     return True
@@ -127,7 +127,7 @@ def _train_or_evaluate() -> None:
 
     set_up_jax(cli.CONFIG.value)
     processes.start(cli.DISTRIBUTED.value)
-    _fill(may_guess=cli.MODE.value == "train")
+    _resolve_auto(may_guess=cli.MODE.value == "train")
     try:
         if cli.MODE.value == "train":
             loop.train(cli.CONFIG.value, cli.run_folder())
@@ -148,7 +148,7 @@ def _set_up_run() -> tuple[ml_collections.ConfigDict, str]:
     """Sets up JAX for a mode that uses a trained network; its configuration and its folder."""
     from rcc_jax.build import set_up_jax
 
-    _fill()
+    _resolve_auto()
     set_up_jax(cli.CONFIG.value)
     return cli.CONFIG.value, cli.run_folder()
 

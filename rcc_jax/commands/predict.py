@@ -152,7 +152,7 @@ class _Prediction:
         # Without a plan, this is the first start or the folder is from a version that recorded
         # none. That version chose the batches from all images, so read all of them.
         looked_at = todo if plans else found
-        photos = photo_files.open_photos(looked_at, num_threads=threads, report=report)
+        photos = photo_files.open_photos(looked_at, num_threads=threads, on_fault=report)
         if rest := assign(photos, plans)[1]:
             plans.append(BatchPlan.of(rest, self.segmenter))
             self.record.write()
@@ -164,7 +164,7 @@ class _Prediction:
                 own,
                 batch_size=config.eval.batch_size,
                 num_threads=threads,
-                report=self._report,
+                on_fault=self._report,
                 shapes=plan.shapes,
                 rows=plan.rows,
             )

@@ -145,7 +145,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
 def run_all(
     runs: Sequence[SweepRun],
     overrides: Sequence[str],
-    report: Callable[[str], None],
+    log: Callable[[str], None],
     images: str = "",
 ) -> list[SweepRun]:
     """Starts each run in its own process and waits for it; a finished run ends at once.
@@ -155,7 +155,7 @@ def run_all(
     Args:
         runs: From `plan`.
         overrides: 'field=value' for every run.
-        report: Called with a line of text.
+        log: Called with a line of text.
         images: A list on which the last checkpoint of each run is scored once, besides the
             validation images; '' for none.
 
@@ -169,10 +169,10 @@ def run_all(
     for number, run in enumerate(runs, start=1):
         title = f"[{number}/{len(runs)}] {run.workdir.name}"
         if run.after in [other.workdir for other in failed]:
-            report(f"{title}: not started, since {run.after.name} failed")
+            log(f"{title}: not started, since {run.after.name} failed")
             failed.append(run)
             continue
-        report(title)
+        log(title)
         command = run.command(overrides)
         code = run_process(command)
         if not code and images and run.config and not _is_scored(run.workdir, images):
@@ -182,7 +182,7 @@ def run_all(
                 code - 128, f"sweep stopped in {run.workdir}; the same command resumes from there."
             )
         if code:
-            report(f"{title}: FAILED with exit code {code}; the sweep continues")
+            log(f"{title}: FAILED with exit code {code}; the sweep continues")
             failed.append(run)
     return failed
 

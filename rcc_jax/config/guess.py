@@ -39,12 +39,12 @@ _OF_MASKS = ("data.num_classes", "data.crop_size")
 Guess = tuple[dict[str, Any], str]  # Values by field, and the reason.
 
 
-def fill(
+def resolve_auto(
     config: ml_collections.ConfigDict,
     workdir: str | os.PathLike,
     *,
     may_guess: bool = True,
-    report: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     note: Callable[[str], object] | None = None,
 ) -> None:
     """Sets the fields that are unset; values that were given are never changed.
@@ -58,7 +58,7 @@ def fill(
         config: The configuration; changed in place.
         workdir: Folder of the run.
         may_guess: Whether the data may be read; if not, the folder must hold a run.
-        report: Called with a line of text for each guess.
+        log: Called with a line of text for each guess.
         note: Called with the reason if the classes cannot be told from the masks; they then stay
             unset. Other faults surface when the data are opened. If None, all of these are raised.
 
@@ -72,7 +72,7 @@ def fill(
     if recorded is not None:
         root = recorded.get("data.root")
         if root != config.data.root:
-            report(
+            log(
                 f"{workdir} holds a run on data.root = {root!r} and its settings are kept; name "
                 "another --workdir for other data"
             )
@@ -84,7 +84,7 @@ def fill(
     for guesses in (_parts, functools.partial(_masks, note=note), _method):
         for fields, reason in guesses(config):
             config.update_from_flattened_dict(fields)
-            report(f"guessed {data_report.flags(Proposal(fields, ''))} ({reason})")
+            log(f"guessed {data_report.flags(Proposal(fields, ''))} ({reason})")
 
 
 def unset(config: ml_collections.ConfigDict) -> list[str]:

@@ -59,7 +59,7 @@ def address(repository: str, revision: str) -> str:
 
 
 def fetch(
-    repository: str, revision: str, report: Callable[[str], None], *, offline: str = ""
+    repository: str, revision: str, log: Callable[[str], None], *, offline: str = ""
 ) -> HubFile:
     """The weights of a repository, from the cache or else from the hub.
 
@@ -69,7 +69,7 @@ def fetch(
     Args:
         repository: OWNER/NAME.
         revision: Branch, tag or commit.
-        report: Called with a line of text if a download begins.
+        log: Called with a line of text if a download begins.
         offline: Why the hub must not be asked; '' = it may be, unless HF_HUB_OFFLINE is set.
 
     Raises:
@@ -89,7 +89,7 @@ def fetch(
                 raise HubError(f"{offline}, and the cache {constants.HF_HUB_CACHE} lacks them")
             size = _ask(repository, revision)
             megabytes = "" if size is None else f" ({size / 1e6:.1f} MB)"
-            report(f"downloading {address(repository, revision)}{megabytes}")
+            log(f"downloading {address(repository, revision)}{megabytes}")
             try:
                 path = huggingface_hub.hf_hub_download(
                     repository, FILE, revision=revision, tqdm_class=_Bar

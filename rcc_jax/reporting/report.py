@@ -18,14 +18,14 @@ NOT_SHOWN = ("step", "learning_rate")
 def write(
     folders: Sequence[str | os.PathLike],
     output: str | os.PathLike,
-    report: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> int:
     """Writes the page.
 
     Args:
         folders: Workdirs, or folders of them; the runs may still be training.
         output: The file.
-        report: Called with a line of text for each run that is left out.
+        log: Called with a line of text for each run that is left out.
 
     Returns:
         The number of runs on the page.
@@ -33,7 +33,7 @@ def write(
     Raises:
         ConfigError: A folder has no run, a file is corrupt, or the page cannot be written.
     """
-    runs = sorted(find(folders, report), key=lambda run: method_order(run.cell.split(";")[0]))
+    runs = sorted(find(folders, log), key=lambda run: method_order(run.cell.split(";")[0]))
     text = build(runs)
     try:
         write_atomically(output, text)

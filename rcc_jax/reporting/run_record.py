@@ -102,12 +102,12 @@ def absent_classes(evaluation: Mapping[str, Any]) -> Sequence[str]:
     return evaluation.get("absent", ())
 
 
-def find(folders: Sequence[str | os.PathLike], report: Callable[[str], None]) -> list[RunRecord]:
+def find(folders: Sequence[str | os.PathLike], log: Callable[[str], None]) -> list[RunRecord]:
     """Reads all runs in or below some folders.
 
     Args:
         folders: Workdirs, or folders of them.
-        report: Called with a line of text for each run that is left out.
+        log: Called with a line of text for each run that is left out.
 
     Raises:
         ConfigError: A folder has no run, or a file is corrupt.
@@ -122,7 +122,7 @@ def find(folders: Sequence[str | os.PathLike], report: Callable[[str], None]) ->
             if record.steps:
                 found[path.parent.resolve()] = record
             else:
-                report(f"left out, nothing was logged yet: {path.parent}")
+                log(f"left out, nothing was logged yet: {path.parent}")
     if not found:
         raise ConfigError("none of these runs has logged anything yet; wait for the first lines.")
     return list(found.values())

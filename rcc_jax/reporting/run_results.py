@@ -45,12 +45,12 @@ class Result:
     protocol: str = ""
 
 
-def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Result]:
+def gather(folder: str | os.PathLike, log: Callable[[str], None]) -> list[Result]:
     """Reads every finished run in or below a folder.
 
     Args:
         folder: A workdir, or a folder of them.
-        report: Called with a line of text for each run that is left out.
+        log: Called with a line of text for each run that is left out.
 
     Raises:
         ConfigError: If no run is finished, or two runs have the same cell and seed.
@@ -59,7 +59,7 @@ def gather(folder: str | os.PathLike, report: Callable[[str], None]) -> list[Res
     for path in sorted(pathlib.Path(folder).glob("**/config.json")):
         workdir = path.parent
         if not (workdir / RESULT).exists():
-            report(f"left out, not finished: {workdir}")
+            log(f"left out, not finished: {workdir}")
             continue
         found.append((read_result(workdir), workdir))
     if not found:

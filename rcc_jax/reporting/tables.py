@@ -119,20 +119,20 @@ def as_csv(results: Sequence[Result]) -> str:
     return text.getvalue()
 
 
-def write(folder: str | os.PathLike, report: Callable[[str], None]) -> str:
+def write(folder: str | os.PathLike, log: Callable[[str], None]) -> str:
     """Gathers the results, writes table.md and table.csv, and returns the Markdown.
 
     Args:
         folder: A workdir, or a folder of them.
-        report: Called with a line of text for each run that is left out and for each written file.
+        log: Called with a line of text for each run that is left out and for each written file.
 
     Raises:
         ConfigError: As for `gather`.
     """
-    results = gather(folder, report)
+    results = gather(folder, log)
     texts = {"table.md": markdown(results), "table.csv": as_csv(results)}
     for name, text in texts.items():
         path = pathlib.Path(folder) / name
         write_atomically(path, text)
-        report(f"written: {path}")
+        log(f"written: {path}")
     return texts["table.md"]

@@ -41,7 +41,7 @@ class Start:
 
 
 def find(
-    config: ml_collections.ConfigDict, workdir: str | os.PathLike, report: Callable[[str], None]
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike, log: Callable[[str], None]
 ) -> Start:
     """Finds the weights that the configuration names; every process must call it.
 
@@ -51,14 +51,14 @@ def find(
     Args:
         config: The configuration; changed in place if a field is 'auto'.
         workdir: Folder of the run, which may be absent.
-        report: Called with lines of text.
+        log: Called with lines of text.
 
     Raises:
         ConfigError: In every process, if weights that were asked for are not available.
     """
     found = []
     for member in networks.members(config):
-        found.append(_find(member, _recorded(workdir).get(member.name, {}), report))
+        found.append(_find(member, _recorded(workdir).get(member.name, {}), log))
         # Where it was 'auto', it has been replaced.
         config.update_from_flattened_dict({member.field: member.model.pretrained})
     main, *others = found
@@ -76,11 +76,11 @@ def record(start: Start, workdir: pathlib.Path) -> None:
         write_atomically(workdir / RECORD, json.dumps(found, indent=2) + "\n")
 
 
-def _find(member: Member, recorded: dict, report: Callable[[str], None]) -> Start:
+def _find(member: Member, recorded: dict, log: Callable[[str], None]) -> Start:
     """Finds the weights of one network, by what an earlier start recorded if there was one."""
     given = member.model.pretrained
     if given == named_weights.AUTO:
-        return _usual_or_random(member, report)
+        return _usual_or_random(member, log)
     place = named_weights.place(member.model)
     if place is None:
         return Start(given)
@@ -90,7 +90,7 @@ def _find(member: Member, recorded: dict, report: Callable[[str], None]) -> Star
         revision = recorded.get("revision")
     if revision is not None:
         place = dataclasses.replace(place, revision=str(revision))
-    found = _fetch_everywhere(place, report)
+    found = _fetch_everywhere(place, log)
     if "reason" in found:
         raise ConfigError(
             f"config.{member.field} = {given!r}: {found['reason']}. {_by_hand(member, place)}"
@@ -100,17 +100,17 @@ def _find(member: Member, recorded: dict, report: Callable[[str], None]) -> Star
     return _start(given, place, found)
 
 
-def _usual_or_random(member: Member, report: Callable[[str], None]) -> Start:
+def _usual_or_random(member: Member, log: Callable[[str], None]) -> Start:
     model, field = member.model, member.field
     place, reason = named_weights.usual(model)
     if place is not None:
         # Continuous integration must neither depend on a network nor load it.
         offline = "CI is set" if os.environ.get("CI") else ""
-        found = _fetch_everywhere(place, report, offline)
+        found = _fetch_everywhere(place, log, offline)
         reason = found.get("reason", "")
     if place is not None and not reason:
         model.pretrained = place.name
-        report(f"guessed --config.{field}={place.name} (the usual weights)")
+        log(f"guessed --config.{field}={place.name} (the usual weights)")
         return _start(named_weights.AUTO, place, found)
     if model.freeze_encoder:
         raise ConfigError(
@@ -122,7 +122,7 @@ def _usual_or_random(member: Member, report: Callable[[str], None]) -> Start:
     advice = ""
     if place is not None:
         advice = f" {_by_hand(member, place)} Give that run another --workdir."
-    report(f"guessed --config.{field}='' (random weights: {reason}).{advice}")
+    log(f"guessed --config.{field}='' (random weights: {reason}).{advice}")
     return Start("", {"given": named_weights.AUTO, "weights": "random", "reason": reason})
 
 
@@ -151,27 +151,27 @@ def _recorded(workdir: str | os.PathLike) -> dict[str, dict]:
 
 
 def _fetch_everywhere(
-    place: Place, report: Callable[[str], None], offline: str = ""
+    place: Place, log: Callable[[str], None], offline: str = ""
 ) -> dict[str, str]:
     """The file for this process, as a `HubFile`, or the 'reason' why some process has none."""
-    own = _fetch(place, report, offline) if processes.is_first() else None
+    own = _fetch(place, log, offline) if processes.is_first() else None
     first = processes.from_first(own)
     if "reason" in first:
         return first
     if own is None:
         # On the same disk it is in the cache by now.
-        own = _fetch(dataclasses.replace(place, revision=first["revision"]), report, offline)
+        own = _fetch(dataclasses.replace(place, revision=first["revision"]), log, offline)
     for number, reason in enumerate(processes.gather(own.get("reason"))):
         if reason is not None:
             return {"reason": f"process {number}: {reason}"}
     return own
 
 
-def _fetch(place: Place, report: Callable[[str], None], offline: str) -> dict[str, str]:
+def _fetch(place: Place, log: Callable[[str], None], offline: str) -> dict[str, str]:
     from rcc_jax.models import hub  # Its client takes time to import, and most runs need none.
 
     try:
-        found = hub.fetch(place.repository, place.revision, report, offline=offline)
+        found = hub.fetch(place.repository, place.revision, log, offline=offline)
     except hub.HubError as error:
         return {"reason": str(error)}
     return dataclasses.asdict(found)

@@ -56,8 +56,8 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     start = None
     if not any(pathlib.Path(workdir_path, "checkpoints").glob("[0-9]*")):
         # Before the folder exists: it would otherwise belong to a faulty configuration.
-        report = functools.partial(print, flush=True) if processes.is_first() else lambda _: None
-        start = first_weights.find(config, workdir_path, report)
+        log = functools.partial(print, flush=True) if processes.is_first() else lambda _: None
+        start = first_weights.find(config, workdir_path, log)
         run.check_start(start.paths)
     else:
         revisions.check(workdir_path)

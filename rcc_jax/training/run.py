@@ -156,31 +156,31 @@ class Run:
         )
 
     def initial_state(
-        self, report: Callable[[str], None], paths: Mapping[str, str] | None = None
+        self, log: Callable[[str], None], paths: Mapping[str, str] | None = None
     ) -> TrainState:
         """The state before the first step, with pretrained weights if there are any.
 
         Args:
-            report: Called with lines of text about what was loaded.
+            log: Called with lines of text about what was loaded.
             paths: What the fields of the first weights stand for, by the names of
                 `networks.members` (see `first_weights`); None if they are paths themselves.
         """
         sharding = meshes.replicated(self.mesh)
         key = jax.random.key(self.config.seed)
         paths = networks.paths(self.config) if paths is None else paths
-        weights = self._initial_weights(jax.random.fold_in(key, 0), report, paths)
+        weights = self._initial_weights(jax.random.fold_in(key, 0), log, paths)
         create = jax.jit(self._state_of, out_shardings=sharding)
         return create(meshes.replicate(self.mesh, weights), jax.random.fold_in(key, 1))
 
     def _initial_weights(
-        self, key: jax.Array, report: Callable[[str], None], paths: Mapping[str, str]
+        self, key: jax.Array, log: Callable[[str], None], paths: Mapping[str, str]
     ) -> Weights:
         read, files = Weights({}, {}), {}
         for member in networks.members(self.config):
             path = paths.get(member.name, "")
             if start_weights.is_run(path):
                 found, summary = start_weights.read_start(path, *self._place(member))
-                report(f"starting from the {summary}")
+                log(f"starting from the {summary}")
                 read = found.completed(read)
             elif path:
                 files[member.name] = path
@@ -190,7 +190,7 @@ class Run:
         weights = read.completed(weights)
         if files:
             model = self.network.module(weights)
-            build.load_pretrained(self.config, model, report, files)
+            build.load_pretrained(self.config, model, log, files)
             weights = Weights.of(model)
         if paths["main"] and "second" not in {**paths, **read.params}:
             weights = _with_shared_encoder(weights)

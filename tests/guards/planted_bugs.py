@@ -224,7 +224,7 @@ def examine(bug: str, folder: pathlib.Path) -> dict:
         workdir = folder / f"run{list(BUGS).index(bug)}"
         config = run.config(folder / "data", seed=SEED)
         with contextlib.redirect_stdout(io.StringIO()):
-            guess.fill(config, str(workdir))
+            guess.resolve_auto(config, str(workdir))
             miou = loop.train(config, str(workdir))
     return {
         "trajectory": trajectory.deviation(found, "rcc"),

@@ -74,9 +74,11 @@ def test_batches_have_one_size_and_leave_bad_images_out(tmp_path):
     (tmp_path / "text.png").write_text("no image")
     reported = {}
     start, found = find_photos(str(tmp_path), field="--input")
-    photos = open_photos(found, num_threads=2, report=reported.__setitem__)
+    photos = open_photos(found, num_threads=2, on_fault=reported.__setitem__)
     assert list(reported) == [f"{start}/text.png"]
-    batches = list(photo_batches(photos, batch_size=4, num_threads=2, report=reported.__setitem__))
+    batches = list(
+        photo_batches(photos, batch_size=4, num_threads=2, on_fault=reported.__setitem__)
+    )
     assert list(reported) == [f"{start}/text.png", f"{start}/2.png"]
     assert [batch.images.shape for batch in batches] == [
         (1, 8, 8, 3),
@@ -95,13 +97,13 @@ def test_batches_are_padded_to_shapes(tmp_path):
     for number, size in enumerate([(16, 24), (8, 16), (24, 16), (16, 16)]):
         save(tmp_path / f"{number}.png", *size)
     found, reported = find_photos(str(tmp_path), field="--input")[1], {}
-    photos = open_photos(found, num_threads=1, report=reported.__setitem__)
+    photos = open_photos(found, num_threads=1, on_fault=reported.__setitem__)
     batches = list(
         photo_batches(
             photos,
             batch_size=4,
             num_threads=2,
-            report=reported.__setitem__,
+            on_fault=reported.__setitem__,
             shapes=Shapes(((16, 24), (24, 16))),
         )
     )
@@ -124,6 +126,6 @@ def test_large_images_go_one_by_one(tmp_path):
     PIL.Image.new("RGB", (width, 16)).save(tmp_path / "a.png")
     PIL.Image.new("RGB", (width, 16)).save(tmp_path / "b.png")
     _, found = find_photos(str(tmp_path), field="--input")
-    photos = open_photos(found, num_threads=1, report=pytest.fail)
-    batches = photo_batches(photos, batch_size=8, num_threads=1, report=pytest.fail)
+    photos = open_photos(found, num_threads=1, on_fault=pytest.fail)
+    batches = photo_batches(photos, batch_size=8, num_threads=1, on_fault=pytest.fail)
     assert [len(batch.images) for batch in batches] == [1, 1]

@@ -30,7 +30,7 @@ def run(tmp_path):
         options = dataset.Options(**{"allow_counts": True, **changes})
         source, target = [str(tmp_path / "archives")], str(tmp_path / "data")
         dataset.prepare(
-            cityscapes_module.RECIPE, source, target, options=options, report=reported.append
+            cityscapes_module.RECIPE, source, target, options=options, log=reported.append
         )
         return reported
 

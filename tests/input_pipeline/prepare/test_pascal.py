@@ -28,9 +28,7 @@ def run(tmp_path):
         reported = []
         options = dataset.Options(**{"allow_counts": True, **changes})
         source, target = source or [str(tmp_path / "archives")], str(tmp_path / "data")
-        dataset.prepare(
-            pascal_module.RECIPE, source, target, options=options, report=reported.append
-        )
+        dataset.prepare(pascal_module.RECIPE, source, target, options=options, log=reported.append)
         return reported
 
     return run

@@ -43,7 +43,7 @@ def check_guessed(root, **fields):
 def guessed(root, fields, note):
     config = folder.get_config("method=auto")
     config.update_from_flattened_dict({"data.root": str(root), **fields})
-    guess.fill(config, root / "out", report=lambda _: None, note=note)
+    guess.resolve_auto(config, root / "out", log=lambda _: None, note=note)
     return config
 
 

@@ -97,7 +97,7 @@ def test_weights_are_those_of_the_teacher_under_all_names_of_torch(workdir, expo
 def test_of_two_networks_the_main_one_is_exported(tmp_path):
     write_run(tmp_path / "run", "method=cps")
     config = recorded.get_config(tmp_path / "run")
-    folder = export(config, str(tmp_path / "run"), output=str(tmp_path / "out"), report=str)
+    folder = export(config, str(tmp_path / "run"), output=str(tmp_path / "out"), log=str)
     segmenter = rcc_jax.Segmenter.from_workdir(tmp_path / "run")
     main = member_of(build.build_network(config).module(segmenter.weights))
     loaded = zeros(nnx.eval_shape(lambda: member_of(build.build_model(config, nnx.Rngs(0)))))

@@ -139,9 +139,7 @@ def test_export_labels_images_of_any_size(workdir, segmenter, alone, tmp_path):
     config = recorded.get_config(workdir)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / export.TORCH_SCRIPT).write_text("of an earlier export of a ResNet")
-    output = export.export(
-        config, str(workdir), output=str(tmp_path / "out"), report=lambda _: None
-    )
+    output = export.export(config, str(workdir), output=str(tmp_path / "out"), log=lambda _: None)
     assert {path.name for path in output.iterdir()} == {
         "load.py", "model.json", export.PROGRAM, export.WEIGHTS,
     }  # fmt: skip

@@ -41,7 +41,7 @@ def filled(root, workdir="/no/run", *, method="auto", **fields):
     config, lines = folder.get_config(f"method={method}"), []
     fields = {name.replace("__", "."): value for name, value in fields.items()}
     config.update_from_flattened_dict({"data.root": str(root), **fields})
-    guess.fill(config, workdir, report=lines.append)
+    guess.resolve_auto(config, workdir, log=lines.append)
     return config, lines
 
 
@@ -267,4 +267,4 @@ def test_data_that_cannot_be_guessed_from(data, tmp_path):
         filled(data)
     config = folder.get_config()
     with pytest.raises(ConfigError, match="there is no run in this folder; train first"):
-        guess.fill(config, tmp_path, may_guess=False)
+        guess.resolve_auto(config, tmp_path, may_guess=False)

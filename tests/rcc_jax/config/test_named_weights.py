@@ -96,5 +96,5 @@ def test_own_images_leave_the_weights_to_the_start(tmp_path):
         recorded = {"data": {"root": ""}, "model": {"pretrained": value}}
         (tmp_path / "config.json").write_text(json.dumps(recorded))
         config.model.pretrained = "auto"
-        guess.fill(config, tmp_path, report=lambda _: None)
+        guess.resolve_auto(config, tmp_path, log=lambda _: None)
         assert config.model.pretrained == value
