@@ -91,6 +91,7 @@ def stop(command, tmp_path):
     return stopped
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_by_one_process(command, tmp_path):
     stopped = stop(command, tmp_path)
     resume_alone(command, tmp_path, stopped)

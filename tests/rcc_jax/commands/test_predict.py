@@ -105,6 +105,7 @@ def times(folder):
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_stopped(workdir, pictures, predicted, tmp_path, monkeypatch):
     output = tmp_path / "out"
     shutil.copytree(predicted[0], output)

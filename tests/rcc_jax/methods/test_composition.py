@@ -37,14 +37,14 @@ FACTORS = {
     "unimatch_u2pl": 1 / 2,
     "unimatch_v2": 1 / 2,
 }
-# Their programs take longest to compile.
-SLOW = {"augseg", "corrmatch", "prevmatch", "u2pl", "unimatch_u2pl"}
+# The others are in the slow suite: one of each kind of factor is enough to notice a change.
+FAST = {"cps", "imas", "unimatch_v2"}
 FEWER = {"corrmatch": {"regions": 2}, "prevmatch": {"snapshots": 2}}
 
 
 def each_of(names):
-    """Parameters of a test, the slow ones marked."""
-    return [pytest.param(x, marks=[pytest.mark.slow] * (x in SLOW)) for x in names]
+    """Parameters of a test; most are marked as slow."""
+    return [pytest.param(x, marks=[pytest.mark.slow] * (x not in FAST)) for x in names]
 
 
 def losses_of(method, *others):

@@ -119,6 +119,7 @@ def test_the_average_is_only_evaluated():
     assert not teacher.labels
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_run_is_that_of_its_batches_on_any_number_of_devices():
     def run(devices):
         made = Setup(make_method("daw"), devices, jnp.float64)

@@ -64,7 +64,10 @@ def test_hard_images_are_changed_less():
     assert found.dtype == jnp.uint8
 
 
-@pytest.mark.parametrize(("key", "kind"), [*((key, "hard") for key in range(4)), (0, "soft")])
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [*((key, "hard") for key in range(4)), pytest.param(0, "soft", marks=pytest.mark.slow)],
+)
 def test_a_step_equals_a_plain_computation_of_what_it_mixed(key, kind):
     method = METHODS["imas"](confidence_threshold=0.5, pseudo_labels=kind)
     batch = make_batch(method, rows=3)
