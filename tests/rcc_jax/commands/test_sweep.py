@@ -144,7 +144,19 @@ def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, fields, s
     output, _ = finish(start(f"--workdir={folder}", *flags, "--shard=0/2"))
     assert output.count("already finished") == 2
 
-    # Other images, once.
+    # Skipping it would pass off the old result for that of other settings.
+    _, errors = finish(start(f"--workdir={folder}", *flags, "--set=seed=5", "--shard=0/3"), 1)
+    assert "holds a run with another config:\n  seed: 0 -> 5" in errors
+
+    output, _ = finish(start(f"--workdir={folder}", "--mode=table"))
+    assert "| supervised, same steps | " in output
+    assert "(2) |" in output
+
+
+@pytest.mark.slow
+def test_other_images_are_scored_once(listed, fields, swept):
+    folder, _ = swept
+    flags = ["--mode=sweep", f"--config={listed}", *fields]
     other = ["--shard=0/3", "--list=200000:200002"]
     output, _ = finish(start(f"--workdir={folder}", *flags, *other))
     assert "student, step 2, 200000:200002\n" in output
@@ -155,14 +167,6 @@ def test_failed_runs_are_passed_over_and_finished_ones_skipped(listed, fields, s
     assert scores["student"]["miou"] != result["miou"]
     output, _ = finish(start(f"--workdir={folder}", *flags, *other))
     assert "student" not in output
-
-    # Skipping it would pass off the old result for that of other settings.
-    _, errors = finish(start(f"--workdir={folder}", *flags, "--set=seed=5", "--shard=0/3"), 1)
-    assert "holds a run with another config:\n  seed: 0 -> 5" in errors
-
-    output, _ = finish(start(f"--workdir={folder}", "--mode=table"))
-    assert "| supervised, same steps | " in output
-    assert "(2) |" in output
 
 
 @pytest.mark.slow
