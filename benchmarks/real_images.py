@@ -85,7 +85,7 @@ def train(runs: list[SweepRun], overrides: list[str]) -> None:
         for run, before in zip(runs, done, strict=True):
             arguments = run.command(overrides)[len(shipped.command()) :]
             followed.run(run.workdir.name, arguments, STEPS, before)
-            if run_results.test_scores(run.workdir, STEPS) is None:
+            if run_results.scores_on_test(run.workdir, STEPS) is None:
                 command = [*run.command(overrides), "--mode=eval", f"--list={TEST}"]
                 finish(command, stdout=subprocess.DEVNULL)
 

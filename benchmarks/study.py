@@ -5,8 +5,8 @@
 Every finished run becomes `results/NAME/RUN.json`: configuration, versions, device, commit,
 seconds, scores on the validation and on the test images, curves. These files are the only source of
 `table.md` (means, and differences to UniMatch), `classes.md`, the pictures of mIoU by number of
-labels and of the training curves, and the text between the marks `<!-- NAME: ... -->` of
-one of the pages in docs. Without --workdir, all these are only made again.
+labels, of the training curves and of rare classes, and the text between the marks
+`<!-- NAME: ... -->` of one of the pages in docs. Without --workdir, all these are only made again.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def describe(record: RunRecord) -> dict:
         "seconds_per_step": statistics.median(1 / x["steps_per_second"] for x in record.timing),
         **result,
         "iou": run_record.class_scores(evaluations[-1]),
-        "test": run_results.test_scores(record.workdir, result["step"], "ema"),
+        "test": run_results.scores_on_test(record.workdir, result["step"]),
         "student": student_scores(record, result["step"]),
         "curves": curves,
         "iou_by_step": {
@@ -88,7 +88,7 @@ def student_scores(record: RunRecord, step: int) -> dict | None:
     last = record.evaluations[-1]
     if "miou_ema" not in last:
         return None
-    tested = run_results.test_scores(record.workdir, step, "student")
+    tested = run_results.scores_on_test(record.workdir, step, "student")
     return {"miou": last["miou"], "test_miou": tested and tested["miou"]}
 
 

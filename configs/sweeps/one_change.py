@@ -10,14 +10,14 @@ by agreement, pairs of the top class alone, and soft targets over the same class
 """
 
 from configs import common
+from configs.sweeps import real_images
 
 # The labels alone, UniMatch and RCC, by network.
 NETWORKS = {
-    "resnet50_c4": ("method=supervised", "method=unimatch", "method=rcc"),
-    "dinov2_small": tuple(
-        f"backbone=dinov2_small,ema=0.99,method={method}"
-        for method in ("supervised", "unimatch_v2", "unimatch_v2,consensus=rank")
-    ),
+    "resnet50_c4": [f"method={method}" for method in real_images.METHODS],
+    "dinov2_small": [
+        f"{real_images.TRANSFORMER},method={method}" for method in real_images.OF_TRANSFORMER
+    ],
 }
 CHANGES = (
     "gamma=0.7", "tau=0.1", "pixels=confident", "top_n=6", "weight=2.0", "input=probabilities",

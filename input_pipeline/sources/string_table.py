@@ -53,8 +53,8 @@ class StringTable(Sequence):
         Returns:
             A table for each column; None if a line has another number of columns.
         """
-        if not text.endswith(b"\n"):
-            text += b"\n" if text else b""
+        if text and not text.endswith(b"\n"):
+            text += b"\n"
         pieces, first = [[cls()] for _ in range(count)], 0
         while first < len(text):
             last = text.find(b"\n", first + _SPLIT) + 1 or len(text)

@@ -104,7 +104,7 @@ def read_result(workdir: pathlib.Path) -> Result:
     try:
         config = json.loads((workdir / "config.json").read_text())
         result = json.loads((workdir / RESULT).read_text())
-        tested = test_scores(workdir, result["step"], "ema")
+        tested = scores_on_test(workdir, result["step"])
         return as_result(config, result, tested)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ConfigError(
@@ -115,7 +115,7 @@ def read_result(workdir: pathlib.Path) -> Result:
 def as_result(
     config: Mapping[str, Any], result: Mapping[str, Any], tested: Mapping[str, Any] | None
 ) -> Result:
-    """Makes a result from the configuration of a run, its result.json and `test_scores`."""
+    """Makes a result from the configuration of a run, its result.json and `scores_on_test`."""
 
     def number(value: float | None) -> float:
         return float("nan") if value is None else value
@@ -133,7 +133,7 @@ def as_result(
     )
 
 
-def test_scores(workdir: pathlib.Path, step: int, network: str) -> dict[str, Any] | None:
+def scores_on_test(workdir: pathlib.Path, step: int, network: str = "ema") -> dict[str, Any] | None:
     """'miou' and 'iou' of a checkpoint on a list test.txt.
 
     Args:

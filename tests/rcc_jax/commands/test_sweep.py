@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import time
+import types
 import xml.etree.ElementTree
 
 import pytest
@@ -14,6 +15,7 @@ from rcc_jax.commands import sweep
 from rcc_jax.config.stages import Stage
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import run_results
+from rcc_jax.workdir.folder import evaluation_name
 from tests.support.commands import finish, start
 
 CELLS = [f"configs/demo.py:method={name},seed={seed}" for name in ("cc", "rcc") for seed in (0, 1)]
@@ -204,6 +206,8 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
     ]
     other, first = (json.loads(path.read_text()) for path in paths)
     assert first["curves"]["miou"] == [[2, first["miou"]]]
+    assert first["iou_by_step"]["seabed"] == [[2, first["iou"]["seabed"]]]
+    assert first["student"] is None  # Without an EMA teacher it is the network that is scored.
     assert len(first["iou"]) == 7
     assert first["test"]["miou"] == 12.5
     assert first["images"]["labeled"] == 20
@@ -235,6 +239,34 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
         f"supervised, same steps, {count}: {each['miou']:.4g}"
         for count, each in ((20, first), (40, other))
     }
+
+
+def test_rare_classes_by_step_are_those_of_the_data_set():
+    def run(data, partition, method, **scores):
+        result = run_results.Result(data, partition, "resnet18", method, 0, 30.0, 30.0)
+        return {"iou_by_step": scores, "curves": {}}, result
+
+    names = study_tables.RAREST["msrc"]
+    rare = {name: [(100, place), (200, None)] for place, name in enumerate(names)}
+    few = run("msrc", "20", "rcc", **rare, grass=[(100, 99.0), (200, 99.0)])
+    assert study_tables.rare_classes(*few) == [(100, 2)]
+    assert study_tables.rare_classes(*run("camvid", "20", "rcc", **rare)) == []
+    # All labels are no curve beside the few: their line would be averaged with another's.
+    others = [run("msrc", "20", "unimatch", **rare), run("msrc", "all", "unimatch", **rare)]
+    drawn = study_tables.curves([few, *others])
+    assert list(drawn) == ["rarest.svg"]
+    assert drawn == study_tables.curves([few, others[0]])
+
+
+def test_the_students_score_stands_beside_the_teachers(tmp_path):
+    def record(**evaluation):
+        return types.SimpleNamespace(evaluations=[evaluation], workdir=tmp_path)
+
+    scores = {"student": {"miou": 20.0}, "ema": {"miou": 25.0}}
+    (tmp_path / evaluation_name(2, "test.txt")).write_text(json.dumps(scores))
+    found = study.student_scores(record(miou=30.0, miou_ema=35.0), 2)
+    assert found == {"miou": 30.0, "test_miou": 20.0}
+    assert study.student_scores(record(miou=30.0), 2) is None
 
 
 def test_study_compares_runs_of_one_seed_alone():
