@@ -6,7 +6,7 @@ FUZZ_INPUTS ?= 100000
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: help setup demo demo-time demo-table study test test-slow fuzz lint format bench docs clean
+.PHONY: help setup demo demo-time demo-table study test test-slow fuzz lint style format bench docs clean
 
 help:
 	@echo "make setup       installs into $(VENV)"
@@ -48,17 +48,22 @@ study: $(INSTALLED)
 	@test -n "$(DATA)" || { echo "make study: give the folder of CamVid, DATA=data/camvid"; exit 2; }
 	$(BIN)/python benchmarks/real_images.py --data=$(DATA) --weights=$(WEIGHTS) --seeds=$(SEEDS)
 
-lint: $(INSTALLED)
+lint: style
+	$(BIN)/mypy
+
+style: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+# The types are checked beside the tests, which leave a core idle while they are collected.
+test: style
+	@$(BIN)/mypy & types=$$!; \
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"; tests=$$?; \
+	wait $$types && exit $$tests
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow

@@ -122,7 +122,9 @@ class Setup:
         self.weights = jax.device_get(jax.jit(initial_weights)(key))
         self.batch = meshes.place_batch(self.mesh, synthetic_batch(batch, crop))
         self.schedule = optimizer.poly_schedule(0.001, NUM_STEPS)
-        self.optimizer = optimizer.sgd(self.schedule, head_multiplier=10.0)
+        self.optimizer = optimizer.sgd(
+            self.schedule, head_multiplier=10.0, momentum=0.9, weight_decay=1e-4
+        )
 
     def state(self, method: Method) -> train_state.TrainState:
         """A new state for each step, since a step donates its state."""

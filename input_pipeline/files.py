@@ -10,7 +10,7 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_atomically(
-    path: str | os.PathLike, content: bytes | str, *, durable: bool = True
+    path: str | os.PathLike, content: bytes | memoryview | str, *, durable: bool = True
 ) -> None:
     """Writes a file; if the process dies, the file is either the old one or the complete new one.
 
@@ -23,9 +23,13 @@ def write_atomically(
     path = pathlib.Path(path)
     # Several processes may write one file at a time: each has its own temporary name.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

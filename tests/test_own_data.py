@@ -60,6 +60,7 @@ def run(flags, folder):
     return output
 
 
+@pytest.mark.slow
 def test_from_a_folder_to_predictions(folder):
     draw(folder / "photos")
     checking, training, evaluation, prediction = commands()["runs/photos"]

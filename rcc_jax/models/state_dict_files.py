@@ -2,15 +2,17 @@
 
 import _codecs
 import hashlib
+import io
 import os
 import pathlib
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+from input_pipeline.files import write_atomically
 
 FORMATS = {".npz": "npz", ".safetensors": "safetensors", ".pth": "torch", ".pt": "torch"}
 # Keys under which training scripts store the weights beside the optimizer; an EMA teacher predicts
@@ -62,25 +64,15 @@ def write(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> None
     """
     path = pathlib.Path(path)
     kind = file_format(path)
-    if kind == "torch":
+    file = io.BytesIO()
+    if kind == "npz":
+        np.savez(file, **state)  # type: ignore[arg-type]  # no name is allow_pickle
+    elif kind == "safetensors":
+        file.write(safetensors.numpy.save(dict(state)))
+    else:
         torch = _torch(path)
-    # A rename, so that a reader sees the old file or the complete new one, also after a crash.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if kind == "npz":
-                np.savez(file, **state)  # type: ignore[arg-type]  # no name is allow_pickle
-            elif kind == "safetensors":
-                file.write(safetensors.numpy.save(dict(state)))
-            else:
-                torch.save({k: torch.from_numpy(np.array(v)) for k, v in state.items()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        torch.save({k: torch.from_numpy(np.array(v)) for k, v in state.items()}, file)
+    write_atomically(path, file.getbuffer())
 
 
 def file_format(path: str | os.PathLike[str]) -> str:
@@ -164,9 +156,3 @@ def _torch(path: pathlib.Path) -> Any:
 def _unreadable(path: pathlib.Path, error: Exception) -> ValueError:
     reason = str(error).strip().split("\n")[0] or type(error).__name__
     return ValueError(f"cannot read weights from {path}: corrupt, or another format ({reason})")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -62,9 +62,9 @@ def build(
 def sgd(
     schedule: optax.Schedule,
     *,
-    head_multiplier: float = 1.0,
-    momentum: float = 0.9,
-    weight_decay: float = 1e-4,
+    head_multiplier: float,
+    momentum: float,
+    weight_decay: float,
 ) -> optax.GradientTransformationExtraArgs:
     """SGD in PyTorch's order: decay is added to the gradient before the momentum.
 
@@ -89,10 +89,10 @@ def sgd(
 def adamw(
     schedule: optax.Schedule,
     *,
-    head_multiplier: float = 1.0,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    weight_decay: float = 0.01,
+    head_multiplier: float,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
 ) -> optax.GradientTransformationExtraArgs:
     """AdamW as in PyTorch: the decay is not part of the gradient.
 

@@ -128,6 +128,12 @@ def fragile(key):
     return FragileNetwork(jnp.float32, False, nnx.Rngs(key))
 
 
+RULES: dict[str, dict[str, float]] = {
+    "sgd": {"momentum": 0.9, "weight_decay": 1e-4},
+    "adamw": {"beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01},
+}
+
+
 class Setup:
     """A network with everything that a step needs."""
 
@@ -149,7 +155,7 @@ class Setup:
         self.size = size
         self.method, self.mesh, self.dtype = method, make_mesh(devices), dtype
         self.schedule = optimizer.poly_schedule(0.05, num_steps)
-        self.optimizer = getattr(optimizer, rule)(self.schedule, head_multiplier=2.0)
+        self.optimizer = getattr(optimizer, rule)(self.schedule, head_multiplier=2.0, **RULES[rule])
         self.build = build or functools.partial(small, method=method, dtype=dtype, **network)
         self.network = Network(
             nnx.graphdef(nnx.eval_shape(lambda: self.build(jax.random.key(0)))),

@@ -1,10 +1,15 @@
 """Values as they are typed for a field, and names that are nearly those of fields."""
 
+import dataclasses
+import inspect
+
 import pytest
 
 from configs import common
-from rcc_jax.config import fields
+from rcc_jax.config import fields, groups
 from rcc_jax.errors import ConfigError
+from rcc_jax.evaluation.tta import Protocol
+from rcc_jax.models.deeplabv3plus import DeepLabV3Plus
 
 
 @pytest.mark.parametrize(
@@ -75,3 +80,19 @@ def test_fields_that_are_none(field, hint):
 
 def test_fields_that_there_are():
     assert all(fields.unknown("--x", field) is None for field in fields.known())
+
+
+@pytest.mark.parametrize(
+    ("made", "group"), [(DeepLabV3Plus, groups.Model), (Protocol, groups.Eval)]
+)
+def test_what_is_made_without_a_configuration_has_its_defaults(made, group):
+    own = {field.name: field.default for field in dataclasses.fields(group)}
+    given = {
+        name: parameter.default
+        for name, parameter in inspect.signature(made.__init__).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    # Windows have no size where nobody asks for windows; a type is written as its name.
+    shared = (given.keys() & own.keys()) - {"window", "stride", "dtype"}
+    assert len(shared) >= 4
+    assert {name: given[name] for name in shared} == {name: own[name] for name in shared}

@@ -58,6 +58,7 @@ def padded_batches(source, max_shapes=3, **options):
     return input_pipeline.evaluation_batches(source, batch_size=3, shapes=shapes, **options)
 
 
+@pytest.mark.slow
 def test_network_compiles_once_a_shape_and_counts_as_image_by_image(monkeypatch):
     # Stages without a block compile quickly.
     monkeypatch.setitem(ARCHITECTURES, "short", (BasicBlock, (1, 1, 0, 0)))

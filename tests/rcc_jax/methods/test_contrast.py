@@ -12,6 +12,8 @@ from tests.support.plain import CLASSES, plain_entropy, plain_ranks, softmax
 pytestmark = pytest.mark.usefixtures("in_float64")
 
 FEATURES = 6
+parts = jax.jit(contrast.parts, static_argnums=1)
+term = jax.jit(contrast.loss, static_argnums=6)
 
 
 def random_pixels(number=400, classes=6, seed=0):
@@ -28,7 +30,7 @@ def random_pixels(number=400, classes=6, seed=0):
 @pytest.mark.parametrize("rule", ["paper", "released"])
 def test_the_part_of_each_pixel_follows_the_definitions(rule):
     pixels = random_pixels()
-    found = jax.device_get(contrast.parts(jax.tree.map(jnp.asarray, pixels), rule))
+    found = jax.device_get(parts(jax.tree.map(jnp.asarray, pixels), rule))
     rank, p = plain_ranks(pixels.logits), softmax(pixels.logits)
     for i, (label, labeled, low, high, _) in enumerate(zip(*pixels, strict=True)):
         for c in range(6):
@@ -47,7 +49,7 @@ def test_only_the_paper_takes_labelled_negatives():
     pixels = contrast.Pixels(
         jnp.zeros(1, int), *jnp.ones((3, 1), bool), jnp.array([[3.0, 2, 1, 0, -1]])
     )
-    found = {rule: contrast.parts(pixels, rule).negative[:, 0] for rule in ("paper", "released")}
+    found = {rule: parts(pixels, rule).negative[:, 0] for rule in ("paper", "released")}
     assert found["paper"].tolist() == [False, True, True, False, False]
     assert not found["released"].any()
 
@@ -56,7 +58,7 @@ def test_the_unlikeliest_class_of_many_is_no_negative():
     logits = -jnp.arange(23.0)[None]
     pixels = contrast.Pixels(jnp.zeros(1, int), jnp.zeros(1, bool), *jnp.ones((2, 1), bool), logits)
     expected = [3 <= rank < 20 for rank in range(23)]
-    assert contrast.parts(pixels, "paper").negative[:, 0].tolist() == expected
+    assert parts(pixels, "paper").negative[:, 0].tolist() == expected
 
 
 def two_classes(student, positive, negative, rule="paper"):
@@ -66,7 +68,7 @@ def two_classes(student, positive, negative, rule="paper"):
     keys = jnp.zeros((2, 1, 3)).at[0, 0].set(jnp.array(negative))
     push = ring.Push(keys, jnp.array([1, 0]))
     vectors = [jnp.stack([jnp.array(each), jnp.ones(3)]) for each in (student, positive)]
-    return contrast.loss(*vectors, found, ring.empty(2, 4, 3), push, jax.random.key(0), rule)
+    return term(*vectors, found, ring.empty(2, 4, 3), push, jax.random.key(0), rule)
 
 
 def test_the_term_by_hand():
@@ -128,7 +130,7 @@ def test_the_term_equals_a_plain_computation_of_what_it_drew(rule):
 
 def test_one_class_alone_has_no_contrast():
     problem = random_problem(classes=(2,))
-    assert float(contrast.loss(*problem, jax.random.key(0), "paper")) == 0
+    assert float(term(*problem, jax.random.key(0), "paper")) == 0
 
 
 def test_negatives_are_chosen_without_repetition_and_with_equal_chances():

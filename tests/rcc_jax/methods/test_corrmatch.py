@@ -244,11 +244,14 @@ def test_the_threshold_after_a_step_by_hand():
     # Class 0 at most 0.7, class 2 at most 0.9; a surer pixel of class 1 is padding.
     p = np.array([[[[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.05, 0.05, 0.9], [0.01, 0.98, 0.01]]]])
     valid = jnp.array([[[True, True, True, False]]])
-    observed = corrmatch.observe(jnp.log(p), valid)
-    found = method.update(memory, observed, None, None)["threshold"]
-    np.testing.assert_allclose(found, 0.85 * 0.999 + 0.001 * 0.8, rtol=1e-12)
-    nothing = corrmatch.observe(jnp.log(p), jnp.zeros_like(valid))
-    assert float(method.update(memory, nothing, None, None)["threshold"]) == 0.85
+
+    @jax.jit
+    def after(valid):
+        observed = corrmatch.observe(jnp.log(p), valid)
+        return method.update(memory, observed, None, None)["threshold"]
+
+    np.testing.assert_allclose(after(valid), 0.85 * 0.999 + 0.001 * 0.8, rtol=1e-12)
+    assert float(after(jnp.zeros_like(valid))) == 0.85
 
 
 def setup(devices=1, **more):

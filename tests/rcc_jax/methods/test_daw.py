@@ -14,6 +14,7 @@ from tests.support.plain import (
 from tests.support.steps import Setup, make_method
 
 pytestmark = pytest.mark.usefixtures("in_float64")
+crossing = jax.jit(daw.crossing, static_argnums=3)
 
 
 @pytest.mark.parametrize(
@@ -26,8 +27,8 @@ pytestmark = pytest.mark.usefixtures("in_float64")
     ],
 )
 def test_the_threshold_is_where_two_gaussians_cross(right, wrong, threshold):
-    mean, variance = (jnp.array(pair) for pair in zip(right, wrong, strict=True))
-    found = float(daw.crossing(mean, variance, jnp.asarray(0.5), 21))
+    mean, variance = (np.array(pair) for pair in zip(right, wrong, strict=True))
+    found = float(crossing(mean, variance, 0.5, 21))
     assert found == pytest.approx(threshold, abs=1e-5)
     densities = [np.exp(-((found - m) ** 2) / 2 / v) / np.sqrt(v) for m, v in (right, wrong)]
     assert densities[0] == pytest.approx(densities[1], rel=1e-9)
@@ -78,8 +79,8 @@ def test_the_statistics_of_a_batch_equal_a_plain_computation():
     labeled, weak, partner = (softmax(x) for x in (logits.labeled, logits.weak, logits.partner))
     method = METHODS["daw"]()
     memory = start(mean=jnp.array([0.9, 0.6]), variance=jnp.array([0.01, 0.04]))
-    observed = daw.observe(*map(jnp.asarray, (labeled,)), targets, [weak, partner])
-    found = method.update(memory, observed, None, None)
+    observed = jax.jit(daw.observe)(labeled, targets, [weak, partner])
+    found = jax.jit(lambda *x: method.update(*x, None, None))(memory, observed)
     expected = plain_statistics(
         memory,
         labeled,
@@ -106,11 +107,15 @@ def test_with_its_threshold_and_no_alignment_it_is_unimatch():
     counts = count_pixels(targets)
     method = METHODS["daw"](confidence_threshold=0.8)
     memory = start(threshold=jnp.asarray(0.8))
-    labels = daw.Labels(
-        *(method.aligned(jax.nn.softmax(x), memory) for x in (logits.weak, logits.partner))
-    )
-    found, _ = method.sum_terms(logits, targets, counts, labels=labels)
-    expected, _ = METHODS["unimatch"](confidence_threshold=0.8).sum_terms(logits, targets, counts)
+
+    @jax.jit
+    def with_statistics(logits):
+        labels = (method.aligned(jax.nn.softmax(x), memory) for x in (logits.weak, logits.partner))
+        return method.sum_terms(logits, targets, counts, labels=daw.Labels(*labels))
+
+    found, _ = with_statistics(logits)
+    unimatch = METHODS["unimatch"](confidence_threshold=0.8)
+    expected, _ = jax.jit(unimatch.sum_terms)(logits, targets, counts)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

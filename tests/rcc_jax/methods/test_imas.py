@@ -18,6 +18,7 @@ from tests.support.plain import (
 from tests.support.steps import Setup, make_batch, make_method
 
 pytestmark = pytest.mark.usefixtures("in_float64")
+agreement, mix_by_rank = jax.jit(imas.agreement), jax.jit(imas.mix_by_rank)
 
 
 def logits_of(labels, sure):
@@ -29,21 +30,21 @@ def logits_of(labels, sure):
 def test_the_score_by_hand():
     a, b = [0, 0, 1, 1, 2, 2, 1, 0], [0, 0, 1, 1, 1, 2, 2, 0]
     valid = jnp.ones((1, 1, 8), bool)
-    found = imas.agreement(logits_of(a, 4), logits_of(b, 2), valid, 0.95)
+    found = agreement(logits_of(a, 4), logits_of(b, 2), valid, 0.95)
     np.testing.assert_allclose(found, [0.1625], atol=1e-9)
     same = logits_of(a, 8)
-    np.testing.assert_allclose(imas.agreement(same, same, valid, 0.95), [1.0])
+    np.testing.assert_allclose(agreement(same, same, valid, 0.95), [1.0])
     background = logits_of([0] * 8, 8)
-    np.testing.assert_allclose(imas.agreement(background, background, valid, 0.95), [0.0])
+    np.testing.assert_allclose(agreement(background, background, valid, 0.95), [0.0])
     # Padding counts nowhere.
-    assert float(imas.agreement(same, same, valid.at[..., 4:].set(False), 0.95)[0]) == 1
+    assert float(agreement(same, same, valid.at[..., 4:].set(False), 0.95)[0]) == 1
 
 
 def test_the_best_image_is_mixed_with_the_worst():
     scores = jnp.array([0.1, 0.9, 0.5])
     images = numbered(0, rows=3)
     for seed in range(50):
-        mixed, is_mixed = imas.mix_by_rank(images, scores, jax.random.key(seed))
+        mixed, is_mixed = mix_by_rank(images, scores, jax.random.key(seed))
         np.testing.assert_array_equal(mixed.image[..., 0], mixed.target)
         found = [set(np.unique(target)) for target in np.asarray(mixed.target)]
         assert found[0] <= {0, 1}
@@ -51,9 +52,7 @@ def test_the_best_image_is_mixed_with_the_worst():
         assert found[2] == {2}
         if not bool(is_mixed):
             np.testing.assert_array_equal(mixed.target, images.target)
-    draws = [
-        bool(imas.mix_by_rank(images, jnp.full(3, p), jax.random.key(0))[1]) for p in (0.0, 1.0)
-    ]
+    draws = [bool(mix_by_rank(images, jnp.full(3, p), jax.random.key(0))[1]) for p in (0.0, 1.0)]
     assert draws == [False, True]
 
 
@@ -80,13 +79,13 @@ def test_a_step_equals_a_plain_computation_of_what_it_mixed(key, kind):
     found = loss_of(method, batch, key, Nets())
     u = batch["unlabeled"]
     teacher = plain(u["weak"], "teacher")
-    scores = imas.agreement(*(jnp.asarray(x) for x in (plain(u["weak"]), teacher, u["valid"])), 0.5)
+    scores = agreement(*(jnp.asarray(x) for x in (plain(u["weak"]), teacher, u["valid"])), 0.5)
     assert 0 < float(scores.min()) < 1
     target, sure = plain_pseudo(teacher, kind, 0.5)
     weak = imas.Mixable(
         *map(jnp.asarray, (u["weak"], target, sure & u["valid"], teacher, u["valid"]))
     )
-    mixed, is_mixed = imas.mix_by_rank(weak, scores, jax.random.key(key))
+    mixed, is_mixed = mix_by_rank(weak, scores, jax.random.key(key))
 
     def term(images, wanted):
         pixel_losses = plain_cross_entropy(plain(images), np.asarray(wanted.target))

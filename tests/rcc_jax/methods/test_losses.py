@@ -7,6 +7,8 @@ import pytest
 
 from rcc_jax.methods import losses
 
+cross_entropy = jax.jit(losses.cross_entropy)
+
 
 def random_problem(seed=0, shape=(2, 5, 6), num_classes=7):
     rng = np.random.default_rng(seed)
@@ -17,14 +19,14 @@ def random_problem(seed=0, shape=(2, 5, 6), num_classes=7):
 
 def test_cross_entropy_skips_ignored_pixels():
     logits, labels = random_problem()
-    log_p = np.asarray(jax.nn.log_softmax(logits))
+    log_p = np.asarray(jax.jit(jax.nn.log_softmax)(logits))
     expected = np.where(
         labels == 255,
         0,
         -np.take_along_axis(log_p, np.where(labels == 255, 0, labels)[..., None], -1)[..., 0],
     )
-    np.testing.assert_allclose(losses.cross_entropy(logits, labels), expected, atol=1e-6)
-    gradient = jax.grad(lambda x: losses.cross_entropy(x, labels).sum())(logits)
+    np.testing.assert_allclose(cross_entropy(logits, labels), expected, atol=1e-6)
+    gradient = jax.jit(jax.grad(lambda x: losses.cross_entropy(x, labels).sum()))(logits)
     one_hot = np.eye(7)[np.where(labels == 255, 0, labels)]
     expected = np.where((labels == 255)[..., None], 0, np.exp(log_p) - one_hot)
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
@@ -32,8 +34,8 @@ def test_cross_entropy_skips_ignored_pixels():
 
 def test_cross_entropy_is_finite_at_extremes():
     logits = jnp.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]])
-    value, gradient = jax.value_and_grad(
-        lambda x: losses.cross_entropy(x, jnp.array([1, 255])).sum()
+    value, gradient = jax.jit(
+        jax.value_and_grad(lambda x: losses.cross_entropy(x, np.array([1, 255])).sum())
     )(logits)
     assert value == 2e4
     assert jnp.isfinite(gradient).all()
@@ -41,8 +43,8 @@ def test_cross_entropy_is_finite_at_extremes():
 
 def test_pseudo_labels():
     logits, _ = random_problem()
-    label, confidence = losses.pseudo_labels(logits)
-    p = np.asarray(jax.nn.softmax(logits))
+    label, confidence = jax.jit(losses.pseudo_labels)(logits)
+    p = np.asarray(jax.jit(jax.nn.softmax)(logits))
     np.testing.assert_array_equal(label, p.argmax(-1))
     np.testing.assert_allclose(confidence, p.max(-1), rtol=1e-6)
 

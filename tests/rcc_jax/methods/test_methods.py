@@ -1,6 +1,7 @@
 """The loss of each method against recorded numbers, and its parts against each other."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,7 @@ def oracle_problem(oracle, strong_views):
     return logits, targets
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def total(method, logits, targets):
     return method.sum_terms(logits, targets, count_pixels(targets))
 
@@ -136,7 +138,7 @@ def test_consensus_adds_one_weighted_term_on_mixed_teachers(kind):
             expected.append(consensus.cc_loss(teacher, student, top_n=3, kind=kind, where=valid))
     np.testing.assert_allclose(terms["loss_consensus"], np.mean(expected), rtol=1e-5)
     np.testing.assert_allclose(loss, plain + 0.3 * terms["loss_consensus"] / 2, rtol=1e-5)
-    gradient = jax.grad(lambda x: total(method, x, targets)[0])(logits)
+    gradient = jax.jit(jax.grad(lambda x: total(method, x, targets)[0]))(logits)
     assert not np.any(gradient.weak)
     assert not np.any(gradient.partner)
     for student, valid in zip(gradient.strong, targets.strong_valid, strict=True):
@@ -164,11 +166,10 @@ def test_consensus_of_probabilities_and_of_confident_pixels():
 def test_parts_of_a_batch_add_up_to_the_whole(method):
     logits, targets = random_problem()
     counts = count_pixels(targets)
-    whole = method.sum_terms(logits, targets, counts)
+    whole = total(method, logits, targets)
+    of_part = jax.jit(functools.partial(method.sum_terms, parts=2))
     parts = [
-        method.sum_terms(
-            *jax.tree.map(lambda x, rows=rows: x[rows], (logits, targets)), counts, parts=2
-        )
+        of_part(*jax.tree.map(lambda x, rows=rows: x[rows], (logits, targets)), counts)
         for rows in (np.s_[:1], np.s_[1:])
     ]
     summed = jax.tree.map(jnp.add, *parts)
@@ -185,8 +186,8 @@ def test_nothing_labelled_nothing_valid_is_zero_and_finite():
     )
     for labeled_loss in options(METHODS["rcc"])["labeled_loss"].choices:
         method = dataclasses.replace(RCC, labeled_loss=labeled_loss)
-        (loss, _), gradient = jax.value_and_grad(
-            lambda x, m=method: total(m, x, targets), has_aux=True
+        (loss, _), gradient = jax.jit(
+            jax.value_and_grad(lambda x, m=method: total(m, x, targets), has_aux=True)
         )(logits)
         assert loss == 0
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))

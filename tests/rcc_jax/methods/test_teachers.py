@@ -9,7 +9,6 @@ from rcc_jax.methods import METHODS, augseg, losses
 from rcc_jax.methods.base import Clock
 from tests.support.plain import (
     CLASSES,
-    KINDS,
     Pixelwise,
     loss_of,
     mixed_by_box,
@@ -23,6 +22,7 @@ from tests.support.plain import (
 from tests.support.steps import Setup, make_batch, make_method
 
 pytestmark = pytest.mark.usefixtures("in_float64")
+mix = jax.jit(augseg.mix)
 
 
 def test_mean_teacher_equals_a_plain_computation():
@@ -67,9 +67,10 @@ def test_a_teacher_like_the_student_leaves_no_difference(name):
         )
         return found.terms["loss_consistency"]
 
-    value, gradient = jax.value_and_grad(consistency)(jnp.asarray(Pixelwise().of_teacher))
-    assert float(value) == 0
-    assert not np.any(gradient)
+    value, gradient = jax.jit(jax.value_and_grad(consistency))(Pixelwise().of_teacher)
+    # A compiled program rounds the two networks differently.
+    assert float(value) < 1e-30
+    assert np.abs(gradient).max() < 1e-14
 
 
 def test_squared_difference_by_hand():
@@ -98,7 +99,7 @@ def test_boxes_of_augseg_lie_around_their_places():
     assert not augseg.boxes(jax.random.key(0), jnp.asarray(0.0), (32, 64), 5).any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["hard", pytest.param("soft", marks=pytest.mark.slow)])
 def test_augseg_equals_a_plain_computation_of_what_it_mixed(kind):
     method = METHODS["augseg"](confidence_threshold=0.5, pseudo_labels=kind)
     batch = make_batch(method, rows=4)
@@ -131,7 +132,7 @@ def test_augseg_equals_a_plain_computation_of_what_it_mixed(kind):
             ),
         )
     )
-    mixed = augseg.mix(strong, known, augseg.certainty(jnp.asarray(weak)), jax.random.key(0))
+    mixed = mix(strong, known, jax.jit(augseg.certainty)(weak), jax.random.key(0))
     pixel_losses = plain_cross_entropy(plain(mixed.image), np.asarray(mixed.target))
     kept = np.asarray(mixed.kept)
     unlabeled = pixel_losses[kept].sum() / kept.size
@@ -141,7 +142,7 @@ def test_augseg_equals_a_plain_computation_of_what_it_mixed(kind):
 
 @pytest.mark.parametrize("score", [0.0, 1.0])
 def test_labelled_pieces_enter_doubtful_images_only(score):
-    mixed = augseg.mix(numbered(0), numbered(100), jnp.full(6, score), jax.random.key(3))
+    mixed = mix(numbered(0), numbered(100), jnp.full(6, score), jax.random.key(3))
     # Image, target and all masks stay together.
     np.testing.assert_array_equal(mixed.image[..., 0], mixed.target)
     np.testing.assert_array_equal(mixed.unlabeled, mixed.target < 100)

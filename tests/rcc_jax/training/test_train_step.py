@@ -228,7 +228,7 @@ def test_a_step_holds_no_second_copy_of_its_state(name):
 def test_adamw_is_that_of_torch():
     """Decoupled decay on all parameters; the head's factor scales update and decay."""
     schedule = optimizer.poly_schedule(0.1, 10)
-    tx = optimizer.adamw(schedule, head_multiplier=40, weight_decay=0.01)
+    tx = optimizer.adamw(schedule, head_multiplier=40, beta1=0.9, beta2=0.999, weight_decay=0.01)
     # A head beside a wrapped network: the encoder is found at any depth.
     params = {"main": {"backbone": {"w": jnp.array(2.0)}}, "head": {"bias": jnp.array(2.0)}}
     state = tx.init(params)

@@ -1,6 +1,5 @@
 """A run that starts from the weights of another run of any method."""
 
-import dataclasses
 import functools
 import re
 import shutil
@@ -38,12 +37,9 @@ def earlier(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("earlier")
     decay, frozen = request.param
     run = build(seed=3, method__ema_decay=decay, model__freeze_encoder=frozen)
-    state = run.initial_state(lambda line: None)
-    if state.ema is not None:
-        moved = jax.tree.map(lambda x: x + 1, state.ema)
-        state = dataclasses.replace(state, ema=moved)
+    state = filled(run.abstract_state())
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        checkpoints.save(7, state)
+        checkpoints.save(7, state.saved())
     assert state.ema is None or frozen == ("backbone" not in state.ema.params)
     return folder, state.averaged or state.weights
 
