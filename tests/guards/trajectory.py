@@ -1,6 +1,6 @@
 """Losses and gradient norms of 30 steps in float64, recorded: what a step computes.
 
-Two methods cover all loss terms. Weights come from numpy's RandomState, whose numbers never change;
+Weights come from numpy's RandomState, whose numbers never change;
 batches from its Generator and dropped channels from JAX's threefry, which gave the same numbers
 with numpy 2.4 and 2.5 and with jax 0.10.2 and 0.12.0. The network is two convolutions with
 BatchNorm between: rounding does not grow in it (1e-15 on the weights is 1e-15 after 30 steps), so a
@@ -23,6 +23,9 @@ from tests.support.steps import NUM_CLASSES, STEPS_PER_EPOCH, Setup, make_batch,
 
 RECORD = pathlib.Path(__file__).with_name("trajectory.json")
 METHODS = {
+    "supervised": make_method("supervised"),
+    "fixmatch": make_method("fixmatch", confidence_threshold=0.45),
+    "unimatch": make_method("unimatch", confidence_threshold=0.45),
     "rcc": make_method("rcc", confidence_threshold=0.45),
     "cc, OHEM, EMA teacher": make_method(
         "cc",
