@@ -1,0 +1,18 @@
+"""The memory that `benchmarks/crop_memory.py` counts."""
+
+import pytest
+
+from benchmarks import crop_memory
+
+
+@pytest.mark.slow
+def test_a_frozen_encoder_and_a_small_crop_need_less():
+    *_, found = crop_memory.rows(
+        [33, 65], "supervised", "float32", 2, "configs/demo.py:backbone=resnet10"
+    )
+    small_frozen, small, frozen, tuned = (row["bytes"] for row in found)
+    assert [(row["crop"], row["frozen"]) for row in found] == [
+        (33, True), (33, False), (65, True), (65, False),
+    ]  # fmt: skip
+    assert small_frozen < small < tuned
+    assert small_frozen < frozen < tuned
