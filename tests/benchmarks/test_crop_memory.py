@@ -2,13 +2,11 @@
 
 import pytest
 
-from benchmarks import crop_memory
-
 
 @pytest.mark.slow
-def test_a_frozen_encoder_and_a_small_crop_need_less():
-    *_, found = crop_memory.rows(
-        [33, 65], "supervised", "float32", 2, "configs/demo.py:backbone=resnet10"
+def test_a_frozen_encoder_and_a_small_crop_need_less(script):
+    *_, found = script("crop_memory").rows(
+        [33, 65], "supervised", "float32", 8, "configs/demo.py:backbone=resnet10"
     )
     small_frozen, small, frozen, tuned = (row["bytes"] for row in found)
     assert [(row["crop"], row["frozen"]) for row in found] == [
