@@ -22,7 +22,7 @@ def checked_dtype(dtype: Any) -> Any:
     dtype = jnp.dtype(dtype)
     if dtype not in (jnp.float32, jnp.bfloat16, jnp.float64):
         raise ValueError(f"dtype is {dtype.name}; use float32, bfloat16 or float64")
-    if dtype == jnp.float64 and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise ValueError("dtype is float64, but jax_enable_x64 is off; switch it on or use float32")
     return dtype
 
