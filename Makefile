@@ -59,11 +59,13 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The types are checked beside the tests, which leave a core idle while they are collected.
+# The types are checked beside the tests, which leave a core idle while they are collected. What
+# mypy says comes last, where it is seen.
 test: style
-	@$(BIN)/mypy & types=$$!; \
+	@$(BIN)/mypy > $(VENV)/types.txt 2>&1 & types=$$!; \
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"; tests=$$?; \
-	wait $$types && exit $$tests
+	wait $$types; types=$$?; echo "mypy: $$(cat $(VENV)/types.txt)"; \
+	test $$types -eq 0 && exit $$tests
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow

@@ -64,11 +64,12 @@ def write(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> None
     """
     path = pathlib.Path(path)
     kind = file_format(path)
+    if kind == "safetensors":
+        write_atomically(path, safetensors.numpy.save(dict(state)))
+        return
     file = io.BytesIO()
     if kind == "npz":
         np.savez(file, **state)  # type: ignore[arg-type]  # no name is allow_pickle
-    elif kind == "safetensors":
-        file.write(safetensors.numpy.save(dict(state)))
     else:
         torch = _torch(path)
         torch.save({k: torch.from_numpy(np.array(v)) for k, v in state.items()}, file)

@@ -24,6 +24,14 @@ def build(method="supervised", **fields):
     return Run.build(config)
 
 
+def saved(folder, method, **fields):
+    """The state of random numbers of a run whose folder this becomes."""
+    state = filled(build(method, **fields).abstract_state())
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(7, state.saved())
+    return state
+
+
 @pytest.fixture(
     scope="module",
     params=[
@@ -36,10 +44,8 @@ def earlier(request, tmp_path_factory):
     """The folder of a supervised run, and the weights that another one should start from."""
     folder = tmp_path_factory.mktemp("earlier")
     decay, frozen = request.param
-    run = build(seed=3, method__ema_decay=decay, model__freeze_encoder=frozen)
-    state = filled(run.abstract_state())
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        checkpoints.save(7, state.saved())
+    fields = {"method__ema_decay": decay, "model__freeze_encoder": frozen}
+    state = saved(folder, "supervised", **fields)
     assert state.ema is None or frozen == ("backbone" not in state.ema.params)
     return folder, state.averaged or state.weights
 
@@ -56,14 +62,6 @@ def test_another_method_starts_from_them(earlier):
 
 
 same = functools.partial(jax.tree.map, np.testing.assert_array_equal)
-
-
-def saved(folder, method):
-    """The state of random numbers of a run whose folder this becomes."""
-    state = filled(build(method).abstract_state())
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        checkpoints.save(7, state.saved())
-    return state
 
 
 @pytest.mark.slow
