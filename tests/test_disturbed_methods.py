@@ -1,12 +1,12 @@
-"""The competitors as whole runs and steps: killed is uninterrupted, one device is eight."""
+"""Methods as whole runs and steps: killed is uninterrupted, one device is eight."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.support.commands import finish, start_afresh
-from tests.support.runs import different, metrics, reached, saving, tiny_run, wait_until
+from tests.support.commands import REPOSITORY, finish, start_afresh
+from tests.support.runs import different, kill, metrics, reached, saving, tiny_run, wait_until
 from tests.support.steps import Setup, make_method
 
 # The changed fields of each; daw and augseg with a consensus term of their own.
@@ -74,17 +74,51 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(name, tmp_path):
         changed = {f"method__{field}": value for field, value in fields.items()}
         return tiny_run("auto", workdir, data__unlabeled=images, **changed)
 
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    log = undisturbed_and_killed(command, tmp_path)
+    assert USED[name](log)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method__name": "cps"},
+        {"method__name": "co_training", "method__second_backbone": "resnet34"},
+    ],
+    ids=["cps", "co_training"],
+)
+def test_a_killed_run_of_two_networks_ends_as_an_uninterrupted_one(fields, tmp_path):
+    log = undisturbed_and_killed(lambda workdir: tiny_run("auto", workdir, **fields), tmp_path)
+    assert all(log[-1][f"loss_strong1{name}"] > 0 for name in ("", "_second"))
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_a_method_of_the_user_ends_as_an_uninterrupted_one(tmp_path):
+    """The toy method, whose head, memory and ramp use every part of the contract."""
+    config = REPOSITORY / "tests" / "support" / "toy_config.py"
+
+    def command(workdir):
+        return tiny_run("auto", workdir, f"--config={config}", method__name="toy")
+
+    log = undisturbed_and_killed(command, tmp_path)
+    pulls = [line["loss_pull"] for line in log]
+    assert min(pulls) > 0
+    assert len(set(pulls)) > 3
+
+
+def undisturbed_and_killed(command, folder):
+    """Compares a run with one that was killed twice; returns what the first has logged."""
+    whole, killed = folder / "whole", folder / "killed"
     finish(start_afresh(*command(whole)))
     # After a log line within an epoch, and while a checkpoint is being written.
     for condition in (lambda: reached(killed, 4), lambda: saving(killed, 9)):
         process = start_afresh(*command(killed))
         wait_until(process, condition)
-        process.kill()
-        process.communicate()
-    finish(start_afresh(*command(killed)))
+        kill(process)
+    output, _ = finish(start_afresh(*command(killed)))
+    assert "resuming after step" in output
     assert not different(killed, whole)
-    assert USED[name]([line for line in metrics(whole) if "loss" in line])
+    return [line for line in metrics(whole) if "loss" in line]
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from tests.support.runs import (
     STEPS,
     different,
     events,
+    kill,
     leaves,
     metrics,
     reached,
@@ -87,13 +88,6 @@ def test_run_leaves_what_it_promises(finished):
     assert environment["after_step"] == 0
     assert environment["packages"]["jax"] == jax.__version__
     assert environment["cpu"]["cores"] == len(os.sched_getaffinity(0))
-
-
-def kill(process):
-    """Kills a process; returns whether it was still running."""
-    process.kill()
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
 
 
 def assert_same(workdir, finished):
@@ -186,28 +180,6 @@ def stopped_after_6(command, tmp_path_factory):
         (folder / "metrics" / "metrics").write_text(json.dumps({"score": score}))
         checksums.write(folder)
     return workdir
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"method__name": "cps"},
-        {"method__name": "co_training", "method__second_backbone": "resnet34"},
-    ],
-    ids=["cps", "co_training"],
-)
-def test_two_networks_that_were_killed_are_those_of_an_uninterrupted_run(command, tmp_path, fields):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(start(*command(whole, **fields)))
-    assert all(metrics(whole)[-2][f"loss_strong1{name}"] > 0 for name in ("", "_second"))
-    for condition in (lambda: reached(killed, 4), lambda: saving(killed, 9)):
-        process = start(*command(killed, **fields))
-        wait_until(process, condition)
-        kill(process)
-    output, _ = finish(start(*command(killed, **fields)))
-    assert "resuming after step" in output
-    assert_same(killed, whole)
 
 
 @pytest.mark.slow

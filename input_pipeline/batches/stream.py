@@ -1,7 +1,10 @@
 """The iterator over training batches, which owns threads and worker processes."""
 
-import re
+import multiprocessing
+import signal
+import threading
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 
@@ -20,38 +23,58 @@ class BatchStream(Iterator):
             For an entry of the partner the part is 'unlabeled', because both read this source.
 
     Args:
-        iterator: Yields the batches and has a method `close`. None: There are no batches.
-        copy: Whether to copy the batches. They lie in memory that is shared with a worker process
-            and freed afterwards.
+        iterator: The iterator of a grain data set. None: There are no batches.
+        in_workers: Whether worker processes make the batches. These are copied then, because they
+            lie in memory that is shared with a worker and freed afterwards.
     """
 
-    def __init__(self, iterator, *, copy: bool = False):
+    def __init__(self, iterator, *, in_workers: bool = False):
         self.replaced: list[tuple[str, int]] = []
         self._iterator = iterator
-        self._copy = copy
+        self._in_workers = in_workers
+        self._started = False
+        self._workers: set[BaseProcess] = set()
 
     def __next__(self) -> dict:
         if self._iterator is None:
             raise StopIteration
         try:
-            batch = next(self._iterator)
+            batch = next(self._iterator) if self._started else self._start()
         except StopIteration:
             self.close()
             raise
         except Exception as error:
+            found = _find_data_error(error) or _find_dead(self._workers)
             self.close()
-            found = _find_data_error(error) or _as_worker_error(error)
             if found is None:
                 raise
             raise found from None
         batch, replaced = take_replaced(batch)
         self.replaced = [(_SOURCE_OF.get(part, part), index) for part, index in replaced]
-        if not self._copy:
+        if not self._in_workers:
             return batch
         return {
             part: {name: np.array(rows, subok=False) for name, rows in arrays.items()}
             for part, arrays in batch.items()
         }
+
+    def _start(self) -> dict:
+        """The first batch; grain starts its workers for it, and does not say which they are."""
+        self._started = True
+        if not self._in_workers:
+            return next(self._iterator)
+        done = threading.Event()
+        others = set(multiprocessing.active_children())
+        threading.Thread(target=self._find_workers, args=(others, done), daemon=True).start()
+        try:
+            return next(self._iterator)
+        finally:
+            done.set()
+
+    def _find_workers(self, others: set[BaseProcess], done: threading.Event) -> None:
+        # This takes less than the second after which grain notices that a worker has ended.
+        while not done.wait(0.1):
+            self._workers |= set(multiprocessing.active_children()) - others
 
     def close(self) -> None:
         """Ends the stream; may be called more than once."""
@@ -72,14 +95,13 @@ def _find_data_error(error: BaseException | None) -> DataError | None:
     return error
 
 
-def _as_worker_error(error: Exception) -> WorkerError | None:
-    # grain raises no particular type for this.
-    found = re.search(r"Worker process was terminated.* exit code (-?\d+)", str(error))
-    if found is None:
+def _find_dead(workers: set[BaseProcess]) -> WorkerError | None:
+    code = next((worker.exitcode for worker in workers if worker.exitcode), None)
+    if code is None:
         return None
     return WorkerError(
-        f"a worker process of the input pipeline ended with exit code {found[1]}"
-        f"{' (killed, perhaps for lack of memory)' if found[1] == '-9' else ''}. Run the same "
-        "command again to resume from the last checkpoint; a smaller data.num_workers needs less "
-        "memory."
+        f"a worker process of the input pipeline ended with exit code {code}"
+        f"{' (killed, perhaps for lack of memory)' if code == -signal.SIGKILL else ''}. Run the "
+        "same command again to resume from the last checkpoint; a smaller data.num_workers needs "
+        "less memory."
     )

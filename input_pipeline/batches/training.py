@@ -194,7 +194,7 @@ def _read(parts: Mapping[str, Any], num_threads: int, num_workers: int) -> Batch
         batches = batches.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=num_workers), worker_init_fn=_leave_to_parent
         )
-    return BatchStream(iter(batches), copy=num_workers > 0)
+    return BatchStream(iter(batches), in_workers=num_workers > 0)
 
 
 def _leave_to_parent(worker: int, count: int) -> None:

@@ -116,7 +116,7 @@ def main(_) -> None:
     except Exception as error:
         if processes.count() == 1:
             raise
-        lost = processes.lost_connection(error)
+        lost = processes.lost_process(error)
         if not lost:
             traceback.print_exc()
         cli.fail(lost or f"{type(error).__name__}: {error}", exit_code=1)

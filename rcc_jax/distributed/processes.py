@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from rcc_jax.distributed import slurm
 from rcc_jax.errors import ConfigError
 
 # A process without a heartbeat for this long counts as dead, and JAX ends the others.
@@ -18,9 +20,9 @@ HEARTBEAT_SECONDS = 60
 _WATCH_SECONDS = 1
 _FAILED = "rcc_jax/failed"
 _EXPLICIT = re.compile(r"(?P<coordinator>[^,]+:\d+),(?P<index>\d+)/(?P<count>\d+)")
-
-# Appears in the errors of failed collectives, on CPUs and on GPUs.
-_CONNECTION = re.compile("gloo|nccl|connection|unavailable", re.IGNORECASE)
+_BEATS = "rcc_jax/beats/"
+# A process whose beats have not changed for this long is gone; it gives one a second.
+_SILENT_SECONDS = 5
 
 
 class _Group:
@@ -61,7 +63,7 @@ def start(how: str) -> None:
         jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     except (ValueError, RuntimeError) as error:
         raise ConfigError(_start_failure(how, error)) from error
-    devices = slurm_devices(os.environ) if how == "auto" else None
+    devices = slurm.visible_devices(os.environ) if how == "auto" else None
     if devices is not None:
         jax.config.update("jax_cuda_visible_devices", devices)
         jax.config.update("jax_rocm_visible_devices", devices)
@@ -101,38 +103,6 @@ def _start_failure(how: str, error: Exception) -> str:
     )
 
 
-def slurm_devices(environment: Mapping[str, str]) -> str | None:
-    """The GPUs of a Slurm task; JAX by itself would take only one.
-
-    Args:
-        environment: Environment variables of the process.
-
-    Returns:
-        'all' for every visible GPU; where all tasks of a node see the same GPUs, the indices of
-        this task's share among them; None outside Slurm, or if JAX_LOCAL_DEVICE_IDS is set.
-    """
-    if "SLURM_LOCALID" not in environment or environment.get("JAX_LOCAL_DEVICE_IDS"):
-        return None
-    visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    tasks = _slurm_tasks(environment)
-    bound = "SLURM_GPUS_PER_TASK" in environment or "gpu" in environment.get(
-        "SLURM_TRES_PER_TASK", ""
-    )
-    if tasks == 1 or bound or len(visible) < tasks:
-        return "all"
-    share, local = len(visible) // tasks, int(environment["SLURM_LOCALID"])
-    return ",".join(str(index) for index in range(local * share, (local + 1) * share))
-
-
-def _slurm_tasks(environment: Mapping[str, str]) -> int:
-    """Tasks on this node, from a list such as '4(x2),3': 4 on the first two nodes, then 3."""
-    nodes = []
-    for item in environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split(","):
-        tasks, _, times = item.partition("(x")
-        nodes += [int(tasks)] * int(times.rstrip(")") or 1)
-    return nodes[min(int(environment.get("SLURM_NODEID", 0)), len(nodes) - 1)]
-
-
 def index() -> int:
     """The number of this process."""
     return _group.index
@@ -157,27 +127,31 @@ def gather(value: Any) -> list[Any]:
     if _group.count == 1:
         return [value]
     number, _group.rounds = _group.rounds, _group.rounds + 1
-    _group.client.key_value_set(_key(number, _group.index), json.dumps(value))
-    values = [json.loads(_wait_for(_key(number, each))) for each in range(_group.count)]
+    _group.client.key_value_set(f"{_round(number)}{_group.index}", json.dumps(value))
+    values = _wait_for_all_values(number)
     # A process that has set its value of this round has read all values of the last one.
     if number:
-        _group.client.key_value_delete(_key(number - 1, _group.index))
+        _group.client.key_value_delete(f"{_round(number - 1)}{_group.index}")
     return values
 
 
-def _key(number: int, index: int) -> str:
-    return f"rcc_jax/gather/{number}/{index}"
+def _round(number: int) -> str:
+    return f"rcc_jax/gather/{number}/"
 
 
-def _wait_for(key: str) -> str:
-    # No time limit: the others may be busy for long, and if one dies, JAX ends this process. The
-    # tries are short because Ctrl-C takes effect only between two of them.
-    while True:
-        try:
-            return _group.client.blocking_key_value_get(key, 5000)
-        except RuntimeError as error:
-            if "DEADLINE_EXCEEDED" not in str(error):
-                raise
+def _wait_for_all_values(number: int) -> list[Any]:
+    # No time limit: the others may be busy for long, and if one dies, JAX ends this process.
+    pause = 0.001
+    while len(found := _read(_round(number))) < _group.count:
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
+    return [json.loads(found[index]) for index in range(_group.count)]
+
+
+def _read(folder: str) -> dict[int, str]:
+    """The values of a folder of the key-value store, by the index of their process."""
+    entries = _group.client.key_value_dir_get(folder)
+    return {int(key.rsplit("/", 1)[1]): value for key, value in entries}
 
 
 def from_first(value: Any) -> Any:
@@ -234,18 +208,39 @@ def announce(message: object, exit_code: int) -> str:
     return str(message)
 
 
-def lost_connection(error: Exception) -> str | None:
-    """A message for an error that means another process is gone; None for any other error."""
-    # Newer versions of JAX raise ValueError.
-    if not isinstance(error, RuntimeError | ValueError) or not _CONNECTION.search(str(error)):
+def lost_process(error: Exception) -> str | None:
+    """A message for an error that follows from the end of another process.
+
+    Args:
+        error: What a collective operation, or anything else, has raised.
+
+    Returns:
+        None if every other process still gives signs of life, so that the error is of this one.
+    """
+    # What collectives raise; JAX 0.12 raises a ValueError on CPUs.
+    if not isinstance(error, RuntimeError | ValueError):
+        return None
+    gone = _silent_processes()
+    if not gone:
         return None
     # Keep the end of the line, which begins with the path of a source file.
     line = f"{type(error).__name__}: {str(error).splitlines()[0][-200:]}"
     return (
-        f"the connection to another process was lost ({line}). That process has ended (see "
+        f"the connection to process {gone[0]} was lost ({line}). That process has ended (see "
         "its output), or its host cannot be reached. The same commands resume from the last "
         "checkpoint."
     )
+
+
+def _silent_processes() -> list[int]:
+    try:
+        before = _read(_BEATS)
+        time.sleep(_SILENT_SECONDS)
+        after = _read(_BEATS)
+    except RuntimeError:
+        return [0]  # It stores the beats.
+    others = set(range(_group.count)) - {_group.index}
+    return sorted(each for each in others if before.get(each) == after.get(each))
 
 
 def leave(exit_code: int) -> NoReturn:
@@ -262,12 +257,16 @@ def leave(exit_code: int) -> NoReturn:
 
 
 def _end_with_others() -> None:
-    """Ends this process after an announced fault.
+    """Ends this process after an announced fault, and shows the others that this one lives.
 
     The main thread may be blocked in a collective with the failed process.
     """
+    beats = itertools.count()
     while not _group.done.wait(_WATCH_SECONDS):
         try:
+            _group.client.key_value_set(
+                f"{_BEATS}{_group.index}", str(next(beats)), allow_overwrite=True
+            )
             fault = json.loads(_group.client.key_value_try_get(_FAILED))
         except RuntimeError:
             continue  # No announcement yet. If process 0 itself is gone, JAX ends this process.

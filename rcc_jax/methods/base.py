@@ -92,25 +92,17 @@ class Networks(Protocol):
         """The second network of a `Pair`, in training mode."""
 
     def teacher(self, images: Array) -> Array:
-        """Logits of the EMA teacher, or of the student if there is none.
-
-        In evaluation mode, without a gradient.
-        """
+        """Logits of the EMA teacher, else the student, in evaluation mode without a gradient."""
 
     def read_teacher(self, images: Array, function: Callable[[Any, Array], PyTree]) -> PyTree:
-        """A function of the teacher's module and of the normalised images, without a gradient.
-
-        For methods with another head: the module is that of `Method.network`.
-        """
+        """A function of the teacher's `Method.network` and the normalised images, no gradient."""
 
     def probe(self, source: str | PyTree, images: Array) -> Array:
-        """Logits of a network with the weights before the step, or with other weights.
-
-        In evaluation mode, without a gradient.
+        """Logits in evaluation mode, without a gradient.
 
         Args:
-            source: 'student', 'ema', the 'second' network, or weights that the memory holds, of
-                the form in which `Method.memory` and `Method.update` get them.
+            source: 'student', 'ema' or the 'second' network, with the weights before the step; or
+                weights that the memory holds, as `Method.memory` and `Method.update` get them.
             images: uint8 [B, H, W, 3].
         """
 

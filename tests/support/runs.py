@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 import time
 
 import jax
@@ -116,3 +117,10 @@ def different(workdir: pathlib.Path, other: pathlib.Path) -> list[str]:
     states = [leaves(saved_state(path, STEPS)) for path in (workdir, other)]
     paths = states[0].keys() | states[1].keys()
     return names + sorted(path for path in paths if states[0].get(path) != states[1].get(path))
+
+
+def kill(process) -> bool:
+    """Kills a process; returns whether it was still running."""
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL

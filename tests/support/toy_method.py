@@ -15,12 +15,13 @@ SIZE = 4  # Of an embedding.
 
 
 class WithHead(nnx.Module):
-    """A network with a projection head on its features."""
+    """A network with a projection head on its logits."""
 
     def __init__(self, main, rngs):
         self.main = main
-        types = {"dtype": main.classifier.dtype, "param_dtype": main.classifier.param_dtype}
-        self.head = nnx.Linear(12, SIZE, rngs=rngs, **types)
+        *_, classes = main.classifier.kernel.shape
+        dtype = main.classifier.kernel.dtype
+        self.head = nnx.Linear(classes, SIZE, dtype=dtype, param_dtype=dtype, rngs=rngs)
 
     def __call__(self, images, *, train):
         return self.main(images, train=train)
@@ -53,7 +54,8 @@ class Toy(FixMatch):
     def loss(self, nets, batch, memory, *, counts, parts, clock, key):
         plain = super().loss(nets, batch, memory, counts=counts, parts=parts, clock=clock, key=key)
         images = batch["labeled"]["image"]
-        embedding = nets.student.module.head(nets.student.encode(images))
+        logits = nets.student.decode(nets.student.encode(images), images.shape[1:3])
+        embedding = nets.student.module.head(logits)
         classes = jnp.argmax(nets.probe("student", images), axis=-1)
         distances = jnp.sum((embedding - memory["means"][classes]) ** 2, axis=-1)
         pull = self.pull * clock.step / clock.num_steps * jnp.sum(distances) / counts.labeled

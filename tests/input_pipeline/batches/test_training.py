@@ -4,17 +4,15 @@ import ast
 import itertools
 import multiprocessing
 import pathlib
-import threading
-import time
 
 import numpy as np
 import pytest
 
 import input_pipeline
-from input_pipeline import DataError, Partition, WorkerError, train_stream
+from input_pipeline import DataError, Partition, train_stream
 from input_pipeline.batches import photometric
 from input_pipeline.batches.boxes import BOXES
-from input_pipeline.sources.string_table import StringTable
+from tests.support.number_images import numbers
 
 SETTINGS = {
     "seed": 3,
@@ -44,30 +42,6 @@ def assert_equal(batches: list[dict], expected: list[dict]) -> None:
         for part, arrays in batch.items():
             for name, array in arrays.items():
                 np.testing.assert_array_equal(array, other[part][name], err_msg=f"{part} {name}")
-
-
-class Numbers:
-    """A source whose image i is filled with i; it counts reads."""
-
-    name = "numbers"
-
-    def __init__(self, count: int, labeled: bool = False):
-        self.ids = StringTable(str(number) for number in range(count))
-        self.reads = 0
-        self._labeled = labeled
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> dict:
-        self.reads += 1
-        image = np.full((8, 8, 3), index, np.uint8)
-        return {"image": image, "label": image[..., 0]} if self._labeled else {"image": image}
-
-
-def numbers(labeled: int, unlabeled: int) -> Partition:
-    sources = Numbers(labeled, True), Numbers(unlabeled), Numbers(1, True)
-    return Partition(*sources, num_classes=255, class_names=())
 
 
 def visited(partition: Partition, num_steps: int, **changes) -> dict[str, np.ndarray]:
@@ -223,64 +197,6 @@ def test_skipped_steps_cost_nothing():
     assert len(orders["unlabeled"]) == 6
     assert partition.unlabeled.reads == 2 * 3 * 2
     assert partition.labeled.reads == 3 * 4
-
-
-def test_memory_stays_bounded_while_nobody_takes_batches():
-    partition = numbers(7, 9)
-    settings = {**SETTINGS, "crop_size": 4, "num_steps": 10_000, "num_threads": 2}
-    with train_stream(partition, **settings) as stream:
-        next(stream)
-        time.sleep(0.3)
-        assert partition.labeled.reads <= 4 * (1 + 2 + 2 + 2)
-
-
-def test_close_ends_threads_and_iteration(scenes):
-    before = set(threading.enumerate())
-    stream = train_stream(scenes, **{**SETTINGS, "num_steps": 1000})
-    next(stream)
-    stream.close()
-    stream.close()
-    with pytest.raises(StopIteration):
-        next(stream)
-    deadline = time.monotonic() + 20
-    while set(threading.enumerate()) - before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not set(threading.enumerate()) - before
-
-
-def test_close_ends_workers(scenes):
-    stream = train_stream(scenes, **{**SETTINGS, "num_steps": 1000}, num_workers=2)
-    next(stream)
-    assert len(multiprocessing.active_children()) == 2
-    stream.close()
-    assert not multiprocessing.active_children()
-
-
-@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_broken_image_is_named_by_the_consumer(folder, num_workers):
-    partition = folder.open()
-    path = folder.root / "i/7.jpg"
-    path.write_bytes(path.read_bytes()[:900])
-    stream = train_stream(partition, **{**SETTINGS, "num_steps": 9}, num_workers=num_workers)
-    with pytest.raises(DataError, match=r"^/.*i/7\.jpg: not a readable image"):
-        list(stream)
-    assert not multiprocessing.active_children()
-
-
-def test_a_worker_that_dies_ends_the_stream_with_a_word(scenes):
-    with train_stream(scenes, **{**SETTINGS, "num_steps": 1000}, num_workers=1) as stream:
-        next(stream)
-        (worker,) = multiprocessing.active_children()
-        worker.kill()
-        with pytest.raises(WorkerError, match=r"exit code -9 \(killed.*again to resume from"):
-            list(stream)
-
-
-def test_id_out_of_range_is_named_while_training(folder):
-    partition = folder.open()
-    folder.save("m/1.png", np.full((40, 50), 9))
-    with pytest.raises(DataError, match=r"m/1\.png: id 9 with data\.num_classes = 3"):
-        list(train_stream(partition, **SETTINGS))
 
 
 def test_no_unlabeled_image(folder):

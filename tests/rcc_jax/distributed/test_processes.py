@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from rcc_jax.distributed import processes
+from rcc_jax.distributed import processes, slurm
 from rcc_jax.errors import ConfigError
 from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, free_port
 
@@ -28,7 +28,7 @@ EIGHT = "0,1,2,3,4,5,6,7"
 def test_a_slurm_task_takes_its_share_of_the_gpus(environment, devices):
     if environment:
         environment = {"SLURM_LOCALID": "0", "CUDA_VISIBLE_DEVICES": EIGHT, **environment}
-    assert processes.slurm_devices(environment) == devices
+    assert slurm.visible_devices(environment) == devices
 
 
 @pytest.mark.parametrize("how", ["here", "host:1", "host:1,2/2", "host,0/2", "host:1,0/0"])
@@ -44,7 +44,7 @@ def test_one_process_agrees_with_itself():
 
 
 CONVERSATION = textwrap.dedent("""
-    import sys, time
+    import os, sys
     from rcc_jax.distributed import processes
     from rcc_jax.errors import ConfigError
 
@@ -67,10 +67,22 @@ CONVERSATION = textwrap.dedent("""
         processes.leave(7)
     if sys.argv[2] == "fail":
         processes.gather("the other will never answer")
+    if sys.argv[2] == "vanish":
+        processes._SILENT_SECONDS = 3
+        if index == 0:
+            assert processes.lost_process(RuntimeError("a fault of this process")) is None
+        processes.wait_for_all()
+        if index == 0:
+            print(processes.lost_process(RuntimeError("a sum failed")), file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(9)
 """)
 
 
-@pytest.mark.parametrize("ending", ["well", "fail"])
+CODES = {"well": 0, "fail": 7, "vanish": 9}
+
+
+@pytest.mark.parametrize("ending", ["well", "fail", pytest.param("vanish", marks=pytest.mark.slow)])
 def test_two_processes_agree_and_end_together(ending):
     port = free_port()
     both = [
@@ -84,9 +96,13 @@ def test_two_processes_agree_and_end_together(ending):
         )
         for index in range(2)
     ]
-    first, second = (finish(process, 7 if ending == "fail" else 0)[1] for process in both)
+    first, second = (finish(process, CODES[ending])[1] for process in both)
     if ending == "well":
         assert (first, second) == ("", "")
+    elif ending == "vanish":
+        assert first.startswith(
+            "the connection to process 1 was lost (RuntimeError: a sum failed). That process has"
+        )
     else:
         assert first == "error: stopped with process 1, which ended: the disk is full\n"
         assert second == "error: the disk is full\nmore of it\n"
