@@ -24,6 +24,7 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks import study_tables  # noqa: E402
 from input_pipeline.files import write_atomically  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
+from rcc_jax.methods import METHODS  # noqa: E402
 from rcc_jax.reporting import run_record, run_results, tables  # noqa: E402
 from rcc_jax.reporting.line_chart import Series, picture  # noqa: E402
 from rcc_jax.reporting.run_record import RunRecord  # noqa: E402
@@ -145,6 +146,13 @@ def facts(kept: Sequence[tuple[dict, run_results.Result]]) -> str:
     )
 
 
+def not_run(kept: Sequence[tuple[dict, run_results.Result]]) -> str:
+    """A sentence on the methods that no run was of; empty if there are none."""
+    run = {each["config"]["method"]["name"] for each, _ in kept}
+    missing = [f"`{name}`" for name in METHODS if name not in run]
+    return f"Not run: {', '.join(missing)}." if missing else ""
+
+
 def render(results: pathlib.Path) -> tuple[str, dict[str, str]]:
     """The page's text on the kept runs, and the files to write beside them by name."""
     kept = read(results)
@@ -152,7 +160,7 @@ def render(results: pathlib.Path) -> tuple[str, dict[str, str]]:
         return NO_RUN, {}
     table = tables.markdown([result for _, result in kept]) + "\n" + facts(kept)
     paired = study_tables.against_baseline(kept)
-    parts = [table, paired] if paired else [table]
+    parts = [part for part in (table, not_run(kept), paired) if part]
     files = {
         "table.md": "\n\n".join(parts) + "\n",
         "classes.md": study_tables.by_class(kept) + "\n",
