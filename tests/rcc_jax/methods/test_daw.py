@@ -7,10 +7,7 @@ import pytest
 
 from rcc_jax.methods import METHODS, daw
 from rcc_jax.methods.passes import count_pixels
-from tests.support.plain import (
-    random_problem,
-    softmax,
-)
+from tests.support.plain import plain_cross_entropy, random_problem, softmax
 from tests.support.steps import Setup, make_method
 
 pytestmark = pytest.mark.usefixtures("in_float64")
@@ -102,21 +99,44 @@ def test_too_few_pixels_leave_the_statistics_alone():
         np.testing.assert_array_equal(found[name], memory[name])
 
 
-def test_with_its_threshold_and_no_alignment_it_is_unimatch():
+def plain_loss(logits, targets, memory):
+    """UniMatch's loss with aligned pseudo labels."""
+    valid, partner_valid = np.asarray(targets.valid), np.asarray(targets.partner_valid)
+    ratio = np.asarray(memory["labeled"] / memory["unlabeled"])
+
+    def labeled(weak):
+        aligned = softmax(weak) * ratio
+        aligned /= aligned.sum(-1, keepdims=True)
+        return aligned.argmax(-1), aligned.max(-1) >= float(memory["threshold"])
+
+    def mean(student, label, kept, valid):
+        return (plain_cross_entropy(student, label) * (kept & valid)).sum() / valid.sum()
+
+    (own, kept), (partner, partner_kept) = labeled(logits.weak), labeled(logits.partner)
+    strong = []
+    for student, pasted in zip(logits.strong, map(np.asarray, targets.pasted), strict=True):
+        arrays = (partner, own), (partner_kept, kept), (partner_valid, valid)
+        strong.append(mean(student, *(np.where(pasted, *pair) for pair in arrays)))
+    perturbed = mean(logits.perturbed, own, kept, valid)
+    supervised = np.nanmean(plain_cross_entropy(logits.labeled, np.asarray(targets.labels)))
+    return (supervised + (np.mean(strong) + perturbed) / 2) / 2
+
+
+def test_the_loss_equals_a_plain_computation():
     logits, targets = random_problem()
-    counts = count_pixels(targets)
-    method = METHODS["daw"](confidence_threshold=0.8)
-    memory = start(threshold=jnp.asarray(0.8))
+    method = METHODS["daw"]()
+    memory = start(labeled=jnp.array([0.2, 0.5, 0.8, 0.6, 0.4]), threshold=jnp.asarray(0.8))
 
     @jax.jit
-    def with_statistics(logits):
+    def found(logits):
         labels = (method.aligned(jax.nn.softmax(x), memory) for x in (logits.weak, logits.partner))
-        return method.sum_terms(logits, targets, counts, labels=daw.Labels(*labels))
+        return method.sum_terms(logits, targets, count_pixels(targets), labels=daw.Labels(*labels))
 
-    found, _ = with_statistics(logits)
-    unimatch = METHODS["unimatch"](confidence_threshold=0.8)
-    expected, _ = jax.jit(unimatch.sum_terms)(logits, targets, counts)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    logits = jax.tree.map(lambda x: x.astype(jnp.float64), logits)
+    expected = plain_loss(logits, targets, memory)
+    np.testing.assert_allclose(found(logits)[0], expected, rtol=1e-12)
+    unaligned = plain_loss(logits, targets, start(threshold=memory["threshold"]))
+    assert abs(unaligned - expected) > 0.001
 
 
 def test_the_average_is_only_evaluated():
