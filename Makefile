@@ -44,9 +44,12 @@ demo-table: $(INSTALLED)
 # DATA: the folder of CamVid. WEIGHTS: a file of ImageNet weights instead of a download.
 SEEDS ?= 3
 WEIGHTS ?= imagenet
-study: $(INSTALLED)
-	@test -n "$(DATA)" || { echo "make study: give the folder of CamVid, DATA=data/camvid"; exit 2; }
+study: study-data $(INSTALLED)
 	$(BIN)/python benchmarks/real_images.py --data=$(DATA) --weights=$(WEIGHTS) --seeds=$(SEEDS)
+
+# Before the installation.
+study-data:
+	@test -n "$(DATA)" || { echo "make study: give the folder of CamVid, DATA=data/camvid"; exit 2; }
 
 lint: style
 	$(BIN)/mypy

@@ -43,6 +43,9 @@ def get_config(arguments=None):
     config.train.num_steps = steps
     config.train.log_every = 20
     config.eval.every_steps = START if labels_alone else STEPS // 2
-    config.checkpoint.keep = 3  # So that the one after START remains.
+    if labels_alone:
+        config.checkpoint.keep = (
+            1000  # So that the one after START remains after any interruptions.
+        )
     config.eval.batch_size = 20
     return common.fit_short(config)

@@ -1,5 +1,6 @@
 """A copy of a folder of images and masks at a fraction of their size, for small machines."""
 
+import os
 import pathlib
 import shutil
 
@@ -32,14 +33,31 @@ def prepare(source: str, output: str, *, factor: int) -> None:
         raise DataError(f"--output={output}: lies in --source; name a folder elsewhere.")
     if factor < 2:
         raise DataError(f"--factor={factor}: must be at least 2.")
-    for path in sorted(start.rglob("*")):
-        if path.is_file():
-            target = end / path.relative_to(start)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix in _LISTS:
-                shutil.copyfile(path, target)
-            else:
-                _write(path, target, factor)
+    paths = _files(start)
+    lists = [path for path in paths if path.suffix in _LISTS]
+    if len(lists) == len(paths):
+        raise DataError(f"--source={source}: no image there.")
+    for path in paths:
+        target = end / path.relative_to(start)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in _LISTS:
+            shutil.copyfile(path, target)
+        else:
+            _write(path, target, factor)
+    print(f"{output}: {len(paths) - len(lists)} images and masks, {len(lists)} lists")
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """All files below a folder, and in folders that links lead to, each folder once."""
+    found, seen = [], set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        here = os.path.realpath(where)
+        if here in seen:  # A link to a folder above it would never end.
+            folders.clear()
+            continue
+        seen.add(here)
+        found += [path for name in names if (path := pathlib.Path(where, name)).is_file()]
+    return sorted(found)
 
 
 def _write(path: pathlib.Path, target: pathlib.Path, factor: int) -> None:

@@ -57,7 +57,7 @@ def _resolve_auto(*, may_guess: bool = False, faults: list[str] | None = None) -
                 if faults is None:
                     raise
                 # The data can be checked before the weights are there.
-                log(f"note: the training will not start: {error}")
+                log(f"warning: the training will not start: {error}")
     note = None if faults is None else faults.append
     try:
         guess.resolve_auto(config, folder, may_guess=may_guess, log=log, note=note)

@@ -10,10 +10,13 @@ import sys
 import pytest
 
 from benchmarks import followed_runs
+from configs import demo
 from rcc_jax.reporting.progress import Progress
+from rcc_jax.workdir.checkpoints import Checkpoints
 from tests.rcc_jax.reporting.test_progress import Terminal
 from tests.support.commands import ENVIRONMENT, REPOSITORY, finish
 from tests.support.runs import wait_until
+from tests.support.small_state import make_state, steps_on_disk
 
 
 @pytest.mark.slow
@@ -54,6 +57,18 @@ def test_bar_stands_for_all_runs_and_never_moves_back(monkeypatch):
     assert set(places) == {3, 4, 10}
     assert "first:  40%" in drawn
     assert "second: 100%" in drawn
+
+
+def test_the_weights_that_other_methods_start_from_survive_interruptions(tmp_path):
+    """A run that is stopped saves one more checkpoint, which must not push out that of START."""
+    config = demo.get_config("method=supervised")
+    steps = [demo.START, *range(demo.START + 10, config.train.num_steps, 50)]
+    with Checkpoints(tmp_path, keep=config.checkpoint.keep) as checkpoints:
+        for step in steps:
+            checkpoints.save(
+                step, make_state(step), metric=float(step), protocol="whole", wait=True
+            )
+    assert demo.START in steps_on_disk(tmp_path)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ FIELDS = {
     "eval.every_steps": 6,
     "eval.pictures": 1,
     "checkpoint.every_steps": 3,
+    "checkpoint.keep": 3,
 }
 
 

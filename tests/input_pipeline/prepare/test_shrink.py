@@ -34,6 +34,27 @@ def test_masks_keep_their_ids_and_photographs_are_averaged(tmp_path):
         assert set(np.flatnonzero(stored.values)) == {3, 255}
 
 
+def test_folders_behind_links_are_copied_too(tmp_path, capsys):
+    source, output = tmp_path / "linked", tmp_path / "half"
+    (tmp_path / "elsewhere").mkdir()
+    PIL.Image.new("RGB", (8, 6)).save(tmp_path / "elsewhere" / "photo.jpg")
+    source.mkdir()
+    (source / "images").symlink_to(tmp_path / "elsewhere")
+    (source / "again").symlink_to(source)
+    assert main(["shrink", f"--source={source}", f"--output={output}"]) == 0
+    assert capsys.readouterr().out == f"{output}: 1 images and masks, 0 lists\n"
+    assert images.read_image(str(output / "images" / "photo.jpg")).shape == (3, 4, 3)
+
+
+def test_a_folder_without_images_is_named(tmp_path, capsys):
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "val.txt").write_text("")
+    flags = [f"--source={tmp_path}/lists", f"--output={tmp_path}/half"]
+    assert main(["shrink", *flags]) == 2
+    assert f"--source={tmp_path}/lists: no image there." in capsys.readouterr().err
+    assert not (tmp_path / "half").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

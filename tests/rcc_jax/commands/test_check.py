@@ -197,7 +197,7 @@ def test_command_without_jax(data, tmp_path):
     flags += ["--config.data.label_map=0:0,255:1", "--config.model.pretrained=weights.pth"]
     done = without_jax(flags, data)
     assert done.returncode == 0, done.stderr
-    assert "note: the training will not start: config.model.pretrained = 'weights.pth'" in (
+    assert "warning: the training will not start: config.model.pretrained = 'weights.pth'" in (
         done.stdout
     )
     assert "A training can work with these data." in done.stdout
