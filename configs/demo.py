@@ -44,8 +44,7 @@ def get_config(arguments=None):
     config.train.log_every = 20
     config.eval.every_steps = START if labels_alone else STEPS // 2
     if labels_alone:
-        config.checkpoint.keep = (
-            1000  # So that the one after START remains after any interruptions.
-        )
+        # An interrupted run saves one more, which must not replace the one after START.
+        config.checkpoint.keep = 1000
     config.eval.batch_size = 20
     return common.fit_short(config)
