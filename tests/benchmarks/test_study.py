@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import study
 from rcc_jax.errors import ConfigError
+from rcc_jax.reporting import tables
 
 
 def test_text_replaces_what_lies_between_the_marks(tmp_path):
@@ -17,3 +18,13 @@ def test_text_replaces_what_lies_between_the_marks(tmp_path):
     for pages in ([other], [page, page]):
         with pytest.raises(ConfigError, match="must be in one page of docs, once"):
             study.page_of("drives", pages)
+
+
+@pytest.mark.parametrize("name", ["drives", "photos"])
+def test_the_page_holds_the_table_of_the_records(name):
+    kept = study.read(study.RESULTS / name)
+    page = study.page_of(name, sorted(study.DOCS.glob("*.md"))).read_text()
+    assert tables.markdown([result for _, result in kept]) + "\n" + study.facts(kept) in page
+    missing = study.not_run(kept)
+    assert missing.startswith("Not run: `st`, ")
+    assert "`rcc`" not in missing

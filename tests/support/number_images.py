@@ -5,6 +5,15 @@ import numpy as np
 from input_pipeline import Partition
 from input_pipeline.sources.string_table import StringTable
 
+# Arguments of `train_stream` for small batches.
+SETTINGS = {
+    "seed": 3,
+    "crop_size": 48,
+    "labeled_batch_size": 4,
+    "unlabeled_batch_size": 6,
+    "num_steps": 5,
+}
+
 
 class Numbers:
     """A source whose image i is filled with i; it counts reads."""

@@ -9,24 +9,8 @@ import time
 import numpy as np
 import pytest
 
-import input_pipeline
-from input_pipeline import DataError, Partition, WorkerError, train_stream
-from tests.support.number_images import Numbers, numbers
-
-SETTINGS = {
-    "seed": 3,
-    "crop_size": 48,
-    "labeled_batch_size": 4,
-    "unlabeled_batch_size": 6,
-    "num_steps": 5,
-}
-
-
-@pytest.fixture(scope="module")
-def scenes() -> Partition:
-    return input_pipeline.open_partition(
-        source="scenes", root="", labeled="0:5", unlabeled="10:21", val="30:32", num_classes=7
-    )
+from input_pipeline import DataError, WorkerError, train_stream
+from tests.support.number_images import SETTINGS, Numbers, numbers
 
 
 def test_memory_stays_bounded_while_nobody_takes_batches():

@@ -12,22 +12,7 @@ import input_pipeline
 from input_pipeline import DataError, Partition, train_stream
 from input_pipeline.batches import photometric
 from input_pipeline.batches.boxes import BOXES
-from tests.support.number_images import numbers
-
-SETTINGS = {
-    "seed": 3,
-    "crop_size": 48,
-    "labeled_batch_size": 4,
-    "unlabeled_batch_size": 6,
-    "num_steps": 5,
-}
-
-
-@pytest.fixture(scope="module")
-def scenes() -> Partition:
-    return input_pipeline.open_partition(
-        source="scenes", root="", labeled="0:5", unlabeled="10:21", val="30:32", num_classes=7
-    )
+from tests.support.number_images import SETTINGS, numbers
 
 
 @pytest.fixture(scope="module")

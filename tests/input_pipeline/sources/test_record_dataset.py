@@ -11,12 +11,6 @@ from input_pipeline.inspection.inspect import inspect_partition
 from tests.support.record_datasets import keyed, open_plain, write
 
 
-@pytest.fixture
-def plain(tmp_path):
-    """Root and images of a dataset in plain/2.0.0 with 8 training and 3 test images."""
-    return tmp_path / "plain", write(tmp_path / "plain/2.0.0", {"train": 8, "test": 3})
-
-
 @pytest.mark.parametrize("feature", ["mask", "inner/mask"])
 def test_slices_of_a_plain_dataset(plain, feature):
     root, written = plain

@@ -5,13 +5,7 @@ import pytest
 
 import input_pipeline
 from input_pipeline import DataError
-from tests.support.record_datasets import keyed, open_plain, write
-
-
-@pytest.fixture
-def plain(tmp_path):
-    """Root and images of a dataset in plain/2.0.0 with 8 training and 3 test images."""
-    return tmp_path / "plain", write(tmp_path / "plain/2.0.0", {"train": 8, "test": 3})
+from tests.support.record_datasets import keyed, open_plain
 
 
 def test_lists_of_keys(plain, tmp_path):

@@ -3,39 +3,14 @@
 import json
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from configs import recorded
 from input_pipeline.sources import scenes
-from input_pipeline.sources.orientation import EXIF_ORIENTATION
 from rcc_jax.commands import explain as explain_command
 from rcc_jax.commands.explain import explain
 from rcc_jax.errors import ConfigError
 from tests.support.commands import finish, start
-from tests.support.untrained import write_run
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    write_run(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Two scenes of one size, one stored lying on its side, and one that is cut off."""
-    folder = tmp_path_factory.mktemp("pictures")
-    drawn = [scenes.draw_scene(number)[0][:64] for number in range(3)]
-    exif = PIL.Image.Exif()
-    exif[EXIF_ORIENTATION] = 6
-    (folder / "more").mkdir()
-    PIL.Image.fromarray(drawn[0]).save(folder / "plain.png")
-    PIL.Image.fromarray(np.rot90(drawn[1])).save(folder / "more" / "lying.png", exif=exif)
-    PIL.Image.fromarray(drawn[2]).save(folder / "broken.jpg")
-    (folder / "broken.jpg").write_bytes((folder / "broken.jpg").read_bytes()[:-500])
-    return folder, drawn
 
 
 def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):

@@ -36,13 +36,6 @@ np.save("odd_logits.npy", load()(np.load("odd.npy")))
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    write_run(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def exported(workdir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "model"
     output, _ = finish(start("--mode=export", f"--workdir={workdir}", f"--output={folder}"))
