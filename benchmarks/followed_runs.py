@@ -19,6 +19,8 @@ from rcc_jax.workdir.folder import RESULT
 # Lines of a run's output: its progress, and those to pass on. Tables are left out.
 _STEP = re.compile(r"step (\d+)/\d+ ")
 _PASSED_ON = re.compile(r"step \d+: mIoU|compiling |resuming after ")
+# The line at which a run's steps begin.
+_READY = "training step ready"
 # Steps between two lines if there is no terminal.
 _PLAIN_EVERY = 100
 
@@ -98,6 +100,8 @@ class Followed:
                     step = int(found[1])
                     plain = {} if step % _PLAIN_EVERY == 0 else None
                     self._progress.update(place(step), plain)
+                elif line.startswith(_READY):
+                    self._progress.begin()
                 elif _PASSED_ON.match(line):
                     self._progress.message(f"{title}: {line.rstrip()}")
 

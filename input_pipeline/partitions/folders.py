@@ -75,8 +75,8 @@ def find_root(root: str) -> str:
         exists = os.path.exists(full)
         what = f"{full} is not a folder" if exists else f"there is no folder {full}"
         raise DataError(
-            f"data.root = {root!r}: {what}. Put the data set there, or set data.root to its "
-            f"folder.{near_names.hint(root)}"
+            f"data.root = {root!r}: {what}. Put the data set there (the top of the "
+            f"configuration file says how), or set data.root to its folder.{near_names.hint(root)}"
         )
     if not os.access(full, os.R_OK | os.X_OK):
         raise DataError(

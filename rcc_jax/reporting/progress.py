@@ -33,7 +33,7 @@ class Progress:
         self._stream = stream or sys.stdout
         self._total, self._start = total_steps, start_step
         self._clock = self._last_line = time.monotonic()
-        # The first update includes the compilation, so the time left is estimated from later ones.
+        # The first steps may include preparations, so later ones are counted from there.
         self._first: tuple[int, float] | None = None
         self._bar = None
         if enabled and self._stream.isatty():
@@ -46,6 +46,10 @@ class Progress:
                 unit=unit,
                 dynamic_ncols=True,
             )
+
+    def begin(self) -> None:
+        """Restarts the clock: what was done so far, such as compilation, will not be repeated."""
+        self._clock = time.monotonic()
 
     def update(self, step: int, scalars: Mapping[str, float] | None = None) -> None:
         """Shows that a step is done, with its numbers.

@@ -178,6 +178,7 @@ class _Loop:
                     with self.clock.paused():
                         train_step, line = compile_step(self.run.train_step(), state, batch)
                     self.progress.message(line)
+                    self.progress.begin()
                 state, scalars = train_step(state, batch)
                 in_flight.append(scalars["loss"])
                 if len(in_flight) > _STEPS_IN_FLIGHT:

@@ -22,6 +22,17 @@ def test_progress_without_a_terminal_is_one_line_per_log():
     assert "\r" not in stream.getvalue()
 
 
+def test_preparations_before_the_first_step_are_not_counted(monkeypatch):
+    now, stream = 0.0, io.StringIO()
+    monkeypatch.setattr("rcc_jax.reporting.progress.time.monotonic", lambda: now)
+    with Progress(10, 0, stream=stream) as progress:
+        now = 500.0
+        progress.begin()
+        now = 502.0
+        progress.update(1, {})
+    assert stream.getvalue() == "step 1/10  left 0:00:18\n"
+
+
 def test_progress_without_a_terminal_leaves_tqdm_alone():
     use = "import sys, rcc_jax.reporting.progress as p; p.Progress(1, 0)"
     script = f"{use}; assert 'tqdm' not in sys.modules"
