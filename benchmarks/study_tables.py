@@ -95,18 +95,20 @@ def _mean(values: Iterable[float | None]) -> str:
 
 
 def curves(kept: Kept) -> dict[str, str]:
-    """Pictures by file name: training curves and rare classes by step, means over the seeds."""
+    """Pictures by file name: training curves and scores by step, means over the seeds."""
     kept = _compared(kept)
+    seeds = _seeds(kept)
     found = {}
     for name, title in CURVES.items():
         runs = [(record["curves"].get(name, []), each.method) for record, each in kept]
-        if drawn := _by_step(f"{title}, mean over the seeds", runs, WINDOW):
-            found[f"{name}.svg"] = drawn
+        found[f"{name}.svg"] = _by_step(f"{title}, {seeds}", runs, WINDOW)
+    runs = [(record["curves"].get("miou", []), each.method) for record, each in kept]
+    title = f"mIoU in percent, validation images, {seeds}"
+    found["miou.svg"] = _by_step(title, runs, window=1)
     runs = [(rare_classes(record, each), each.method) for record, each in kept]
-    title = "mIoU of the five rarest classes in percent, validation images, mean over the seeds"
-    if drawn := _by_step(title, runs, window=1):
-        found["rarest.svg"] = drawn
-    return found
+    title = f"mIoU of the five rarest classes in percent, validation images, {seeds}"
+    found["rarest.svg"] = _by_step(title, runs, window=1)
+    return {name: drawn for name, drawn in found.items() if drawn}
 
 
 def rare_classes(record: dict, result: run_results.Result) -> list[tuple[int, float]]:
@@ -121,11 +123,24 @@ def rare_classes(record: dict, result: run_results.Result) -> list[tuple[int, fl
 
 
 def _compared(kept: Kept) -> Kept:
-    """The runs of those partitions on which there is more than one method; else all runs."""
-    methods = collections.defaultdict(set)
+    """The runs of partitions with several methods, of the seeds that all of these have.
+
+    All runs, if there is no such partition or no such seed.
+    """
+    seeds: dict = collections.defaultdict(lambda: collections.defaultdict(set))
     for _, each in kept:
-        methods[each.partition].add(each.method)
-    return [run for run in kept if len(methods[run[1].partition]) > 1] or kept
+        seeds[each.partition][each.method].add(each.seed)
+    shared = {
+        partition: set.intersection(*methods.values())
+        for partition, methods in seeds.items()
+        if len(methods) > 1
+    }
+    return [run for run in kept if run[1].seed in shared.get(run[1].partition, ())] or kept
+
+
+def _seeds(kept: Kept) -> str:
+    seeds = sorted({each.seed for _, each in kept})
+    return f"mean over the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else "one seed"
 
 
 def _by_step(title: str, runs: Sequence[tuple[Sequence, str]], window: int) -> str:

@@ -219,7 +219,7 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
     assert " / 12.5 ± 0.0 (2) |" in text
     assert "2 runs of 2 steps; cpu; jax " in text
     # Of one number of labels there is no line to draw; two methods without UniMatch, no difference.
-    assert list(files) == ["table.md", "classes.md", "loss_labeled.svg"]
+    assert list(files) == ["table.md", "classes.md", "loss_labeled.svg", "miou.svg"]
     assert (
         f"| seabed | {(first['iou']['seabed'] + other['iou']['seabed']) / 2:.1f} / 12.5 |"
         in (files["classes.md"])
@@ -256,6 +256,20 @@ def test_rare_classes_by_step_are_those_of_the_data_set():
     drawn = study_tables.curves([few, *others])
     assert list(drawn) == ["rarest.svg"]
     assert drawn == study_tables.curves([few, others[0]])
+    assert "images, one seed<" in drawn["rarest.svg"]
+
+
+def test_curves_are_means_over_the_seeds_that_all_methods_have():
+    def run(method, seed, *curve):
+        result = run_results.Result("camvid", "20", "resnet18", method, seed, 30.0, 30.0)
+        return {"curves": {"miou": [(100, value) for value in curve]}}, result
+
+    kept = [run("rcc", 0, 10.0), run("rcc", 1, 20.0), run("rcc", 2, 90.0)]
+    kept += [run("unimatch", 1, 40.0), run("unimatch", 0, 50.0), run("unimatch", 3, 90.0)]
+    (drawn,) = study_tables.curves(kept).values()
+    assert "images, mean over the seeds 0, 1<" in drawn
+    assert ">rcc, 100: 15<" in drawn
+    assert ">unimatch, 100: 45<" in drawn
 
 
 def test_the_students_score_stands_beside_the_teachers(tmp_path):
