@@ -20,7 +20,7 @@ SWEEPS = {
     "cityscapes": 4 * 4,
     "ablations": 11 + 3,
     "camvid": 5 + 2 * 5 + 14,
-    "one_change": 1 + 3 + 9,
+    "one_change": 3 + 3 + 10,
     "all_methods": len(METHODS) - 2,
 }
 

@@ -297,7 +297,7 @@ def test_study_compares_runs_of_one_seed_alone():
     assert study_tables.against_baseline(kept[2:]) == ""
 
 
-@pytest.mark.parametrize("name", ["camvid", "camvid-cpu", "drives"])
+@pytest.mark.parametrize("name", ["camvid", "camvid-cpu", "drives", "photos"])
 def test_page_holds_what_the_kept_runs_make(name):
     document = study.page_of(name, sorted(study.DOCS.glob("*.md"))).read_text()
     text, files = study.render(study.RESULTS / name)
