@@ -121,7 +121,9 @@ def check_batch_size(batch_size: int, accumulation: int, num_devices: int, field
         ConfigError: Names the nearest sizes, accumulations and device counts that work.
     """
     if accumulation < 1:
-        raise ConfigError(f"train.accumulation={accumulation}: give 1 (no accumulation) or more")
+        raise ConfigError(
+            f"config.train.accumulation={accumulation}: give 1 (no accumulation) or more"
+        )
     if batch_size < 1:
         raise ConfigError(f"{field}={batch_size}: use at least 1 row")
     unit = accumulation * num_devices
@@ -134,7 +136,7 @@ def check_batch_size(batch_size: int, accumulation: int, num_devices: int, field
         per_device = batch_size // num_devices
         divisors = [n for n in range(1, per_device + 1) if per_device % n == 0]
         nearest = min(divisors, key=lambda n: (abs(n - accumulation), n))
-        ways.append(f"train.accumulation={nearest}")
+        ways.append(f"config.train.accumulation={nearest}")
     if batch_size % accumulation == 0:
         rows = batch_size // accumulation
         fewer = max(n for n in range(1, num_devices) if rows % n == 0)

@@ -98,9 +98,13 @@ def _start_failure(how: str, error: Exception) -> str:
         )
     return (
         f"--distributed={how}: the processes did not find each other "
-        f"({str(error).splitlines()[0][:200]}). Is HOST the machine of process 0, its port free "
+        f"({_first_line(error)[:200]}). Is HOST the machine of process 0, its port free "
         "and open to the others, and was every process started?"
     )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no details"])[0]
 
 
 def index() -> int:
@@ -224,7 +228,7 @@ def lost_process(error: Exception) -> str | None:
     if not gone:
         return None
     # Keep the end of the line, which begins with the path of a source file.
-    line = f"{type(error).__name__}: {str(error).splitlines()[0][-200:]}"
+    line = f"{type(error).__name__}: {_first_line(error)[-200:]}"
     return (
         f"the connection to process {gone[0]} was lost ({line}). That process has ended (see "
         "its output), or its host cannot be reached. The same commands resume from the last "

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 class Counts(NamedTuple):
-    """Numbers of labelled pixels and of all pixels of the unlabelled images."""
+    """Numbers of pixels of the whole batch.
+
+    Attributes:
+        labeled: Labelled pixels.
+        all: Pixels of the unlabelled images, padding included.
+        weak: Valid pixels of the unlabelled images.
+    """
 
     labeled: Array
     all: Array
@@ -59,7 +65,7 @@ class AugSeg(FixMatch):
     boxes are the same for all images of a step. In the first epoch the EMA teacher is a copy of the
     student. Padding of unlabelled images gets no pseudo label (in the authors' code it gets one),
     but counts in the denominator as there. The consensus term, off by default, covers pixels of
-    unlabelled images.
+    unlabelled images and has the denominator of L_u.
     """
 
     name: ClassVar[str] = "augseg"

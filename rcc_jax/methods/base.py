@@ -1,8 +1,7 @@
 """The complete interface between a training method and the trainer.
 
-A method is one frozen dataclass in one file. Its fields are the fields `config.method.*`; its
-`loss` reads like the paper. State with a gradient is part of the network, state without one is
-part of the memory. docs/extending.md writes a new method step by step.
+A method is one frozen dataclass in one file, whose fields are those of `config.method`. State with
+a gradient is part of the network, state without one of the memory; see docs/extending.md.
 """
 
 from __future__ import annotations
@@ -114,8 +113,8 @@ class Result(NamedTuple):
         loss: Scalar to differentiate.
         terms: Scalars to log, by the names in `Method.terms`. A step is skipped if one called
             'loss_*' is not finite. Terms are added up over the parts of a batch.
-        observations: Sums and counts for `Method.update`, a pytree that is added up over the parts
-            of a batch; each value already covers all devices.
+        observations: What `Method.update` needs of the whole batch, on all devices. A pytree of
+            sums and counts if the method accumulates: it is added up over the parts of a batch.
     """
 
     loss: Array
@@ -138,9 +137,8 @@ class Method:
         ema_labels: Whether the EMA teacher labels; if not, it is only evaluated.
         labeled_by: The network of the module that labels what `main` learns, for pictures: 'main',
             or the 'second' one of a `models.pair.Pair`.
-        recipe_threshold: Whether the recipe of a data set sets `confidence_threshold`. False where
-            the threshold is no mask of pixels, changes with the training, or is the same for all
-            data.
+        recipe_threshold: Whether the recipe of a data set sets `confidence_threshold`. False if it
+            masks no pixels, changes with the training, or is the same for all data.
         recipes: Values of fields that replace those of a data set's recipe, by its name.
         accumulates: Whether a batch may be split into parts. False for a loss that depends on
             statistics of the whole batch.
@@ -208,8 +206,12 @@ class Method:
         yield from ()
 
     def threshold(self, memory: PyTree | None) -> float:
-        """The confidence from which pseudo labels count, for pictures; 0 if all of them do."""
+        """The confidence from which pseudo labels count, for pictures; 0 if it decides nothing."""
         return 0.0
+
+    def shown(self, logits: Array, memory: PyTree | None) -> Array:
+        """The teacher's logits [B, H, W, K] as pseudo labels are made from them, for pictures."""
+        return logits
 
     def network(self, make: Callable[..., nnx.Module], rngs: nnx.Rngs) -> nnx.Module:
         """The module to train.
@@ -238,8 +240,7 @@ class Method:
         Args:
             weights: The initial weights of the student: parameters and BatchNorm statistics,
                 without those of a frozen encoder.
-            num_classes: Number of classes K.
-            key: Key for random initial values.
+            num_classes, key: Number of classes K, and a key for random initial values.
         """
         return None
 
@@ -251,8 +252,7 @@ class Method:
         evaluated after it. A skipped step undoes the exchange.
 
         Args:
-            averaged: The EMA teacher after the previous step, without a frozen encoder; None if
-                there is none.
+            averaged: The EMA teacher after the previous step, without a frozen encoder, or None.
             memory: The memory after the previous step.
             clock: The clock of the step.
         """
@@ -293,7 +293,7 @@ class Method:
 
         Args:
             memory: The memory before the step.
-            observations: Sums over the whole batch.
+            observations: Those of the whole batch.
             weights: The new weights of the student, without those of a frozen encoder.
             clock: The clock of the step.
         """

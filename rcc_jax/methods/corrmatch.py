@@ -163,7 +163,7 @@ class CorrMatch(WithConsensus):
         # As in the authors' code, the last row is never drawn.
         rows = jax.random.randint(key, (self.regions,), 0, max(height * width - 1, 1))
         found = correlation.attention(sender[:, rows], receiver)
-        found = jnp.moveaxis(found, 1, 0).reshape(self.regions, -1, height, width)
+        found = jnp.moveaxis(found, 1, 0).reshape(self.regions, len(sender), height, width)
         return jax.lax.stop_gradient(found)
 
     def sum_terms(

@@ -55,6 +55,10 @@ class DAW(UniMatch):
     def threshold(self, memory) -> float:
         return float(memory["threshold"]) if self.pseudo_labels == "hard" else 0.0
 
+    def shown(self, logits, memory) -> Array:
+        ratio = memory["labeled"] / memory["unlabeled"]
+        return logits + jnp.log(ratio).reshape(1, 1, 1, -1)
+
     def memory(self, weights, num_classes: int, key) -> dict[str, Array]:
         return {
             "labeled": jnp.full(num_classes, 1 / num_classes),
@@ -78,8 +82,7 @@ class DAW(UniMatch):
 
     def aligned(self, probability: Array, memory) -> Pseudo:
         """The pseudo labels of aligned probabilities [B, H, W, K]."""
-        ratio = memory["labeled"] / memory["unlabeled"]
-        logits = jnp.log(probability) + jnp.log(ratio).reshape(1, 1, 1, -1)
+        logits = self.shown(jnp.log(probability), memory)
         if self.pseudo_labels == "soft":
             return pseudo.soft(logits, self.soft_share)
         return pseudo.hard(logits, memory["threshold"])

@@ -41,8 +41,9 @@ class DualTeacher(FixMatch):
 
     A teacher rests unchanged until its next turn. In step i of a turn, from 0, its decay is
     min(1 - 1 / (i + 1), 0.99), so the first step makes it a copy of the student. Only the labels of
-    that first step come from the weights of its last turn. The teacher on duty is evaluated,
-    predicts and is exported.
+    that first step come from the weights of its last turn; if it is skipped because it is not
+    finite, these weights also stay in the average, with the share of one step. The teacher on duty
+    is evaluated, predicts and is exported.
 
     Only the authors' code for SegFormer on ADE20K is public. This is its variant for any network:
     both teachers start as copies of the student, and are in evaluation mode with averaged

@@ -32,11 +32,11 @@ def constant(decay: float) -> Callable[[Clock], Array]:
     return at
 
 
-def copied_first(decay: float, epochs: int = 1) -> Callable[[Clock], Array]:
-    """`ramped`, but a plain copy of the student in the first epoch, or in several."""
+def copied_first(decay: float) -> Callable[[Clock], Array]:
+    """`ramped`, but a plain copy of the student in the first epoch."""
 
     def at(clock: Clock) -> Array:
-        return jnp.where(clock.step < epochs * clock.steps_per_epoch, 0, ramped(decay)(clock))
+        return jnp.where(clock.step < clock.steps_per_epoch, 0, ramped(decay)(clock))
 
     return at
 

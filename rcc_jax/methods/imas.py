@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rcc_jax.methods.augseg import AugSeg, Counts, Mixable, boxes
 from rcc_jax.methods.base import Result, Views
-from rcc_jax.methods.fields import ema_option
+from rcc_jax.methods.fields import ema_option, threshold_option
 from rcc_jax.methods.lazy import jax, jnp, losses, passes, pseudo
 from rcc_jax.methods.with_consensus import StrongView
 from rcc_jax.options import option
@@ -24,7 +24,8 @@ class IMAS(AugSeg):
 
     L_u is the mean of the losses of the strong and of the mixed images, or the former alone if this
     step mixes none. The score h of an image, from 0 to 1, is large where teacher and student agree
-    with confidence. It weighs the image's loss, blends the strong with the weak view, and its mean
+    with confidence; the term `hardness` is its mean in the authors' word, so a high value means
+    easy images. It weighs the image's loss, blends the strong with the weak view, and its mean
     is the probability that the weak views of a step are mixed: the best with the worst image, the
     second best with the second worst, over the whole batch. Class 0 does not enter h, as in the
     authors' code. The first epoch copies the student into the EMA teacher. The consensus term, off
@@ -40,6 +41,10 @@ class IMAS(AugSeg):
     accumulates: ClassVar[bool] = False
 
     ema_decay: float = ema_option(0.996)
+    # Without the condition of other methods: soft labels do not need it, the score h does.
+    confidence_threshold: float = threshold_option(
+        0.95, "Confidence gamma of hard pseudo labels, and of the pixels that raise the score h."
+    )
     unlabeled_weight: float = option(
         3.0, "Weight w of the unlabelled images.", at_least=0, short="unlabeled", symbol="w"
     )
@@ -96,9 +101,9 @@ def blend(strong: Array, weak: Array, scores: Array) -> Array:
 def agreement(student: Array, teacher: Array, valid: Array, threshold: float) -> Array:
     """The score h of each image, [B].
 
-    h is the mean of two directions: the share of confident pixels of one network times the IoU of
-    both predictions, averaged over the classes from 1 on with the other network's shares of pixels
-    as weights.
+    h is the mean of two products, one for each network: its share of confident pixels, times the
+    mean over the classes from 1 on of the IoU of both predictions, weighted with the network's own
+    pixels of each class.
 
     Args:
         student: [B, H, W, K] logits of the weak view.
@@ -121,11 +126,11 @@ def agreement(student: Array, teacher: Array, valid: Array, threshold: float) ->
     pixels = [jnp.sum(each, (1, 2)) for each in seen]
     iou = both / jnp.maximum(pixels[0] + pixels[1] - both, 1)
 
-    def weighted_iou(other: Array) -> Array:
-        share = other.at[:, 0].set(0)
-        return jnp.sum(share * iou, -1) / jnp.maximum(jnp.sum(share, -1), 1)
+    def weighted_iou(own: Array) -> Array:
+        weight = own.at[:, 0].set(0)
+        return jnp.sum(weight * iou, -1) / jnp.maximum(jnp.sum(weight, -1), 1)
 
-    return (weighted_iou(pixels[1]) * sure[0] + weighted_iou(pixels[0]) * sure[1]) / 2
+    return (weighted_iou(pixels[0]) * sure[0] + weighted_iou(pixels[1]) * sure[1]) / 2
 
 
 def mix_by_rank(weak: Mixable, scores: Array, key: Array) -> tuple[Mixable, Array]:

@@ -100,8 +100,8 @@ class WithConsensus(Supervised):
         "valid",
         "Pixels of the consensus term: all 'valid' ones (no padding), only the 'confident' ones, "
         "as for pseudo labels, or 'agreeing': all valid ones, each weighted with the share of "
-        "comparisons of two pairs on which teacher and student agree. The sum is always divided by "
-        "the number of valid pixels.",
+        "comparisons of two pairs on which teacher and student agree. The sum is divided by the "
+        "number of all valid pixels (augseg: of all pixels) in each case.",
         choices=("valid", "confident", "agreeing"),
         before="valid",
         short="pixels",

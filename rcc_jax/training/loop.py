@@ -132,8 +132,8 @@ class _Loop:
         if self.is_first:
             opening.record(self.run, self.workdir, latest, message)
         if latest is None:
-            # `self.start` is None if all checkpoints turned out to be corrupt: no weights were
-            # looked for.
+            # `self.start` is None if the folder had the remains of a first save, which are removed
+            # by now: no weights were looked for.
             start = self.start or first_weights.find(self.run.config, self.workdir.path, message)
             if self.is_first:
                 first_weights.record(start, self.workdir.path)
@@ -205,11 +205,13 @@ class _Loop:
     def _after_step(self, state: TrainState, step: int, scalars: dict) -> None:
         if step % self.run.config.train.log_every == 0 or step == self.run.num_steps:
             self._log(state, step, scalars)
+        # Asked once: a signal that arrives after the decision to save stops the next step.
+        stop = self.vote.passed()
         if self.run.evaluation_due(step):
             self._evaluate_and_save(state, step)
-        elif self.run.checkpoint_due(step) or self.vote.passed():
+        elif self.run.checkpoint_due(step) or stop:
             self._save(state, step)
-        if self.vote.passed() and step < self.run.num_steps:
+        if stop and step < self.run.num_steps:
             self._stop(step)
 
     def _log(self, state: TrainState, step: int, scalars: dict) -> None:

@@ -34,20 +34,15 @@ class Verdict(NamedTuple):
     kept: jax.Array
 
     def choose(self, new: Any, old: Any) -> Any:
-        """A tree after the step: its new leaves or its old ones.
-
-        Step counters advance in skipped steps too, since the learning rate depends on the step.
-        """
-
-        def chosen(new_leaf, old_leaf):
-            counts = jnp.issubdtype(new_leaf.dtype, jnp.integer)
-            return _choose(self.frozen if counts else self.kept, new_leaf, old_leaf)
-
-        return jax.tree.map(chosen, new, old)
-
-    def memory(self, new: Any, old: Any) -> Any:
-        """A method's memory after the step; a skipped step changes none of it."""
+        """A tree after the step: the old one if the step is skipped or has ended the training."""
         return jax.tree.map(lambda *leaves: _choose(self.kept, *leaves), new, old)
+
+    def advance(self, new: Any, old: Any) -> Any:
+        """Counters of steps after the step: skipped steps count too.
+
+        The learning rate depends on them.
+        """
+        return jax.tree.map(lambda *leaves: _choose(self.frozen, *leaves), new, old)
 
     def noted(self, old: TrainState, scalars: dict[str, jax.Array]) -> dict[str, Any]:
         """The fields of the state that count the steps that were not finite."""

@@ -2,7 +2,8 @@
 
 Their `update` takes `choose(new, old)`, which decides whether a step counts. It chooses among the
 averages first and moves the weights by those. If the choice came after both, each would be computed
-from the old values of the other, and a CPU would hold a copy of both during the whole step.
+from the old values of the other, and a CPU would hold a copy of both during the whole step. Another
+such function, `advance`, decides about the step of the learning rate.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def _outside_encoder(params):
 def _choosing(
     inner: optax.GradientTransformation, direction: Callable[[Any], Any] | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """The transformation `inner` with a choice between its new state and the old one.
+    """A transformation of gradients with a choice between its new state and the old one.
 
     Args:
         inner: The transformation.
@@ -42,6 +43,17 @@ def _choosing(
         updates, new = inner.update(updates, state, params)
         new = choose(new, state)
         return (direction(new) if direction else updates), new
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def _scaled(schedule: optax.Schedule) -> optax.GradientTransformationExtraArgs:
+    """Multiplies updates by minus the learning rate, with a choice whether its step advances."""
+    inner = optax.scale_by_learning_rate(schedule)
+
+    def update(updates, state, params=None, *, advance=lambda new, _: new, **_):
+        updates, new = inner.update(updates, state, params)
+        return updates, advance(new, state)
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
@@ -75,14 +87,13 @@ def sgd(
         weight_decay: Applied to all parameters, including BatchNorm and biases.
 
     Returns:
-        A transformation over a dict of parameters whose top-level keys name the parts of the
-        network.
+        A transformation over a dict of parameters.
     """
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         _choosing(optax.trace(decay=momentum), lambda state: state.trace),
         optax.masked(optax.scale(head_multiplier), _outside_encoder),
-        _choosing(optax.scale_by_learning_rate(schedule)),
+        _scaled(schedule),
     )
 
 
@@ -121,5 +132,5 @@ def adamw(
         _choosing(optax.scale_by_adam(beta1, beta2, eps=_EPSILON), direction),
         optax.add_decayed_weights(weight_decay),
         optax.masked(optax.scale(head_multiplier), _outside_encoder),
-        _choosing(optax.scale_by_learning_rate(schedule)),
+        _scaled(schedule),
     )

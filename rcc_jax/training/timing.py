@@ -34,7 +34,11 @@ class StepClock:
         self._since += time.monotonic() - start
 
     def lap(self, step: int, batch_size: int) -> dict[str, float]:
-        """Steps and unlabelled images per second, and the share of time spent on input."""
+        """Steps and images per second, and the share of time spent on input.
+
+        Images are those of `batch_size`: for methods with unlabelled images these, without the
+        labelled ones of the same step.
+        """
         elapsed = max(time.monotonic() - self._since, 1e-9)
         steps = step - self._step
         timing = {

@@ -153,7 +153,7 @@ def _optimized(
     """The weights and the optimizer's state after a step that counts, or as they were before."""
     trained = network.trained(state.weights).params
     updates, opt_state = optimizer.update(
-        gradients, state.opt_state, trained, choose=verdict.choose
+        gradients, state.opt_state, trained, choose=verdict.choose, advance=verdict.advance
     )
     weights = Weights(optax.apply_updates(trained, updates), stats).completed(state.weights)
     return verdict.choose(weights, state.weights), opt_state
@@ -188,7 +188,7 @@ def make_train_step(
     Args:
         network: The split network.
         method: The method.
-        optimizer: One of `training.optimizer`, whose update takes a choice.
+        optimizer: One of `training.optimizer`, whose update takes choices.
         schedule: Learning rate by step, used only for logging.
         mesh: Mesh with the axis 'data', over which the rows of the batch are spread.
         num_steps: Length of the run, for the method's clock.
@@ -228,11 +228,11 @@ def make_train_step(
         moved = network.trained(weights)
         ema, memory = _followed(method, begun, moved, found.observations, clock)
         new = state.replace(
-            step=verdict.choose(state.step + 1, state.step),
+            step=verdict.advance(state.step + 1, state.step),
             weights=weights,
             ema=verdict.choose(ema, state.ema),
             opt_state=opt_state,
-            memory=verdict.memory(memory, state.memory),
+            memory=verdict.choose(memory, state.memory),
             **verdict.noted(state, scalars),
         )
         if max_skipped:

@@ -102,7 +102,7 @@ class UnlabeledSheet:
         teacher = state.averaged if ema else state.weights
         # One after the other: both at once would need twice the memory.
         seen = method_view(
-            self._teacher.log_probabilities(teacher, views["weak"]),
+            method.shown(self._teacher.log_probabilities(teacher, views["weak"]), state.memory),
             self._student.log_probabilities(state.weights, views["strong1"]),
             views["valid"],
             threshold=threshold,

@@ -16,7 +16,10 @@ from rcc_jax.errors import ConfigError
 CHANGES = {
     1: "BatchNorm's running variance is unbiased, and method.ohem_min_kept=0 keeps all pixels",
     2: "views are shrunk with an antialiased bilinear filter, no longer by averaging areas",
+    3: "the score of iMAS weighs each IoU with the confident pixels of the same network",
 }
+# The method that a revision is about; without an entry it is about all.
+METHODS = {3: "imas"}
 CURRENT = max(CHANGES)
 # Name of the file in a run's folder, and the key of the revision in its entries.
 FILE, KEY = "environment.json", "numerics"
@@ -28,6 +31,12 @@ def recorded(folder: str | os.PathLike) -> int:
         return int(json.loads((pathlib.Path(folder) / FILE).read_text())[-1][KEY])
     except (OSError, ValueError, LookupError, TypeError):
         return 0
+
+
+def since(found: int, method: str) -> list[str]:
+    """The changes after a revision that concern a method."""
+    numbers = range(found + 1, CURRENT + 1)
+    return [CHANGES[number] for number in numbers if METHODS.get(number, method) == method]
 
 
 def check(folder: str | os.PathLike) -> None:
@@ -59,7 +68,7 @@ def warning(found: int, added: Mapping[str, Any], given: Mapping[str, Any]) -> s
     Returns:
         One line; None if nothing changed.
     """
-    changes = [CHANGES[number] for number in range(found + 1, CURRENT + 1)]
+    changes = since(found, given.get("method.name", ""))
     parts = []
     if changes:
         parts.append(

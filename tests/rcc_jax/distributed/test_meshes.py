@@ -32,7 +32,7 @@ def test_even_batches_pass(size, accumulation, devices):
     [
         (12, 1, 8, ["train.batch_size=8 or 16", "6 devices"]),
         (3, 1, 8, ["train.batch_size=8,", "3 devices"]),
-        (16, 4, 8, ["train.batch_size=32", "train.accumulation=2", "4 devices"]),
+        (16, 4, 8, ["train.batch_size=32", "or config.train.accumulation=2", "4 devices"]),
         (7, 2, 1, ["train.batch_size=6 or 8", "train.accumulation=1"]),
         (0, 1, 8, ["train.batch_size=0"]),
         (8, 0, 8, ["train.accumulation=0"]),

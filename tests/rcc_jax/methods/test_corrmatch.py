@@ -229,6 +229,15 @@ def test_without_regions_its_terms_are_those_of_unimatch():
         np.testing.assert_allclose(terms[name], expected[name], rtol=1e-6, err_msg=name)
 
 
+def test_no_region_is_drawn_if_labels_are_not_to_grow():
+    method = METHODS["corrmatch"](regions=0)
+    _, sender, receiver = vectors(rows=4)
+    found = method.maps(
+        correlation.Correlated(jnp.zeros((4, 1, 7, 5)), sender, receiver), jax.random.key(0)
+    )
+    assert found.shape == (0, 2, 1, 7)
+
+
 def test_a_consensus_term_is_inside_the_outer_factor():
     outputs, targets = problem(regions=0)
     counts = count_pixels(targets)

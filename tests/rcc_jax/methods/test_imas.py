@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import cityscapes_1_2
+from rcc_jax.config import method_group
 from rcc_jax.methods import METHODS, imas
 from tests.support.plain import (
     Pixelwise,
@@ -32,12 +34,23 @@ def test_the_score_by_hand():
     valid = jnp.ones((1, 1, 8), bool)
     found = agreement(logits_of(a, 4), logits_of(b, 2), valid, 0.95)
     np.testing.assert_allclose(found, [0.1625], atol=1e-9)
+    # The shares of a network go with its own confident pixels: wIoU 0.238 times 1, 0.314 times 1/4.
+    a, b = [1, 1, 1, 1, 1, 1, 2, 0], [1, 1, 2, 2, 2, 2, 2, 0]
+    found = agreement(logits_of(a, 2), logits_of(b, 8), valid, 0.95)
+    np.testing.assert_allclose(found, [(5 / 21 + 22 / 70 / 4) / 2], atol=1e-9)
     same = logits_of(a, 8)
     np.testing.assert_allclose(agreement(same, same, valid, 0.95), [1.0])
     background = logits_of([0] * 8, 8)
     np.testing.assert_allclose(agreement(background, background, valid, 0.95), [0.0])
     # Padding counts nowhere.
     assert float(agreement(same, same, valid.at[..., 4:].set(False), 0.95)[0]) == 1
+
+
+def test_the_threshold_counts_for_soft_labels_too():
+    """It decides the score h: Cityscapes has its own."""
+    config = cityscapes_1_2.get_config("method=imas")
+    config.method.pseudo_labels = "soft"
+    assert method_group.resolved(config)["method"]["confidence_threshold"] == 0.7
 
 
 def test_the_best_image_is_mixed_with_the_worst():

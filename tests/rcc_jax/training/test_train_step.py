@@ -209,6 +209,20 @@ def test_steps_that_are_not_finite_are_skipped_up_to_a_number_in_a_row():
     assert equal(ended.weights, moved.weights)
 
 
+def test_a_skipped_step_leaves_the_size_of_the_next_one_as_it_was():
+    """Adam's averages are corrected by the number of gradients in them."""
+    # So long a run that its learning rate hardly changes.
+    setup = Setup(
+        make_method("supervised"), build=fragile, max_skipped=2, rule="adamw", num_steps=10**6
+    )
+    _, once, _ = settle(setup, setup.state(), "good")
+    _, after, _ = settle(setup, setup.state(), "white", "white", "good")
+    assert int(after.skipped) == 2
+    start = jax.device_get(setup.state().weights.params)
+    moves = [jax.tree.map(np.subtract, each.weights.params, start) for each in (once, after)]
+    assert relative_distance(*moves) < 1e-4
+
+
 def test_whether_a_step_counts_is_not_computed_anew_for_every_leaf():
     setup = Setup(make_method("supervised"))
     state, batch = setup.state(), make_batch(setup.method)

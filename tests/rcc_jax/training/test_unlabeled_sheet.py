@@ -4,6 +4,7 @@ import functools
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -100,6 +101,19 @@ def test_panels_show_views_labels_kept_pixels_and_agreement_of_the_networks():
     assert grey[~kept & inside].mean() > 0.99
     shades = np.stack(list(map(enlarge, heat_map.colors_of(confidence, 0, 1)))).astype(int)
     assert np.abs(drawn[2] - shades)[inside].max() <= 8
+
+
+@pytest.mark.slow
+def test_panels_show_the_labels_that_daw_aligns():
+    config = demo.get_config("method=daw,seed=5")
+    config.update_from_flattened_dict(TINY)
+    run = Run.build(config)
+    state = filled(run.abstract_state())
+    shares = jnp.where(jnp.arange(run.partition.num_classes) == 3, 1, 1e-30)
+    memory = {**state.memory, "labeled": shares, "unlabeled": jnp.ones_like(shares)}
+    drawn, _ = panels(run, state.replace(memory=memory))
+    labels = drawn[1][(drawn[1] != 255).any(-1)]
+    assert (labels == palette(run.partition.num_classes)[3]).all()
 
 
 def test_two_classes_have_no_agreement_and_a_broken_image_is_replaced_or_named(tmp_path):

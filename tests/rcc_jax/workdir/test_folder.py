@@ -84,9 +84,13 @@ def test_a_field_that_a_run_lacks_has_the_value_that_reproduces_it(tmp_path):
 
 def test_warning_names_what_changed_and_how_new_fields_are_set():
     assert revisions.warning(revisions.CURRENT, {}, {}) is None
-    line = revisions.warning(revisions.CURRENT - 1, {}, {})
-    assert revisions.CHANGES[revisions.CURRENT] in line
+    line = revisions.warning(1, {}, {"method.name": "rcc"})
+    assert revisions.CHANGES[2] in line
     assert revisions.CHANGES[1] not in line
+    assert "iMAS" not in line
+    # A change of one method concerns no other.
+    assert revisions.warning(2, {}, {"method.name": "rcc"}) is None
+    assert "the score of iMAS" in revisions.warning(2, {}, {"method.name": "imas"})
     line = revisions.warning(revisions.CURRENT, {"a.b": 1, "a.c": 2}, {"a.b": 1, "a.c": 3})
     assert line.endswith(
         "New fields have the values that reproduce the earlier behaviour: a.b = 1. "
