@@ -238,9 +238,9 @@ class Method:
         device. A skipped step does not change it.
 
         Args:
-            weights: The initial weights of the student: parameters and BatchNorm statistics,
-                without those of a frozen encoder.
-            num_classes, key: Number of classes K, and a key for random initial values.
+            weights: The initial weights of the student, without those of a frozen encoder.
+            num_classes: Number of classes K.
+            key: Key for random initial values.
         """
         return None
 
