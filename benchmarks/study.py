@@ -98,6 +98,7 @@ def read(results: pathlib.Path) -> list[tuple[dict, run_results.Result]]:
     paths = sorted(results.glob("*.json"))
     kept = [json.loads(path.read_text()) for path in paths]
     found = [run_results.as_result(each["config"], each, each["test"]) for each in kept]
+    found = run_results.told_apart(found, [each["config"] for each in kept])
     run_results.distinct(zip(found, paths, strict=True))
     return list(zip(kept, found, strict=True))
 

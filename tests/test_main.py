@@ -103,6 +103,14 @@ def run(*flags, folder=REPOSITORY):
         (["--config=configs/demo.py", "--set=seed=1"], ["--set belongs to --mode=sweep"]),
         (["--mode=table", "--workdir=.", "--shard=0/2"], ["--shard belongs to --mode=sweep"]),
         (
+            ["--mode=table", "--workdir=.", "--config.eval.mode=sliding"],
+            ["--mode=table reads finished runs and takes no --config."],
+        ),
+        (
+            ["--mode=eval", "--config=configs/recorded.py:/no/run"],
+            ["/no/run/config.json: no such file"],
+        ),
+        (
             ["--config=configs/demo.py", "--checkpoint=best"],
             ["--checkpoint belongs to --mode=eval"],
         ),

@@ -87,7 +87,9 @@ def _stages(name, items, method, chosen):
         cell = _cell(name, [*items, *more], method)
         return Stage(folder(stage), cell, after=folder(after), flags=(pseudo,))
 
-    epochs = (f"--config.train.num_epochs={chosen['epochs']}",) if chosen["epochs"] else ()
+    # A length in steps would come first.
+    lengths = ("--config.train.num_steps=0", f"--config.train.num_epochs={chosen['epochs']}")
+    epochs = lengths if chosen["epochs"] else ()
     first = Stage(
         folder("1-labels"),
         _cell(name, items, "supervised"),

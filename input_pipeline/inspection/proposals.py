@@ -103,7 +103,7 @@ def for_colors(counts: Mapping[int, int], num_classes: int, colormap: str = "") 
     if len(grey) == len(colors) and all(v < num_classes or v == IGNORE for v in grey.values()):
         if set(grey.values()) != {0, IGNORE}:
             return [_colors(grey, num_classes, "the value of the grey is the id")]
-    elif set(classes) <= set(voc := voc_codes()) and len(classes) > 1:
+    elif len(grey) < len(colors) and set(classes) <= set(voc := voc_codes()) and len(classes) > 1:
         ids = {color: voc.index(color) for color in classes}
         void = {VOC_VOID: IGNORE} if VOC_VOID in colors else {}
         return [_colors({**ids, **void}, num_classes, "the colours are PASCAL VOC's")]

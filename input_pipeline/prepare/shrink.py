@@ -1,22 +1,26 @@
 """A copy of a folder of images and masks at a fraction of their size, for small machines."""
 
+import io
 import os
 import pathlib
-import shutil
 
 import PIL.Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.sources import images
+from input_pipeline.files import write_atomically
+from input_pipeline.prepare import storage
+from input_pipeline.sources import images, labels
 
 _LISTS = (".txt", ".json")
+# A PNG in colour is a mask if it has at most this many, and 16 pixels of each on average.
+MASK_COLORS = 256
 
 
 def prepare(source: str, output: str, *, factor: int) -> None:
     """Copies the lists and writes images and masks at 1 / factor of their height and width.
 
-    PNG files of one channel (ids or a palette) are masks, of which one in `factor` x `factor`
-    pixels is kept. All others are photographs, which are averaged.
+    Masks keep one in `factor` x `factor` pixels; photographs are averaged. PNG files of one channel
+    (ids or a palette) are masks, and so are those of few colours (see `MASK_COLORS`).
 
     Args:
         source: The folder.
@@ -38,12 +42,8 @@ def prepare(source: str, output: str, *, factor: int) -> None:
     if len(lists) == len(paths):
         raise DataError(f"--source={source}: no image there.")
     for path in paths:
-        target = end / path.relative_to(start)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix in _LISTS:
-            shutil.copyfile(path, target)
-        else:
-            _write(path, target, factor)
+        content = path.read_bytes() if path.suffix in _LISTS else _shrunk(path, factor)
+        _write(end / path.relative_to(start), content)
     print(f"{output}: {len(paths) - len(lists)} images and masks, {len(lists)} lists")
 
 
@@ -60,12 +60,31 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(found)
 
 
-def _write(path: pathlib.Path, target: pathlib.Path, factor: int) -> None:
+def _write(target: pathlib.Path, content: bytes) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with storage.full_disk_named(str(target.parent)):
+            write_atomically(target, content, durable=False)
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written ({error.strerror}).") from None
+
+
+def _shrunk(path: pathlib.Path, factor: int) -> bytes:
+    """The smaller image or mask as the content of a file of the same format."""
+    file = io.BytesIO()
     try:
         image = images.open_image(images.read_bytes(str(path)), str(path))
-        size = [max(1, side // factor) for side in image.size]
-        is_mask = image.format == "PNG" and image.mode in ("1", "L", "P")
-        how = PIL.Image.Resampling.NEAREST if is_mask else PIL.Image.Resampling.BOX
-        image.resize(size, how).save(target, image.format, quality=95)
+        form, size = image.format, [max(1, side // factor) for side in image.size]
+        if form == "PNG" and image.mode in ("1", "L", "P"):
+            packed = labels.packing(image)
+            image = image.resize(size, PIL.Image.Resampling.NEAREST)
+            # It is saved with 8 bits, whose values no reader divides.
+            image = image.point(lambda value: value // packed) if packed > 1 else image
+        elif form == "PNG" and image.getcolors(min(MASK_COLORS, image.width * image.height // 16)):
+            image = image.resize(size, PIL.Image.Resampling.NEAREST)
+        else:
+            image = image.resize(size, PIL.Image.Resampling.BOX)
+        image.save(file, form, quality=95)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: neither an image nor a list ({error}).") from None
+    return file.getvalue()

@@ -117,6 +117,10 @@ def _checked(choice: Choice, candidates: list[int], names: list[str], path: str)
     """The chosen indices among the candidates; raises DataError if there are too few."""
     which = "" if choice.match == "*" else f" that match --from={choice.match}"
     which += "" if choice.kind == "any" else f" with {choice.kind} masks"
+    if choice.start != 1 and not choice.every:
+        raise DataError(
+            f"--start={choice.start} has no effect without --every, because the images are drawn."
+        )
     if choice.every < 0 or choice.start < 1:
         raise DataError(f"--every={choice.every} --start={choice.start}: must be at least 0 and 1.")
     if not 0 < choice.count < len(candidates):

@@ -199,12 +199,21 @@ class LabelReader:
         return f"{message}: 'RAW:ID,...,*:255'."
 
 
+def packing(mask: PIL.Image.Image) -> int:
+    """The factor by which Pillow spreads the values of a grey PNG with 2 or 4 bits; else 1.
+
+    Args:
+        mask: An opened image of one channel that is not loaded yet.
+    """
+    coding = mask.tile[0][3] if mask.tile else ""
+    return PACKED_GREY.get(coding, 1)
+
+
 def _read_indices(mask: PIL.Image.Image, path: str) -> np.ndarray:
     _refuse_lossy(mask, path)
     if mask.mode in ("L", "P", "1"):
-        coding = mask.tile[0][3] if mask.tile else ""
-        indices = np.asarray(mask).astype(np.uint8)
-        return indices // PACKED_GREY[coding] if coding in PACKED_GREY else indices
+        factor = packing(mask)
+        return np.asarray(mask).astype(np.uint8) // np.uint8(factor)
     if mask.mode in ("RGB", "RGBA"):
         colors = _count_colors(mask)
         shown = ", ".join("#" + bytes(color).hex() for _, color in sorted(colors)[::-1][:8])

@@ -24,6 +24,8 @@ _MODES = (
 _MODES_OF_RUNS = ("eval", "predict", "consensus", "export", "label")
 # Modes that read many runs and accept no --config.
 _MODES_WITHOUT_CONFIG = ("table", "report")
+# The configuration whose argument is the folder of a run.
+_RECORDED = "recorded.py"
 _CONFIG_FILE = flags.DEFINE_string(
     "config",
     None,
@@ -126,6 +128,8 @@ def parse(argv: list[str]) -> list[str]:
         if len(rest) > 1:
             fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
         given = _CONFIG_FILE.value or _recorded_config()
+        if MODE.value in _MODES_WITHOUT_CONFIG and (given or overrides):
+            fail(f"--mode={MODE.value} reads finished runs and takes no --config.")
         if given:
             _load_config(given, overrides)
         elif MODE.value in _MODES_OF_RUNS:
@@ -181,7 +185,7 @@ def _recorded_config() -> str:
     """The recorded configuration, for a mode that needs only --workdir."""
     if MODE.value not in _MODES_OF_RUNS or not WORKDIR.value:
         return ""
-    return f"{shipped.CONFIGS / 'recorded.py'}:{WORKDIR.value}"
+    return f"{shipped.CONFIGS / _RECORDED}:{WORKDIR.value}"
 
 
 def _load_config(given: str, overrides: dict[str, list[str | None]]) -> None:
@@ -225,4 +229,7 @@ def run_folder() -> str:
     """The folder of the run, of the sweep, or of the runs for a table."""
     if WORKDIR.value:
         return WORKDIR.value
+    file, _, argument = CONFIG.file.partition(":")
+    if pathlib.Path(file).name == _RECORDED and argument:
+        return argument
     return str(pathlib.Path("runs") / folder.run_name(CONFIG.file))

@@ -16,6 +16,7 @@ from input_pipeline.errors import DataError
 from input_pipeline.partitions import folders
 from rcc_jax import shipped
 from rcc_jax.config import fields as config_fields
+from rcc_jax.config import protocols
 from rcc_jax.config.stages import Stage
 from rcc_jax.distributed.interruption import Interrupted, Interruption
 from rcc_jax.errors import ConfigError
@@ -189,7 +190,12 @@ def run_all(
 
 def _is_scored(workdir: pathlib.Path, images: str) -> bool:
     result = json.loads((workdir / RESULT).read_text())
-    return (workdir / evaluation_name(result["step"], images)).exists()
+    path = workdir / evaluation_name(result["step"], images)
+    if not path.exists():
+        return False
+    found, config = json.loads(path.read_text()), json.loads((workdir / "config.json").read_text())
+    same = protocols.name(found.get("eval", config["eval"])) == protocols.of_line(result, config)
+    return same and found["images"] == images
 
 
 def run_process(

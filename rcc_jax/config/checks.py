@@ -84,6 +84,13 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
         ConfigError: Naming the first field and what has it.
     """
     method_group.check_given(config, given)
+    steps = config.train.num_steps
+    if "train.num_epochs" in given and "train.num_steps" not in given and steps:
+        raise ConfigError(
+            f"--config.train.num_epochs={config.train.num_epochs} has no effect with "
+            f"config.train.num_steps = {steps}; set --config.train.num_steps=0 too, or choose the "
+            "number of steps."
+        )
     chosen = networks.kinds(config)
     for field in given:
         declared = schema.fields().get(field)

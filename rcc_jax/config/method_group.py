@@ -199,6 +199,8 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
     """
     chosen = config.method.name
     own = schema.method_fields(chosen)
+    if "method.name" in given and chosen in METHODS:
+        _check_recipe(config, given)
     idle = effectless(own, values(config)) if chosen in METHODS else {}
     for field in given:
         group, _, name = field.partition(".")
@@ -226,3 +228,15 @@ def set_fields(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> 
     """Sets the fields that the chosen method has; for files that serve several methods."""
     own = schema.method_fields(config.method.name)
     config.method.update({name: value for name, value in fields.items() if name in own})
+
+
+def _check_recipe(config: ml_collections.ConfigDict, given: Collection[str]) -> None:
+    """Rejects a method that was named without the values that its data set's recipe has for it."""
+    name, now = config.method.name, values(config)
+    for field, value in recipe(config.data.name, name, config.model.backbone, now).items():
+        if field in now and now[field] != value and f"method.{field}" not in given:
+            raise ConfigError(
+                f"--config.method.name={name} leaves config.method.{field} = {now[field]!r}, but "
+                f"{config.data.name} has {value!r} for this method. Use the argument method={name} "
+                f"of the configuration, or set --config.method.{field} too."
+            )

@@ -38,6 +38,7 @@ class MeanTeacher(Supervised):
     reference: ClassVar[str] = "Tarvainen and Valpola, NeurIPS 2017; code of CPS, CVPR 2021"
     # The pipeline draws at least one strong view; this one is the weak view itself.
     views: ClassVar[Views] = Views(strong=1, recipe="none", box="none")
+    recipes: ClassVar = {"cityscapes": {"ohem_min_kept": 50_000}}  # Those of CPS.
     ema_rule: ClassVar[staticmethod] = staticmethod(constant)
 
     ema_decay: float = ema_option(0.99)

@@ -23,12 +23,15 @@ class ST(Supervised):
 
     Unlike the authors' code: the data set's own crops and scales, and global BatchNorm statistics
     (theirs are per GPU); the last checkpoint labels, not the best one on the validation images
-    (`checkpoint=best` of the list does that); a short labelled list is not doubled in stage 1.
+    (`checkpoint=best` of the list does that); a short labelled list is not doubled in stage 1; on
+    Cityscapes the supervised run of stage 1 uses OHEM, as the baseline there does.
     """
 
     name: ClassVar[str] = "st"
     summary: ClassVar[str] = "labels and pseudo masks of an earlier run, in stages"
     reference: ClassVar[str] = "the baseline of Yang et al., CVPR 2022, arXiv 2106.05095"
+    # OHEM would choose the pixels at which the pseudo masks are most likely wrong.
+    recipes: ClassVar = {"cityscapes": {"labeled_loss": "ce"}}
     stages: ClassVar[str] = "configs/sweeps/stpp.py"
 
     @property

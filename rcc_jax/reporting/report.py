@@ -10,6 +10,7 @@ from rcc_jax.reporting import html_page as page
 from rcc_jax.reporting import report_pictures, report_tables
 from rcc_jax.reporting.line_chart import Series, line_chart, sample
 from rcc_jax.reporting.run_record import RunRecord, find, score
+from rcc_jax.reporting.run_results import differences
 from rcc_jax.reporting.tables import method_order
 
 NOT_SHOWN = ("step", "learning_rate")
@@ -74,11 +75,7 @@ def _images(runs: Sequence[RunRecord], val: str) -> str:
 
 
 def _section(runs: Sequence[RunRecord], classes: Sequence[str]) -> str:
-    cells: dict[str, list[RunRecord]] = {}
-    mixed = len({run.protocol for run in runs if run.evaluations}) > 1
-    for run in runs:
-        protocol = f"; evaluated {run.protocol}" if mixed and run.evaluations else ""
-        cells.setdefault(run.cell + protocol, []).append(run)
+    cells = _cells(runs)
     evaluated = {cell: [run for run in each if run.evaluations] for cell, each in cells.items()}
     evaluated = {cell: each for cell, each in evaluated.items() if each}
     return (
@@ -95,6 +92,20 @@ def _section(runs: Sequence[RunRecord], classes: Sequence[str]) -> str:
         + page.heading(3, "Settings and versions")
         + report_tables.settings(runs)
     )
+
+
+def _cells(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """The runs by what they have in common besides the seed."""
+    mixed = len({run.protocol for run in runs if run.evaluations}) > 1
+    cells: dict[str, list[RunRecord]] = {}
+    for run, unusual in zip(runs, differences([run.config for run in runs]), strict=True):
+        protocol = f"; evaluated {run.protocol}" if mixed and run.evaluations else ""
+        cell = run.cell + unusual + protocol
+        # A second run of one seed is no other seed.
+        if run.config["seed"] in [each.config["seed"] for each in cells.get(cell, ())]:
+            cell += f"; {run.workdir}"
+        cells.setdefault(cell, []).append(run)
+    return cells
 
 
 def _curves(cells: dict[str, list[RunRecord]]) -> str:

@@ -1,10 +1,11 @@
 """The results of finished runs, and the names of their methods, data sets and partitions."""
 
+import collections
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from input_pipeline import near_names
@@ -15,6 +16,12 @@ from rcc_jax.methods.with_consensus import NONE
 from rcc_jax.options import Option, effectless
 from rcc_jax.workdir.folder import RESULT, evaluation_name
 
+# Settings besides the method's that tables name if runs of one data set and partition differ in
+# them.
+_COMPARED = (
+    "train.num_steps", "train.num_epochs", "train.batch_size", "data.crop_size", "data.labeled",
+    "data.label_map", "model.stem", "model.output_stride",
+)  # fmt: skip
 # What tables write after the value of a field that is a mere adjective.
 _NOUNS = {"consensus_pixels": "pixels", "consensus_pairs": "pairs"}
 
@@ -55,16 +62,72 @@ def gather(folder: str | os.PathLike, log: Callable[[str], None]) -> list[Result
     Raises:
         ConfigError: If no run is finished, or two runs have the same cell and seed.
     """
-    found = []
+    found, configs = [], []
     for path in sorted(pathlib.Path(folder).glob("**/config.json")):
         workdir = path.parent
         if not (workdir / RESULT).exists():
             log(f"left out, not finished: {workdir}")
             continue
-        found.append((read_result(workdir), workdir))
+        result = read_result(workdir)
+        found.append((result, workdir))
+        configs.append(json.loads(path.read_text()))
+        if result.test is None and list(workdir.glob("evaluation_*_test.json")):
+            log(f"scores on test images left out, another step or protocol: {workdir}")
     if not found:
         raise ConfigError(f"--workdir={folder}: {no_run(folder, 'finished run')}")
-    return distinct(found)
+    results = told_apart([result for result, _ in found], configs)
+    return distinct(zip(results, [workdir for _, workdir in found], strict=True))
+
+
+def told_apart(results: Sequence[Result], configs: Sequence[Mapping[str, Any]]) -> list[Result]:
+    """The results with `differences` of their configurations after the method's name."""
+    return [
+        dataclasses.replace(result, method=result.method + suffix)
+        for result, suffix in zip(results, differences(configs), strict=True)
+    ]
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is unusual about each run among those of its data set, partition and backbone.
+
+    Args:
+        configs: Recorded configurations, nested.
+
+    Returns:
+        For each run ', num_steps = 1600' and the like, for each setting whose value is not the most
+        common one; '' if there is none. A setting that an old run did not record is left out.
+    """
+    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    for config in configs:
+        groups.setdefault(_group(config), []).append(config)
+    usual = {
+        key: {
+            field: collections.Counter(map(str, known)).most_common(1)[0][0]
+            for field in _COMPARED
+            if (known := [x for config in group if (x := _value(config, field)) is not None])
+        }
+        for key, group in groups.items()
+    }
+    return [
+        "".join(
+            f", {field.partition('.')[2]} = {value}"
+            for field, common in usual[_group(config)].items()
+            if (value := _value(config, field)) is not None and str(value) != common
+        )
+        for config in configs
+    ]
+
+
+def _group(config: Mapping[str, Any]) -> tuple[str, ...]:
+    return data_name(config), partition_name(config), config["model"]["backbone"]
+
+
+def _value(config: Mapping[str, Any], field: str) -> Any:
+    group, _, name = field.partition(".")
+    if field == "train.num_epochs" and config["train"].get("num_steps"):
+        return None  # Without effect.
+    value = config[group].get(name)
+    return None if field == "train.num_steps" and not value else value
 
 
 def no_run(folder: str | os.PathLike, what: str) -> str:
@@ -104,7 +167,7 @@ def read_result(workdir: pathlib.Path) -> Result:
     try:
         config = json.loads((workdir / "config.json").read_text())
         result = json.loads((workdir / RESULT).read_text())
-        tested = scores_on_test(workdir, result["step"])
+        tested = scores_on_test(workdir, result["step"], protocol=protocols.of_line(result, config))
         return as_result(config, result, tested)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ConfigError(
@@ -133,21 +196,26 @@ def as_result(
     )
 
 
-def scores_on_test(workdir: pathlib.Path, step: int, network: str = "ema") -> dict[str, Any] | None:
+def scores_on_test(
+    workdir: pathlib.Path, step: int, network: str = "ema", *, protocol: str = ""
+) -> dict[str, Any] | None:
     """'miou' and 'iou' of a checkpoint on a list test.txt.
 
     Args:
         workdir: Folder of the run.
         step: Step of the checkpoint.
         network: 'ema' for the EMA teacher, or the student if there is no teacher; 'student'.
+        protocol: The evaluation protocol that is wanted; '' for any.
 
     Returns:
-        None if it was not scored: `--mode=eval --list=test.txt` does that.
+        None if it was not scored so: `--mode=eval --list=test.txt` does that.
     """
     path = workdir / evaluation_name(step, "test.txt")
     if not path.exists():
         return None
     found = json.loads(path.read_text())
+    if protocol and "eval" in found and protocols.name(found["eval"]) != protocol:
+        return None
     return found.get(network, found["student"])
 
 

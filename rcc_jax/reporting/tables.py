@@ -94,7 +94,7 @@ def in_order(partitions: Iterable[str]) -> list[str]:
 
 def method_order(method: str) -> tuple:
     """Sort key that orders methods from the simplest to the newest."""
-    name, order = method.split(",")[0], list(METHODS)
+    name, order = method.split(",")[0].split(" + ")[0], list(METHODS)
     return (order.index(name) if name in METHODS else len(order), method)
 
 

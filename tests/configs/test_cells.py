@@ -92,6 +92,10 @@ def test_values_of_a_method_s_own_source():
         assert method.cross_weight == 3
     assert built(cityscapes_1_16, "cps")[1].ohem_min_kept == 50_000
     assert built(cityscapes_1_16, "imas")[1].ohem_min_kept == 100_000
+    assert built(cityscapes_1_16, "mean_teacher")[1].ohem_min_kept == 50_000
+    assert built(cityscapes_1_16, "st")[1].labeled_loss == "ce"
+    assert built(cityscapes_1_16, "stpp")[1].labeled_loss == "ce"
+    assert built(cityscapes_1_16, "unimatch_v2")[1].confidence_threshold == 0.95
     decays = {
         (cell, name): built(cell, name)[1].ema_decay
         for cell in (pascal_1_16, cityscapes_1_16)

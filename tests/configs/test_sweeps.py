@@ -49,6 +49,11 @@ def test_sweeps_list_runs_that_load(name):
     assert len(seen) == len(runs)
 
 
+def test_every_method_of_the_comparison_loads_with_dinov2_too():
+    for run in module("sweeps.all_methods").get_config("network=dinov2_small").runs:
+        build.check(module("msrc").get_config(run.partition(":")[2]))
+
+
 def methods_of(runs):
     return [re.search("method=([a-z0-9_]+)", run)[1] for run in runs]
 
@@ -156,7 +161,7 @@ def test_self_training_is_a_chain_of_stages_a_seed():
 
     st = module("sweeps.stpp").get_config("demo,method=st,seed=4,checkpoint=best,epochs=9").runs
     assert [stage.name for stage in st] == ["1-labels,seed=4", "2-masks,seed=4", "3-all,seed=4"]
-    assert st[0].flags == ("--config.train.num_epochs=9",)
+    assert st[0].flags == ("--config.train.num_steps=0", "--config.train.num_epochs=9")
     assert {"--part=all", "--checkpoint=best", "--config.eval.flip=true"} < set(st[1].flags)
     assert module("sweeps.stpp").get_config().runs[0].config == (
         "configs/pascal_1_16.py:seed=0,method=supervised"

@@ -34,6 +34,35 @@ def test_masks_keep_their_ids_and_photographs_are_averaged(tmp_path):
         assert set(np.flatnonzero(stored.values)) == {3, 255}
 
 
+def test_masks_in_colours_and_of_few_bits_keep_their_classes(tmp_path):
+    source, output = tmp_path / "all", tmp_path / "half"
+    source.mkdir()
+    ids = np.arange(256).reshape(16, 16) // 8 % 4
+    colors = np.array([[0, 0, 0], [128, 0, 0], [0, 200, 0], [9, 9, 255]], np.uint8)
+    PIL.Image.fromarray(colors[ids]).save(source / "colour.png")
+    for bits, factor in ((2, 85), (4, 17)):
+        PIL.Image.fromarray((ids * factor).astype(np.uint8)).save(source / f"{bits}.png", bits=bits)
+    assert main(["shrink", f"--source={source}", f"--output={output}"]) == 0
+    with PIL.Image.open(output / "colour.png") as image:
+        assert {color for _, color in image.getcolors()} <= set(map(tuple, colors.tolist()))
+    for name in ("2.png", "4.png"):
+        whole = labels.LabelReader(4).read(str(source / name))
+        np.testing.assert_array_equal(whole, ids)
+        half = labels.LabelReader(4).read(str(output / name))
+        np.testing.assert_array_equal(half, whole[1::2, 1::2])
+
+
+def test_a_file_that_cannot_be_written_is_no_fault_of_the_source(tmp_path, capsys):
+    source, output = tmp_path / "all", tmp_path / "half"
+    source.mkdir()
+    PIL.Image.new("RGB", (8, 6)).save(source / "photo.jpg")
+    (output / "photo.jpg").mkdir(parents=True)
+    assert main(["shrink", f"--source={source}", f"--output={output}"]) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: {output}/photo.jpg: cannot be written (Is a directory).\n"
+    assert list(output.iterdir()) == [output / "photo.jpg"]
+
+
 def test_folders_behind_links_are_copied_too(tmp_path, capsys):
     source, output = tmp_path / "linked", tmp_path / "half"
     (tmp_path / "elsewhere").mkdir()

@@ -131,6 +131,7 @@ def test_every_third_image_of_one_drive_is_labelled(tmp_path):
         ({"count": 1, "match": "*/c_*"}, "below the 0 images"),
         ({"count": 1, "rest": "others"}, "--rest=others: every image"),
         ({"count": 1, "every": 3, "start": 0}, "--start=0: must be at least"),
+        ({"count": 1, "start": 2}, "--start=2 has no effect without --every"),
     ],
 )
 def test_choices_that_leave_no_images(choice, message, tmp_path):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from configs import common
+from configs import cityscapes_1_16, common
 from rcc_jax import build, models
-from rcc_jax.config import schema
+from rcc_jax.config import checks, schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.training import loop
 from tests.support.small_configs import changed, message, tiny
@@ -203,3 +203,21 @@ def test_partial_weights_need_leave_for_what_they_lack(shared_data):
     build.check_pretrained(config)
     config.model.stem = "deep"
     assert "stem" in message(ConfigError, build.check_pretrained, config)
+
+
+def test_a_length_in_epochs_that_has_no_effect_is_refused():
+    config = tiny()
+    given = "config.train.num_epochs=80 has no effect with config.train.num_steps"
+    assert given in message(ConfigError, checks.check_given, config, ["train.num_epochs"])
+    checks.check_given(config, ["train.num_epochs", "train.num_steps"])
+
+
+def test_a_method_without_its_recipe_is_refused():
+    config = cityscapes_1_16.get_config()
+    config.method.name = "imas"
+    text = message(ConfigError, checks.check_given, config, ["method.name"])
+    assert "leaves config.method.confidence_threshold = 0.0, but cityscapes has 0.7" in text
+    assert "Use the argument method=imas" in text
+    config.method.confidence_threshold = 0.5
+    checks.check_given(config, ["method.name", "method.confidence_threshold"])
+    checks.check_given(cityscapes_1_16.get_config("method=imas"), [])

@@ -31,6 +31,15 @@ def runs(tmp_path):
     return tmp_path
 
 
+def test_two_runs_of_one_seed_are_no_two_seeds(runs):
+    write_run(runs / "b" / "again", "rcc", 1, [(90.0, 90.0, 90.0)])
+    finish(start("--mode=report", f"--workdir={runs}"))
+    page = Page((runs / "report.html").read_text())
+    comparison = next(rows for caption, rows in page.tables.items() if "of the best" in caption)
+    assert [row[3] for row in comparison[1:]] == ["1", "2", "1"]
+    assert comparison[3][0].endswith(f"; {runs / 'b' / 'again'}")
+
+
 def test_page_of_several_folders_has_the_numbers_of_the_runs(runs):
     output = runs / "page.html"
     flags = ["--mode=report", f"--workdirs={runs / 'a'},{runs / 'b'}", f"--output={output}"]

@@ -110,6 +110,40 @@ def test_scores_on_test_images_stand_beside_the_others(runs):
         run_results.gather(runs, print)
 
 
+def test_scores_of_another_protocol_are_left_out(runs):
+    for seed, flip in ((0, False), (1, True)):
+        scores = {"student": {"miou": 50.0}, "eval": {"mode": "whole", "flip": flip}}
+        (runs / f"rcc{seed}" / "evaluation_10_test.json").write_text(json.dumps(scores))
+    said = []
+    found = run_results.gather(runs, said.append)
+    assert {result.seed: result.test for result in found if result.method == "rcc"} == {
+        0: 50.0, 1: None, 2: None
+    }  # fmt: skip
+    assert [line for line in said if "protocol" in line] == [
+        f"scores on test images left out, another step or protocol: {runs / 'rcc1'}"
+    ]
+
+
+def test_runs_of_another_length_or_list_are_no_seeds_of_the_others(runs):
+    config = pascal_1_16.get_config("method=rcc,seed=3")
+    config.train.num_epochs = 160
+    write_run(runs / "long", config, 80.0, 80.0)
+    config.train.num_epochs = 80
+    config.data.labeled = "splits/others.txt"
+    write_run(runs / "others", config, 90.0, 90.0)
+    rows = rows_of(tables.write(runs, print), "pascal_classic, resnet50")
+    assert rows["rcc"] == ["62.0 ± 2.0 / 63.0 ± 2.0 (3)", "-"]
+    assert rows["rcc, num_epochs = 160"] == ["80.0 / 80.0 (1)", "-"]
+    assert rows["rcc, labeled = splits/others.txt"] == ["90.0 / 90.0 (1)", "-"]
+
+
+def test_methods_go_from_the_simplest_to_the_newest():
+    names = ["rcc", "daw + rcc", "unimatch, N = 5", "fixmatch + rcc", "fixmatch"]
+    assert sorted(names, key=tables.method_order) == [
+        "fixmatch", "fixmatch + rcc", "unimatch, N = 5", "daw + rcc", "rcc"
+    ]  # fmt: skip
+
+
 def test_partitions_go_from_few_labels_to_many(tmp_path):
     config = pascal_1_16.get_config()
     for number, partition in enumerate(("1_2", "1_16", "1_8", "1_4")):
