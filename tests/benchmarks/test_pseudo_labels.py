@@ -52,3 +52,12 @@ def test_table_and_picture_of_a_record(tmp_path):
 def test_ratio_has_no_value_without_pixels():
     assert pseudo_labels.ratio(1, 4) == pytest.approx(25)
     assert pseudo_labels.ratio(0, 0) is None
+
+
+def test_the_kept_table_and_picture_are_those_of_the_record(tmp_path):
+    kept = pseudo_labels.RESULTS / "photos_pseudo_labels"
+    pseudo_labels.write(json.loads(kept.with_suffix(".json").read_text()), tmp_path / kept.name)
+    for ending in (".md", ".svg"):
+        assert (tmp_path / kept.name).with_suffix(ending).read_text() == (
+            kept.with_suffix(ending).read_text()
+        )
