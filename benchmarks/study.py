@@ -143,7 +143,7 @@ def facts(kept: Sequence[tuple[dict, run_results.Result]]) -> str:
         f"{len(kept)} runs of {steps} steps; {listed(start['device'] for start in starts)}; "
         f"jax {listed(start['packages']['jax'] for start in starts)}; "
         f"commit {listed(start['commit'] for start in starts)}; "
-        f"{min(seconds):.2g} to {max(seconds):.2g} seconds per step, the median of a run."
+        f"median seconds per step of a run: {min(seconds):.2g} to {max(seconds):.2g}."
     )
 
 

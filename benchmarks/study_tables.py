@@ -18,7 +18,7 @@ CURVES = {
     "loss_consensus": "consensus loss, in different units for each kind",
     "loss_labeled": "loss of the labelled images",
 }
-# The five classes with the fewest labelled pixels among the training images, by data set.
+# The five classes with the fewest pixels in the unlabelled images, by data set.
 RAREST = {"msrc": ("boat", "aeroplane", "bird", "cat", "chair")}
 # Number of neighbouring points of a curve that are averaged, because batches are small.
 WINDOW = 5
@@ -42,8 +42,8 @@ def against_baseline(kept: Kept, baseline: str = BASELINE) -> str:
     if not columns:
         return ""
     lines = [
-        f"Minus {baseline} with the same labels and seed, points of mIoU on validation and test "
-        "images, mean ± standard deviation (runs ahead / runs):",
+        f"Difference from {baseline} with the same labels and seed, in points of mIoU on "
+        "validation and test images, mean ± standard deviation (runs ahead / runs):",
         "",
         f"| labels | method | {' | '.join(SCORES.values())} |",
         f"| --- | --- |{' --- |' * len(SCORES)}",

@@ -146,8 +146,8 @@ def _same_backbone(config: ml_collections.ConfigDict) -> Iterator[str]:
         if other.model.backbone == main.model.backbone:
             yield (
                 f"config.{other.backbone_field} = {other.model.backbone!r} is also config."
-                f"{main.backbone_field}, but {config.method.name} trains two unlike networks; "
-                "choose another one, or a method with two like networks such as "
+                f"{main.backbone_field}, but {config.method.name} trains two different backbones; "
+                "choose another one, or a method with two equal ones such as "
                 "config.method.name=cps."
             )
 

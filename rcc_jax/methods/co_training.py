@@ -1,4 +1,4 @@
-"""Co-training: two unlike networks, each on its own strong view with the other's pseudo labels."""
+"""Co-training: two different backbones, each on a strong view with the other's pseudo labels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CoTraining(TwoNetworks):
     """
 
     name: ClassVar[str] = "co_training"
-    summary: ClassVar[str] = "two unlike networks, each with the other's pseudo labels"
+    summary: ClassVar[str] = "two different backbones, each with the other's pseudo labels"
     reference: ClassVar[str] = "Li et al., ICCV 2023, arXiv 2308.09281, without its DCT branch"
     views: ClassVar[Views] = Views(strong=2)
 

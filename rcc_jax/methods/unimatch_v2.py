@@ -28,7 +28,7 @@ class UniMatchV2(FixMatch):
     summary: ClassVar[str] = "FixMatch with an EMA teacher and complementary feature channels"
     reference: ClassVar[str] = "Yang, Zhao, Zhao, TPAMI 2025, arXiv 2410.10777"
     views: ClassVar[Views] = Views(strong=2)
-    recipe_threshold: ClassVar[bool] = False
+    recipes: ClassVar = {"cityscapes": {"confidence_threshold": 0.95}}  # As for PASCAL.
 
     ema_decay: float = ema_option(0.996)
 

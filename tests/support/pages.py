@@ -95,7 +95,7 @@ def methods(page: pathlib.Path) -> str:
     """The table of methods for a page, in README with links."""
     from rcc_jax.methods import METHODS
 
-    lines = ["| `method.name` | what is trained | reference |", "| --- | --- | --- |"]
+    lines = ["| `method.name` | idea | reference |", "| --- | --- | --- |"]
     for name, method in METHODS.items():
         cell = (
             f"[`{name}`](docs/methods.md#{name.replace('_', '-')})"

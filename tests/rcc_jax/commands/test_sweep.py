@@ -224,7 +224,7 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
         f"| seabed | {(first['iou']['seabed'] + other['iou']['seabed']) / 2:.1f} / 12.5 |"
         in (files["classes.md"])
     )
-    assert "Minus unimatch" not in text
+    assert "Difference from unimatch" not in text
 
     other["config"]["data"]["partition"], other["images"]["labeled"] = "40", 40
     paths[0].write_text(json.dumps(other))

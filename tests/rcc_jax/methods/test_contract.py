@@ -199,7 +199,7 @@ def test_recipes_of_data_leave_a_method_its_own_threshold():
         for name in METHODS
     }
     assert (found["unimatch"], found["augseg"], found["class_balanced"]) == (0, 0, 0)
-    assert found["imas"] == 0.7
+    assert (found["imas"], found["unimatch_v2"]) == (0.7, 0.95)
     own = {"cutmix_seg", "cps", "co_training", "daw", "dual_teacher", "corrmatch"}
     assert {name for name, value in found.items() if value is None} == own
     assert "confidence_threshold" not in method_group.recipe("cityscapes", "imas", "dinov2_small")
