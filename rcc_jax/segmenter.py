@@ -82,7 +82,10 @@ class Segmenter:
         for name, value in evaluation.items():
             if name not in config.eval:
                 raise ConfigError(f"{name}={value!r}: config.eval has no such field.")
-            config.eval[name] = value
+            try:
+                config.eval[name] = value
+            except TypeError as error:
+                raise ConfigError(f"{name}={value!r}: {error}") from None
         return cls(config, checkpoint_paths.find_named(config, workdir, checkpoint))
 
     def __call__(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
@@ -129,7 +132,7 @@ class Segmenter:
                 f"image is of type {type(image).__name__}; give an RGB array, uint8 [H, W, 3], or "
                 "the path of a file"
             )
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(
                 f"image is {image.dtype}{list(image.shape)}; give RGB, uint8 [H, W, 3], or a file"
             )

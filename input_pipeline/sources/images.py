@@ -57,13 +57,18 @@ def open_image(data: bytes, path: str) -> PIL.Image.Image:
     except PIL.UnidentifiedImageError:
         # Pillow's own message contains a memory address, which differs each time.
         raise PIL.UnidentifiedImageError(f"none of {', '.join(FORMATS)}") from None
+    check_size(image, path)
+    return image
+
+
+def check_size(image: PIL.Image.Image, path: str) -> None:
+    """Refuses an image with more than MAX_PIXELS pixels."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(
             f"{path}: the image has {width}x{height} pixels, more than the limit of "
             f"{MAX_PIXELS}. Cut it into smaller images, or remove it from its list."
         )
-    return image
 
 
 def read_image(path: str) -> np.ndarray:

@@ -35,8 +35,11 @@ def read_header(path: str) -> tuple[int, int, int]:
     """
     try:
         with PIL.Image.open(path, formats=images.FORMATS) as image:
+            images.check_size(image, path)
             width, height = image.size
             return height, width, _orientation(image)
+    except DataError:
+        raise
     except Exception as error:  # Pillow raises half a dozen types for corrupt files.
         reason = getattr(error, "strerror", None) or error
         raise DataError(

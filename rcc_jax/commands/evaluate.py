@@ -89,7 +89,7 @@ def _score(
 
 def _write(record: pathlib.Path, content: dict) -> None:
     try:
-        write_atomically(record, json.dumps(content, indent=2) + "\n")
+        write_atomically(record, json.dumps(content, indent=2, allow_nan=False) + "\n")
     except OSError as error:
         # The run may belong to another user; the scores are printed anyway.
         if error.errno not in NOT_ALLOWED:
@@ -112,13 +112,18 @@ def _kept(
     )
 
 
+def _number(value: float) -> float | None:
+    """The value, or None for NaN, which JSON lacks."""
+    return None if math.isnan(value) else value
+
+
 def _as_json(results: dict[str, Scores], run: Run) -> dict:
     return {
         "eval": run.config.eval.to_dict(),
         **{
             name: {
-                "miou": result.miou,
-                "iou": {k: None if math.isnan(v) else v for k, v in result.iou.items()},
+                "miou": _number(result.miou),
+                "iou": {k: _number(v) for k, v in result.iou.items()},
             }
             for name, result in results.items()
         },

@@ -83,7 +83,7 @@ def explain(
     _check_folder(folder, options)
     failed = {}
     if images:
-        count, batches = _photo_batches(config, images, failed)
+        count, batches = _photo_batches(config, images, folder, failed)
     else:
         count, batches = _validation_batches(config, workdir_path)
     _add_all(found, segmenter, batches, count)
@@ -140,13 +140,15 @@ def _parse_pair(text: str, names: Sequence[str]) -> tuple[int, int]:
     return names.index(chosen[0]), names.index(chosen[1])
 
 
-def _photo_batches(config, images: str, failed: dict) -> tuple[int, Iterator[Batch]]:
+def _photo_batches(
+    config, images: str, output: pathlib.Path, failed: dict
+) -> tuple[int, Iterator[Batch]]:
     def report(path, error):
         failed[path] = error
         print(f"skipped: {error}", file=sys.stderr, flush=True)
 
     threads = config.data.num_threads
-    _, paths = photo_files.find_photos(images, field="--input")
+    _, paths = photo_files.find_photos(images, field="--input", leave_out=str(output.absolute()))
     photos = photo_files.open_photos(paths, num_threads=threads, on_fault=report)
     batches = photo_files.photo_batches(
         photos, batch_size=config.eval.batch_size, num_threads=threads, on_fault=report

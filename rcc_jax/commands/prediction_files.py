@@ -11,6 +11,8 @@ from input_pipeline.sources.orientation import EXIF_ORIENTATION
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import sheets
 
+# The largest side of a JPEG; overlays of larger images are shrunk.
+JPEG_SIDE = 65_500
 # Folder and suffix by kind.
 SUFFIXES = {"labels": ".png", "overlays": ".jpg", "confidence": ".png", "probabilities": ".npz"}
 
@@ -72,6 +74,7 @@ def write(
         picture.save(file, "PNG", exif=exif)
     elif kind == "overlays":
         picture = Image.fromarray(overlay(image, prediction["labels"], palette))
+        picture.thumbnail((JPEG_SIDE, JPEG_SIDE))
         picture.save(file, "JPEG", quality=92, exif=exif)
     elif kind == "confidence":
         level = np.rint(255 * prediction["confidence"]).astype(np.uint8)

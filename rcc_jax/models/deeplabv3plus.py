@@ -60,7 +60,7 @@ class DeepLabV3Plus(nnx.Module):
 
     Args:
         num_classes: Number K of classes, at least 1.
-        backbone: One of `resnet.BACKBONES`.
+        backbone: One of `resnet.ARCHITECTURES`.
         stem: 'deep' (three 3x3 convolutions, UniMatch's weights) or 'v1' (one 7x7, torchvision's).
         output_stride: 16 or 8: size of the input over that of the last stage.
         width: Base width of the ResNet; 64 is the standard network.

@@ -1,4 +1,4 @@
-"""Convolution, batch normalisation and pooling with PyTorch's padding, momentum and defaults."""
+"""Convolution, batch normalisation and dropout of channels, with PyTorch's padding and defaults."""
 
 import math
 from typing import Any

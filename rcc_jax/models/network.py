@@ -202,5 +202,6 @@ def nearest_multiple(length: Any, multiple: int) -> Any:
     """
     if multiple == 1:
         return length
-    nearest = (length + multiple // 2) // multiple * multiple
-    return max(nearest, multiple) if isinstance(length, int) else nearest
+    # The larger count and not the larger product, which is known to be a multiple.
+    count = (length + multiple // 2) // multiple
+    return multiple * (max(count, 1) if isinstance(length, int) else jax.core.max_dim(count, 1))

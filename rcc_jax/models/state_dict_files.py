@@ -130,7 +130,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             )
     # numpy has no bfloat16; the conversion to float32 is exact.
     wide = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in state.items()}
-    return {k: v.numpy() for k, v in wide.items()}
+    return {k: v.detach().numpy() for k, v in wide.items()}
 
 
 def _numpy_scalars() -> list[Any]:

@@ -1,13 +1,14 @@
 """Images of every kind are read as RGB; errors name corrupt ones."""
 
 import io
+import zlib
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from input_pipeline.errors import DataError
-from input_pipeline.sources import images
+from input_pipeline.sources import images, orientation
 
 
 @pytest.fixture
@@ -89,3 +90,13 @@ def test_missing_empty_and_foreign_files(tmp_path):
     PIL.Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "x.tif")
     with pytest.raises(DataError, match=r"x\.tif: image mode 'F'"):
         images.read_image(str(tmp_path / "x.tif"))
+
+
+def test_a_header_that_claims_too_many_pixels_is_refused_before_memory_is_reserved(tmp_path):
+    PIL.Image.new("L", (2, 2)).save(tmp_path / "x.png")
+    data = bytearray((tmp_path / "x.png").read_bytes())
+    data[16:24] = (60_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "x.png").write_bytes(data)
+    with pytest.raises(DataError, match="60000x60000 pixels, more than the limit"):
+        orientation.read_header(str(tmp_path / "x.png"))

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from configs import recorded
+from configs import demo, recorded
 from input_pipeline.sources import scenes
 from rcc_jax.commands import explain as explain_command
 from rcc_jax.commands.explain import explain
@@ -72,3 +73,12 @@ def test_a_consensus_of_a_version_that_recorded_no_checksum_is_replaced(tmp_path
         explain_command._check_folder(tmp_path, options)
     file.write_text(json.dumps({name: options[name] for name in ("checkpoint", "flip", "top_n")}))
     explain_command._check_folder(tmp_path, options)
+
+
+def test_pictures_of_an_earlier_start_are_no_input(tmp_path):
+    for name in ("a.png", "out/pair.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 6)).save(tmp_path / name)
+    config = demo.get_config()
+    count, _ = explain_command._photo_batches(config, str(tmp_path), tmp_path / "out", {})
+    assert count == 1

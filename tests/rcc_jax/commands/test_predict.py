@@ -13,6 +13,7 @@ from input_pipeline.errors import DataError
 from input_pipeline.sources import scenes
 from input_pipeline.sources.images import read_image
 from input_pipeline.sources.orientation import EXIF_ORIENTATION
+from rcc_jax.commands import prediction_files
 from rcc_jax.commands.predict import predict
 from rcc_jax.config import method_group
 from rcc_jax.distributed.interruption import Interrupted, Interruption
@@ -219,8 +220,12 @@ def test_segmenter_names_what_is_wrong(workdir, segmenter, tmp_path):
         rcc_jax.Segmenter.from_workdir(workdir, checkpoint="best")
     with pytest.raises(ConfigError, match="flop=True: config.eval has no such field"):
         rcc_jax.Segmenter.from_workdir(workdir, flop=True)
+    with pytest.raises(ConfigError, match=r"scales=1.25: .*type"):
+        rcc_jax.Segmenter.from_workdir(workdir, scales=1.25)
     with pytest.raises(ValueError, match=r"image is float64\[4, 4, 3\]"):
         segmenter(np.zeros((4, 4, 3)))
+    with pytest.raises(ValueError, match=r"image is uint8\[0, 4, 3\]"):
+        segmenter(np.zeros((0, 4, 3), np.uint8))
     with pytest.raises(TypeError, match="image is of type int; give an RGB array"):
         segmenter(3)
     with pytest.raises(DataError, match="nope.png: there is no such file"):
@@ -248,3 +253,18 @@ def test_names_may_be_given_after_the_training(workdir, pictures, tmp_path):
     assert list(record["classes"]) == names
     _, errors = finish(start(*common, "--config.data.class_names=a,b"), 2)
     assert "config.data.class_names has 2 names, config.data.num_classes = 7" in errors
+
+
+def test_the_overlay_of_an_image_too_wide_for_a_jpeg_is_shrunk(tmp_path):
+    shape = (2, prediction_files.JPEG_SIDE + 1)
+    prediction_files.write(
+        tmp_path / "x.jpg",
+        "overlays",
+        image=np.zeros((*shape, 3), np.uint8),
+        prediction={"labels": np.zeros(shape, np.uint8)},
+        palette=np.zeros((256, 3), np.uint8),
+        class_names=("a",),
+        orientation=1,
+    )
+    with PIL.Image.open(tmp_path / "x.jpg") as picture:
+        assert picture.width == prediction_files.JPEG_SIDE

@@ -1,10 +1,14 @@
 """The table of an evaluation: each class once, with its numbers and their changes."""
 
 import itertools
+import json
+import types
 
 import numpy as np
 import pytest
 
+from configs import demo
+from rcc_jax.commands import evaluate
 from rcc_jax.evaluation.scores import score_table, scores
 
 STAR = "*: not in the ground truth; where predicted it counts as 0 in mIoU"
@@ -81,3 +85,10 @@ def test_names_that_are_wider_than_the_terminal_have_lines_of_their_own():
     assert [line.split()[0][0] for line in text.splitlines()] == ["c", "a", "b", "c"]
     for one, other in itertools.pairwise(text.splitlines()):
         assert len(one) == len(other)
+
+
+def test_scores_of_no_pixel_are_written_as_null():
+    run = types.SimpleNamespace(config=demo.get_config())
+    written = evaluate._as_json({"student": scores(np.zeros((2, 2), np.int64), ["a", "b"])}, run)
+    assert written["student"] == {"miou": None, "iou": {"a": None, "b": None}}
+    assert json.dumps(written, allow_nan=False)

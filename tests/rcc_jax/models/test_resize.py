@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import export
 
+from rcc_jax.models.network import nearest_multiple
 from rcc_jax.models.resize import interpolation_matrix, resize_bilinear
 
 resize = jax.jit(resize_bilinear, static_argnums=1)
@@ -89,3 +90,12 @@ def test_symbolic_sizes_export():
     for shape in ((1, 1, 1, 3), (2, 6, 11, 3)):
         images = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
         np.testing.assert_allclose(exported.call(images), resize(images), atol=1e-6)
+
+
+def test_the_nearest_multiple_of_a_symbolic_length_is_never_0():
+    (length,) = export.symbolic_shape("length")
+    exported = export.export(jax.jit(lambda x: jnp.zeros(nearest_multiple(x.shape[0], 14))))(
+        jax.ShapeDtypeStruct((length,), jnp.float32)
+    )
+    found = [len(exported.call(jnp.zeros(size))) for size in (1, 3, 6, 7, 20, 21)]
+    assert found == [14, 14, 14, 14, 14, 28]
