@@ -19,7 +19,7 @@ from tests.support.steps import Setup, make_batch
 def weighted():
     """The class, as a reader would type it."""
     names, page = {}, (REPOSITORY / "docs" / "extending.md").read_text()
-    section = page[page.index("## A method") : page.index("From `METHODS`")]
+    section = page[page.index("## A method") : page.index("Once it is in `METHODS`")]
     for example in doctest.DocTestParser().get_examples(section):
         exec(example.source, names)
     return names["Weighted"]
