@@ -203,21 +203,33 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="start of the names of the files")
     arguments = parser.parse_args()
     record: dict[str, Any] = {**environment.describe(), "runs": []}
+    try:
+        measure_all(arguments, record)
+    except (ConfigError, DataError) as error:
+        sys.exit(f"error: {error}")
+
+
+def measure_all(arguments: argparse.Namespace, record: dict[str, Any]) -> None:
+    """Adds the runs to the record, and writes it after each.
+
+    Raises:
+        ConfigError, DataError: If a run, its method or an image cannot be used.
+    """
     for workdir in map(pathlib.Path.resolve, arguments.workdirs):
         config = recorded.get_config(workdir)
+        if config.method.get("confidence_threshold") is None:
+            raise ConfigError(f"{workdir}: method {config.method.name} has no threshold.")
+        paths = [path for path in workdir.glob("checkpoints/*") if path.name.isdigit()]
+        if not paths:
+            raise ConfigError(f"{workdir}: there is no checkpoint; train first.")
         record["threshold"] = config.method.confidence_threshold
         record["classes"] = list(config.data.class_names)
         steps: dict[str, dict] = {}
         record["runs"].append({"run": workdir.name, "method": config.method.name, "steps": steps})
-        for path in sorted((workdir / "checkpoints").iterdir(), key=lambda path: path.name):
-            if path.name.isdigit():
-                try:
-                    steps[path.name] = measure(workdir, path.name, arguments.truth, arguments.seed)
-                except (ConfigError, DataError) as error:
-                    sys.exit(f"error: {error}")
-                kept, right = summary(steps[path.name])
-                print(f"{workdir.name}, step {path.name}: kept {kept}, right if kept {right}",
-                      flush=True)  # fmt: skip
+        for step in sorted((path.name for path in paths), key=int):
+            steps[step] = measure(workdir, step, arguments.truth, arguments.seed)
+            kept, right = summary(steps[step])
+            print(f"{workdir.name}, step {step}: kept {kept}, right if kept {right}", flush=True)
         write(record, RESULTS / f"{arguments.name}_pseudo_labels")
 
 

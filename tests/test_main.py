@@ -1,10 +1,13 @@
 """The command line: one clear line for every mistake, and exit code 2."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from configs import demo
+from rcc_jax.config import method_group
 from tests.support.commands import REPOSITORY, finish, start
 
 
@@ -105,10 +108,6 @@ def run(*flags, folder=REPOSITORY):
         (
             ["--mode=table", "--workdir=.", "--config.eval.mode=sliding"],
             ["--mode=table reads finished runs and takes no --config."],
-        ),
-        (
-            ["--mode=eval", "--config=configs/recorded.py:/no/run"],
-            ["/no/run/config.json: no such file"],
         ),
         (
             ["--config=configs/demo.py", "--checkpoint=best"],
@@ -215,3 +214,10 @@ def test_workdir_is_named_after_config_and_arguments(tmp_path):
     workdir = tmp_path / "runs" / "demo-method=unimatch,seed=2"
     assert errors.startswith(f"--workdir={workdir}: there is no such folder")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_recorded_configuration_names_the_folder_of_its_run(tmp_path):
+    config = method_group.resolved(demo.get_config())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    errors = run("--mode=eval", f"--config=configs/recorded.py:{tmp_path}")
+    assert errors.startswith(f"--workdir={tmp_path} has no latest checkpoint; train first")

@@ -8,7 +8,6 @@ import PIL.Image
 
 from input_pipeline.errors import DataError
 from input_pipeline.files import write_atomically
-from input_pipeline.prepare import storage
 from input_pipeline.sources import images, labels
 
 _LISTS = (".txt", ".json")
@@ -63,8 +62,7 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
 def _write(target: pathlib.Path, content: bytes) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with storage.full_disk_named(str(target.parent)):
-            write_atomically(target, content, durable=False)
+        write_atomically(target, content, durable=False)
     except OSError as error:
         raise DataError(f"{target}: cannot be written ({error.strerror}).") from None
 

@@ -30,30 +30,22 @@ def _outside_encoder(params):
 
 
 def _choosing(
-    inner: optax.GradientTransformation, direction: Callable[[Any], Any] | None = None
+    inner: optax.GradientTransformation,
+    direction: Callable[[Any], Any] | None = None,
+    by: str = "choose",
 ) -> optax.GradientTransformationExtraArgs:
     """A transformation of gradients with a choice between its new state and the old one.
 
     Args:
         inner: The transformation.
         direction: Its updates as a function of its new state, if they depend on nothing else.
+        by: The argument of `update` that chooses. Without it, the new state is taken.
     """
 
-    def update(updates, state, params=None, *, choose=lambda new, _: new, **_):
+    def update(updates, state, params=None, **choices):
         updates, new = inner.update(updates, state, params)
-        new = choose(new, state)
+        new = choices[by](new, state) if by in choices else new
         return (direction(new) if direction else updates), new
-
-    return optax.GradientTransformationExtraArgs(inner.init, update)
-
-
-def _scaled(schedule: optax.Schedule) -> optax.GradientTransformationExtraArgs:
-    """Multiplies updates by minus the learning rate, with a choice whether its step advances."""
-    inner = optax.scale_by_learning_rate(schedule)
-
-    def update(updates, state, params=None, *, advance=lambda new, _: new, **_):
-        updates, new = inner.update(updates, state, params)
-        return updates, advance(new, state)
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
@@ -93,7 +85,7 @@ def sgd(
         optax.add_decayed_weights(weight_decay),
         _choosing(optax.trace(decay=momentum), lambda state: state.trace),
         optax.masked(optax.scale(head_multiplier), _outside_encoder),
-        _scaled(schedule),
+        _choosing(optax.scale_by_learning_rate(schedule), by="advance"),
     )
 
 
@@ -132,5 +124,5 @@ def adamw(
         _choosing(optax.scale_by_adam(beta1, beta2, eps=_EPSILON), direction),
         optax.add_decayed_weights(weight_decay),
         optax.masked(optax.scale(head_multiplier), _outside_encoder),
-        _scaled(schedule),
+        _choosing(optax.scale_by_learning_rate(schedule), by="advance"),
     )

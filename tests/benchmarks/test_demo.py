@@ -1,5 +1,6 @@
 """What `make demo` shows: how long it takes, one bar, and the errors of its runs."""
 
+import contextlib
 import io
 import json
 import re
@@ -7,11 +8,14 @@ import signal
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from benchmarks import followed_runs
 from configs import demo
 from rcc_jax.reporting.progress import Progress
+from rcc_jax.training.timing import compile_step
 from rcc_jax.workdir.checkpoints import Checkpoints
 from tests.rcc_jax.reporting.test_progress import Terminal
 from tests.support.commands import ENVIRONMENT, REPOSITORY, finish
@@ -44,6 +48,29 @@ def test_lines_of_a_run_move_one_bar_for_all(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "rcc, seed 0: step 200: mIoU 50.00 (best 50.00)"
     assert [line.partition("  ")[0] for line in lines[1:]] == ["step 900/1100", "step 1100/1100"]
+
+
+class Lines(contextlib.closing):
+    """Standard output of a run, whose lines come one by one."""
+
+    def __iter__(self):
+        return self.thing
+
+
+def test_time_left_is_counted_from_the_first_step(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr("rcc_jax.reporting.progress.time.monotonic", lambda: now)
+
+    def output():
+        nonlocal now
+        _, ready = compile_step(jax.jit(lambda state, batch: (state, batch)), *jnp.zeros((2, 1)))
+        for moment, line in ((0.0, "compiling"), (500.0, ready), (502.0, "step 100/1000  loss 1")):
+            now = moment
+            yield f"{line}\n"
+
+    with followed_runs.Followed(1000, 0) as followed:
+        followed.follow(Lines(output()), "rcc, seed 0", lambda step: step)
+    assert capsys.readouterr().out.splitlines()[-1] == "step 100/1000  left 0:00:18"
 
 
 def test_bar_stands_for_all_runs_and_never_moves_back(monkeypatch):

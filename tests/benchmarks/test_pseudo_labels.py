@@ -1,11 +1,15 @@
 """The counts, the table and the picture of `benchmarks/pseudo_labels.py`."""
 
+import argparse
 import json
 
 import numpy as np
 import pytest
 
 from benchmarks import pseudo_labels
+from configs import demo
+from rcc_jax.config import method_group
+from rcc_jax.errors import ConfigError
 
 
 def test_counts_are_those_of_a_loop_over_the_pixels():
@@ -61,3 +65,13 @@ def test_the_kept_table_and_picture_are_those_of_the_record(tmp_path):
         assert (tmp_path / kept.name).with_suffix(ending).read_text() == (
             kept.with_suffix(ending).read_text()
         )
+
+
+def test_runs_that_cannot_be_measured_are_named(tmp_path):
+    arguments = argparse.Namespace(workdirs=[tmp_path], truth="", seed=0, name="x")
+    for method, said in (("supervised", "method supervised has no threshold"),
+                         ("rcc", "there is no checkpoint; train first")):  # fmt: skip
+        config = method_group.resolved(demo.get_config(f"method={method}"))
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ConfigError, match=f"{tmp_path}: {said}"):
+            pseudo_labels.measure_all(arguments, {"runs": []})

@@ -1,10 +1,14 @@
-"""The text of a study goes to the one page that has its marks."""
+"""The numbers and pictures of a study, and the one page that has its marks."""
+
+import json
+import types
 
 import pytest
 
-from benchmarks import study
+from benchmarks import study, study_tables
 from rcc_jax.errors import ConfigError
-from rcc_jax.reporting import tables
+from rcc_jax.reporting import run_results
+from rcc_jax.workdir.folder import evaluation_name
 
 
 def test_text_replaces_what_lies_between_the_marks(tmp_path):
@@ -20,11 +24,73 @@ def test_text_replaces_what_lies_between_the_marks(tmp_path):
             study.page_of("drives", pages)
 
 
-@pytest.mark.parametrize("name", ["drives", "photos"])
-def test_the_page_holds_the_table_of_the_records(name):
-    kept = study.read(study.RESULTS / name)
-    page = study.page_of(name, sorted(study.DOCS.glob("*.md"))).read_text()
-    assert tables.markdown([result for _, result in kept]) + "\n" + study.facts(kept) in page
-    missing = study.not_run(kept)
+def test_the_page_names_the_methods_that_were_not_run():
+    missing = study.not_run(study.read(study.RESULTS / "photos"))
     assert missing.startswith("Not run: `st`, ")
     assert "`rcc`" not in missing
+    assert missing in study.page_of("photos", sorted(study.DOCS.glob("*.md"))).read_text()
+
+
+def test_rare_classes_by_step_are_those_of_the_data_set():
+    def run(data, partition, method, **scores):
+        result = run_results.Result(data, partition, "resnet18", method, 0, 30.0, 30.0)
+        return {"iou_by_step": scores, "curves": {}}, result
+
+    names = study_tables.RAREST["msrc"]
+    rare = {name: [(100, place), (200, None)] for place, name in enumerate(names)}
+    few = run("msrc", "20", "rcc", **rare, grass=[(100, 99.0), (200, 99.0)])
+    assert study_tables.rare_classes(*few) == [(100, 2)]
+    assert study_tables.rare_classes(*run("camvid", "20", "rcc", **rare)) == []
+    # All labels are no curve beside the few: their line would be averaged with another's.
+    others = [run("msrc", "20", "unimatch", **rare), run("msrc", "all", "unimatch", **rare)]
+    drawn = study_tables.curves([few, *others])
+    assert list(drawn) == ["rarest.svg"]
+    assert drawn == study_tables.curves([few, others[0]])
+    assert "images, one seed<" in drawn["rarest.svg"]
+
+
+def test_curves_are_means_over_the_seeds_that_all_methods_have():
+    def run(method, seed, *curve):
+        result = run_results.Result("camvid", "20", "resnet18", method, seed, 30.0, 30.0)
+        return {"curves": {"miou": [(100, value) for value in curve]}}, result
+
+    kept = [run("rcc", 0, 10.0), run("rcc", 1, 20.0), run("rcc", 2, 90.0)]
+    kept += [run("unimatch", 1, 40.0), run("unimatch", 0, 50.0), run("unimatch", 3, 90.0)]
+    (drawn,) = study_tables.curves(kept).values()
+    assert "images, mean over the seeds 0, 1<" in drawn
+    assert ">rcc, 100: 15<" in drawn
+    assert ">unimatch, 100: 45<" in drawn
+
+
+def test_the_students_score_stands_beside_the_teachers(tmp_path):
+    def record(**evaluation):
+        return types.SimpleNamespace(evaluations=[evaluation], workdir=tmp_path)
+
+    scores = {"student": {"miou": 20.0}, "ema": {"miou": 25.0}}
+    (tmp_path / evaluation_name(2, "test.txt")).write_text(json.dumps(scores))
+    found = study.student_scores(record(miou=30.0, miou_ema=35.0), 2)
+    assert found == {"miou": 30.0, "test_miou": 20.0}
+    assert study.student_scores(record(miou=30.0), 2) is None
+
+
+def test_study_compares_runs_of_one_seed_alone():
+    def run(method, seed, last, test):
+        return {}, run_results.Result("camvid", "1_8", "resnet18", method, seed, last, last, test)
+
+    kept = [
+        run("unimatch", 0, 30.0, 20.0), run("unimatch", 1, 40.0, None), run("rcc", 0, 32.0, 19.0),
+        run("rcc", 1, 41.0, 25.0), run("cc", 2, 99.0, 99.0),
+    ]  # fmt: skip
+    text = study_tables.against_baseline(kept)
+    assert text.splitlines()[-1] == "| 1_8 | rcc | +1.5 ± 0.7 (2 / 2) | -1.0 (0 / 1) |"
+    assert "| cc |" not in text
+    assert study_tables.against_baseline(kept[2:]) == ""
+
+
+@pytest.mark.parametrize("name", ["camvid", "camvid-cpu", "drives", "photos"])
+def test_page_holds_what_the_kept_runs_make(name):
+    document = study.page_of(name, sorted(study.DOCS.glob("*.md"))).read_text()
+    text, files = study.render(study.RESULTS / name)
+    assert study.insert(document, name, text) == document
+    for file, content in files.items():
+        assert (study.RESULTS / name / file).read_text() == content

@@ -106,3 +106,8 @@ def test_two_processes_agree_and_end_together(ending):
     else:
         assert first == "error: stopped with process 1, which ended: the disk is full\n"
         assert second == "error: the disk is full\nmore of it\n"
+
+
+def test_an_error_without_text_has_a_line_too():
+    assert processes._first_line(RuntimeError()) == "no details"
+    assert processes._first_line(RuntimeError("one\ntwo")) == "one"

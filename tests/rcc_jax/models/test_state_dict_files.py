@@ -105,6 +105,18 @@ def test_torch_file_without_a_state_dict(make_model, tmp_path, content):
     assert "state" in error_of(make_model(), tmp_path / "a.pth")
 
 
+@needs_torch
+def test_torch_file_of_parameters(make_model, tmp_path):
+    """A state dict of a user's own may hold parameters, which require gradients."""
+    model, other = make_model(), make_model(seed=1)
+    state = {name: torch.tensor(value) for name, value in saved_state(model, tmp_path).items()}
+    state = {k: torch.nn.Parameter(v) if v.is_floating_point() else v for k, v in state.items()}
+    torch.save(state, tmp_path / "a.pt")
+    load_torch(other, tmp_path / "a.pt")
+    for name, value in values(model).items():
+        np.testing.assert_array_equal(values(other)[name], value)
+
+
 def test_torch_missing(make_model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "a.pth").write_bytes(b"x")
