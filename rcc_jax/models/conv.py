@@ -8,11 +8,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rcc_jax.models.products import product, transposed_product
+from rcc_jax.models.products import product
 from rcc_jax.models.winograd import winograd
 
 # For kernels with fewer weights per tap XLA's own convolution is as fast.
-_MIN_WEIGHTS = 64 * 64
+_MIN_WEIGHTS = 32 * 64
 # Above this share of taps that see pixels XLA is faster than one product per tap.
 _MAX_SHARE = 0.7
 
@@ -44,14 +44,14 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     # With symbolic sizes (jax.export) it is unknown which taps lie outside the image.
     if jax.default_backend() != "cpu" or not all(isinstance(size, int) for size in x.shape):
         return xla_convolution(stride, dilation, x, kernel)
-    # bfloat16 is too coarse for sums over taps and for transformed tiles.
+    # bfloat16 is too coarse for sums over taps.
     coarse = x.dtype == jnp.bfloat16
     wide = kernel.shape[2] * kernel.shape[3] >= _MIN_WEIGHTS
     sparse = dilation > 1 and _share_of_taps(stride, dilation, len(kernel), x.shape) < _MAX_SHARE
     if len(kernel) == 1 or (sparse and not coarse):
         return _products(stride, dilation, x, kernel)
     if len(kernel) == 3 and stride == dilation == 1 and wide:
-        return _wide_convolution(x, kernel) if coarse else winograd(x, kernel)
+        return winograd(x, kernel)
     return xla_convolution(stride, dilation, x, kernel)
 
 
@@ -66,46 +66,6 @@ def xla_convolution(stride: int, dilation: int, x: jax.Array, kernel: jax.Array)
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-
-
-@jax.custom_vjp
-def _wide_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Stride 1, no dilation; the kernel's gradient comes from one product per image."""
-    return xla_convolution(1, 1, x, kernel)
-
-
-def _forward(x, kernel):
-    return _wide_convolution(x, kernel), (x, kernel)
-
-
-def _backward(inputs, dy):
-    x, kernel = inputs
-    (dx,) = jax.linear_transpose(lambda x: xla_convolution(1, 1, x, kernel), x)(dy)
-
-    def add_image(gradient, image_and_dy):
-        image, image_dy = image_and_dy
-        patches = _patches(image, len(kernel))
-        return gradient + transposed_product(patches, image_dy.reshape(len(patches), -1)).astype(
-            gradient.dtype
-        ), None
-
-    # One image at a time: all at once would hold k * k copies of the features.
-    wide = jnp.promote_types(kernel.dtype, jnp.float32)
-    start = jnp.zeros((kernel[..., 0].size, kernel.shape[-1]), wide)
-    gradient, _ = jax.lax.scan(add_image, start, (x, dy))
-    return dx, gradient.reshape(kernel.shape).astype(kernel.dtype)
-
-
-_wide_convolution.defvjp(_forward, _backward)
-
-
-def _patches(image: jax.Array, size: int) -> jax.Array:
-    """The inputs of each output pixel: [H, W, C] to [H * W, size * size * C]."""
-    height, width, _ = image.shape
-    border = size // 2
-    padded = jnp.pad(image, ((border, border), (border, border), (0, 0)))
-    taps = [padded[i : i + height, j : j + width] for i in range(size) for j in range(size)]
-    return jnp.concatenate(taps, axis=-1).reshape(height * width, -1)
 
 
 def _products(stride: int, dilation: int, x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rcc_jax.models.layers import Conv
+from rcc_jax.models.products import add_bias
 from rcc_jax.models.resize import resize_bilinear
 
 
@@ -28,7 +29,7 @@ class Enlarge(Conv):
         batch, height, _, width, *_ = y.shape
         y = y.reshape(batch, height * side, width * side, features)
         assert self.bias is not None
-        return y + self.bias[...].astype(self.dtype).reshape(1, 1, 1, -1)
+        return add_bias(y, self.bias[...].astype(self.dtype))
 
 
 class ResidualUnit(nnx.Module):

@@ -9,6 +9,7 @@ from flax import nnx
 
 from rcc_jax.models.conv import convolve
 from rcc_jax.models.extent import WHOLE, Extent
+from rcc_jax.models.products import add_bias
 from rcc_jax.models.standardize import EPSILON, last_axis, standardize
 
 
@@ -64,7 +65,7 @@ class Conv(nnx.Module):
         """Convolves [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         kernel = self.kernel[...].astype(self.dtype)
         y = convolve(x.astype(self.dtype), kernel, stride=self.stride, dilation=self.dilation)
-        return y if self.bias is None else y + last_axis(self.bias[...].astype(self.dtype))
+        return y if self.bias is None else add_bias(y, self.bias[...].astype(self.dtype))
 
 
 class BatchNorm(nnx.Module):

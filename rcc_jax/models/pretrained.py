@@ -145,12 +145,13 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
         model, fields, remark = names.fitting(contents, backbone)
     except ValueError as error:
         raise ValueError(f"{path} {error}") from None
-    absent = tuple(filter(None, fields.pop("allow_missing", "").split(",")))
-    variables, _, unused = match(model, path, shapes, absent, ("fc",))
+    absent, surplus = (
+        tuple(fields[field].split(",")) if field in fields else otherwise
+        for field, otherwise in (("allow_missing", ()), ("allow_unused", ("fc",)))
+    )
+    variables, _, unused = match(model, path, shapes, absent, surplus)
     dtypes = sorted({state[k].dtype.name for k in variables})
     fields["pretrained"] = os.fspath(path)
-    if absent:
-        fields["allow_missing"] = ",".join(absent)
     lines = [
         f"file     {path}",
         f"sha256   {state_dict_files.sha256(path)}",

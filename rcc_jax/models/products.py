@@ -39,7 +39,9 @@ def product(left: jax.Array, right: jax.Array) -> jax.Array:
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     """Adds [N] to [..., N]; the gradient of the bias is accumulated in at least float32."""
-    return _add_bias(x, bias) if x.dtype == jnp.bfloat16 else x + bias.reshape(_last(x.ndim))
+    if x.dtype == jnp.bfloat16 or _is_large_on_cpu(x):
+        return _add_bias(x, bias)
+    return x + bias.reshape(_last(x.ndim))
 
 
 def product_with_transposed(left: jax.Array, right: jax.Array) -> jax.Array:
@@ -86,8 +88,8 @@ def _add_bias(x, bias):
 
 def _backward_of_bias(_, gradient):
     rows = gradient.reshape(-1, gradient.shape[-1])
-    # As a product, since a sum over rows in bfloat16 is slow on a CPU.
-    return gradient, _contract(jnp.ones((1, len(rows)), rows.dtype), rows, -1, -2)[0]
+    # As a product, since a CPU is slow at sums over rows.
+    return gradient, product(jnp.ones((1, len(rows)), rows.dtype), rows)[0]
 
 
 def _last(ndim: int) -> tuple[int, ...]:
@@ -112,7 +114,7 @@ def transposed_product(left: jax.Array, right: jax.Array) -> jax.Array:
     # Whichever needs fewer numbers to be moved.
     if left.shape[-1] < right.shape[-1]:
         return _contract(_transposed(left), right, -1, -2)
-    return jnp.swapaxes(_contract(_transposed(right), left, -1, -2), -1, -2)
+    return _transposed(_contract(_transposed(right), left, -1, -2))
 
 
 def _contract(left: jax.Array, right: jax.Array, left_axis: int, right_axis: int) -> jax.Array:
@@ -128,9 +130,9 @@ def _transposed(x: jax.Array) -> jax.Array:
     """The matrices [..., M, N] as [..., N, M], on a CPU in an array of its own.
 
     XLA would otherwise leave a matrix where it is and contract its first axis, for which its fast
-    library has no product; so there is a barrier. XLA would still fuse the transposition with the
-    operation that makes `x` and read in strides; a loop over two halves prevents that too. In
-    bfloat16 the loop saves no time.
+    library has no product, or turn a gradient each time that the optimizer reads it; so there is a
+    barrier. XLA would still fuse the transposition with the operation that makes `x` and read in
+    strides; a loop over two halves prevents that too. In bfloat16 the loop saves no time.
     """
     turned = jnp.swapaxes(x, -1, -2)
     if jax.default_backend() != "cpu":

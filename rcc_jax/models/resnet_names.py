@@ -161,12 +161,21 @@ def _backbone(counts: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) 
     bottleneck = any(name.endswith(".0.conv3.weight") for name in shapes)
     if any(name.endswith(".downsample.2.weight") for name in shapes):
         return "ResNet-D with average-pooled shortcuts"
-    for name, (block, expected) in ARCHITECTURES.items():
-        stages = {f"layer{i + 1}": count for i, count in enumerate(expected)}
-        if (block is Bottleneck) == bottleneck and counts.items() <= stages.items():
-            return name
+    fits = [
+        name
+        for name, (block, _) in ARCHITECTURES.items()
+        if (block is Bottleneck) == bottleneck and counts.items() <= _stages(name).items()
+    ]
+    if fits:
+        # A network whose stages are all there, before those of which some are absent.
+        return min(fits, key=lambda name: len(_stages(name)) > len(counts))
     kind = "bottleneck" if bottleneck else "basic"
     return f"a ResNet of {'-'.join(map(str, counts.values()))} {kind} blocks"
+
+
+def _stages(backbone: str) -> dict[str, int]:
+    """The number of blocks of each stage, from 'layer1' on."""
+    return {f"layer{i}": count for i, count in enumerate(ARCHITECTURES[backbone][1], 1) if count}
 
 
 def _stem(shapes: Mapping[str, tuple[int, ...]], width: int | None) -> str | None:
@@ -181,12 +190,29 @@ def _stem(shapes: Mapping[str, tuple[int, ...]], width: int | None) -> str | Non
     return "deep, but " + "-".join(map(str, deep))
 
 
+def _uneven_stages(backbone: str, stages: Iterable[str]) -> dict[str, str]:
+    """The fields for a network that has other stages than a file; none if they are the same."""
+    ours, theirs = list(_stages(backbone)), list(stages)
+    fields = {
+        "allow_missing": [stage for stage in ours if stage not in theirs],
+        "allow_unused": [stage for stage in theirs if stage not in ours],
+    }
+    if fields["allow_unused"]:
+        fields["allow_unused"].insert(0, "fc")
+    return {name: ",".join(parts) for name, parts in fields.items() if parts}
+
+
 def way_out(model: Contents, file: Contents) -> str | None:
     """What to do if a file does not fit a network, from `describe` of both."""
     if file.stem in STEMS and file.stem != model.stem:
         return f"use the stem {file.stem!r}, or weights for the stem {model.stem!r}"
     if file.backbone in ARCHITECTURES and file.backbone != model.backbone:
-        return f"use the backbone {file.backbone!r}, or weights for {model.backbone!r}"
+        other = f"weights for {model.backbone!r}"
+        theirs, ours = _stages(file.backbone).items(), _stages(model.backbone).items()
+        if theirs < ours or ours < theirs:
+            flags = _uneven_stages(model.backbone, file.stages).items()
+            other = " ".join(f"--config.model.{name}={value}" for name, value in flags)
+        return f"use the backbone {file.backbone!r}, or {other}"
     sizes = {
         name: getattr(file, name)
         for name in ("width", "decoder_channels")
@@ -211,8 +237,8 @@ def fitting(contents: Contents, backbone: str | None) -> tuple[DeepLabV3Plus, di
         backbone: The expected backbone; None for that of the file.
 
     Returns:
-        The network, abstract; the fields of `config.model` that make it, 'allow_missing' among
-        them where stages are absent; a remark, or ''.
+        The network, abstract; the fields of `config.model` that make it, 'allow_missing' and
+        'allow_unused' among them where either lacks stages of the other; a remark, or ''.
 
     Raises:
         ValueError: If none fits.
@@ -237,9 +263,7 @@ def fitting(contents: Contents, backbone: str | None) -> tuple[DeepLabV3Plus, di
         for name, usual in (("width", 64), ("decoder_channels", 256))
         if sizes[name] != usual
     }
-    absent = [f"layer{i}" for i in range(1, 5) if f"layer{i}" not in contents.stages]
-    if absent:
-        fields["allow_missing"] = ",".join(absent)
+    fields |= _uneven_stages(backbone, contents.stages)
     remark = ""
     if contents.num_classes is not None:
         remark = (

@@ -53,16 +53,17 @@ def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """3x3 convolution at stride 1 that keeps the size.
 
     Args:
-        x: Features [B, H, W, in], float32 or float64.
+        x: Features [B, H, W, in], float32, float64 or bfloat16. bfloat16 is too coarse for
+            transformed tiles, which are computed in float32.
         kernel: [3, 3, in, out] of the same type.
 
     Returns:
         Features [B, H, W, out], equal to those of a plain convolution up to rounding.
     """
-    transformed = _apply(_KERNELS, kernel.reshape(9, *kernel.shape[2:]))
+    transformed = _apply(_KERNELS, _widened(kernel).reshape(9, *kernel.shape[2:]))
 
     def convolve(images):
-        return _joined(_input_tiles(images) @ transformed, images.shape)
+        return _joined(_input_tiles(images) @ transformed, images.shape).astype(x.dtype)
 
     groups = _groups(x, max(kernel.shape[2:]))
     return jax.lax.map(convolve, groups).reshape(*x.shape[:3], -1)
@@ -81,10 +82,10 @@ def _backward(kept, dy):
         products = jnp.swapaxes(_input_tiles(images), 1, 2) @ _output_tiles(dy)
         return gradient + products, None
 
-    start = jnp.zeros((_IN * _IN, *kernel.shape[2:]), kernel.dtype)
+    start = _widened(jnp.zeros((_IN * _IN, *kernel.shape[2:]), kernel.dtype))
     groups = tuple(_groups(each, max(kernel.shape[2:])) for each in (x, dy))
     gradient, _ = jax.lax.scan(add, start, groups)
-    return dx, _apply(_KERNELS.T, gradient).reshape(kernel.shape)
+    return dx, _apply(_KERNELS.T, gradient).reshape(kernel.shape).astype(kernel.dtype)
 
 
 winograd.defvjp(_forward, _backward)
@@ -93,10 +94,15 @@ winograd.defvjp(_forward, _backward)
 def _groups(x: jax.Array, channels: int) -> jax.Array:
     """[B, H, W, C] as [groups, B / groups, H, W, C], so that one group fits the cache."""
     down, across = _tiles(x.shape)
-    image = _IN * _IN * down * across * channels * x.dtype.itemsize
+    itemsize = jnp.promote_types(x.dtype, jnp.float32).itemsize
+    image = _IN * _IN * down * across * channels * itemsize
     fitting = [n for n in range(1, len(x) + 1) if len(x) % n == 0 and n * image <= _BYTES]
     size = max(fitting, default=1)
     return x.reshape(-1, size, *x.shape[1:])
+
+
+def _widened(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _tiles(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -115,7 +121,7 @@ def _input_tiles(x: jax.Array) -> jax.Array:
     _, height, width, channels = x.shape
     down, across = _tiles(x.shape)
     below, right = down * _OUT + 1 - height, across * _OUT + 1 - width
-    x = jnp.pad(x, ((0, 0), (1, below), (1, right), (0, 0)))
+    x = jnp.pad(_widened(x), ((0, 0), (1, below), (1, right), (0, 0)))
     rows = jnp.stack([x[:, i::_OUT][:, :down] for i in range(_IN)])
     places = jnp.stack([rows[:, :, :, j::_OUT][:, :, :, :across] for j in range(_IN)], 1)
     return _apply(_INPUTS, places.reshape(_IN * _IN, -1, channels))
@@ -126,7 +132,7 @@ def _output_tiles(dy: jax.Array) -> jax.Array:
     images, height, width, channels = dy.shape
     down, across = _tiles(dy.shape)
     below, right = down * _OUT - height, across * _OUT - width
-    tiles = jnp.pad(dy, ((0, 0), (0, below), (0, right), (0, 0)))
+    tiles = jnp.pad(_widened(dy), ((0, 0), (0, below), (0, right), (0, 0)))
     tiles = tiles.reshape(images, down, _OUT, across, _OUT, channels).transpose(2, 4, 0, 1, 3, 5)
     return _apply(_OUTPUTS.T, tiles.reshape(_OUT * _OUT, -1, channels))
 

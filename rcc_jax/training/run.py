@@ -25,7 +25,7 @@ from rcc_jax.methods.base import Views
 from rcc_jax.models.network import Network, Weights
 from rcc_jax.training import optimizer, train_state, train_step
 from rcc_jax.training.train_state import TrainState
-from rcc_jax.workdir import preservation, start_weights
+from rcc_jax.workdir import checkpoint_paths, preservation, start_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +181,8 @@ class Run:
             if start_weights.is_run(path):
                 found, summary = start_weights.read_start(path, *self._place(member))
                 log(f"starting from the {summary}")
+                for line in checkpoint_paths.other_settings(self.config, path):
+                    log(f"note: {line}; weights do not tell it")
                 read = found.completed(read)
             elif path:
                 files[member.name] = path

@@ -1,5 +1,6 @@
 """The checkpoint that a user names: 'latest', 'best', 'best:PROTOCOL', or a path."""
 
+import json
 import os
 import pathlib
 from typing import Any
@@ -8,7 +9,9 @@ import ml_collections
 
 from input_pipeline import near_names
 from rcc_jax.config import method_group, protocols
+from rcc_jax.config.recorded import recorded_fields
 from rcc_jax.errors import ConfigError
+from rcc_jax.models import families
 from rcc_jax.workdir.best_scores import BEST_OF
 from rcc_jax.workdir.checkpoints import Checkpoints
 from rcc_jax.workdir.folder import MAY_CHANGE, Workdir
@@ -49,6 +52,12 @@ def find_named(
                 f"--checkpoint={checkpoint}: there is no such folder. Name 'latest', 'best', "
                 f"'{BEST_OF}PROTOCOL', or the path of a checkpoint or of a run.{hint}"
             )
+        if lines := other_settings(config, checkpoint):
+            raise ConfigError(
+                f"--checkpoint={checkpoint} was trained with another network:\n"
+                + "\n".join(f"  {line}" for line in lines)
+                + "\nName that run as --workdir, or give its values in --config."
+            )
         return checkpoint
     folder = Workdir.open(
         workdir,
@@ -62,6 +71,39 @@ def find_named(
     old = protocols.of_run(workdir)
     with Checkpoints(folder, read_only=True, old_protocol=old) as checkpoints:
         return str(folder / str(_named_step(checkpoints, checkpoint, workdir)))
+
+
+def other_settings(config: ml_collections.ConfigDict, path: str | os.PathLike) -> list[str]:
+    """How the run of a checkpoint differs in settings of the network that weights do not tell.
+
+    Args:
+        config: The configuration that is to read the checkpoint.
+        path: As for `find_checkpoint`.
+
+    Returns:
+        Lines such as 'model.output_stride: 8 there, 16 here'; no line if that run's configuration
+        is unknown, or has another backbone, whose weights do not fit.
+
+    Raises:
+        ConfigError: If the record of that run cannot be parsed.
+    """
+    path = pathlib.Path(path).absolute()
+    records = (recorded_fields(folder) for folder in (path, *path.parents[:2]))
+    recorded = next(filter(None, records), {})
+    if recorded.get("model.backbone") != config.model.backbone:
+        return []
+    names = families.BACKBONES[config.model.backbone].untold
+    values = {name: (recorded.get(f"model.{name}"), config.model[name]) for name in names}
+    return [
+        f"model.{name}: {there} there, {here} here"
+        for name, (there, here) in _as_json(values).items()
+        if there not in (None, here)
+    ]
+
+
+def _as_json(values: Any) -> Any:
+    """The same with tuples as lists, as in a file."""
+    return json.loads(json.dumps(values))
 
 
 def _named_step(checkpoints: Checkpoints, name: str, workdir: str | os.PathLike) -> int:

@@ -83,7 +83,8 @@ def test_tiles_of_several_groups_of_images_in_float32(monkeypatch):
         assert abs(ours - np.asarray(theirs)).max() < 1e-5 * abs(np.asarray(theirs)).max()
 
 
-def test_a_wide_kernel_in_bfloat16_has_the_gradient_summed_image_by_image():
+def test_a_wide_kernel_in_bfloat16_has_its_tiles_in_float32():
+    """The outputs differ by little more than their own rounding, 1 / 256."""
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(3, 4, 5, 64)), jnp.bfloat16)
     weights = jnp.asarray(rng.normal(size=(3, 3, 64, 64)), jnp.bfloat16)
@@ -92,10 +93,8 @@ def test_a_wide_kernel_in_bfloat16_has_the_gradient_summed_image_by_image():
         lambda x, k: _convolution(x, k, 1, 1), *(a.astype(jnp.float32) for a in (x, weights))
     )
     for ours, theirs in zip(found, expected, strict=True):
-        assert abs(ours - theirs).max() < 0.02 * abs(theirs).max()
-    # Forward and for the input, but not for the kernel.
-    program = _with_gradients.lower(convolve, x, weights).as_text()
-    assert program.count("stablehlo.convolution") == 2
+        assert ours.dtype == jnp.bfloat16
+        assert abs(ours - theirs).max() < 0.004 * abs(theirs).max()
 
 
 def _program(dtype=jnp.float32, **geometry):

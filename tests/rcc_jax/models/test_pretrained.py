@@ -133,12 +133,34 @@ def test_imagenet_backbone(shared_data, capsys):
     ours = np.asarray(model.backbone.layer3[5].conv2.kernel[...])
     np.testing.assert_array_equal(ours, kernel.transpose(2, 3, 1, 0).astype(np.float32))
 
-    assert pretrained.main([f"--source={path}"]) == 0
+    assert pretrained.main([f"--source={path}", "--backbone=resnet50"]) == 0
     printed = capsys.readouterr().out
     assert summary.sha256 in printed
     assert "float16" in printed
     assert "--config.model.stem=v1" in printed
-    assert "--config.model.allow_missing=layer4\n" in printed
+    assert "--config.model.allow_missing=layer4 " in printed
+
+
+def test_a_network_without_the_last_stage_and_one_with_it(make_model, tmp_path, capsys):
+    whole, short = make_model(backbone="resnet50"), make_model(backbone="resnet50_c4")
+    files = {name: tmp_path / f"{name}.npz" for name in ("whole", "short")}
+    for name, model in (("whole", whole), ("short", short)):
+        np.savez(files[name], **backbone_state(model, tmp_path))
+    assert pretrained.main([f"--source={files['short']}"]) == 0
+    fits = capsys.readouterr().out
+    assert "--config.model.backbone=resnet50_c4 " in fits
+    assert "allow_" not in fits
+    assert pretrained.main([f"--source={files['short']}", "--backbone=resnet50"]) == 0
+    assert "allow_missing=layer4 " in capsys.readouterr().out
+    assert pretrained.main([f"--source={files['whole']}", "--backbone=resnet50_c4"]) == 0
+    fits = capsys.readouterr().out
+    assert "--config.model.allow_unused=fc,layer4 " in fits
+    assert "backbone=resnet50_c4 " in fits
+    message = error_of(whole, files["short"])
+    assert "use the backbone 'resnet50_c4', or --config.model.allow_missing=layer4 (" in message
+    message = error_of(short, files["whole"])
+    assert "use the backbone 'resnet50', or --config.model.allow_unused=fc,layer4 (" in message
+    assert load_torch(short, files["whole"], allow_unused=("fc", "layer4")).missing == ()
 
 
 def test_command(make_model, tmp_path, capsys):

@@ -72,6 +72,16 @@ def plain_in_jax(form, a, b):
     return jnp.swapaxes(a, -1, -2) @ b if form.startswith("transposed left") else a @ b
 
 
+@pytest.mark.parametrize("rows", [8, 30_000])
+def test_gradients_of_a_bias_in_float32(rows):
+    """By a sum and, with many numbers, by a product."""
+    x, factor = (drawn((rows, 3), seed) for seed in (0, 1))
+    found = jax.grad(lambda x, b: jnp.sum(products.add_bias(x, b) * factor), (0, 1))(x, jnp.ones(3))
+    np.testing.assert_array_equal(found[0], factor)
+    np.testing.assert_allclose(found[1], factor.sum(0, dtype=np.float64), rtol=1e-4)
+    assert products.add_bias(x, jnp.ones(3))[0].tolist() == (x[0] + 1).tolist()
+
+
 def test_gradient_of_a_bias_is_summed_in_float32():
     # In bfloat16, 256 + 1 = 256.
     x = jnp.zeros((2, 300, 3), jnp.bfloat16)

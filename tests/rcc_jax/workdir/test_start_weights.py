@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from configs import demo
+from configs import demo, recorded
 from rcc_jax.errors import ConfigError
 from rcc_jax.training.run import Run
-from rcc_jax.workdir import start_weights
+from rcc_jax.workdir import checkpoint_paths, start_weights
 from rcc_jax.workdir.checkpoints import Checkpoints
-from tests.support.untrained import TINY_NETWORK, filled
+from tests.support.untrained import TINY_NETWORK, filled, write_run
 
 
 def build(method="supervised", **fields):
@@ -92,6 +92,21 @@ def test_a_pair_leaves_both_networks_to_a_pair_and_the_main_one_to_others(tmp_pa
     # Nothing about the second network.
     assert "main.classifier" in str(caught.value)
     assert "second" not in str(caught.value)
+
+
+def test_settings_that_weights_do_not_tell(tmp_path):
+    """The rates of the ASPP and the output stride: any value fits the weights."""
+    write_run(tmp_path / "run", "method=supervised", TINY_NETWORK)
+    network = tmp_path / "run" / "checkpoints" / "7"
+    config, other = (recorded.get_config(tmp_path / "run") for _ in range(2))
+    other.model.update(output_stride=8, aspp_rates=(2, 4, 6))
+    for path in (network, network.parent, network.parents[1]):
+        assert checkpoint_paths.find_named(config, tmp_path, str(path)) == str(path)
+        with pytest.raises(ConfigError, match="stride: 16 there, 8 here\n  model.aspp_rates"):
+            checkpoint_paths.find_named(other, tmp_path, str(path))
+    said = []
+    build(model__pretrained=str(network), model__output_stride=8).initial_state(said.append)
+    assert said[1:] == ["note: model.output_stride: 16 there, 8 here; weights do not tell it"]
 
 
 def test_another_network_is_refused(earlier):
