@@ -207,6 +207,7 @@ def way_out(model: Contents, file: Contents) -> str | None:
     if file.stem in STEMS and file.stem != model.stem:
         return f"use the stem {file.stem!r}, or weights for the stem {model.stem!r}"
     if file.backbone in ARCHITECTURES and file.backbone != model.backbone:
+        assert model.backbone is not None
         other = f"weights for {model.backbone!r}"
         theirs, ours = _stages(file.backbone).items(), _stages(model.backbone).items()
         if theirs < ours or ours < theirs:
