@@ -11,7 +11,8 @@ from rcc_jax.reporting import run_results, tables
 from rcc_jax.reporting.line_chart import Series, picture
 
 Kept = Sequence[tuple[dict, run_results.Result]]
-BASELINE = "unimatch"
+# The method to compare with: the first of these that has runs.
+BASELINES = ("unimatch", "unimatch_v2")
 SCORES = {"last": "validation", "test": "test"}
 CURVES = {
     "kept_ratio": "share of the unlabelled pixels whose pseudo label counts",
@@ -24,12 +25,13 @@ RAREST = {"msrc": ("boat", "aeroplane", "bird", "cat", "chair")}
 WINDOW = 5
 
 
-def against_baseline(kept: Kept, baseline: str = BASELINE) -> str:
+def against_baseline(kept: Kept) -> str:
     """Markdown: each method minus the baseline of the same partition and seed.
 
     '' if the baseline or all other methods have no run.
     """
     runs = {(each.partition, each.seed, each.method): each for _, each in kept}
+    baseline = _baseline({each.method for _, each in kept})
     columns: dict = collections.defaultdict(lambda: collections.defaultdict(list))
     for (partition, seed, method), run in runs.items():
         base = runs.get((partition, seed, baseline))
@@ -42,7 +44,7 @@ def against_baseline(kept: Kept, baseline: str = BASELINE) -> str:
     if not columns:
         return ""
     lines = [
-        f"Difference from {baseline} with the same labels and seed, in points of mIoU on "
+        f"Difference from `{baseline}` with the same labels and seed, in points of mIoU on "
         "validation and test images, mean ± standard deviation (runs ahead / runs):",
         "",
         f"| labels | method | {' | '.join(SCORES.values())} |",
@@ -54,6 +56,13 @@ def against_baseline(kept: Kept, baseline: str = BASELINE) -> str:
             cells = [_difference(columns[partition, method][score]) for score in SCORES]
             lines.append(f"| {partition} | {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _baseline(methods: Iterable[str]) -> str:
+    """The method to compare with, whose name may be followed by its settings; '' if none has runs."""
+    ranks = {method: method.split(",")[0] for method in sorted(methods)}
+    known = [method for method, name in ranks.items() if name in BASELINES]
+    return min(known, key=lambda method: BASELINES.index(ranks[method]), default="")
 
 
 def _difference(values: Sequence[float]) -> str:

@@ -85,6 +85,14 @@ def test_study_compares_runs_of_one_seed_alone():
     assert text.splitlines()[-1] == "| 1_8 | rcc | +1.5 ± 0.7 (2 / 2) | -1.0 (0 / 1) |"
     assert "| cc |" not in text
     assert study_tables.against_baseline(kept[2:]) == ""
+    # Without UniMatch, UniMatch V2 is what the others are compared with.
+    second = [run("unimatch_v2, EMA 0.99", 2, 98.0, 98.0), run("unimatch_v2 + rcc", 2, 97.0, 98.0)]
+    text = study_tables.against_baseline([kept[4], *second])
+    assert text.startswith("Difference from `unimatch_v2, EMA 0.99` with the same labels and seed")
+    assert text.splitlines()[-2:] == [
+        "| 20 | unimatch_v2 + rcc | -1.0 (0 / 1) | +0.0 (0 / 1) |".replace("20", "1_8"),
+        "| 1_8 | cc | +1.0 (1 / 1) | +1.0 (1 / 1) |",
+    ]
 
 
 @pytest.mark.parametrize("name", ["camvid", "camvid-cpu", "drives", "photos"])
