@@ -59,7 +59,7 @@ def against_baseline(kept: Kept) -> str:
 
 
 def _baseline(methods: Iterable[str]) -> str:
-    """The method to compare with, whose name may be followed by its settings; '' if none has runs."""
+    """The method to compare with, with its settings as in `methods`; '' if none has runs."""
     ranks = {method: method.split(",")[0] for method in sorted(methods)}
     known = [method for method, name in ranks.items() if name in BASELINES]
     return min(known, key=lambda method: BASELINES.index(ranks[method]), default="")
