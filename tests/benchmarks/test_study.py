@@ -95,7 +95,7 @@ def test_study_compares_runs_of_one_seed_alone():
     ]
 
 
-@pytest.mark.parametrize("name", ["camvid", "camvid-cpu", "drives", "photos"])
+@pytest.mark.parametrize("name", ["camvid", "camvid-cpu", "drives", "photos", "photos_dinov2"])
 def test_page_holds_what_the_kept_runs_make(name):
     document = study.page_of(name, sorted(study.DOCS.glob("*.md"))).read_text()
     text, files = study.render(study.RESULTS / name)
