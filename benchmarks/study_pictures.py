@@ -28,19 +28,29 @@ from rcc_jax.segmenter import Segmenter  # noqa: E402
 from rcc_jax.workdir.folder import RESULT  # noqa: E402
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
-METHODS = ("supervised", "fixmatch", "unimatch", "cc", "rcc")
+METHODS = (
+    "supervised", "fixmatch", "unimatch", "cc", "rcc", "unimatch_v2", "unimatch_v2 + rcc"
+)  # fmt: skip
 
 
 def find_runs(folder: pathlib.Path, part: str, seed: int) -> dict[str, pathlib.Path]:
-    """Folders of the finished runs of the five methods with default settings, in order."""
-    found = {}
-    for path in sorted(folder.glob(f"**/{RESULT}")):
-        result = run_results.read_result(path.parent)
-        name = result.method.removesuffix(", same steps")
-        if name in METHODS and result.partition == part and result.seed == seed:
-            found[name] = path.parent
-    if not found:
+    """Folders of the finished runs of `METHODS` without settings of their own, in order."""
+    results = {
+        path.parent: run_results.read_result(path.parent)
+        for path in sorted(folder.glob(f"**/{RESULT}"))
+    }
+    settings = {
+        path: result.method.split(", ")
+        for path, result in results.items()
+        if (result.partition, result.seed) == (part, seed)
+    }
+    if not settings:
         raise ConfigError(f"--workdir={folder}: no finished run of {part}, seed {seed}.")
+    shared = {"same steps"} | set.intersection(*map(set, settings.values()))
+    found = {}
+    for path, (name, *rest) in settings.items():
+        if shared.issuperset(rest):
+            found[name] = path
     return {name: found[name] for name in METHODS if name in found}
 
 
