@@ -93,7 +93,7 @@ def read(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
         )
     config = schema.defaults().lock()
     try:
-        config.update_from_flattened_dict({**values_before(fields), **_with_tuples(fields)})
+        config.update_from_flattened_dict({**values_before(fields), **with_tuples(fields)})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         # Drops the list of all fields at the end of a KeyError.
         reason = str(error).strip("\"'").partition(" Other fields")[0]
@@ -124,6 +124,6 @@ def nest(fields: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+def with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Turns the lists of JSON back into tuples."""
     return {field: tuple(x) if isinstance(x, list) else x for field, x in fields.items()}

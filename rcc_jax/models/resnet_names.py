@@ -167,8 +167,8 @@ def _backbone(counts: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) 
         if (block is Bottleneck) == bottleneck and counts.items() <= _stages(name).items()
     ]
     if fits:
-        # A network whose stages are all there, before those of which some are absent.
-        return min(fits, key=lambda name: len(_stages(name)) > len(counts))
+        # Preferably a network whose stages are all there.
+        return next((name for name in fits if len(_stages(name)) == len(counts)), fits[0])
     kind = "bottleneck" if bottleneck else "basic"
     return f"a ResNet of {'-'.join(map(str, counts.values()))} {kind} blocks"
 

@@ -1,6 +1,5 @@
 """The checkpoint that a user names: 'latest', 'best', 'best:PROTOCOL', or a path."""
 
-import json
 import os
 import pathlib
 from typing import Any
@@ -9,7 +8,7 @@ import ml_collections
 
 from input_pipeline import near_names
 from rcc_jax.config import method_group, protocols
-from rcc_jax.config.recorded import recorded_fields
+from rcc_jax.config.recorded import recorded_fields, with_tuples
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import families
 from rcc_jax.workdir.best_scores import BEST_OF
@@ -89,21 +88,15 @@ def other_settings(config: ml_collections.ConfigDict, path: str | os.PathLike) -
     """
     path = pathlib.Path(path).absolute()
     records = (recorded_fields(folder) for folder in (path, *path.parents[:2]))
-    recorded = next(filter(None, records), {})
+    recorded = with_tuples(next(filter(None, records), {}))
     if recorded.get("model.backbone") != config.model.backbone:
         return []
-    names = families.BACKBONES[config.model.backbone].untold
-    values = {name: (recorded.get(f"model.{name}"), config.model[name]) for name in names}
-    return [
-        f"model.{name}: {there} there, {here} here"
-        for name, (there, here) in _as_json(values).items()
-        if there not in (None, here)
-    ]
-
-
-def _as_json(values: Any) -> Any:
-    """The same with tuples as lists, as in a file."""
-    return json.loads(json.dumps(values))
+    lines = []
+    for name in families.BACKBONES[config.model.backbone].untold:
+        there, here = recorded.get(f"model.{name}"), config.model[name]
+        if there not in (None, here):
+            lines.append(f"model.{name}: {there} there, {here} here")
+    return lines
 
 
 def _named_step(checkpoints: Checkpoints, name: str, workdir: str | os.PathLike) -> int:

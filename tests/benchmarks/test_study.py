@@ -90,7 +90,7 @@ def test_study_compares_runs_of_one_seed_alone():
     text = study_tables.against_baseline([kept[4], *second])
     assert text.startswith("Difference from `unimatch_v2, EMA 0.99` with the same labels and seed")
     assert text.splitlines()[-2:] == [
-        "| 20 | unimatch_v2 + rcc | -1.0 (0 / 1) | +0.0 (0 / 1) |".replace("20", "1_8"),
+        "| 1_8 | unimatch_v2 + rcc | -1.0 (0 / 1) | +0.0 (0 / 1) |",
         "| 1_8 | cc | +1.0 (1 / 1) | +1.0 (1 / 1) |",
     ]
 

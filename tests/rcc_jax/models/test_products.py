@@ -117,3 +117,14 @@ def test_a_large_matrix_is_turned_apart_from_what_makes_it():
 
     assert " while(" in jax.jit(jax.grad(loss, 1)).lower(left, right).compile().as_text()
     assert " while(" not in jax.jit(loss).lower(left, right).compile().as_text()
+
+
+def test_a_gradient_in_bfloat16_is_turned_once():
+    """Otherwise the optimizer turns it for each of its moments."""
+    left, right = (jnp.ones(shape, jnp.bfloat16) for shape in ((7, 9), (9, 4)))
+
+    def loss(right):
+        return jnp.sum(products.product(left, right).astype(jnp.float32))
+
+    # Of the operand, and of what the product with it gives.
+    assert jax.jit(jax.grad(loss)).lower(right).as_text().count("optimization_barrier") == 2

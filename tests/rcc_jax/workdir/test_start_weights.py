@@ -102,7 +102,7 @@ def test_settings_that_weights_do_not_tell(tmp_path):
     other.model.update(output_stride=8, aspp_rates=(2, 4, 6))
     for path in (network, network.parent, network.parents[1]):
         assert checkpoint_paths.find_named(config, tmp_path, str(path)) == str(path)
-        with pytest.raises(ConfigError, match="stride: 16 there, 8 here\n  model.aspp_rates"):
+        with pytest.raises(ConfigError, match="stride: 16 there, 8 here\n  model.aspp_rates: "):
             checkpoint_paths.find_named(other, tmp_path, str(path))
     said = []
     build(model__pretrained=str(network), model__output_stride=8).initial_state(said.append)
