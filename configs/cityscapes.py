@@ -8,9 +8,7 @@ The paper's UniMatch row is that of UniMatch's public logs: see `rcc_jax/reporti
 The evaluation is UniMatch's: windows of 801 pixels every 534 pixels, cut off at the border
 (`eval.windows=cut`).
 
-The files `cityscapes_*.py` take the arguments method, backbone (resnet50, resnet101), stem (deep,
-v1), seed, and for ablations consensus (rank, l2, ce, kl, soft), top_n and weight
-(lambda).
+The files `cityscapes_*.py` take the arguments that docs/paper.md lists.
 """
 
 from configs import common

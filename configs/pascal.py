@@ -6,8 +6,7 @@ pascal` and put the lists of UniMatch's repository into `data/splits/pascal`. Tr
 UniMatch's ImageNet ResNet, `pretrained/resnet50_deep.pth`, or with `stem=v1` from torchvision's,
 `pretrained/resnet50_v1.pth`.
 
-The files `pascal_*.py` take the arguments method, backbone (resnet50, resnet101), stem (deep, v1),
-seed, and for the ablations kind (cc: l2, ce, kl), top_n and weight (lambda).
+The files `pascal_*.py` take the arguments that docs/paper.md lists.
 """
 
 from configs import common

@@ -70,7 +70,8 @@ class Segmenter:
 
         Args:
             workdir: Folder of the run.
-            checkpoint: 'latest', 'best' or a path.
+            checkpoint: 'latest', 'best', 'best:PROTOCOL', or the path of a checkpoint or of
+                another run's folder.
             **evaluation: Changes to `config.eval`, such as `mode='sliding'` or `flip=True`.
 
         Raises:

@@ -122,25 +122,52 @@ def fields(group: str) -> str:
     lines = ["| field | default | meaning |", "| --- | --- | --- |"]
     for name, (option, owners) in declared.items():
         field = name if group == "top" else f"{group}.{name}"
-        own = {m: schema.method_fields(m)[name] for m in owners}
-        said = {m: each.described() for m, each in own.items()}
-        if len(set(said.values())) > 1:
-            option = next(iter(own.values()))
-            meaning = [option.doc, *(f"{m}: {text}" for m, text in said.items())]
-        else:
-            meaning = [option.doc, option.described()]
-        if 0 < len(owners) < len(schema.METHODS):
-            meaning.append(f"Methods: {', '.join(owners)}.")
-        limited = [m for m, each in own.items() if each.only_with]
-        if limits := own[limited[0]].only_with if limited else option.only_with:
-            other, *wanted = limits
-            where = f" (in {', '.join(limited)})" if len(limited) < len(own) else ""
-            meaning.append(f"Only with {group}.{other} = {' or '.join(wanted)}{where}.")
-        text = " ".join(filter(None, meaning)).replace("|", "\\|").replace("*", "\\*")
+        own = {method: schema.method_fields(method)[name] for method in owners}
+        text = " ".join(filter(None, _meaning(group, option, own)))
+        text = text.replace("|", "\\|").replace("*", "\\*")
         differs = len({each.default for each in own.values()}) > 1
         default = "each method's own" if differs else f"`{option.default!r}`"
         lines.append(f"| `{field}` | {default} | {text} |")
     return "\n".join(lines)
+
+
+def _meaning(group, option, own) -> Iterator[str]:
+    """Sentences on a field: its values, its methods, its argument and what it goes with.
+
+    Args:
+        group: The group of the field.
+        option: The declaration of the field.
+        own: The declaration in each method that has the field.
+    """
+    values = {}
+    for method, each in own.items():
+        values.setdefault(each.described(), []).append(method)
+    yield (next(iter(own.values())) if len(values) > 1 else option).doc
+    if len(values) > 1:
+        *few, most = sorted(values.items(), key=lambda item: len(item[1]))
+        yield from (f"{', '.join(methods)}: {text}" for text, methods in few)
+        yield f"The others: {most[0]}"
+    else:
+        yield option.described()
+    yield _owners(list(own))
+    if option.short:
+        yield f"Argument: `{option.short}=`."
+    limited = [method for method, each in own.items() if each.only_with]
+    if limits := own[limited[0]].only_with if limited else option.only_with:
+        other, *wanted = limits
+        where = f" (in {', '.join(limited)})" if len(limited) < len(own) else ""
+        yield f"Only with {group}.{other} = {' or '.join(wanted)}{where}."
+
+
+def _owners(methods: list[str]) -> str:
+    """Which methods have a field; empty if all have it."""
+    from rcc_jax.config import schema
+
+    if len(methods) in (0, len(schema.METHODS)):
+        return ""
+    if methods == [m for m in schema.METHODS if "consensus" in schema.method_fields(m)]:
+        return "Methods with a consensus term."
+    return f"Methods: {', '.join(methods)}."
 
 
 def table(page: pathlib.Path, name: str) -> str:
