@@ -4,6 +4,7 @@ All functions take the kept runs of `study.read`, each as (record, result).
 """
 
 import collections
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 
@@ -68,7 +69,8 @@ def _baseline(methods: Iterable[str]) -> str:
 def _difference(values: Sequence[float]) -> str:
     if not values:
         return "-"
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    known = not any(map(math.isnan, values))
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 and known else ""
     ahead = sum(value > 0 for value in values)
     return f"{statistics.fmean(values):+.1f}{spread} ({ahead} / {len(values)})"
 

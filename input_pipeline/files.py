@@ -1,6 +1,7 @@
 """Files that are whole or absent, and what the system's errors about files mean."""
 
 import errno
+import hashlib
 import os
 import pathlib
 
@@ -22,7 +23,7 @@ def write_atomically(
     """
     path = pathlib.Path(path)
     # Several processes may write one file at a time: each has its own temporary name.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{_shortened(path.name)}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -33,3 +34,9 @@ def write_atomically(
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _shortened(name: str) -> str:
+    """The name of a file; a digest of it if it is too long to be a part of another name."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= 200 else hashlib.blake2b(encoded, digest_size=16).hexdigest()

@@ -13,7 +13,7 @@ LINES, NAMES = "wrong lines of a list", "masks and images that do not pair by na
 EMPTY, TWICE, OVERLAP = "parts without an image", "images listed twice", "images in two lists"
 MISSING, IMAGE, MASK = "missing files", "unreadable images", "unreadable masks"
 SIZE, COLORED = "masks of another size than their image", "masks of colours"
-PSEUDO = "pseudo masks that cannot be used"
+PSEUDO, UNLISTED = "pseudo masks that cannot be used", "file names that no list can hold"
 VALUES, NO_USE = "masks with values that the settings do not know", "masks that teach nothing"
 # Faults despite which training works.
 LEAK, COPY = "leaks: validation images that are trained on", "copies of an image"

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -257,7 +256,7 @@ def set_up_jax(config: ml_collections.ConfigDict) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     cache = config.train.compilation_cache
     if cache:
-        folder = pathlib.Path.home() / ".cache" / "rcc_jax" / "xla"
-        if cache != "auto":
-            folder = pathlib.Path(cache).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+        folder = os.path.expanduser("~/.cache/rcc_jax/xla" if cache == "auto" else cache)
+        # It stays as it is for a user without a home; nothing is kept then.
+        if not folder.startswith("~"):
+            jax.config.update("jax_compilation_cache_dir", os.path.abspath(folder))

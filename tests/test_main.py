@@ -4,9 +4,13 @@ import json
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from configs import demo
+from rcc_jax.commands import flags as cli
+from rcc_jax.commands import startup
 from rcc_jax.config import method_group
 from tests.support.commands import REPOSITORY, finish, start
 
@@ -49,8 +53,8 @@ def run(*flags, folder=REPOSITORY):
             ["--config.train.batch_size=x: must be a whole number."],
         ),
         (
-            ["--config=configs/demo.py", "--config.data.class_names=a b,c"],
-            ["--config.data.class_names=a b,c: must be comma-separated names", "in quotes"],
+            ["--config=configs/demo.py", "--config.data.class_names='a b,c"],
+            ["--config.data.class_names='a b,c: must be comma-separated names", "in quotes"],
         ),
         (
             ["--config=configs/demo.py", "--config.model.remat=maybe"],
@@ -141,7 +145,7 @@ def test_every_fault_of_the_settings_is_a_line(mode):
     flags = ["--config.seed=-1", "--config.train.batch_size=0", "--config.method.top_n=9"]
     lines = run(f"--mode={mode}", "--config=configs/folder.py:method=rcc", *flags).splitlines()
     assert lines[:3] == [
-        "config.seed = -1 must be at least 0.",
+        "config.seed = -1 must be from 0 to 4294967295.",
         "config.train.batch_size = 0 must be at least 1.",
         "config.method.top_n = 9 must be from 3 to 8.",
     ]
@@ -199,6 +203,22 @@ def test_a_python_without_the_packages_says_how_to_get_them():
     assert f"{sys.executable} lacks the package absl. In the project's folder run" in ended.stderr
     assert "`make setup`" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_folders_of_runs_may_have_commas_and_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a,b", "a", "c"):
+        (tmp_path / name).mkdir()
+    typed = f"~/a,b,{tmp_path}/c,~/none,~/a".split(",")
+    names = [f"{tmp_path}/{name}" for name in ("a,b", "c", "none", "a")]
+    assert cli._folders(typed) == names
+
+
+def test_a_full_memory_is_told_from_other_errors():
+    with pytest.raises(jax.errors.JaxRuntimeError) as caught:
+        jnp.zeros(2**46).block_until_ready()
+    assert startup._is_out_of_memory(caught.value)
+    assert not startup._is_out_of_memory(ValueError("RESOURCE_EXHAUSTED"))
 
 
 def test_help_is_no_fault():

@@ -118,6 +118,15 @@ def test_killed_resumed_by_one_process_and_evaluated(command, tmp_path):
     evaluate(command, tmp_path)
 
 
+@pytest.mark.slow
+def test_the_first_process_draws_labels_that_depend_on_the_memory(command, tmp_path):
+    changed = {"method.name": "daw", "train.num_steps": 2, "eval.every_steps": 2}
+    flags = [f"--config.{name}={value}" for name, value in changed.items()]
+    for process in command(tmp_path, 2, *flags):
+        finish(process)
+    assert (tmp_path / "pictures" / "unlabeled_0000002.png").exists()
+
+
 def resume_alone(command, tmp_path, stopped):
     """Two processes' checkpoint on one, and every line is there once."""
     (alone,) = command(tmp_path, 1)

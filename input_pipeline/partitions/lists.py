@@ -150,16 +150,27 @@ def write_list(path: str | os.PathLike, *columns: Iterable[str]) -> None:
     """
     with open(path, "w", encoding="utf-8") as file:
         for entry in zip(*columns, strict=True):
-            # With a tab, paths may contain blanks.
-            line = "\t".join([*entry, ""])
-            if _split(line) != list(entry) or len(line.splitlines()) != 1 or not _is_text(line):
-                raise DataError(
-                    f"{' '.join(entry)!r}: the path cannot be written in a list, which is UTF-8 "
-                    "text with one entry per line and tabs between columns. Rename the file."
-                )
-            file.write(f"{line}\n")
+            if fault := fault_of_entry(*entry):
+                raise DataError(fault)
+            file.write(_line(entry) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def fault_of_entry(*entry: str) -> str | None:
+    """Why the paths of an image, or of an image and its label, cannot be written in a list."""
+    line = _line(entry)
+    if _split(line) == list(entry) and len(line.splitlines()) == 1 and _is_text(line):
+        return None
+    return (
+        f"{' '.join(entry)!r}: the path cannot be written in a list, which is UTF-8 text with one "
+        "entry per line and tabs between columns. Rename the file."
+    )
+
+
+def _line(entry: Iterable[str]) -> str:
+    # With a tab, paths may contain blanks.
+    return "\t".join([*entry, ""])
 
 
 def find_images(pattern: str, *, root: str, field: str) -> list[str]:
@@ -176,10 +187,13 @@ def find_images(pattern: str, *, root: str, field: str) -> list[str]:
     Raises:
         DataError: There is no image.
     """
-    full = os.path.join(root, os.path.expanduser(pattern))
+    pattern_or_folder = os.path.expanduser(pattern)
+    full = os.path.join(root, pattern_or_folder)
     if os.path.isdir(full):
         full = os.path.join(glob.escape(full), "**", "*")
-    found = glob.glob(full, recursive=True)
+    else:
+        full = os.path.join(glob.escape(root), pattern_or_folder)
+    found = (path for path in glob.glob(full, recursive=True) if os.path.isfile(path))
     images = sorted(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
     if not images:
         raise DataError(

@@ -2,10 +2,11 @@
 
 import dataclasses
 import re
+from collections.abc import Iterator
 
 from input_pipeline import findings
 from input_pipeline.errors import DataError
-from input_pipeline.partitions import folders, pseudo_masks
+from input_pipeline.partitions import folders, lists, pseudo_masks
 from input_pipeline.sources import scenes
 from input_pipeline.sources.base import Source
 from input_pipeline.sources.labels import LabelReader
@@ -51,6 +52,15 @@ class Partition:
     def digests(self) -> dict[str, str]:
         """A short fingerprint of each part; only the same images in the same order share it."""
         return {part: source.ids.digest() for part, source in self.parts.items()}
+
+    def faults_of_names(self) -> Iterator[tuple[str, str]]:
+        """Parts and messages for files whose names a run could not write into its lists."""
+        if self.by_lists:
+            return
+        for part in ("labeled", "unlabeled", "val"):
+            for entry in zip(*getattr(self, part).columns, strict=True):
+                if fault := lists.fault_of_entry(*entry):
+                    yield part, fault
 
     def stream(self, part: str) -> Source:
         """The images that the rows of a part of the training batches are drawn from."""

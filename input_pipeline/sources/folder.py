@@ -53,6 +53,11 @@ class FolderSource:
         return read_header(self.image_path(index))[:2]
 
     @property
+    def columns(self) -> list[StringTable]:
+        """The columns of its list: images, and masks if there are any."""
+        return [self.ids] if self.label_ids is None else [self.ids, self.label_ids]
+
+    @property
     def labeled(self) -> bool:
         """Whether the images have masks."""
         return self.label_ids is not None

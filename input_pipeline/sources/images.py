@@ -16,6 +16,8 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS = 10_000 * 10_000
 # `open_image` checks the size itself: one limit for all formats, and no warning below it.
 PIL.Image.MAX_IMAGE_PIXELS = None
+# Errors of corrupt files are raised, and named; OpenCV would print warnings besides.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 # Not all formats that Pillow knows: for some of them it runs other programs on the file.
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 

@@ -124,7 +124,11 @@ def _open(config: ml_collections.ConfigDict, found: Inspection) -> Partition | N
     def note(part: str, kind: str, message: str, count: int) -> None:
         found.errors[kind].add(part, message, count)
 
-    return partitions.open_what_can_be(note, **shared, **_lists(config))
+    partition = partitions.open_what_can_be(note, **shared, **_lists(config))
+    if partition is not None:
+        for part, fault in partition.faults_of_names():
+            note(part, findings.UNLISTED, fault, 1)
+    return partition
 
 
 def _open_pseudo(

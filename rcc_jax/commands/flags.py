@@ -1,5 +1,6 @@
 """The flags of the program, their valid combinations, and the errors for invalid ones."""
 
+import os
 import pathlib
 import sys
 from typing import NoReturn
@@ -58,7 +59,9 @@ LIST = flags.DEFINE_string(
     "checkpoint of every run is scored too.",
 )
 SAVE = flags.DEFINE_string(
-    "save", "labels,overlays", "predict: also 'confidence' and 'probabilities'."
+    "save",
+    "labels,overlays",
+    "predict: what to write, of labels, overlays, confidence, probabilities.",
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: overwrite existing predictions.")
 PART = flags.DEFINE_enum(
@@ -127,6 +130,7 @@ def parse(argv: list[str]) -> list[str]:
         rest = _read_flags(argv)
         if len(rest) > 1:
             fail(f"unexpected argument {rest[1]!r}; flags are written --name=value.")
+        _complete_paths()
         given = _CONFIG_FILE.value or _recorded_config()
         if MODE.value in _MODES_WITHOUT_CONFIG and (given or overrides):
             fail(f"--mode={MODE.value} reads finished runs and takes no --config.")
@@ -181,6 +185,26 @@ def _split_overrides(argv: list[str]) -> tuple[list[str], dict[str, list[str | N
     return rest, overrides
 
 
+def _complete_paths() -> None:
+    """Replaces '~' in the flags that name files, and joins folders whose names have commas."""
+    for flag in (WORKDIR, OUTPUT, CHECKPOINT, LIST):
+        if flag.value:
+            flags.FLAGS[flag.name].value = os.path.expanduser(flag.value)
+    flags.FLAGS[WORKDIRS.name].value = _folders(WORKDIRS.value)
+
+
+def _folders(pieces: list[str]) -> list[str]:
+    """The folders of a list that was split at commas, which names of runs have too."""
+    found = []
+    while pieces:
+        ends = range(len(pieces), 0, -1)
+        names = (os.path.expanduser(",".join(pieces[:end])) for end in ends)
+        name = next(filter(os.path.isdir, names), os.path.expanduser(pieces[0]))
+        found.append(name)
+        pieces = pieces[name.count(",") + 1 :]
+    return found
+
+
 def _recorded_config() -> str:
     """The recorded configuration, for a mode that needs only --workdir."""
     if MODE.value not in _MODES_OF_RUNS or not WORKDIR.value:
@@ -206,6 +230,7 @@ def _load_config(given: str, overrides: dict[str, list[str | None]]) -> None:
             )
         fields.override(config, field, texts, option)
     if not is_sweep:
+        config.model.pretrained = os.path.expanduser(config.model.pretrained)
         # Class names in a tuple may have been parsed as numbers.
         config.data.class_names = tuple(map(str, config.data.class_names))
     CONFIG.value, CONFIG.given = config, tuple(overrides)

@@ -66,6 +66,8 @@ def _resolve_auto(*, may_guess: bool = False, faults: list[str] | None = None) -
         raise type(error)("\n".join((*wrong, str(error)))) from None
     # Again, since the method may have been guessed.
     checks.check_given(config, cli.CONFIG.given)
+    for line in checks.idle(config, cli.CONFIG.given):
+        log(f"note: {line}")
 
 
 def _check() -> None:
@@ -92,6 +94,8 @@ def _table() -> None:
 def _report() -> None:
     from rcc_jax.reporting import report  # without JAX
 
+    if cli.WORKDIRS.value and cli.WORKDIR.value:
+        cli.fail("--mode=report takes --workdir or --workdirs, not both.")
     folders = cli.WORKDIRS.value or ([cli.WORKDIR.value] if cli.WORKDIR.value else [])
     if not folders:
         cli.fail(

@@ -1,5 +1,6 @@
 """The program behind `python main.py` and `python -m rcc_jax`: start-up, errors, exit codes."""
 
+import io
 import sys
 import traceback
 
@@ -51,10 +52,21 @@ try it on drawn scenes, without any data, in some minutes on a CPU:
 
 All others: {program} --help
 """
+_OF_JAX = ("JaxRuntimeError", "XlaRuntimeError")
+_OUT_OF_MEMORY = (
+    "the memory of a device is full. In training, use a smaller --config.train.batch_size or "
+    "--config.data.crop_size, --config.train.accumulation=2 or --config.model.remat=true; in "
+    "evaluation --config.eval.batch_size=1, or --config.eval.mode=sliding with a smaller "
+    "--config.eval.window. Checkpoints are kept."
+)
 
 
 def run() -> None:
     """Runs the program with the arguments of this process and exits."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may hold bytes that the terminal's encoding lacks.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if len(sys.argv) == 1:
         # An error: a script may have lost its arguments.
         print(_fill_in(_FIRST_COMMANDS), end="", file=sys.stderr)
@@ -82,6 +94,11 @@ def _print_unraisable(unraisable) -> None:
     # After a failed save, tensorstore notifies a closed event loop once per file.
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # By name: this file must not import JAX.
+    return type(error).__name__ in _OF_JAX and "RESOURCE_EXHAUSTED" in str(error)
 
 
 def main(_) -> None:
@@ -114,6 +131,8 @@ def main(_) -> None:
     except KeyboardInterrupt:
         cli.fail("interrupted; the same command resumes from there.", exit_code=130)
     except Exception as error:
+        if _is_out_of_memory(error):
+            cli.fail(_OUT_OF_MEMORY, exit_code=1)
         if processes.count() == 1:
             raise
         lost = processes.lost_process(error)

@@ -189,6 +189,14 @@ def run_all(
 
 
 def _is_scored(workdir: pathlib.Path, images: str) -> bool:
+    """Whether the end of a run is scored on a list; False if a record cannot be read."""
+    try:
+        return _has_score(workdir, images)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _has_score(workdir: pathlib.Path, images: str) -> bool:
     result = json.loads((workdir / RESULT).read_text())
     path = workdir / evaluation_name(result["step"], images)
     if not path.exists():

@@ -7,7 +7,9 @@ import ml_collections
 
 from input_pipeline import near_names
 from rcc_jax.config import method_group, named_weights, networks, schema
+from rcc_jax.config.groups import GROUPS
 from rcc_jax.errors import ConfigError
+from rcc_jax.options import effectless, options
 
 # An image of four times the width has sixteen times the pixels.
 _LARGEST_SCALE = 4.0
@@ -102,6 +104,26 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
                 f"{config[group][name]!r} has no such field; it belongs to {declared.only}. Leave "
                 "it out, or choose another."
             )
+
+
+def idle(config: ml_collections.ConfigDict, given: Collection[str]) -> Iterator[str]:
+    """Yields a line for each field on the command line that has no effect with the others.
+
+    They are no errors, since a sweep may set them for all of its runs. Fields of the method are:
+    see `check_given`.
+    """
+    for group, declared in GROUPS.items():
+        own = options(declared)
+        for name, needed in effectless(own, config[group]).items():
+            # With the default value nothing is lost.
+            if f"{group}.{name}" in given and config[group][name] != own[name].default:
+                yield method_group.without_effect(f"{group}.{name}", config, config[group], needed)
+    views = method_group.views(config)
+    if "data.cutmix_partner" in given and (views is None or views.box == "none"):
+        yield (
+            f"--config.data.cutmix_partner={config.data.cutmix_partner} has no effect: "
+            f"{config.method.name} pastes no boxes of other images"
+        )
 
 
 def _get(config, field: str):

@@ -25,6 +25,7 @@ class Data:
         "",
         "Folder that the paths in the lists are relative to. 'tfds': folder of the dataset, with "
         "or without its version.",
+        only_with=("source", "folder", "tfds"),
         may_change=True,
         per_process=True,
     )
@@ -51,6 +52,7 @@ class Data:
         "All training images: a list, a folder or a glob. If `unlabeled` is empty, the unlabelled "
         "images are those of them that are neither labelled nor for validation. 'tfds': empty "
         "means the split 'train'.",
+        only_with=("source", "folder", "tfds"),
     )
     pseudo: str = option(
         "",
@@ -60,8 +62,12 @@ class Data:
         per_process=True,
         before="",
     )
-    image_feature: str = option("image", "'tfds': name of the feature that holds the image.")
-    label_feature: str = option("label", "'tfds': name of the feature that holds the mask.")
+    image_feature: str = option(
+        "image", "Name of the feature that holds the image.", only_with=("source", "tfds")
+    )
+    label_feature: str = option(
+        "label", "Name of the feature that holds the mask.", only_with=("source", "tfds")
+    )
     num_classes: int = option(
         21,
         "Number of classes K; labels are 0..K-1 and 255 (ignored). 'folder': 0 = guessed from the "
@@ -76,6 +82,7 @@ class Data:
         513,
         "Side of the square training crop in pixels. 'folder': 0 = guessed from the mask sizes.",
         at_least=1,
+        at_most=10_000,
     )
     cutmix_partner: str = option(
         "other",
@@ -87,8 +94,13 @@ class Data:
     label_map: str = option(
         "",
         "Maps raw ids of 'L' and palette masks: 'RAW:ID,RAW:ID,*:ID'; '*' is every other id.",
+        only_with=("source", "folder", "tfds"),
     )
-    colormap: str = option("", "Maps the colours of RGB masks: '#rrggbb:ID,#rrggbb:ID,*:255'.")
+    colormap: str = option(
+        "",
+        "Maps the colours of RGB masks: '#rrggbb:ID,#rrggbb:ID,*:255'.",
+        only_with=("source", "folder", "tfds"),
+    )
     num_threads: int = option(
         4,
         "Threads that decode and augment. Their number does not change the batches.",
@@ -112,5 +124,9 @@ class Data:
         may_change=True,
     )
     max_bad: int = option(
-        100, "Largest number of files that 'skip' may leave out.", at_least=0, may_change=True
+        100,
+        "Largest number of files that 'skip' may leave out.",
+        at_least=0,
+        may_change=True,
+        only_with=("on_error", "skip"),
     )

@@ -1,6 +1,7 @@
 """Fields as typed on the command line: similar names, and values parsed by type; no JAX."""
 
 import ast
+import csv
 from collections.abc import Iterable
 
 import ml_collections
@@ -130,13 +131,22 @@ def _parse_tuple(text: str, typed: str) -> tuple:
         return ()
     try:
         value = ast.literal_eval(text)
-    except ValueError:  # Names without quotes.
-        return tuple(name.strip() for name in text.split(","))
-    except SyntaxError:
-        if "," in text or " " in text:
-            raise ConfigError(
-                f"{typed}: must be comma-separated names or numbers; put names with spaces in "
-                "quotes: \"'name one','name two'\"."
-            ) from None
-        return (text,)  # Such as a path.
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return _names(text, typed)
     return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _names(text: str, typed: str) -> tuple[str, ...]:
+    """Comma-separated names, each with or without quotes."""
+    mark = '"' if '"' in text else "'"
+    try:
+        (row,) = csv.reader([text], quotechar=mark, skipinitialspace=True, strict=True)
+        names = [name.strip() for name in row]
+    except (csv.Error, ValueError):
+        names = [""]
+    if not all(names):
+        raise ConfigError(
+            f"{typed}: must be comma-separated names or numbers; put a name with a comma in "
+            "quotes: \"'name, one',two\"."
+        )
+    return tuple(names)

@@ -14,7 +14,7 @@ class Top:
 
     seed: int = option(
         0, "The seed of the initial weights, of all random views and of all shuffles.",
-        at_least=0, short="seed",
+        at_least=0, at_most=2**32 - 1, short="seed",
     )  # fmt: skip
 
 
@@ -142,9 +142,9 @@ class Train:
     num_steps: int = option(0, "Length in steps; if above 0, it replaces num_epochs.", at_least=0)
     accumulation: int = option(
         1,
-        "Number of parts that a batch is split into to save memory. The result is the same as with "
-        "1 only for model.freeze_bn and labeled_loss 'ce': otherwise BatchNorm and OHEM see one "
-        "part at a time.",
+        "Number of parts that a batch is split into to save memory. BatchNorm, OHEM and the random "
+        "draws of a method (dropped channels, mixed images) then belong to a part. The result is "
+        "the same as with 1 only without them.",
         at_least=1,
     )
     deterministic: bool = option(
@@ -158,7 +158,11 @@ class Train:
         may_change=True,
     )
     max_nonfinite: int = option(
-        5, "Number of consecutive steps that 'skip' may skip.", at_least=1, may_change=True
+        5,
+        "Number of consecutive steps that 'skip' may skip.",
+        at_least=1,
+        may_change=True,
+        only_with=("on_nonfinite", "skip"),
     )
     log_every: int = option(50, "Steps between two lines of the log.", at_least=1, may_change=True)
     compilation_cache: str = option(
@@ -200,10 +204,21 @@ class Eval:
         "14 pixels, that images are resized to, however many there are.",
         at_least=0,
         may_change=True,
+        only_with=("mode", "whole"),
     )
-    window: int = option(801, "Side of a sliding window in pixels.", at_least=1, may_change=True)
+    window: int = option(
+        801,
+        "Side of a sliding window in pixels.",
+        at_least=1,
+        may_change=True,
+        only_with=("mode", "sliding"),
+    )
     stride: int = option(
-        534, "Distance between two windows in pixels.", at_least=1, may_change=True
+        534,
+        "Distance between two windows in pixels.",
+        at_least=1,
+        may_change=True,
+        only_with=("mode", "sliding"),
     )
     windows: str = option(
         "shifted",
@@ -211,6 +226,7 @@ class Eval:
         "better, or 'cut' off, as in UniMatch's evaluation of Cityscapes.",
         choices=("cut", "shifted"),
         may_change=True,
+        only_with=("mode", "sliding"),
         before="shifted",
     )
     flip: bool = option(

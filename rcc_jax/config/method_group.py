@@ -41,10 +41,12 @@ def recipe(
     """
     alone = _SUPERVISED.get(data, {}) if name == "supervised" else {}
     own = METHODS[name].recipe(data, given or {}) if name in METHODS else {}
-    found = {**_RECIPES.get(data, {}), **alone, **own}
-    # UniMatch's 0 is for ResNets; V2 has one threshold for all data sets.
-    is_v2 = data == "cityscapes" and backbone.startswith("dinov2")
-    if is_v2 or (name in METHODS and not METHODS[name].recipe_threshold):
+    shared = dict(_RECIPES.get(data, {}))
+    if data == "cityscapes" and backbone.startswith("dinov2"):
+        # UniMatch's 0 is for ResNets; V2 has one threshold for all data sets.
+        del shared["confidence_threshold"], shared["snapshot_threshold"]
+    found = {**shared, **alone, **own}
+    if name in METHODS and not METHODS[name].recipe_threshold:
         found.pop("confidence_threshold", None)
     return found
 
@@ -159,10 +161,20 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
             f"config.data.pseudo = {config.data.pseudo!r}: {chosen.name} trains on no pseudo "
             f"masks; leave it out, or choose {having}."
         )
-    if config.train.accumulation > 1 and not chosen.accumulates:
+    if config.train.accumulation > 1:
+        yield from _faults_of_parts(config, chosen)
+
+
+def _faults_of_parts(config: ml_collections.ConfigDict, chosen: type[Method]) -> Iterator[str]:
+    """Faults of a batch that is split into parts."""
+    number, images = config.train.accumulation, config.train.batch_size
+    said = f"config.train.accumulation = {number}: {chosen.name} needs "
+    if not chosen.accumulates:
+        yield f"{said}whole batches; use 1."
+    elif images // number < chosen.least_images:
         yield (
-            f"config.train.accumulation = {config.train.accumulation}: {chosen.name} needs whole "
-            "batches; use 1."
+            f"{said}at least {chosen.least_images} unlabelled images in each part, which it mixes "
+            f"or compares; use at most {images // chosen.least_images} for batch_size = {images}."
         )
 
 
@@ -208,12 +220,7 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
             continue
         # With the default value nothing is lost.
         if name in idle and config.method[name] != own[name].default:
-            other, *wanted = idle[name]
-            raise ConfigError(
-                f"--config.{field}={config.method[name]} has no effect with config.method.{other} "
-                f"= {values(config)[other]!r}; leave it out, or set --config.method.{other} to "
-                f"{' or '.join(wanted)}."
-            )
+            raise ConfigError(f"{without_effect(field, config, values(config), idle[name])}.")
         if name in ("name", *own):
             continue
         having = [each for each in METHODS if name in schema.method_fields(each)]
@@ -222,6 +229,28 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
             f"belongs to {', '.join(having)}. "
             "Leave it out, or choose such a method."
         )
+
+
+def without_effect(
+    field: str,
+    config: ml_collections.ConfigDict,
+    values: Mapping[str, Any],
+    needed: tuple[str, ...],
+) -> str:
+    """Says that a field has no effect, and why.
+
+    Args:
+        field: The field, dotted.
+        config: The configuration.
+        values: The values of the fields of its group.
+        needed: Its `only_with`.
+    """
+    group, _, name = field.partition(".")
+    other, *wanted = needed
+    return (
+        f"--config.{field}={config[group][name]} has no effect with config.{group}.{other} = "
+        f"{values[other]!r}; leave it out, or set --config.{group}.{other} to {' or '.join(wanted)}"
+    )
 
 
 def set_fields(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None:

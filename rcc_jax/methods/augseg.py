@@ -73,6 +73,8 @@ class AugSeg(FixMatch):
     reference: ClassVar[str] = "Zhao et al., CVPR 2023, arXiv 2212.04976"
     views: ClassVar[Views] = Views(strong=1, recipe="augseg", box="none")
     recipes: ClassVar = {"cityscapes": {"ema_decay": 0.996}}
+    # An image alone would get a piece of itself.
+    least_images: ClassVar[int] = 2
     ema_rule: ClassVar[staticmethod] = staticmethod(copied_first)
 
     ema_decay: float = ema_option(0.999)

@@ -26,10 +26,8 @@ class Views:
 
     Attributes:
         strong: Number of strong views, 1 or 2, each with its own CutMix box.
-        recipe: Colour changes of the strong views, a name of
-            `input_pipeline.batches.photometric.RECIPES`.
-        box: Distribution of the CutMix boxes, a name of `input_pipeline.batches.boxes.BOXES`. With
-            'none', a batch has no CutMix partner.
+        recipe: Colour changes of the strong views, a name in `photometric.RECIPES`.
+        box: Law of the CutMix boxes, a name in `boxes.BOXES`; 'none': a batch has no partner.
     """
 
     strong: int = 2
@@ -142,6 +140,7 @@ class Method:
         recipes: Values of fields that replace those of a data set's recipe, by its name.
         accumulates: Whether a batch may be split into parts. False for a loss that depends on
             statistics of the whole batch.
+        least_images: Fewest unlabelled images of such a part.
         stages: The list for `--mode=sweep` whose earlier stages make the pseudo masks
             (`config.data.pseudo`) that the method trains on; '' if it needs none.
     """
@@ -156,6 +155,7 @@ class Method:
     recipe_threshold: ClassVar[bool] = True
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     accumulates: ClassVar[bool] = True
+    least_images: ClassVar[int] = 1
     stages: ClassVar[str] = ""
 
     ema_decay: float = ema_option(0.0)

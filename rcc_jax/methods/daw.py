@@ -132,8 +132,10 @@ def observe(labeled: Array, targets, unlabeled: list[Array]) -> dict[str, Any]:
 def crossing(mean: Array, variance: Array, old: Array, num_classes: int) -> Array:
     """Where the Gaussians of right and wrong confidences cross, from 1 / K to 1.
 
-    The paper's root divides by the difference of the variances; this form of it does not, and is
-    the midpoint of the means if the variances are equal.
+    The paper's root divides by the difference of the variances; this form of it does not. If the
+    variances are equal and the mean of the right pixels is the larger one, it is the midpoint of
+    the means. If wrong pixels are the more confident ones, it jumps between the bounds, as the
+    paper's formula does.
 
     Args:
         mean: Mean confidences of right and wrong pixels, [2].

@@ -73,6 +73,7 @@ class DualTeacher(FixMatch):
         "Pixels of mixed images that count: all 'valid' ones, weighted with the share of confident "
         "ones, or the 'confident' ones alone.",
         choices=("valid", "confident"),
+        only_with=("pseudo_labels", "hard"),
     )
     unmixed_weight: float = option(
         0.2, "Weight w of the strong views before they are mixed.", at_least=0, short="unmixed"

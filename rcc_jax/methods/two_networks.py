@@ -35,7 +35,7 @@ class TwoNetworks(FixMatch):
     """The loss of FixMatch for each of two networks, whose teacher is the other one.
 
     The module is a `models.pair.Pair`: the first network, `main`, predicts, is evaluated and
-    exported. One optimizer, memory and EMA cover both. An EMA, off by default, is only evaluated.
+    exported. One optimizer, memory and EMA cover both. An EMA, if there is one, is only evaluated.
     The consensus term, off by default, compares a network with the other one.
     """
 

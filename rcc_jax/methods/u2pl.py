@@ -48,10 +48,15 @@ class U2PL(WithContrast, WithSoftLabels):
     summary: ClassVar[str] = "reliable pixels as pseudo labels, unreliable ones as negatives"
     reference: ClassVar[str] = "Wang et al., CVPR 2022, arXiv 2203.03884"
     views: ClassVar[Views] = Views(strong=1, recipe="none", box="none")
+    # The unreliable pixels have none.
+    soft_keeps_all: ClassVar[bool] = False
 
     ema_decay: float = ema_option(0.99)
     warm_up_epochs: int = option(
-        1, "Epochs without unlabelled images at the start.", at_least=0, short="warm_up"
+        1,
+        "Epochs without unlabelled images at the start, at most half of the run.",
+        at_least=0,
+        short="warm_up",
     )
 
     @property

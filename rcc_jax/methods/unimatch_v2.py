@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class UniMatchV2(FixMatch):
     """(L_x + (L_s1 + L_s2) / 2) / 2, where the student's features are divided between the views.
 
-    A channel that is dropped in one strong view is doubled in the other. The EMA teacher labels the
-    weak view, which the student does not see.
+    A channel that is dropped in one strong view is doubled in the other, except in half of the
+    images (of each part of an accumulated batch). The EMA teacher labels the weak view, which the
+    student does not see.
     """
 
     name: ClassVar[str] = "unimatch_v2"
@@ -29,6 +30,8 @@ class UniMatchV2(FixMatch):
     reference: ClassVar[str] = "Yang, Zhao, Zhao, TPAMI 2025, arXiv 2410.10777"
     views: ClassVar[Views] = Views(strong=2)
     recipes: ClassVar = {"cityscapes": {"confidence_threshold": 0.95}}  # As for PASCAL.
+    # Half of the images keep all channels.
+    least_images: ClassVar[int] = 2
 
     ema_decay: float = ema_option(0.996)
 

@@ -62,7 +62,8 @@ class WithConsensus(Supervised):
     consensus: str = consensus_option(NONE, (NONE, *_KINDS))
     top_n: int = option(
         4,
-        "Number of players N, from 3 to 8 and at most the number of classes.",
+        "Number of players N, from 3 to 8 and at most the number of classes. 0: chosen from the "
+        "number of classes.",
         at_least=0,
         before=4,
         short="top_n",
@@ -99,9 +100,10 @@ class WithConsensus(Supervised):
     consensus_pixels: str = option(
         "valid",
         "Pixels of the consensus term: all 'valid' ones (no padding), only the 'confident' ones, "
-        "as for pseudo labels, or 'agreeing': all valid ones, each weighted with the share of "
-        "comparisons of two pairs on which teacher and student agree. The sum is divided by the "
-        "number of all valid pixels (augseg: of all pixels) in each case.",
+        "as for pseudo labels (with a threshold of 0 all of them), or 'agreeing': all valid ones, "
+        "each weighted with the share of comparisons of two pairs on which teacher and student "
+        "agree. The sum is divided by the number of all valid pixels (augseg: of all pixels) in "
+        "each case.",
         choices=("valid", "confident", "agreeing"),
         before="valid",
         short="pixels",

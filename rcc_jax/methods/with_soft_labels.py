@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 from rcc_jax.methods.lazy import jax, pseudo
-from rcc_jax.methods.with_consensus import WithConsensus
+from rcc_jax.methods.with_consensus import NONE, WithConsensus
 from rcc_jax.options import option
 
 if TYPE_CHECKING:
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class WithSoftLabels(WithConsensus):
-    """The fields of pseudo labels, without a threshold."""
+    """The fields of pseudo labels, without a threshold.
+
+    Class attribute:
+        soft_keeps_all: Whether every pixel has a soft label.
+    """
+
+    soft_keeps_all: ClassVar[bool] = True
 
     pseudo_labels: str = option(
         "hard",
@@ -37,6 +44,15 @@ class WithSoftLabels(WithConsensus):
         before=0.95,
         only_with=("pseudo_labels", "soft"),
     )
+
+    def faults(self, num_classes: int | None) -> Iterator[str]:
+        yield from super().faults(num_classes)
+        all_kept = self.pseudo_labels == "soft" and self.soft_keeps_all
+        if all_kept and self.consensus != NONE and self.consensus_pixels == "confident":
+            yield (
+                "config.method.consensus_pixels = 'confident': with pseudo_labels = 'soft' every "
+                "pixel counts, so this is the same as 'valid'; use that."
+            )
 
     @property
     def least_confidence(self) -> float:

@@ -55,7 +55,7 @@ class Family:
         multiple: Height and width of images are multiples of this.
         pads: Whether the network takes images of several sizes, padded to one.
         architecture: Own fields of `config.model` that say which shape the network has.
-        untold: Those of them that weights do not tell: any value fits, but the results differ.
+        not_in_weights: Those of them that the weights do not show, although results depend on them.
         torch_script: Whether an export holds the network as a script for PyTorch.
     """
 
@@ -66,7 +66,7 @@ class Family:
     multiple: int = 1
     pads: bool = False
     architecture: tuple[str, ...] = ()
-    untold: tuple[str, ...] = ()
+    not_in_weights: tuple[str, ...] = ()
     torch_script: bool = False
 
     def build(self, num_classes: int, backbone: str, **arguments: Any) -> Any:
@@ -91,7 +91,7 @@ RESNET = Family(
     names="resnet_names",
     pads=True,
     architecture=("stem", "output_stride", "width", "decoder_channels", "aspp_rates"),
-    untold=("output_stride", "aspp_rates"),
+    not_in_weights=("output_stride", "aspp_rates"),
     torch_script=True,
 )
 DINOV2 = Family(

@@ -170,6 +170,8 @@ def _json(path: pathlib.Path, absent: Any) -> Any:
         raise ConfigError(f"{path} is corrupt ({error}).") from None
     if not isinstance(value, type(absent)):
         raise ConfigError(f"{path} is corrupt (not a JSON {type(absent).__name__}).")
+    if isinstance(value, list) and not all(isinstance(each, dict) for each in value):
+        raise ConfigError(f"{path} is corrupt (not a list of JSON objects).")
     return value
 
 

@@ -3,6 +3,7 @@
 import collections
 import csv
 import io
+import math
 import os
 import pathlib
 import statistics
@@ -73,7 +74,9 @@ def _cell(results: Sequence[Result] | None, tested: bool) -> str:
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
-    """'mean ± standard deviation' of several runs; only the mean for one run."""
+    """'mean ± standard deviation' of several runs; only the mean for one run, or with a NaN."""
+    if any(map(math.isnan, values)):
+        return "nan"
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.1f}{spread}"
 

@@ -145,7 +145,7 @@ def _recorded(workdir: str | os.PathLike) -> dict[str, dict]:
     try:
         found = json.loads((pathlib.Path(workdir) / RECORD).read_text())
         second = found.pop("second", {})
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
     return {"main": found, "second": second}
 

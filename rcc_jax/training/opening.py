@@ -16,6 +16,10 @@ from rcc_jax.training.run import Run
 from rcc_jax.workdir import environment, image_lists, revisions
 from rcc_jax.workdir.folder import Workdir
 
+DATA = "data.json"
+# How messages call the parts.
+_PARTS = {"labeled": "labelled", "unlabeled": "unlabelled", "val": "validation"}
+
 
 def open_workdir(path: str, config: dict[str, Any]) -> Workdir:
     """Opens the folder: process 0 writes it, then the others read it.
@@ -65,9 +69,16 @@ def record(
         workdir: Its folder.
         latest_step: Step of the checkpoint that the run resumes from; None for its first start.
         message: Called with a warning if the run was made by an earlier revision of the code.
+
+    Raises:
+        ConfigError: The run resumes with other images than before.
+        DataError: If a file name cannot be written in a list.
     """
+    images = {**run.partition.counts(), "digests": run.partition.digests()}
+    if latest_step is not None:
+        _check_same_images(workdir.path, images)
     image_lists.record(run.partition, workdir.path)
-    write_atomically(workdir.path / "data.json", json.dumps(run.partition.counts()) + "\n")
+    write_atomically(workdir.path / DATA, json.dumps(images) + "\n")
     if latest_step is not None:
         line = revisions.warning(
             revisions.recorded(workdir.path),
@@ -77,3 +88,22 @@ def record(
         if line is not None:
             message(line)
     environment.record(workdir.path / revisions.FILE, latest_step or 0)
+
+
+def _check_same_images(folder: pathlib.Path, images: dict[str, Any]) -> None:
+    """Refuses to resume with other images; an earlier version recorded only their number."""
+    try:
+        before = json.loads((folder / DATA).read_text())
+        known = before.get("digests", {})
+    except (OSError, ValueError, AttributeError):
+        return
+    for part, name in _PARTS.items():
+        there, here = before.get(part, images[part]), images[part]
+        same = known.get(part, images["digests"][part]) == images["digests"][part]
+        if there != here or not same:
+            numbers = f"{there} then, {here} now" if there != here else f"{here} other ones"
+            raise ConfigError(
+                f"--workdir={folder}: the run started with other {name} images ({numbers}), and "
+                f"config.data.{part} names them. Restore that list or folder to resume, or start "
+                "a new run with another --workdir."
+            )

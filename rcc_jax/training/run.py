@@ -182,7 +182,7 @@ class Run:
                 found, summary = start_weights.read_start(path, *self._place(member))
                 log(f"starting from the {summary}")
                 for line in checkpoint_paths.other_settings(self.config, path):
-                    log(f"note: {line}; weights do not tell it")
+                    log(f"note: {line}; the weights cannot show it")
                 read = found.completed(read)
             elif path:
                 files[member.name] = path

@@ -45,7 +45,8 @@ class _Networks:
         return self.student.member("second")
 
     def probe(self, source: str | Weights, images: jax.Array) -> jax.Array:
-        # Uses the weights before the step, which the student's passes do not change.
+        # The student's passes do not change these weights. In a later part of an accumulated batch
+        # the statistics of BatchNorm are those that the earlier parts left.
         member = "main"
         if not isinstance(source, str):
             weights = source.completed(self._weights["student"])
@@ -193,9 +194,8 @@ def make_train_step(
         mesh: Mesh with the axis 'data', over which the rows of the batch are spread.
         num_steps: Length of the run, for the method's clock.
         steps_per_epoch: Length of an epoch, for the method's clock.
-        accumulation: Number of parts that a batch is split into. Several parts give the same
-            result as one only if BatchNorm is frozen and the labelled loss is 'ce': otherwise each
-            part has its own batch statistics and hard pixels.
+        accumulation: Number of parts that a batch is split into. Each has its own batch statistics,
+            hard pixels and key; without these, several parts give the same result as one.
         max_skipped: Number of steps in a row that may have a non-finite loss or gradient; they
             are skipped. The next one ends the training: the state stays as it was before that step
             and records its number in `bad_step`.

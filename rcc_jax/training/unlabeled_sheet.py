@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from rcc_jax import build
 from rcc_jax.config import schema
 from rcc_jax.distributed import meshes
 from rcc_jax.evaluation.evaluator import Evaluator
+from rcc_jax.methods import Method
 from rcc_jax.reporting import heat_map, palettes, sheets
 from rcc_jax.training.method_view import MethodView, method_view
 from rcc_jax.training.run import Run
@@ -102,13 +104,23 @@ class UnlabeledSheet:
         teacher = state.averaged if ema else state.weights
         # One after the other: both at once would need twice the memory.
         seen = method_view(
-            method.shown(self._teacher.log_probabilities(teacher, views["weak"]), state.memory),
+            method.shown(
+                self._teacher.log_probabilities(teacher, views["weak"]), self._memory(state)
+            ),
             self._student.log_probabilities(state.weights, views["strong1"]),
             views["valid"],
             threshold=threshold,
             top_n=getattr(method, "top_n", schema.PLAYERS),
         )
         return self._columns(views, seen, threshold, teacher=self._title(ema))
+
+    def _memory(self, state: TrainState) -> Any:
+        """The memory on the devices of this process, where the pictures are made."""
+        method = self._run.method
+        # A memory that is not shown may hold gigabytes.
+        if type(method).shown is Method.shown:
+            return state.memory
+        return meshes.replicate(meshes.make_local_mesh(), state.memory)
 
     def _title(self, ema: bool) -> str:
         if ema:

@@ -73,7 +73,7 @@ def find_named(
 
 
 def other_settings(config: ml_collections.ConfigDict, path: str | os.PathLike) -> list[str]:
-    """How the run of a checkpoint differs in settings of the network that weights do not tell.
+    """How the run of a checkpoint differs in settings that cannot be read from its weights.
 
     Args:
         config: The configuration that is to read the checkpoint.
@@ -92,7 +92,7 @@ def other_settings(config: ml_collections.ConfigDict, path: str | os.PathLike) -
     if recorded.get("model.backbone") != config.model.backbone:
         return []
     lines = []
-    for name in families.BACKBONES[config.model.backbone].untold:
+    for name in families.BACKBONES[config.model.backbone].not_in_weights:
         there, here = recorded.get(f"model.{name}"), config.model[name]
         if there not in (None, here):
             lines.append(f"model.{name}: {there} there, {here} here")

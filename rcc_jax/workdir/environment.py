@@ -70,6 +70,8 @@ def record(path: pathlib.Path, step: int) -> None:
         entries = json.loads(path.read_text())
     except (OSError, ValueError):
         entries = []
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        entries = []
     now = describe()
     if not entries or {**entries[-1], "after_step": None} != {**now, "after_step": None}:
         entries.append({"after_step": step, **now})

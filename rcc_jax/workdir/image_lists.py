@@ -41,9 +41,12 @@ def record(partition: Partition, workdir: str | os.PathLike) -> None:
     temporary = folder.with_name(f".{FOLDER}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    for part in _PARTS:
-        source = getattr(partition, part)
-        if len(source):
-            columns = [source.ids, source.label_ids] if source.labeled else [source.ids]
-            lists.write_list(temporary / f"{part}.txt", *columns)
-    os.replace(temporary, folder)
+    try:
+        for part in _PARTS:
+            source = getattr(partition, part)
+            if len(source):
+                lists.write_list(temporary / f"{part}.txt", *source.columns)
+        os.replace(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

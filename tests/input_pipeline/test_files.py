@@ -17,6 +17,12 @@ def test_write_atomically_replaces_and_leaves_nothing_else(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
 
 
+@pytest.mark.parametrize("name", ["a" * 251 + ".png", "語" * 83 + ".png"])
+def test_write_atomically_takes_the_longest_names(tmp_path, name):
+    write_atomically(tmp_path / name, "x")
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
 def test_write_atomically_by_several_processes_at_a_time(tmp_path):
     path = tmp_path / "file.txt"
     code = (

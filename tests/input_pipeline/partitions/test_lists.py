@@ -117,6 +117,17 @@ def test_find_images_in_folder_and_by_glob(folder):
         lists.find_images("x/*.jpg", root=root, field="data.unlabeled")
 
 
+def test_find_images_takes_files_alone_and_roots_as_they_are(folder):
+    root = folder.root / "a[1]"
+    (root / "i/sub.png").mkdir(parents=True)
+    for name in ("i/0.png", "i/sub.png/1.png"):
+        (root / name).write_bytes(b"")
+    for pattern in ("i", "i/**"):
+        found = lists.find_images(pattern, root=str(root), field="f")
+        assert found == [f"{root}/i/0.png", f"{root}/i/sub.png/1.png"]
+    assert lists.find_images("i/*", root=str(root), field="f") == [f"{root}/i/0.png"]
+
+
 def test_string_table_is_a_compact_sequence():
     strings = ["", "a/b.jpg", "grün/ß.png", "", "語"] * 3
     table = pickle.loads(pickle.dumps(StringTable(strings)))

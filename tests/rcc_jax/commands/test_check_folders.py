@@ -1,6 +1,9 @@
 """`--mode=check` of folders whose classes nothing tells: every fault comes up in one run."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from rcc_jax.commands import check as command
 from rcc_jax.config import guess
 from rcc_jax.errors import ConfigError
 from tests.support.checking import masks, proposed, save
+from tests.support.commands import ENVIRONMENT, REPOSITORY
 
 
 def as_folders(root):
@@ -75,6 +79,33 @@ def test_all_faults_of_folders_come_up_in_one_run(data, capsys):
     assert len(report["classes"]) == 4
     printed = capsys.readouterr().out
     assert all(message in printed for message in names)
+
+
+def test_names_that_the_lists_of_a_run_cannot_hold(data):
+    masks(data, 0, 1, 2, 3)
+    as_folders(data)
+    (data / "images/9.png").rename(data / "images/a\tb.png")
+    (data / "images/10.png").rename(data / "images/a\nb.png")
+    _, counts = check_guessed(data)
+    assert counts == {"file names that no list can hold": 2}
+
+
+def test_names_that_a_terminal_cannot_show(data):
+    masks(data, 0, 1, 2, 3)
+    as_folders(data)
+    os.rename(data / "images/9.png", os.fsencode(data / "images") + b"/\xe9.png")
+    flags = ["--mode=check", "--config=folder", f"--config.data.root={data}", "--workdir=out"]
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "main.py", *flags, "--config.model.pretrained="],
+        cwd=data,
+        env={**ENVIRONMENT, "PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "file names that no list can hold: 1 (unlabeled 1)" in done.stdout
+    assert r"\udce9.png" in done.stdout
+    assert (data / "out/check.json").exists()
 
 
 def test_images_are_read_though_no_mask_tells_the_classes(data):

@@ -162,6 +162,9 @@ def test_scores_of_another_list_or_protocol_are_no_scores(tmp_path):
         found = {"images": images, "eval": {"mode": "whole", "flip": flip}}
         (tmp_path / "evaluation_2_test.json").write_text(json.dumps(found))
         assert sweep._is_scored(tmp_path, "a/test.txt") == expected
+    for name in ("evaluation_2_test.json", "result.json"):
+        (tmp_path / name).write_text("")
+        assert not sweep._is_scored(tmp_path, "a/test.txt")
 
 
 @pytest.mark.slow

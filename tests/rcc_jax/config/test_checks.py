@@ -4,7 +4,7 @@ import pytest
 
 from configs import cityscapes_1_16, common
 from rcc_jax import build, models
-from rcc_jax.config import checks, schema
+from rcc_jax.config import checks, method_group, schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.training import loop
 from tests.support.small_configs import changed, message, tiny
@@ -18,7 +18,7 @@ def test_choices_are_those_of_the_network():
 
 REFUSED = {
     "data.source": ("zip", "folder, tfds, scenes"),
-    "data.crop_size": (0, "at least 1"),
+    "data.crop_size": (0, "from 1 to 10000"),
     "data.num_classes": (1, "from 2 to 255"),
     "data.num_threads": (0, "at least 1"),
     "data.class_names": (("a", "b", "a"), "'a' twice"),
@@ -210,6 +210,57 @@ def test_a_length_in_epochs_that_has_no_effect_is_refused():
     given = "config.train.num_epochs=80 has no effect with config.train.num_steps"
     assert given in message(ConfigError, checks.check_given, config, ["train.num_epochs"])
     checks.check_given(config, ["train.num_epochs", "train.num_steps"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("eval.window", 65, "config.eval.mode = 'whole'; leave it out, or set --config.eval.mode"),
+        ("data.max_bad", 5, "--config.data.on_error to skip"),
+        ("train.max_nonfinite", 2, "--config.train.on_nonfinite to skip"),
+        ("data.root", "photos", "config.data.source = 'scenes'"),
+        ("data.cutmix_partner", "same", "supervised pastes no boxes of other images"),
+    ],
+)
+def test_a_field_without_effect_is_named(field, value, said):
+    config = tiny(method__name="supervised" if field == "data.cutmix_partner" else "unimatch")
+    config.update_from_flattened_dict({field: value})
+    (line,) = checks.idle(config, [field])
+    assert said in line
+    assert list(checks.idle(config, [])) == []
+
+
+def test_parts_of_a_batch_that_are_too_small_are_refused():
+    config = tiny(method__name="augseg", train__batch_size=4, train__accumulation=4)
+    text = message(ConfigError, checks.check, config)
+    assert "augseg needs at least 2 unlabelled images in each part" in text
+    assert "use at most 2 for batch_size = 4" in text
+    config.train.accumulation = 2
+    checks.check(config)
+
+
+def test_settings_that_repeat_others_are_refused():
+    config = tiny(method__name="unimatch", method__consensus="rank", method__pseudo_labels="soft")
+    config.method.consensus_pixels = "confident"
+    assert "the same as 'valid'" in message(ConfigError, checks.check, config)
+    config.method.name = "u2pl"  # It leaves out pixels of soft labels, too.
+    checks.check(config)
+    config = tiny(method__name="prevmatch", method__snapshots=4, method__snapshots_mixed=5)
+    assert "only 4 are kept" in message(ConfigError, checks.check, config)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        ("prevmatch", {"confidence_threshold": 0.95, "snapshot_threshold": 0.9}),
+        ("imas", {"confidence_threshold": 0.7}),
+        ("unimatch_v2", {"confidence_threshold": 0.95}),
+    ],
+)
+def test_thresholds_on_cityscapes_with_a_transformer(method, fields):
+    config = cityscapes_1_16.get_config(f"method={method},backbone=dinov2_small")
+    values = method_group.values(config)
+    assert {name: values[name] for name in fields} == fields
 
 
 def test_a_method_without_its_recipe_is_refused():

@@ -31,6 +31,11 @@ from rcc_jax.models.deeplabv3plus import DeepLabV3Plus
         ("data.class_names", ["sky,road"], ("sky", "road")),
         ("data.class_names", ["sky, road"], ("sky", "road")),
         ("data.class_names", ["'the sky','road'"], ("the sky", "road")),
+        ("data.class_names", ["'the sky',road"], ("the sky", "road")),
+        ("data.class_names", ["the sky,road"], ("the sky", "road")),
+        ("data.class_names", ["'sky, blue',01"], ("sky, blue", "01")),
+        ("data.class_names", ["it's,b"], ("it's", "b")),
+        ("data.class_names", ["class,{[1]:2}"], ("class", "{[1]:2}")),
         ("data.class_names", ["a/b"], ("a/b",)),
         ("data.class_names", [""], ()),
     ],
@@ -53,7 +58,8 @@ def test_values_are_read_by_the_type_of_the_field(field, texts, value):
         ("method.ema_decay", "x", "--x=x: must be a number."),
         ("model.remat", "2", "--x=2: must be true or false."),
         ("train", "2", "--x=2: is a group of fields; set one of them."),
-        ("data.class_names", "a b,c", "--x=a b,c: must be comma-separated names or numbers"),
+        ("data.class_names", "a,,c", "--x=a,,c: must be comma-separated names or numbers"),
+        ("data.class_names", "'a,c", "--x='a,c: must be comma-separated names or numbers"),
     ],
 )
 def test_values_of_another_type_are_refused(field, text, said):

@@ -202,4 +202,8 @@ def test_recipes_of_data_leave_a_method_its_own_threshold():
     assert (found["imas"], found["unimatch_v2"]) == (0.7, 0.95)
     own = {"cutmix_seg", "cps", "co_training", "daw", "dual_teacher", "corrmatch"}
     assert {name for name, value in found.items() if value is None} == own
-    assert "confidence_threshold" not in method_group.recipe("cityscapes", "imas", "dinov2_small")
+    found = {
+        name: method_group.recipe("cityscapes", name, "dinov2_small").get("confidence_threshold")
+        for name in ("unimatch", "imas")
+    }
+    assert found == {"unimatch": None, "imas": 0.7}

@@ -65,6 +65,24 @@ def test_runs_of_another_cutmix_partner_have_a_row_of_their_own(runs):
     assert rows["unimatch, CutMix of the same image"] == ["-", "70.0 / 70.5 (1)"]
 
 
+def test_methods_without_boxes_have_no_partner(tmp_path):
+    config = pascal_1_8.get_config("method=augseg")
+    config.data.cutmix_partner = "same"
+    write_run(tmp_path / "a", config, 70.0, 70.5)
+    rows = rows_of(tables.write(tmp_path, lambda line: None), "pascal_classic, resnet50")
+    assert rows["augseg"] == ["70.0 / 70.5 (1)"]
+
+
+def test_runs_without_a_score_have_no_spread(tmp_path):
+    for seed in range(2):
+        config = pascal_1_8.get_config(f"method=unimatch,seed={seed}")
+        write_run(tmp_path / str(seed), config, 70.0, 71.0)
+        result = {"step": 10, "miou": None, "best_miou": None}
+        (tmp_path / str(seed) / "result.json").write_text(json.dumps(result))
+    rows = rows_of(tables.write(tmp_path, lambda line: None), "pascal_classic, resnet50")
+    assert rows["unimatch"] == ["nan / nan (2)"]
+
+
 def test_each_data_set_and_backbone_has_its_table(runs):
     text = tables.write(runs, lambda line: None)
     assert text.count("### ") == 2

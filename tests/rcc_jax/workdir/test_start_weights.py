@@ -106,7 +106,7 @@ def test_settings_that_weights_do_not_tell(tmp_path):
             checkpoint_paths.find_named(other, tmp_path, str(path))
     said = []
     build(model__pretrained=str(network), model__output_stride=8).initial_state(said.append)
-    assert said[1:] == ["note: model.output_stride: 16 there, 8 here; weights do not tell it"]
+    assert said[1:] == ["note: model.output_stride: 16 there, 8 here; the weights cannot show it"]
 
 
 def test_another_network_is_refused(earlier):

@@ -1,0 +1,84 @@
+"""What a run records before its first step, and how it notices other images."""
+
+import json
+
+import pytest
+
+from configs import folder
+from rcc_jax.config import method_group
+from rcc_jax.errors import ConfigError
+from rcc_jax.training import opening
+from rcc_jax.training.run import Run
+from tests.support import checking
+
+FIELDS = {
+    "data.labeled": "labeled.txt",
+    "data.unlabeled": "unlabeled.txt",
+    "data.val": "val.txt",
+    "data.num_classes": 4,
+    "data.crop_size": 33,
+    "model.backbone": "resnet10",
+    "model.width": 4,
+    "model.decoder_channels": 8,
+    "model.pretrained": "",
+    "method.top_n": 4,
+    "train.num_steps": 4,
+    "train.batch_size": 1,
+}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Opens a run and its folder as its start does, after a checkpoint if there is a step."""
+    checking.lists(tmp_path)
+    checking.masks(tmp_path, 0, 1, 2, 3)
+    config = folder.get_config("method=rcc")
+    config.update_from_flattened_dict({"data.root": str(tmp_path), **FIELDS})
+
+    def record(latest_step):
+        resolved = method_group.resolved(config)
+        with opening.open_workdir(str(tmp_path / "run"), resolved) as workdir:
+            opening.record(Run.build(config), workdir, latest_step, lambda line: None)
+
+    return record
+
+
+def swap(root):
+    one, other = (root / "labeled.txt").read_text(), (root / "val.txt").read_text()
+    (root / "labeled.txt").write_text(other)
+    (root / "val.txt").write_text(one)
+
+
+def shorten(root):
+    (root / "unlabeled.txt").write_text("8.png\n9.png\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (swap, r"other labelled images \(4 other ones\), and config.data.labeled names them"),
+        (shorten, r"other unlabelled images \(4 then, 2 now\), and config.data.unlabeled names"),
+    ],
+)
+def test_a_run_does_not_resume_with_other_images(start, tmp_path, change, said):
+    start(None)
+    start(2)
+    before = (tmp_path / "run/data.json").read_text()
+    change(tmp_path)
+    with pytest.raises(ConfigError, match=said):
+        start(2)
+    assert (tmp_path / "run/data.json").read_text() == before
+    # Without a checkpoint nothing was learned from them.
+    start(None)
+
+
+def test_a_run_of_an_earlier_version_tells_numbers_alone(start, tmp_path):
+    start(None)
+    path = tmp_path / "run/data.json"
+    counts = json.loads(path.read_text())
+    del counts["digests"]
+    assert counts == {"labeled": 4, "unlabeled": 4, "val": 4}
+    path.write_text(json.dumps(counts))
+    shorten(tmp_path)
+    with pytest.raises(ConfigError, match="4 then, 2 now"):
+        start(2)
