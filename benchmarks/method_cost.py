@@ -1,11 +1,12 @@
 """Seconds and memory of a training step of every method, in turns, for one configuration.
 
     python benchmarks/method_cost.py --config=configs/msrc.py:20,backbone=dinov2_small
-    python benchmarks/method_cost.py --methods=unimatch,rcc --dtypes=float32,bfloat16
+    python benchmarks/method_cost.py --methods=unimatch_v2,unimatch_v2+rank --dtypes=float32,bfloat16
 
 The batch is noise and the weights are random, so that neither data nor weights are needed. One
 line a method and type: median seconds of a step, their ratio to the first line's, measured in
-turns, and the memory that the compiled step needs beside its arguments.
+turns, with its 95% interval, and the memory that the compiled step needs beside its arguments.
+METHOD+rank is the method with RCC's term.
 """
 
 import argparse
@@ -26,7 +27,8 @@ from rcc_jax.training.run import Run
 
 def configured(given: str, method: str, dtype: str):
     """The configuration NAME[:ARGUMENTS] with a method, without need of data or weights."""
-    config = file.load(f"{given}{',' if ':' in given else ':'}method={method}").unlock()
+    method = f"method={method.replace('+', ',consensus=')}"
+    config = file.load(f"{given}{',' if ':' in given else ':'}{method}").unlock()
     config.data.update(
         {
             "source": "scenes", "labeled": "0:20", "unlabeled": "100:200", "val": "300:310",
@@ -83,17 +85,19 @@ def main() -> None:
     rows = []
     for name, step, seconds in timed:
         costs = step.costs()
+        ratio, low, high = steps.median_interval(np.array(seconds) / first)
         rows.append(
             {
                 "step": name,
                 "seconds": float(np.median(seconds)),
-                "ratio": float(np.median(np.array(seconds) / first)),
+                "ratio": ratio,
+                "ratio_interval": [low, high],
                 "temporary_bytes": costs["temporary_bytes"],
                 "compile_seconds": costs["compile_seconds"],
             }
         )
         print(
-            f"{name:30s} {rows[-1]['seconds']:.3f} s  ratio {rows[-1]['ratio']:.2f}  "
+            f"{name:30s} {rows[-1]['seconds']:.3f} s  ratio {ratio:.2f} ({low:.2f} to {high:.2f})  "
             f"{costs['temporary_bytes'] / 1e6:.0f} MB"
         )
     if arguments.results:

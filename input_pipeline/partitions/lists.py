@@ -194,7 +194,7 @@ def find_images(pattern: str, *, root: str, field: str) -> list[str]:
     else:
         full = os.path.join(glob.escape(root), pattern_or_folder)
     found = (path for path in glob.glob(full, recursive=True) if os.path.isfile(path))
-    images = sorted(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
+    images = _once(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
     if not images:
         raise DataError(
             f"{field} = {pattern!r}: no image found (looked for {full}; images end in "
@@ -202,6 +202,16 @@ def find_images(pattern: str, *, root: str, field: str) -> list[str]:
             f"{near_names.hint(pattern, root)}"
         )
     return images
+
+
+def _once(paths: Iterable[str]) -> list[str]:
+    """The paths, sorted, without the folders that a link shows a second time."""
+    paths = sorted(paths)
+    first: dict[str, str] = {}
+    for folder in sorted(set(map(os.path.dirname, paths)), key=lambda x: (x.count(os.sep), x)):
+        first.setdefault(os.path.realpath(folder), folder)
+    shown = set(first.values())
+    return [path for path in paths if os.path.dirname(path) in shown]
 
 
 def resolve_list(name: str, *, root: str, field: str) -> str:

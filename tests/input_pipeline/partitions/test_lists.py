@@ -117,6 +117,16 @@ def test_find_images_in_folder_and_by_glob(folder):
         lists.find_images("x/*.jpg", root=root, field="data.unlabeled")
 
 
+def test_find_images_does_not_follow_a_link_in_circles(folder):
+    (folder.root / "i/self").symlink_to(".")
+    (folder.root / "other").mkdir()
+    folder.write("other/x.png", "")
+    (folder.root / "i/linked").symlink_to("../other")
+    root = str(folder.root)
+    expected = [f"{root}/i/{n}.jpg" for n in range(9)] + [f"{root}/i/linked/x.png"]
+    assert lists.find_images("i", root=root, field="f") == expected
+
+
 def test_find_images_takes_files_alone_and_roots_as_they_are(folder):
     root = folder.root / "a[1]"
     (root / "i/sub.png").mkdir(parents=True)
