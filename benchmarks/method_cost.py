@@ -1,7 +1,7 @@
 """Seconds and memory of a training step of every method, in turns, for one configuration.
 
     python benchmarks/method_cost.py --config=configs/msrc.py:20,backbone=dinov2_small
-    python benchmarks/method_cost.py --methods=unimatch_v2,unimatch_v2+rank --dtypes=float32,bfloat16
+    python benchmarks/method_cost.py --methods=fixmatch,fixmatch+rank --dtypes=float32,bfloat16
 
 The batch is noise and the weights are random, so that neither data nor weights are needed. One
 line a method and type: median seconds of a step, their ratio to the first line's, measured in

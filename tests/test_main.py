@@ -10,9 +10,9 @@ import pytest
 
 from configs import demo
 from rcc_jax.commands import flags as cli
-from rcc_jax.commands import startup
 from rcc_jax.config import method_group
-from tests.support.commands import REPOSITORY, finish, start
+from rcc_jax.errors import is_out_of_memory
+from tests.support.commands import ENVIRONMENT, REPOSITORY, finish, start
 
 
 def run(*flags, folder=REPOSITORY):
@@ -145,7 +145,7 @@ def test_every_fault_of_the_settings_is_a_line(mode):
     flags = ["--config.seed=-1", "--config.train.batch_size=0", "--config.method.top_n=9"]
     lines = run(f"--mode={mode}", "--config=configs/folder.py:method=rcc", *flags).splitlines()
     assert lines[:3] == [
-        "config.seed = -1 must be from 0 to 4294967295.",
+        "config.seed = -1 must be at least 0.",
         "config.train.batch_size = 0 must be at least 1.",
         "config.method.top_n = 9 must be from 3 to 8.",
     ]
@@ -212,13 +212,23 @@ def test_folders_of_runs_may_have_commas_and_a_tilde(tmp_path, monkeypatch):
     typed = f"~/a,b,{tmp_path}/c,~/none,~/a".split(",")
     names = [f"{tmp_path}/{name}" for name in ("a,b", "c", "none", "a")]
     assert cli._folders(typed) == names
+    # As the flag splits a name in quotes.
+    assert cli._folders([f"{tmp_path}/a,b", "~/c"]) == names[:2]
+
+
+def test_a_tilde_is_the_home_folder():
+    home = ENVIRONMENT["HOME"]
+    errors = run("--mode=export", "--workdir=~/none", "--output=out")
+    assert errors.startswith(f"{home}/none/config.json: no such file")
+    errors = run("--config=demo", "--config.model.pretrained=~/none.npz")
+    assert f"config.model.pretrained = '{home}/none.npz'" in errors
 
 
 def test_a_full_memory_is_told_from_other_errors():
     with pytest.raises(jax.errors.JaxRuntimeError) as caught:
         jnp.zeros(2**46).block_until_ready()
-    assert startup._is_out_of_memory(caught.value)
-    assert not startup._is_out_of_memory(ValueError("RESOURCE_EXHAUSTED"))
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(ValueError("RESOURCE_EXHAUSTED"))
 
 
 def test_help_is_no_fault():

@@ -193,8 +193,10 @@ def find_images(pattern: str, *, root: str, field: str) -> list[str]:
         full = os.path.join(glob.escape(full), "**", "*")
     else:
         full = os.path.join(glob.escape(root), pattern_or_folder)
-    found = (path for path in glob.glob(full, recursive=True) if os.path.isfile(path))
-    images = _once(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
+    found = glob.glob(full, recursive=True)
+    images = (path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
+    # Links without a target stay: they are missing files, which have an error of their own.
+    images = _once(path for path in images if not os.path.isdir(path))
     if not images:
         raise DataError(
             f"{field} = {pattern!r}: no image found (looked for {full}; images end in "

@@ -97,6 +97,9 @@ _MODES_OF_FLAGS = {
     "workdirs": ("report",),
 }
 
+# Fields with paths that do not begin at `data.root`.
+_PATHS = (("model", "pretrained"), ("method", "second_pretrained"), ("data", "pseudo"))
+
 BAD_INPUT = 2
 
 
@@ -197,11 +200,12 @@ def _folders(pieces: list[str]) -> list[str]:
     """The folders of a list that was split at commas, which names of runs have too."""
     found = []
     while pieces:
-        ends = range(len(pieces), 0, -1)
-        names = (os.path.expanduser(",".join(pieces[:end])) for end in ends)
-        name = next(filter(os.path.isdir, names), os.path.expanduser(pieces[0]))
-        found.append(name)
-        pieces = pieces[name.count(",") + 1 :]
+        names = {
+            end: os.path.expanduser(",".join(pieces[:end])) for end in range(len(pieces), 0, -1)
+        }
+        end = next((end for end, name in names.items() if os.path.isdir(name)), 1)
+        found.append(names[end])
+        pieces = pieces[end:]
     return found
 
 
@@ -230,7 +234,9 @@ def _load_config(given: str, overrides: dict[str, list[str | None]]) -> None:
             )
         fields.override(config, field, texts, option)
     if not is_sweep:
-        config.model.pretrained = os.path.expanduser(config.model.pretrained)
+        for group, name in _PATHS:
+            if value := config[group][name]:
+                config[group][name] = os.path.expanduser(value)
         # Class names in a tuple may have been parsed as numbers.
         config.data.class_names = tuple(map(str, config.data.class_names))
     CONFIG.value, CONFIG.given = config, tuple(overrides)

@@ -18,7 +18,7 @@ from input_pipeline.sources.orientation import as_stored
 from rcc_jax.commands import prediction_files
 from rcc_jax.commands.prediction_record import BatchPlan, PredictionRecord, assign, options_of
 from rcc_jax.distributed.interruption import Interrupted, Interruption
-from rcc_jax.errors import ConfigError
+from rcc_jax.errors import ConfigError, is_out_of_memory
 from rcc_jax.reporting.progress import Progress
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.workdir import checkpoint_paths
@@ -198,7 +198,7 @@ class _Prediction:
                 batch.images, batch.sizes, probabilities="probabilities" in self.kinds
             )
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             rows, height, width, _ = batch.images.shape
             raise ConfigError(

@@ -12,7 +12,7 @@ from rcc_jax import shipped
 from rcc_jax.commands import flags as cli
 from rcc_jax.commands import modes
 from rcc_jax.distributed import processes
-from rcc_jax.errors import ConfigError
+from rcc_jax.errors import ConfigError, is_out_of_memory
 
 _USAGE = """Command line of rcc_jax.
 
@@ -52,7 +52,6 @@ try it on drawn scenes, without any data, in some minutes on a CPU:
 
 All others: {program} --help
 """
-_OF_JAX = ("JaxRuntimeError", "XlaRuntimeError")
 _OUT_OF_MEMORY = (
     "the memory of a device is full. In training, use a smaller --config.train.batch_size or "
     "--config.data.crop_size, --config.train.accumulation=2 or --config.model.remat=true; in "
@@ -96,11 +95,6 @@ def _print_unraisable(unraisable) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # By name: this file must not import JAX.
-    return type(error).__name__ in _OF_JAX and "RESOURCE_EXHAUSTED" in str(error)
-
-
 def main(_) -> None:
     """Runs the chosen mode; a fault of the input ends it with one line and an exit code."""
     from rcc_jax.distributed.interruption import Interrupted
@@ -131,7 +125,7 @@ def main(_) -> None:
     except KeyboardInterrupt:
         cli.fail("interrupted; the same command resumes from there.", exit_code=130)
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             cli.fail(_OUT_OF_MEMORY, exit_code=1)
         if processes.count() == 1:
             raise

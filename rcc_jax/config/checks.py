@@ -9,6 +9,7 @@ from input_pipeline import near_names
 from rcc_jax.config import method_group, named_weights, networks, schema
 from rcc_jax.config.groups import GROUPS
 from rcc_jax.errors import ConfigError
+from rcc_jax.methods import METHODS
 from rcc_jax.options import effectless, options
 
 # An image of four times the width has sixteen times the pixels.
@@ -49,15 +50,24 @@ def faults(config: ml_collections.ConfigDict, *, left: Collection[str] = ()) -> 
 
 
 def check_start(config: ml_collections.ConfigDict) -> None:
-    """Rejects a missing weights file, and a frozen encoder without one.
+    """Rejects what only the first start of a run must not have, such as missing weights.
 
-    Only the first start of a run reads the file.
+    Runs of earlier versions may have the other faults, and only the first start reads the file of
+    the weights.
 
     Weights on a hub are looked for later, once everything else is known to be in order.
 
     Raises:
-        ConfigError: Naming the file.
+        ConfigError: Naming the field or the file.
     """
+    if config.seed >= 2**32:
+        raise ConfigError(
+            f"config.seed = {config.seed} must be below {2**32}: larger ones repeat the first "
+            "weights of a smaller one."
+        )
+    if config.method.name in METHODS:
+        for fault in method_group.faults_of_start(config):
+            raise ConfigError(fault)
     for member in networks.members(config):
         path = member.model.pretrained
         if config.model.freeze_encoder and not path:
@@ -119,7 +129,8 @@ def idle(config: ml_collections.ConfigDict, given: Collection[str]) -> Iterator[
             if f"{group}.{name}" in given and config[group][name] != own[name].default:
                 yield method_group.without_effect(f"{group}.{name}", config, config[group], needed)
     views = method_group.views(config)
-    if "data.cutmix_partner" in given and (views is None or views.box == "none"):
+    is_same = "data.cutmix_partner" in given and config.data.cutmix_partner == "same"
+    if is_same and (views is None or views.box == "none"):
         yield (
             f"--config.data.cutmix_partner={config.data.cutmix_partner} has no effect: "
             f"{config.method.name} pastes no boxes of other images"

@@ -14,7 +14,7 @@ class Top:
 
     seed: int = option(
         0, "The seed of the initial weights, of all random views and of all shuffles.",
-        at_least=0, at_most=2**32 - 1, short="seed",
+        at_least=0, short="seed",
     )  # fmt: skip
 
 

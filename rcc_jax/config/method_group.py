@@ -9,6 +9,7 @@ from rcc_jax.config import schema
 from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS, Method
 from rcc_jax.methods.base import Views
+from rcc_jax.methods.with_soft_labels import WithSoftLabels
 from rcc_jax.options import effectless, without_effectless
 
 # Values of a data set's recipe, with which its methods are compared.
@@ -161,20 +162,27 @@ def faults(config: ml_collections.ConfigDict, left: Collection[str] = ()) -> Ite
             f"config.data.pseudo = {config.data.pseudo!r}: {chosen.name} trains on no pseudo "
             f"masks; leave it out, or choose {having}."
         )
-    if config.train.accumulation > 1:
-        yield from _faults_of_parts(config, chosen)
-
-
-def _faults_of_parts(config: ml_collections.ConfigDict, chosen: type[Method]) -> Iterator[str]:
-    """Faults of a batch that is split into parts."""
-    number, images = config.train.accumulation, config.train.batch_size
-    said = f"config.train.accumulation = {number}: {chosen.name} needs "
-    if not chosen.accumulates:
-        yield f"{said}whole batches; use 1."
-    elif images // number < chosen.least_images:
+    if config.train.accumulation > 1 and not chosen.accumulates:
         yield (
-            f"{said}at least {chosen.least_images} unlabelled images in each part, which it mixes "
-            f"or compares; use at most {images // chosen.least_images} for batch_size = {images}."
+            f"config.train.accumulation = {config.train.accumulation}: {chosen.name} needs whole "
+            "batches; use 1."
+        )
+
+
+def faults_of_start(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """Faults with which a run must not start; runs of earlier versions may have them."""
+    method, train = build(config), config.train
+    images = train.batch_size // train.accumulation
+    if method.views and 0 < images < method.least_images:
+        parts = f" / {train.accumulation} parts" if train.accumulation > 1 else ""
+        yield (
+            f"config.train.batch_size = {train.batch_size}{parts}: {method.name} mixes "
+            f"unlabelled images and needs at least {method.least_images} at a time."
+        )
+    if isinstance(method, WithSoftLabels) and method.repeats_valid_pixels:
+        yield (
+            "config.method.consensus_pixels = 'confident': with pseudo_labels = 'soft' every pixel "
+            "counts, so this is the same as 'valid'; use that."
         )
 
 

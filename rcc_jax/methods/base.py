@@ -27,7 +27,7 @@ class Views:
     Attributes:
         strong: Number of strong views, 1 or 2, each with its own CutMix box.
         recipe: Colour changes of the strong views, a name in `photometric.RECIPES`.
-        box: Law of the CutMix boxes, a name in `boxes.BOXES`; 'none': a batch has no partner.
+        box: Distribution of the CutMix boxes, a name in `boxes.BOXES`; 'none': no partner.
     """
 
     strong: int = 2

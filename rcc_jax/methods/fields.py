@@ -45,7 +45,7 @@ def ema_option(default: float) -> Any:
     """The field `ema_decay` with a method's own default."""
     return option(
         default,
-        "Decay of the EMA teacher, such as 0.996; 0 = none: the student labels where it would.",
+        "Decay of the EMA teacher, such as 0.996; 0 = none: the student labels in its place.",
         at_least=0,
         below=1,
         short="ema",

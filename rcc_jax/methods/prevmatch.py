@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rcc_jax.methods.base import Result
@@ -67,7 +66,9 @@ class PrevMatch(UniMatch):
         8, "Largest number of snapshots that are kept.", at_least=1, short="snapshots"
     )
     snapshots_mixed: int = option(
-        3, "Largest number of snapshots that label a step, at most `snapshots`.", at_least=1
+        3,
+        "Largest number of snapshots that label a step; more than `snapshots` has no effect.",
+        at_least=1,
     )
     snapshot_every: int = option(1, "Epochs between two snapshots.", at_least=1)
     snapshot_threshold: float = option(
@@ -87,14 +88,6 @@ class PrevMatch(UniMatch):
     @property
     def terms(self) -> tuple[str, ...]:
         return (*super().terms, "loss_previous", "snapshots")
-
-    def faults(self, num_classes: int | None) -> Iterator[str]:
-        yield from super().faults(num_classes)
-        if self.snapshots_mixed > max(self.snapshots, PrevMatch.snapshots_mixed):
-            yield (
-                f"config.method.snapshots_mixed = {self.snapshots_mixed}: only "
-                f"{self.snapshots} are kept (config.method.snapshots); use at most that number."
-            )
 
     def memory(self, weights, num_classes: int, key) -> dict[str, Any]:
         places = jax.tree.map(lambda x: jnp.zeros((self.snapshots, *x.shape), x.dtype), weights)

@@ -30,8 +30,6 @@ class UniMatchV2(FixMatch):
     reference: ClassVar[str] = "Yang, Zhao, Zhao, TPAMI 2025, arXiv 2410.10777"
     views: ClassVar[Views] = Views(strong=2)
     recipes: ClassVar = {"cityscapes": {"confidence_threshold": 0.95}}  # As for PASCAL.
-    # Half of the images keep all channels.
-    least_images: ClassVar[int] = 2
 
     ema_decay: float = ema_option(0.996)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from rcc_jax.methods.lazy import jax, pseudo
@@ -45,14 +44,11 @@ class WithSoftLabels(WithConsensus):
         only_with=("pseudo_labels", "soft"),
     )
 
-    def faults(self, num_classes: int | None) -> Iterator[str]:
-        yield from super().faults(num_classes)
-        all_kept = self.pseudo_labels == "soft" and self.soft_keeps_all
-        if all_kept and self.consensus != NONE and self.consensus_pixels == "confident":
-            yield (
-                "config.method.consensus_pixels = 'confident': with pseudo_labels = 'soft' every "
-                "pixel counts, so this is the same as 'valid'; use that."
-            )
+    @property
+    def repeats_valid_pixels(self) -> bool:
+        """Whether the consensus covers 'confident' pixels, but these are all."""
+        is_told = self.consensus != NONE and self.consensus_pixels == "confident"
+        return is_told and self.soft_keeps_all and self.pseudo_labels == "soft"
 
     @property
     def least_confidence(self) -> float:

@@ -54,13 +54,15 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     )
     run.check_same_everywhere()
     start = None
+    log = functools.partial(print, flush=True) if processes.is_first() else lambda _: None
     if not any(pathlib.Path(workdir_path, "checkpoints").glob("[0-9]*")):
         # Before the folder exists: it would otherwise belong to a faulty configuration.
-        log = functools.partial(print, flush=True) if processes.is_first() else lambda _: None
         start = first_weights.find(config, workdir_path, log)
         run.check_start(start.paths)
     else:
         revisions.check(workdir_path)
+        for line in opening.check_images(run, workdir_path):
+            log(f"warning: {line}")
     with (
         Interruption(_NOTICE if processes.is_first() else "") as interruption,
         opening.open_workdir(workdir_path, method_group.resolved(config)) as workdir,

@@ -1,6 +1,7 @@
 """What a run does before its first step: it opens its folder and records its data and versions."""
 
 import json
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ import jax
 
 from input_pipeline.files import write_atomically
 from rcc_jax.config import method_group
-from rcc_jax.config.recorded import flatten
+from rcc_jax.config.recorded import flatten, recorded_fields
 from rcc_jax.distributed import processes
 from rcc_jax.errors import ConfigError
 from rcc_jax.training.run import Run
@@ -17,8 +18,12 @@ from rcc_jax.workdir import environment, image_lists, revisions
 from rcc_jax.workdir.folder import Workdir
 
 DATA = "data.json"
-# How messages call the parts.
-_PARTS = {"labeled": "labelled", "unlabeled": "unlabelled", "val": "validation"}
+# What messages call the parts, and the fields that name them.
+_PARTS = {
+    "labeled": ("labelled", "config.data.labeled"),
+    "unlabeled": ("unlabelled", "config.data.unlabeled (or train, if that is empty)"),
+    "val": ("validation", "config.data.val"),
+}
 
 
 def open_workdir(path: str, config: dict[str, Any]) -> Workdir:
@@ -71,13 +76,10 @@ def record(
         message: Called with a warning if the run was made by an earlier revision of the code.
 
     Raises:
-        ConfigError: The run resumes with other images than before.
         DataError: If a file name cannot be written in a list.
     """
-    images = {**run.partition.counts(), "digests": run.partition.digests()}
-    if latest_step is not None:
-        _check_same_images(workdir.path, images)
     image_lists.record(run.partition, workdir.path)
+    images = {**run.partition.counts(), "digests": run.partition.digests()}
     write_atomically(workdir.path / DATA, json.dumps(images) + "\n")
     if latest_step is not None:
         line = revisions.warning(
@@ -90,20 +92,41 @@ def record(
     environment.record(workdir.path / revisions.FILE, latest_step or 0)
 
 
-def _check_same_images(folder: pathlib.Path, images: dict[str, Any]) -> None:
-    """Refuses to resume with other images; an earlier version recorded only their number."""
+def check_images(run: Run, folder: str | os.PathLike) -> list[str]:
+    """Refuses to resume a run with other images to train on than before.
+
+    Args:
+        run: The run.
+        folder: Its folder. A run of an earlier version recorded only the number of images.
+
+    Returns:
+        Lines about changes with which a run may resume: other validation images; other names of as
+        many images after a move of `data.root`.
+
+    Raises:
+        ConfigError: Naming the part.
+    """
     try:
-        before = json.loads((folder / DATA).read_text())
-        known = before.get("digests", {})
-    except (OSError, ValueError, AttributeError):
-        return
-    for part, name in _PARTS.items():
-        there, here = before.get(part, images[part]), images[part]
-        same = known.get(part, images["digests"][part]) == images["digests"][part]
-        if there != here or not same:
-            numbers = f"{there} then, {here} now" if there != here else f"{here} other ones"
+        before = json.loads((pathlib.Path(folder) / DATA).read_text())
+        known = dict(before.get("digests") or {})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
+    root = (recorded_fields(folder) or {}).get("data.root")
+    counts, digests, lines = run.partition.counts(), run.partition.digests(), []
+    for part, (name, source) in _PARTS.items():
+        there, here = before.get(part, counts[part]), counts[part]
+        if there == here and known.get(part, digests[part]) == digests[part]:
+            continue
+        numbers = f"{there} then, {here} now" if there != here else f"{here} other names"
+        said = f"the run started with other {name} images ({numbers})"
+        if part == "val":
+            lines.append(f"{said}: its scores before and after cannot be compared")
+        elif there == here and root != run.config.data.root:
+            lines.append(f"{said}, below config.data.root = {root!r}")
+        else:
             raise ConfigError(
-                f"--workdir={folder}: the run started with other {name} images ({numbers}), and "
-                f"config.data.{part} names them. Restore that list or folder to resume, or start "
-                "a new run with another --workdir."
+                f"--workdir={folder}: {said}, which {source} names. Restore that list or folder to "
+                "resume (--config.data.on_error=skip passes over files that cannot be used), or "
+                "start a new run with another --workdir."
             )
+    return lines

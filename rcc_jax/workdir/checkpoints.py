@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 
 from input_pipeline.errors import first_line
 from rcc_jax.distributed import processes
-from rcc_jax.errors import ConfigError
+from rcc_jax.errors import ConfigError, is_out_of_memory
 from rcc_jax.workdir import checksums, preservation
 from rcc_jax.workdir.best_scores import BestScores
 from rcc_jax.workdir.state_difference import differences
@@ -155,12 +155,9 @@ class Checkpoints:
         self.wait()
         self._saving = step
         with self._writing():
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
-                metrics={"score": score, "protocol": protocol},
-                force=True,
-            )
+            args = ocp.args.Composite(state=ocp.args.StandardSave(state))
+            metrics = {"score": score, "protocol": protocol}
+            self._manager.save(step, args=args, metrics=metrics, force=True)
         if wait:
             self.wait()
             if processes.is_first():
@@ -177,6 +174,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             saved = [step for step in self._steps_on_disk() if step != self._saving]
             start = f"resumes from step {saved[-1]}" if saved else "starts anew"
             raise SaveError(
@@ -190,8 +189,7 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def _set_corrupt_aside(self) -> list[str]:
-        steps = self._steps_on_disk()
-        corrupt = {}
+        steps, corrupt = self._steps_on_disk(), {}
         for step in steps:
             path = self.directory / str(step)
             if (fault := checksums.find_damage(path)) is not None:
@@ -258,6 +256,8 @@ class Checkpoints:
                 raise ValueError("the types of its arrays are lost")
         # A corrupt folder makes orbax raise errors of many types.
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise self._corrupt(step, first_line(error)) from error
         raise ConfigError(
             f"{path} holds another state than this configuration makes:\n"

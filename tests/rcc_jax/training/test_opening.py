@@ -36,9 +36,11 @@ def start(tmp_path):
     config.update_from_flattened_dict({"data.root": str(tmp_path), **FIELDS})
 
     def record(latest_step):
-        resolved = method_group.resolved(config)
+        resolved, run = method_group.resolved(config), Run.build(config)
+        lines = [] if latest_step is None else opening.check_images(run, tmp_path / "run")
         with opening.open_workdir(str(tmp_path / "run"), resolved) as workdir:
-            opening.record(Run.build(config), workdir, latest_step, lambda line: None)
+            opening.record(run, workdir, latest_step, lambda line: None)
+        return lines
 
     return record
 
@@ -56,13 +58,13 @@ def shorten(root):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (swap, r"other labelled images \(4 other ones\), and config.data.labeled names them"),
-        (shorten, r"other unlabelled images \(4 then, 2 now\), and config.data.unlabeled names"),
+        (swap, r"other labelled images \(4 other names\), which config.data.labeled names"),
+        (shorten, r"other unlabelled images \(4 then, 2 now\), which config.data.unlabeled "),
     ],
 )
 def test_a_run_does_not_resume_with_other_images(start, tmp_path, change, said):
     start(None)
-    start(2)
+    assert start(2) == []
     before = (tmp_path / "run/data.json").read_text()
     change(tmp_path)
     with pytest.raises(ConfigError, match=said):
@@ -70,6 +72,14 @@ def test_a_run_does_not_resume_with_other_images(start, tmp_path, change, said):
     assert (tmp_path / "run/data.json").read_text() == before
     # Without a checkpoint nothing was learned from them.
     start(None)
+
+
+def test_a_bad_validation_image_may_be_left_out(start, tmp_path):
+    start(None)
+    lines = (tmp_path / "val.txt").read_text().splitlines(keepends=True)
+    (tmp_path / "val.txt").write_text("".join(lines[:-1]))
+    (line,) = start(2)
+    assert "other validation images (4 then, 3 now): its scores before and after" in line
 
 
 def test_a_run_of_an_earlier_version_tells_numbers_alone(start, tmp_path):
@@ -82,3 +92,6 @@ def test_a_run_of_an_earlier_version_tells_numbers_alone(start, tmp_path):
     shorten(tmp_path)
     with pytest.raises(ConfigError, match="4 then, 2 now"):
         start(2)
+    for text in ('{"digests": null}', "[1]", ""):
+        path.write_text(text)
+        assert start(2) == []
