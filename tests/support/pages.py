@@ -139,15 +139,15 @@ def _meaning(group, option, own) -> Iterator[str]:
         option: The declaration of the field.
         own: The declaration in each method that has the field.
     """
-    values = {}
-    for method, each in own.items():
-        values.setdefault(each.described(), []).append(method)
-    yield (next(iter(own.values())) if len(values) > 1 else option).doc
-    if len(values) > 1:
-        *few, most = sorted(values.items(), key=lambda item: len(item[1]))
+    if own:
+        most, *few = _by_text({method: each.doc for method, each in own.items()})
+        yield most[0]
         yield from (f"{', '.join(methods)}: {text}" for text, methods in few)
-        yield f"The others: {most[0]}"
+        most, *few = _by_text({method: each.described() for method, each in own.items()})
+        yield from (f"{', '.join(methods)}: {text}" for text, methods in few)
+        yield f"The others: {most[0]}" if few else most[0]
     else:
+        yield option.doc
         yield option.described()
     yield _owners(list(own))
     if option.short:
@@ -157,6 +157,14 @@ def _meaning(group, option, own) -> Iterator[str]:
         other, *wanted = limits
         where = f" (in {', '.join(limited)})" if len(limited) < len(own) else ""
         yield f"Only with {group}.{other} = {' or '.join(wanted)}{where}."
+
+
+def _by_text(texts: dict[str, str]) -> list[tuple[str, list[str]]]:
+    """The texts with the methods that share them, the most common one first."""
+    found = {}
+    for method, text in texts.items():
+        found.setdefault(text, []).append(method)
+    return sorted(found.items(), key=lambda item: -len(item[1]))
 
 
 def _owners(methods: list[str]) -> str:
