@@ -6,7 +6,7 @@ FUZZ_INPUTS ?= 100000
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: help setup demo demo-time demo-table study test test-slow fuzz lint style format bench docs clean
+.PHONY: help setup demo demo-time demo-table study test test-slow test-torch fuzz lint style format bench docs clean
 
 help:
 	@echo "make setup       installs into $(VENV)"
@@ -15,6 +15,7 @@ help:
 	@echo "make study DATA=data/camvid  labels alone, UniMatch and RCC on real streets; hours on a CPU"
 	@echo "make test        lint and tests         make test PYTHON=python3.13  with another Python"
 	@echo "make test-slow   the tests that take minutes"
+	@echo "make test-torch  the tests that compare with PyTorch; installs it into .venv/torch"
 	@echo "make fuzz        broken files for every reader, $(FUZZ_INPUTS) each"
 	@echo "make lint        style, types       make format  mends the style"
 	@echo "make bench       benchmarks at a small size"
@@ -72,6 +73,18 @@ test: style
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
+
+# PyTorch in an environment of its own: the program needs none of it.
+TORCH = .venv/torch/bin/python
+.venv/torch/installed: requirements.txt requirements-dev.txt requirements-torch.txt constraints.txt
+	$(PYTHON) -m venv .venv/torch
+	$(TORCH) -m pip install --quiet --disable-pip-version-check --no-compile \
+	  -r requirements-dev.txt -r requirements-torch.txt -c constraints.txt
+	touch $@
+
+test-torch: .venv/torch/installed
+	$(TORCH) -m pytest -n $(JOBS) --dist worksteal tests/test_fuzz.py \
+	  $$(grep -rlE 'importorskip\("torch|needs_torch' tests)
 
 fuzz: $(INSTALLED)
 	FUZZ_INPUTS=$(FUZZ_INPUTS) $(BIN)/python -m pytest -n $(JOBS) tests/test_fuzz.py

@@ -27,6 +27,14 @@ def run(*flags, folder=REPOSITORY):
     ("flags", "said"),
     [
         (["--mode=train"], ["--config is missing", "--config=configs/demo.py"]),
+        (["--config=configs/sweeps/components.py"], ["that file is a list; use --mode=sweep."]),
+        (["--mode=sweep", "--config=demo"], ["that file is one run; lists are in configs/sweeps."]),
+        (["--config=demo", "extra"], ["unexpected argument 'extra'; flags are written --name=val"]),
+        (
+            ["--mode=report", "--workdir=.", "--workdirs=a,b"],
+            ["--workdir or --workdirs, not both."],
+        ),
+        (["--mode=report", "--workdirs=a,b"], ["of several folders needs --output=FILE.html."]),
         (["--config=fold"], ["--config=fold", "no such file", "Did you mean 'configs/folder.py'?"]),
         (
             ["--config=configs/dmo.py"],
@@ -156,7 +164,7 @@ def test_every_fault_of_the_settings_is_a_line(mode):
         assert len(lines) == 4
 
 
-def test_without_arguments_three_commands_are_named_which_work(tmp_path):
+def test_without_arguments_three_commands_are_named_which_can_be_read(tmp_path):
     output, errors = finish(start(), 2)  # A script whose arguments got lost has not trained.
     assert output == ""
     assert "error" not in errors
@@ -229,6 +237,23 @@ def test_a_full_memory_is_told_from_other_errors():
         jnp.zeros(2**46).block_until_ready()
     assert is_out_of_memory(caught.value)
     assert not is_out_of_memory(ValueError("RESOURCE_EXHAUSTED"))
+
+
+def test_a_full_memory_is_one_line():
+    code = (
+        "import jax.numpy as jnp; from rcc_jax.commands import modes, startup; "
+        "modes.RUN['train'] = lambda: jnp.zeros(2**46).block_until_ready(); startup.run()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--config=configs/demo.py"],
+        cwd=REPOSITORY,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the memory of a device is full.")
+    assert done.stderr.count("\n") == 1
 
 
 def test_help_is_no_fault():

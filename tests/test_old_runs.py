@@ -65,6 +65,8 @@ def resume_with_one_warning(workdir):
     if revision == 0:
         assert "data.cutmix_partner = 'other'" in lines[0]
     assert metrics(workdir)[: len(before)] == before
+    # The evaluation after step 6 was interrupted.
+    assert [line["step"] for line in metrics(workdir) if "miou" in line] == [6, STEPS]
     assert saved_steps(workdir)[-1] == STEPS
     assert json.loads((workdir / "result.json").read_text())["step"] == STEPS
     entries = json.loads((workdir / "environment.json").read_text())

@@ -161,6 +161,14 @@ def test_processes_that_do_not_fit_together_end_with_one_error(command, tmp_path
     assert not workdir.exists()
 
 
+def test_processes_without_a_common_folder_are_told(command, tmp_path):
+    other = ((), (f"--workdir={tmp_path / 'other'}",))
+    both = command(tmp_path / "run", 2, own_flags=other)
+    errors = [finish(process, 2)[1] for process in both]
+    for text in errors:
+        assert "process 1 does not see what process 0 wrote there; name a folder on a disk" in text
+
+
 def test_a_machine_of_no_cluster_is_told_what_to_give():
     cluster = ("SLURM_", "OMPI_", "KUBERNETES_", "TPU_", "JAX_COORDINATOR")
     process = subprocess.Popen(

@@ -1,14 +1,11 @@
 """The stream of batches: the same for any threads, workers, processes and interruptions."""
 
-import ast
 import itertools
 import multiprocessing
-import pathlib
 
 import numpy as np
 import pytest
 
-import input_pipeline
 from input_pipeline import DataError, Partition, train_stream
 from input_pipeline.batches import photometric
 from input_pipeline.batches.boxes import BOXES
@@ -210,15 +207,3 @@ def test_no_unlabeled_image(folder):
 def test_arguments_out_of_range(scenes, changes, message):
     with pytest.raises(ValueError, match=message):
         train_stream(scenes, **{**SETTINGS, **changes})
-
-
-def test_package_does_not_import_jax():
-    folder = pathlib.Path(input_pipeline.__file__).parent
-    for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [
-                alias.name for alias in getattr(node, "names", ()) if isinstance(node, ast.Import)
-            ]
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            roots = {name.split(".")[0] for name in names}
-            assert not roots & {"jax", "flax", "rcc_jax"}, path

@@ -46,6 +46,10 @@ def test_consensus_of_teacher_and_student_is_written(workdir, tmp_path, capsys):
         explain(config, str(workdir), output=str(workdir))
     with pytest.raises(ConfigError, match="no class 'barred_fisch'. Did you mean 'barred_fish'?"):
         explain(config, str(workdir), output=str(tmp_path), pair="barred_fisch,seabed")
+    with pytest.raises(ConfigError, match="name two different classes"):
+        explain(config, str(workdir), output=str(tmp_path), pair="seabed,seabed")
+    with pytest.raises(ConfigError, match="path of a checkpoint needs --output"):
+        explain(config, str(workdir), checkpoint=str(workdir / "checkpoints/7"))
 
 
 @pytest.mark.slow

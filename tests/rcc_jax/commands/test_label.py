@@ -173,7 +173,7 @@ def test_missing_masks_and_the_other_half_are_added(workdir, labelled, tmp_path)
     assert names(output) == [str(number) for number in NUMBERS]
 
 
-def test_faults_are_named_before_the_network_is_read(workdir, labelled, tmp_path):
+def test_faults_are_named_and_leave_no_folder(workdir, labelled, tmp_path):
     with pytest.raises(ConfigError, match=r"holds masks of --part=reliable; name another folder"):
         call(workdir, labelled, "all")
     with pytest.raises(ConfigError, match="made with other settings:\n  flip: true -> false"):

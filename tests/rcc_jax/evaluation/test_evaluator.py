@@ -59,15 +59,17 @@ def color_model(variables, images):
     return images.astype(jnp.float32) @ variables
 
 
-def brute_force_sliding(predict, image, window, stride):
-    """Sums softmax over windows, the last of which are shifted back."""
+def brute_force_sliding(predict, image, window, stride, *, cut=False):
+    """Sums softmax over windows, the last of which are shifted back, or cut off."""
     height, width = image.shape[:2]
 
     def starts(length):
-        return sorted({max(min(s, length - window), 0) for s in range(0, length, stride)})
+        shifted = {max(min(s, length - window), 0) for s in range(0, length, stride)}
+        return range(0, length, stride) if cut else sorted(shifted)
 
     below, right = max(window - height, 0), max(window - width, 0)
-    image = np.pad(image, ((0, below), (0, right), (0, 0)))
+    if not cut:
+        image = np.pad(image, ((0, below), (0, right), (0, 0)))
     sums = None
     for top in starts(height):
         for left in starts(width):
@@ -141,6 +143,30 @@ def random_batches(count=2, size=(12, 20), rows=3):
 COLORS = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
 SLIDING = {"mode": "sliding", "window": 8, "stride": 5}
 CUT = {**SLIDING, "windows": "cut"}
+
+
+@pytest.mark.parametrize("mode", [SLIDING, CUT], ids=["shifted", "cut"])
+def test_windows_of_a_network_that_sees_neighbours_equal_a_loop(mode):
+    rng = np.random.default_rng(2)
+    kernels = [rng.normal(size=(3, 3, *size)).astype(np.float32) for size in ((3, 5), (5, 4))]
+
+    def network(kernels, images):
+        x = images.astype(jnp.float32) / 255
+        for kernel in kernels:
+            x = jnp.tanh(jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            ))  # fmt: skip
+        return 8 * x
+
+    evaluator = Evaluator(network, num_classes=4, mesh=make_mesh(), **mode)
+    predict = jax.jit(lambda images: network(kernels, images))
+    cut = mode.get("windows") == "cut"
+    for batch in random_batches(size=(21, 14), rows=1):
+        expected = brute_force_sliding(predict, batch["image"][0], 8, 5, cut=cut)
+        found = evaluator.predictions(kernels, batch["image"])[0]
+        assert (found == expected).mean() > 0.99
+        whole = np.asarray(predict(batch["image"])).argmax(-1)[0]
+        assert (whole == expected).mean() < 0.99
 
 
 @pytest.mark.parametrize("mode", [{}, SLIDING, CUT], ids=["whole", "sliding", "cut"])

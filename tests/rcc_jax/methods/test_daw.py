@@ -8,7 +8,6 @@ import pytest
 from rcc_jax.methods import METHODS, daw
 from rcc_jax.methods.passes import count_pixels
 from tests.support.plain import plain_cross_entropy, random_problem, softmax
-from tests.support.steps import Setup, make_method
 
 pytestmark = pytest.mark.usefixtures("in_float64")
 crossing = jax.jit(daw.crossing, static_argnums=3)
@@ -142,14 +141,3 @@ def test_the_loss_equals_a_plain_computation():
 def test_the_average_is_only_evaluated():
     (teacher,) = METHODS["daw"]().teachers
     assert not teacher.labels
-
-
-@pytest.mark.slow
-def test_the_memory_of_a_run_is_that_of_its_batches_on_any_number_of_devices():
-    def run(devices):
-        made = Setup(make_method("daw"), devices, jnp.float64)
-        return made.run(2)[0]
-
-    one, eight = run(1), run(8)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), one.memory, eight.memory)
-    assert 1 / 5 <= float(one.memory["threshold"]) <= 1

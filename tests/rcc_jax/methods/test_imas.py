@@ -17,7 +17,7 @@ from tests.support.plain import (
     plain_labeled,
     plain_pseudo,
 )
-from tests.support.steps import Setup, make_batch, make_method
+from tests.support.steps import make_batch
 
 pytestmark = pytest.mark.usefixtures("in_float64")
 agreement, mix_by_rank = jax.jit(imas.agreement), jax.jit(imas.mix_by_rank)
@@ -109,12 +109,3 @@ def test_a_step_equals_a_plain_computation_of_what_it_mixed(key, kind):
     unlabeled = (strong + term(mixed.image, mixed)) / 2 if is_mixed else strong
     np.testing.assert_allclose(found.terms["loss_strong1"], strong, rtol=1e-9)
     np.testing.assert_allclose(found.loss, plain_labeled(batch) + 3 * unlabeled, rtol=1e-9)
-
-
-@pytest.mark.slow
-def test_eight_devices_train_as_one():
-    (one, one_log), (eight, eight_log) = (
-        Setup(make_method("imas"), devices, jnp.float64).run(2) for devices in (1, 8)
-    )
-    for a, b in ((one.weights, eight.weights), (one_log, eight_log)):
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-11), a, b)

@@ -19,7 +19,7 @@ from tests.support.plain import (
     plain_pseudo,
     softmax,
 )
-from tests.support.steps import Setup, make_batch, make_method
+from tests.support.steps import make_batch
 
 pytestmark = pytest.mark.usefixtures("in_float64")
 mix = jax.jit(augseg.mix)
@@ -159,15 +159,3 @@ def test_the_first_epoch_copies_and_later_ones_average():
     np.testing.assert_allclose(decays, [0, 0, 0.8, 0.9])
     (teacher,) = METHODS["mean_teacher"]().teachers
     assert float(teacher.decay(Clock(jnp.asarray(0), 4, 20))) == 0.99
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["mean_teacher", "cutmix_seg", "augseg"])
-def test_eight_devices_train_as_one(name):
-    def run(devices):
-        made = Setup(make_method(name), devices, jnp.float64)
-        return made.run(2)
-
-    (one, one_log), (eight, eight_log) = run(1), run(8)
-    for a, b in ((one.weights, eight.weights), (one_log, eight_log)):
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-11), a, b)

@@ -131,6 +131,8 @@ def test_a_cache_that_cannot_be_written(hub, filled):
         expected = client.fetch("timm/net", "main", lambda _: None)
         for path in [hub.cache, *hub.cache.rglob("*")]:
             path.chmod(0o555)
+        if os.access(hub.cache, os.W_OK):
+            pytest.skip("root may write anywhere")
         hub.status = 503
         assert client.fetch("timm/net", "main", lambda _: None) == expected
     else:

@@ -252,6 +252,16 @@ def test_panels_are_saved_as_drawn_beside_the_newest_sheet(tmp_path):
     assert prediction_sheet.saved(tmp_path / "step_0000001.png") == []
 
 
+def test_runs_without_a_line_are_left_out(runs):
+    write_run(runs / "new", "rcc", 5, [])
+    (runs / "new/metrics.jsonl").write_text("")
+    said = []
+    report.write([runs], runs / "x.html", said.append)
+    assert f"left out, nothing was logged yet: {runs / 'new'}" in said
+    with pytest.raises(ConfigError, match="none of these runs has logged anything yet"):
+        report.write([runs / "new"], runs / "y.html", print)
+
+
 def test_folders_without_a_run_and_corrupt_files_are_named(runs):
     with pytest.raises(ConfigError, match="there is no run in it"):
         report.write([runs / "a" / "rcc0" / "pictures"], runs / "x.html", print)

@@ -53,6 +53,13 @@ def find(config, workdir):
     return start, said
 
 
+def test_a_frozen_encoder_is_never_random(tmp_path, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(ConfigError, match=r"CI is set.*encoder would keep random ones"):
+        find(tiny("auto", model__freeze_encoder=True), tmp_path)
+    assert not (tmp_path / "pretrained.json").exists()
+
+
 def recorded(workdir):
     return json.loads((workdir / "pretrained.json").read_text())
 

@@ -1,13 +1,14 @@
 """What a run records before its first step, and how it notices other images."""
 
 import json
+import shutil
 
 import pytest
 
 from configs import folder
 from rcc_jax.config import method_group
 from rcc_jax.errors import ConfigError
-from rcc_jax.training import opening
+from rcc_jax.training import loop, opening
 from rcc_jax.training.run import Run
 from tests.support import checking
 
@@ -42,6 +43,7 @@ def start(tmp_path):
             opening.record(run, workdir, latest_step, lambda line: None)
         return lines
 
+    record.config = config
     return record
 
 
@@ -65,13 +67,42 @@ def shorten(root):
 def test_a_run_does_not_resume_with_other_images(start, tmp_path, change, said):
     start(None)
     assert start(2) == []
-    before = (tmp_path / "run/data.json").read_text()
     change(tmp_path)
     with pytest.raises(ConfigError, match=said):
         start(2)
-    assert (tmp_path / "run/data.json").read_text() == before
     # Without a checkpoint nothing was learned from them.
     start(None)
+
+
+def test_a_training_refuses_them_before_anything_is_written(start, tmp_path):
+    start(None)
+    (tmp_path / "run/checkpoints/2").mkdir(parents=True)
+    shorten(tmp_path)
+    start.config.train.batch_size = 8
+
+    def files():
+        return {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+
+    before = files()
+    with pytest.raises(ConfigError, match="other unlabelled images"):
+        loop.train(start.config, str(tmp_path / "run"))
+    assert files() == before
+
+
+def test_names_may_change_with_the_root(start, tmp_path):
+    start(None)
+    moved = tmp_path / "moved"
+    shutil.copytree(tmp_path, moved, ignore=shutil.ignore_patterns("run", "moved"))
+    (moved / "8.png").rename(moved / "other.png")
+    (moved / "unlabeled.txt").write_text("other.png\n9.png\n10.png\n11.png\n")
+    start.config.data.root = str(moved)
+    (line,) = start(2)
+    assert line.endswith(
+        f"unlabelled images (4 other names), below config.data.root = '{tmp_path}'"
+    )
+    (moved / "unlabeled.txt").write_text("9.png\n10.png\n")
+    with pytest.raises(ConfigError, match="4 then, 2 now"):
+        start(2)
 
 
 def test_a_bad_validation_image_may_be_left_out(start, tmp_path):
