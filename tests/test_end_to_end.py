@@ -83,6 +83,7 @@ def test_run_leaves_what_it_promises(finished):
     shown = {(event.step, value.tag) for event in events(finished) for value in event.summary.value}
     assert shown.issuperset(itertools.product((6, 12), ("predictions", "unlabeled", "miou_ema")))
     counts = json.loads((finished / "data.json").read_text())
+    assert counts.pop("digests").keys() == {"labeled", "unlabeled", "val"}
     assert counts == {"labeled": 20, "unlabeled": 40, "val": 4}
     (environment,) = json.loads((finished / "environment.json").read_text())
     assert environment["after_step"] == 0
