@@ -257,6 +257,9 @@ def set_up_jax(config: ml_collections.ConfigDict) -> None:
     cache = config.train.compilation_cache
     if cache:
         folder = os.path.expanduser("~/.cache/rcc_jax/xla" if cache == "auto" else cache)
-        # It stays as it is for a user without a home; nothing is kept then.
-        if not folder.startswith("~"):
+        if folder.startswith("~"):  # As for a user without a home.
+            print(
+                f"note: {folder}: no such home folder; compiled programs are not kept", flush=True
+            )
+        else:
             jax.config.update("jax_compilation_cache_dir", os.path.abspath(folder))

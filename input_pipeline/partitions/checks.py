@@ -49,7 +49,8 @@ def check_partition(partition: Partition, *, sample: int = 200, max_bad: int | N
                 f"{source.name}: no image. A run needs at least one labelled image for training "
                 "and one for validation. Add images, or correct the setting."
             )
-    for _, fault in partition.faults_of_names():
+    _, fault = next(partition.faults_of_names(), (None, None))
+    if fault is not None:
         raise DataError(fault)
     _check_disjoint(partition)
     for source in (partition.labeled, partition.val, partition.unlabeled):

@@ -187,19 +187,16 @@ def find_images(pattern: str, *, root: str, field: str) -> list[str]:
     Raises:
         DataError: There is no image.
     """
-    pattern_or_folder = os.path.expanduser(pattern)
-    full = os.path.join(root, pattern_or_folder)
-    if os.path.isdir(full):
-        full = os.path.join(glob.escape(full), "**", "*")
+    place = os.path.join(root, os.path.expanduser(pattern))
+    if os.path.isdir(place):
+        full = os.path.join(glob.escape(place), "**", "*")
     else:
-        full = os.path.join(glob.escape(root), pattern_or_folder)
+        full = os.path.join(glob.escape(root), os.path.expanduser(pattern))
     found = glob.glob(full, recursive=True)
-    images = (path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
-    # Links without a target stay: they are missing files, which have an error of their own.
-    images = _once(path for path in images if not os.path.isdir(path))
+    images = _once(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
     if not images:
         raise DataError(
-            f"{field} = {pattern!r}: no image found (looked for {full}; images end in "
+            f"{field} = {pattern!r}: no image found (looked for {place}; images end in "
             f"{', '.join(IMAGE_SUFFIXES)}). Name a list file, a folder with images or a glob."
             f"{near_names.hint(pattern, root)}"
         )
@@ -207,13 +204,17 @@ def find_images(pattern: str, *, root: str, field: str) -> list[str]:
 
 
 def _once(paths: Iterable[str]) -> list[str]:
-    """The paths, sorted, without the folders that a link shows a second time."""
+    """The paths, sorted, without folders and without what a link shows a second time.
+
+    It asks the disk for folders alone, which are few.
+    """
     paths = sorted(paths)
+    folders = sorted(set(map(os.path.dirname, paths)), key=lambda x: (x.count(os.sep), x))
     first: dict[str, str] = {}
-    for folder in sorted(set(map(os.path.dirname, paths)), key=lambda x: (x.count(os.sep), x)):
+    for folder in folders:
         first.setdefault(os.path.realpath(folder), folder)
-    shown = set(first.values())
-    return [path for path in paths if os.path.dirname(path) in shown]
+    shown, named = set(first.values()), set(folders)
+    return [path for path in paths if os.path.dirname(path) in shown and path not in named]
 
 
 def resolve_list(name: str, *, root: str, field: str) -> str:

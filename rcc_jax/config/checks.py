@@ -60,14 +60,16 @@ def check_start(config: ml_collections.ConfigDict) -> None:
     Raises:
         ConfigError: Naming the field or the file.
     """
+    found = []
     if config.seed >= 2**32:
-        raise ConfigError(
+        found.append(
             f"config.seed = {config.seed} must be below {2**32}: larger ones repeat the first "
             "weights of a smaller one."
         )
     if config.method.name in METHODS:
-        for fault in method_group.faults_of_start(config):
-            raise ConfigError(fault)
+        found += method_group.faults_of_start(config)
+    if found:
+        raise ConfigError("\n".join(found))
     for member in networks.members(config):
         path = member.model.pretrained
         if config.model.freeze_encoder and not path:
@@ -128,11 +130,10 @@ def idle(config: ml_collections.ConfigDict, given: Collection[str]) -> Iterator[
             # With the default value nothing is lost.
             if f"{group}.{name}" in given and config[group][name] != own[name].default:
                 yield method_group.without_effect(f"{group}.{name}", config, config[group], needed)
-    views = method_group.views(config)
     is_same = "data.cutmix_partner" in given and config.data.cutmix_partner == "same"
-    if is_same and (views is None or views.box == "none"):
+    if is_same and not method_group.has_partner(config):
         yield (
-            f"--config.data.cutmix_partner={config.data.cutmix_partner} has no effect: "
+            "--config.data.cutmix_partner=same has no effect: "
             f"{config.method.name} pastes no boxes of other images"
         )
 

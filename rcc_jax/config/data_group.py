@@ -4,6 +4,9 @@ import dataclasses
 
 from rcc_jax.options import option
 
+# Sources that are not drawn.
+_FILES = ("source", "folder", "tfds")
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -25,7 +28,7 @@ class Data:
         "",
         "Folder that the paths in the lists are relative to. 'tfds': folder of the dataset, with "
         "or without its version.",
-        only_with=("source", "folder", "tfds"),
+        only_with=_FILES,
         may_change=True,
         per_process=True,
     )
@@ -52,7 +55,7 @@ class Data:
         "All training images: a list, a folder or a glob. If `unlabeled` is empty, the unlabelled "
         "images are those of them that are neither labelled nor for validation. 'tfds': empty "
         "means the split 'train'.",
-        only_with=("source", "folder", "tfds"),
+        only_with=_FILES,
     )
     pseudo: str = option(
         "",
@@ -94,12 +97,12 @@ class Data:
     label_map: str = option(
         "",
         "Maps raw ids of 'L' and palette masks: 'RAW:ID,RAW:ID,*:ID'; '*' is every other id.",
-        only_with=("source", "folder", "tfds"),
+        only_with=_FILES,
     )
     colormap: str = option(
         "",
         "Maps the colours of RGB masks: '#rrggbb:ID,#rrggbb:ID,*:255'.",
-        only_with=("source", "folder", "tfds"),
+        only_with=_FILES,
     )
     num_threads: int = option(
         4,

@@ -7,6 +7,8 @@ from rcc_jax.config.data_group import Data
 from rcc_jax.models import families
 from rcc_jax.options import option
 
+_SLIDING = ("mode", "sliding")
+
 
 @dataclasses.dataclass(frozen=True)
 class Top:
@@ -207,26 +209,20 @@ class Eval:
         only_with=("mode", "whole"),
     )
     window: int = option(
-        801,
-        "Side of a sliding window in pixels.",
-        at_least=1,
-        may_change=True,
-        only_with=("mode", "sliding"),
-    )
+        801, "Side of a sliding window in pixels.",
+        at_least=1, may_change=True, only_with=_SLIDING,
+    )  # fmt: skip
     stride: int = option(
-        534,
-        "Distance between two windows in pixels.",
-        at_least=1,
-        may_change=True,
-        only_with=("mode", "sliding"),
-    )
+        534, "Distance between two windows in pixels.",
+        at_least=1, may_change=True, only_with=_SLIDING,
+    )  # fmt: skip
     windows: str = option(
         "shifted",
         "Windows at the right and lower border are 'shifted' back into the image, which predicts "
         "better, or 'cut' off, as in UniMatch's evaluation of Cityscapes.",
         choices=("cut", "shifted"),
         may_change=True,
-        only_with=("mode", "sliding"),
+        only_with=_SLIDING,
         before="shifted",
     )
     flip: bool = option(

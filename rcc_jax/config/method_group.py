@@ -57,14 +57,16 @@ def views(config: ml_collections.ConfigDict) -> Views | None:
     return build(config).views if config.method.name in METHODS else Views()
 
 
+def has_partner(config: ml_collections.ConfigDict) -> bool:
+    """Whether strong views get boxes of another unlabelled image from the input pipeline."""
+    found = views(config)
+    return found is not None and found.box != "none"
+
+
 def uses_unlabeled(name: str) -> bool:
     """Whether a method trains on unlabelled images; True for an unknown method."""
-    return has_views(name) or bool(METHODS[name].stages)
-
-
-def has_views(name: str) -> bool:
-    """Whether a method trains on views of unlabelled images; True for an unknown method."""
-    return name not in METHODS or METHODS[name].views is not None
+    method = METHODS.get(name)
+    return method is None or method.views is not None or bool(method.stages)
 
 
 def method_class(config: ml_collections.ConfigDict) -> type[Method]:

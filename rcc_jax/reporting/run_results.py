@@ -8,12 +8,12 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import ml_collections
+
 from input_pipeline import near_names
 from rcc_jax.config import method_group, protocols, schema
 from rcc_jax.config.recorded import fit_method
 from rcc_jax.errors import ConfigError
-from rcc_jax.methods import METHODS
-from rcc_jax.methods.base import Views
 from rcc_jax.methods.with_consensus import NONE
 from rcc_jax.options import Option, effectless
 from rcc_jax.workdir.folder import RESULT, evaluation_name
@@ -254,17 +254,11 @@ def method_name(config: Mapping[str, Any]) -> str:
         is_told = field == "consensus" and (value == NONE or len(parts[0]) > len(name))
         if declared.in_tables and not is_default and not is_told and field not in idle:
             parts.append(_setting(field, declared, value))
-    if config["data"].get("cutmix_partner", "other") == "same" and _has_partner(recorded):
+    told = {field: value for field, value in recorded.items() if value not in (None, "")}
+    has_partner = method_group.has_partner(ml_collections.ConfigDict({"method": told}))
+    if config["data"].get("cutmix_partner", "other") == "same" and has_partner:
         parts.append("CutMix of the same image")
     return ", ".join(parts)
-
-
-def _has_partner(recorded: Mapping[str, Any]) -> bool:
-    """Whether a method pastes boxes of another unlabelled image; True for an unknown method."""
-    own = schema.method_fields(recorded["name"])
-    given = {field: value for field, value in recorded.items() if field in own and value}
-    views = METHODS[recorded["name"]](**given).views if recorded["name"] in METHODS else Views()
-    return views is not None and views.box != "none"
 
 
 def _name_with_consensus(recorded: Mapping[str, Any]) -> tuple[str, list[str]]:

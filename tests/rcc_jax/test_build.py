@@ -1,12 +1,14 @@
 """Objects from a configuration: what a user typed is what an error names."""
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
 from configs import folder
 from input_pipeline.errors import DataError
 from rcc_jax import build
+from tests.support.small_configs import tiny
 
 
 def test_a_missing_list_is_named_as_the_flag_that_gave_it(tmp_path):
@@ -20,3 +22,11 @@ def test_a_missing_list_is_named_as_the_flag_that_gave_it(tmp_path):
         build.open_partition(config, images="nolist.txt")
     with pytest.raises(DataError, match=r"^data\.val = 'val\.txt': no such file or folder"):
         build.open_partition(config)
+
+
+def test_without_a_home_programs_are_not_kept(capsys):
+    config, before = tiny(), jax.config.jax_compilation_cache_dir
+    config.train.compilation_cache = "~no_such_user/xla"
+    build.set_up_jax(config)
+    assert jax.config.jax_compilation_cache_dir == before
+    assert capsys.readouterr().out.startswith("note: ~no_such_user/xla: no such home folder")
