@@ -140,11 +140,17 @@ def facts(kept: Sequence[tuple[dict, run_results.Result]]) -> str:
     seconds = [each["seconds_per_step"] for each, _ in kept]
     steps = listed(each["config"]["train"]["num_steps"] for each, _ in kept)
     return (
-        f"{len(kept)} runs of {steps} steps; {listed(start['device'] for start in starts)}; "
+        f"{len(kept)} runs of {steps} steps; {listed(map(machine, starts))}; "
         f"jax {listed(start['packages']['jax'] for start in starts)}; "
         f"commit {listed(start['commit'] for start in starts)}; "
         f"median seconds per step of a run: {min(seconds):.2g} to {max(seconds):.2g}."
     )
+
+
+def machine(start: Mapping) -> str:
+    """The device of a run's start; of a CPU its model too, where the record has it."""
+    model = start.get("cpu", {}).get("model")
+    return start["device"] if model is None else f"{start['device']} ({model})"
 
 
 def not_run(kept: Sequence[tuple[dict, run_results.Result]]) -> str:

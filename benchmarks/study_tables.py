@@ -108,16 +108,16 @@ def _mean(values: Iterable[float | None]) -> str:
 def curves(kept: Kept) -> dict[str, str]:
     """Pictures by file name: training curves and scores by step, means over the seeds."""
     kept = _compared(kept)
-    seeds = _seeds(kept)
+    described = _runs(kept)
     found = {}
     for name, title in CURVES.items():
         runs = [(record["curves"].get(name, []), each.method) for record, each in kept]
-        found[f"{name}.svg"] = _by_step(f"{title}, {seeds}", runs, WINDOW)
+        found[f"{name}.svg"] = _by_step(f"{title}, {described}", runs, WINDOW)
     runs = [(record["curves"].get("miou", []), each.method) for record, each in kept]
-    title = f"mIoU in percent, validation images, {seeds}"
+    title = f"mIoU in percent, validation images, {described}"
     found["miou.svg"] = _by_step(title, runs, window=1)
     runs = [(rare_classes(record, each), each.method) for record, each in kept]
-    title = f"mIoU of the five rarest classes in percent, validation images, {seeds}"
+    title = f"mIoU of the five rarest classes in percent, validation images, {described}"
     found["rarest.svg"] = _by_step(title, runs, window=1)
     return {name: drawn for name, drawn in found.items() if drawn}
 
@@ -134,24 +134,31 @@ def rare_classes(record: dict, result: run_results.Result) -> list[tuple[int, fl
 
 
 def _compared(kept: Kept) -> Kept:
-    """The runs of partitions with several methods, of the seeds that all of these have.
+    """The runs of one partition, of the seeds that all of its methods have.
 
-    All runs, if there is no such partition or no such seed.
+    Of the partitions with several methods it is the one with the most such seeds, and among equals
+    the one with the fewest labels. All runs, if there is no such partition or no such seed.
     """
     seeds: dict = collections.defaultdict(lambda: collections.defaultdict(set))
     for _, each in kept:
         seeds[each.partition][each.method].add(each.seed)
     shared = {
-        partition: set.intersection(*methods.values())
-        for partition, methods in seeds.items()
-        if len(methods) > 1
+        partition: set.intersection(*seeds[partition].values())
+        for partition in tables.in_order(seeds)
+        if len(seeds[partition]) > 1
     }
-    return [run for run in kept if run[1].seed in shared.get(run[1].partition, ())] or kept
+    chosen = max(shared, key=lambda partition: len(shared[partition]), default=None)
+    of_chosen = [run for run in kept if run[1].partition == chosen]
+    return [run for run in of_chosen if run[1].seed in shared[chosen]] or kept
 
 
-def _seeds(kept: Kept) -> str:
+def _runs(kept: Kept) -> str:
+    """What a curve is made from, for its title."""
+    partitions = {each.partition for _, each in kept}
+    labels = f"labels {partitions.pop()}, " if len(partitions) == 1 else ""
     seeds = sorted({each.seed for _, each in kept})
-    return f"mean over the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else "one seed"
+    of_seeds = f"mean over the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else "one seed"
+    return labels + of_seeds
 
 
 def _by_step(title: str, runs: Sequence[tuple[Sequence, str]], window: int) -> str:

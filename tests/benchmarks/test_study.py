@@ -46,20 +46,30 @@ def test_rare_classes_by_step_are_those_of_the_data_set():
     drawn = study_tables.curves([few, *others])
     assert list(drawn) == ["rarest.svg"]
     assert drawn == study_tables.curves([few, others[0]])
-    assert "images, one seed<" in drawn["rarest.svg"]
+    assert "images, labels 20, one seed<" in drawn["rarest.svg"]
 
 
 def test_curves_are_means_over_the_seeds_that_all_methods_have():
-    def run(method, seed, *curve):
-        result = run_results.Result("camvid", "20", "resnet18", method, seed, 30.0, 30.0)
+    def run(method, seed, *curve, labels="20"):
+        result = run_results.Result("camvid", labels, "resnet18", method, seed, 30.0, 30.0)
         return {"curves": {"miou": [(100, value) for value in curve]}}, result
 
     kept = [run("rcc", 0, 10.0), run("rcc", 1, 20.0), run("rcc", 2, 90.0)]
     kept += [run("unimatch", 1, 40.0), run("unimatch", 0, 50.0), run("unimatch", 3, 90.0)]
     (drawn,) = study_tables.curves(kept).values()
-    assert "images, mean over the seeds 0, 1<" in drawn
+    assert "images, labels 20, mean over the seeds 0, 1<" in drawn
     assert ">rcc, 100: 15<" in drawn
     assert ">unimatch, 100: 45<" in drawn
+    # Runs with other numbers of labels are no part of these means, whatever their seeds.
+    more = [run(method, 0, 99.0, labels="40") for method in ("rcc", "unimatch")]
+    assert study_tables.curves(kept + more) == study_tables.curves(kept)
+    fewer = [run(method, 0, 5.0, labels="8") for method in ("rcc", "unimatch")]
+    assert study_tables.curves(kept + fewer) == study_tables.curves(kept)
+
+
+def test_the_facts_name_the_cpus_of_the_runs():
+    cpus = [{"device": "cpu"}, {"device": "cpu", "cpu": {"model": "Cortex", "cores": 1}}]
+    assert [study.machine(start) for start in cpus] == ["cpu", "cpu (Cortex)"]
 
 
 def test_the_students_score_stands_beside_the_teachers(tmp_path):
