@@ -3,8 +3,9 @@
     python benchmarks/conv_layers.py --backbone=resnet50 --crop=161 --images=8
 
 Each distinct convolution runs forward and backward (both gradients) in our form and as XLA's
-convolution, in turns in one process. On other platforms both are the same program. conv_forms.py
-measures whole steps.
+convolution, in turns in one process, in reversed order every time. The gain is the median ratio of
+a turn, with its 95% interval. On other platforms both are the same program. conv_forms.py measures
+whole steps.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import environment
 import jax
 import jax.numpy as jnp
 import numpy as np
+import steps
 from flax import nnx
 
 # `environment` has put the repository on the path.
@@ -53,28 +55,33 @@ def compiled(form, x, kernel):
     return lambda: jax.block_until_ready(program(x, kernel))
 
 
-def medians(calls: list, turns: int) -> list[float]:
-    """Median seconds of each call; they take turns."""
-    times = [[] for _ in calls]
-    for _ in range(turns + 1):  # The first turn warms up.
-        for call, own in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            own.append(time.perf_counter() - start)
-    return [float(np.median(own[1:])) for own in times]
+class Timed:
+    """A call that `steps.alternate` can time."""
+
+    def __init__(self, call):
+        self.call = call
+        call()  # Warms up.
+
+    def seconds(self) -> float:
+        start = time.perf_counter()
+        self.call()
+        return time.perf_counter() - start
 
 
 def main() -> None:
+    environment.ask_for_huge_pages()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--crop", type=int, default=161)
     parser.add_argument("--images", type=int, default=8)
-    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     arguments = parser.parse_args()
     rows = []
-    print("| features | kernel | stride, dilation | layers | XLA, ms | ours, ms | gain |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| features | kernel | stride, dilation | layers | XLA, ms | ours, ms | gain | interval |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for (shape, kernel, stride, dilation), count in distinct_layers(
         arguments.backbone, arguments.crop, arguments.images
     ).items():
@@ -87,16 +94,17 @@ def main() -> None:
         def theirs(x, kernel, stride=stride, dilation=dilation):
             return conv.xla_convolution(stride, dilation, x, kernel)
 
-        seconds = medians(
-            [compiled(form, *values) for form in (theirs, ours)],
-            arguments.turns,
-        )
+        calls = (Timed(compiled(form, *values)) for form in (theirs, ours))
+        taken = steps.alternate(*calls, arguments.turns)
+        gain, low, high = steps.median_interval(taken[0] / taken[1])
+        seconds = [float(np.median(each)) for each in taken]
         row = {"features": shape, "kernel": kernel, "stride": stride, "dilation": dilation}
-        rows.append({**row, "layers": count, "xla_seconds": seconds[0], "our_seconds": seconds[1]})
+        row |= {"layers": count, "xla_seconds": seconds[0], "our_seconds": seconds[1]}
+        rows.append({**row, "gain": gain, "interval": [low, high]})
         print(
             f"| {' x '.join(map(str, shape))} | {' x '.join(map(str, kernel))} "
             f"| {stride}, {dilation} | {count} | {seconds[0] * 1e3:.1f} | {seconds[1] * 1e3:.1f} "
-            f"| {seconds[0] / seconds[1]:.2f} |",
+            f"| {gain:.2f} | {low:.2f} to {high:.2f} |",
             flush=True,
         )
     if arguments.results:

@@ -5,8 +5,10 @@
 
 The batch is noise and the weights are random, so that neither data nor weights are needed. One
 line a method and type: median seconds of a step, their ratio to the first line's, measured in
-turns, with its 95% interval, and the memory that the compiled step needs beside its arguments.
-METHOD+rank is the method with RCC's term.
+turns, with its 95% interval, and memory: of state and batch, and what the compiled step needs
+beside them. METHOD+rank is the method with RCC's term. A step of ST or ST++ is one of supervised
+training. PrevMatch is measured in the middle of a run, with all its snapshots; since each step
+draws how many of them label it, take more turns.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import json
 import pathlib
 
 import environment
+import jax
 import numpy as np
 import steps
 
@@ -23,6 +26,9 @@ from rcc_jax.config import file
 from rcc_jax.distributed import meshes
 from rcc_jax.methods import METHODS
 from rcc_jax.training.run import Run
+
+# Those that train in stages have no step of their own.
+MEASURED = [name for name, method in METHODS.items() if not method.stages]
 
 
 def configured(given: str, method: str, dtype: str):
@@ -58,14 +64,23 @@ class Setup:
         self.batch = meshes.place_batch(self.mesh, batch)
 
     def state(self, method):
-        return self.run.initial_state(print)
+        state = self.run.initial_state(print)
+        if method is None or method.name != "prevmatch":
+            return state
+        memory = {**state.memory, "taken": jax.numpy.full_like(state.memory["taken"], 100)}
+        trained = self.network.trained(state.weights)
+        memory["snapshots"] = jax.tree.map(
+            lambda places, x: jax.numpy.broadcast_to(x, places.shape), memory["snapshots"], trained
+        )
+        middle = jax.numpy.full_like(state.step, steps.NUM_STEPS // 2)
+        return state.replace(step=middle, memory=jax.device_put(memory, state.step.sharding))
 
 
 def main() -> None:
     environment.ask_for_huge_pages()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="configs/msrc.py:20")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", default=",".join(MEASURED))
     parser.add_argument("--dtypes", default="float32")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--set", default="{}", help="JSON of other fields by dotted name")
@@ -92,13 +107,14 @@ def main() -> None:
                 "seconds": float(np.median(seconds)),
                 "ratio": ratio,
                 "ratio_interval": [low, high],
+                "argument_bytes": costs["argument_bytes"],
                 "temporary_bytes": costs["temporary_bytes"],
                 "compile_seconds": costs["compile_seconds"],
             }
         )
         print(
             f"{name:30s} {rows[-1]['seconds']:.3f} s  ratio {ratio:.2f} ({low:.2f} to {high:.2f})  "
-            f"{costs['temporary_bytes'] / 1e6:.0f} MB"
+            f"{costs['argument_bytes'] / 1e6:.0f} + {costs['temporary_bytes'] / 1e6:.0f} MB"
         )
     if arguments.results:
         record = {**environment.describe(), "config": arguments.config, "steps": rows}

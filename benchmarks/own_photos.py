@@ -5,8 +5,8 @@
 DIR holds `images` and `labels` and the list `splits/train.txt`, as MSRC v2 for configs/msrc.py. The
 script copies --images photographs and the masks of --masks of them into a folder as
 docs/own_data.md describes it, and runs main.py in the modes check, train and predict as a user
-would. It writes `looked.png` (photographs, truth, predictions) and prints the time of each command
-as JSON.
+would. It writes `looked.png` (photographs, truth, predictions), and prints the time of each command
+as JSON, with --results also into a file with the settings that the run had.
 """
 
 import argparse
@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--crop", type=int, default=168)
     parser.add_argument("--set", action="append", default=[], help="another FIELD=VALUE")
+    parser.add_argument("--results", type=pathlib.Path, help="JSON file to write")
     given = parser.parse_args()
 
     photos, workdir = given.folder / "photos", given.folder / "run"
@@ -112,9 +113,17 @@ def main() -> None:
             f"--output={output}",
         ),
     }  # fmt: skip
-    num_classes = json.loads((workdir / "config.json").read_text())["data"]["num_classes"]
-    look(given.folder, given.data, others[:: max(1, len(others) // 6)][:6], num_classes)
-    print(json.dumps({"steps": given.steps, "seconds": seconds}))
+    config = json.loads((workdir / "config.json").read_text())
+    shown = others[:: max(1, len(others) // 6)][:6]
+    look(given.folder, given.data, shown, config["data"]["num_classes"])
+    found = {"steps": given.steps, "seconds": seconds}
+    print(json.dumps(found))
+    if given.results:
+        environment = json.loads((workdir / "environment.json").read_text())[-1]
+        del config["data"]["root"]
+        config["model"]["pretrained"] = pathlib.Path(config["model"]["pretrained"]).name
+        found |= {"images": given.images, "masks": given.masks, "config": config}
+        given.results.write_text(json.dumps({**environment, **found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

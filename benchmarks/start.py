@@ -5,8 +5,9 @@
 Trains RCC through main.py on drawn images in folders. Each start is a separate process that ends
 after its second step: cold (without compiled programs), warm (with the cache of the first start)
 and resumed (after a stop). The process itself measures its stages, around the functions that
-main.py calls. `imports` begins with the command; `compile` is only the lookup if the cache holds
-the step. All files that are read are in the file cache of the operating system.
+main.py calls. `imports` begins with the command. If the cache holds the step, `compile` is only the
+lookup, of which `reading` is XLA's reading the program back. All files that are read are in the
+file cache of the operating system.
 """
 
 import argparse
@@ -34,6 +35,9 @@ BATCH = 2
 STAGES = (
     "imports", "data and network", "state", "first batch", "trace", "compile", "step", "other",
 )  # fmt: skip
+# A part of `compile`.
+READING = "reading"
+_EVENT = "/jax/compilation_cache/cache_retrieval_time_sec"
 
 
 def write_images(root: pathlib.Path) -> None:
@@ -94,6 +98,10 @@ def child() -> None:
     stages.around(loop._Loop, "_initial_state", "other", "state")
     stages.around(loop._Loop, "_next_batch", "other", "first batch")
     compile_step = loop.compile_step
+    read = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: read.append(seconds) if event == _EVENT else None
+    )
 
     class Traced:
         """The jitted step, with its tracing and its compilation timed separately."""
@@ -108,8 +116,10 @@ def child() -> None:
 
     def compile_and_stop(function, *arguments):
         stages.ends("other")
+        read.clear()
         compiled, line = compile_step(Traced(function), *arguments)
         stages.ends("compile")
+        stages.seconds[READING] = sum(read)
 
         def step(*arguments):
             result = compiled(*arguments)
@@ -171,16 +181,22 @@ def measure(setting: dict, times: int) -> dict[str, list[dict[str, float]]]:
 
 
 def table(found: dict[str, list[dict[str, float]]]) -> str:
-    lines = [f"| start | {' | '.join(STAGES)} | all |", "| --- " * (len(STAGES) + 2) + "|"]
+    lines = [f"| start | {' | '.join(STAGES)} | all | {READING} |"]
+    lines.append("| --- " * (len(STAGES) + 3) + "|")
     for name, starts in found.items():
         seconds = [statistics.median(each[stage] for each in starts) for stage in STAGES]
-        whole = statistics.median(sum(each.values()) for each in starts)
-        cells = " | ".join(f"{x:.1f}" for x in [*seconds, whole])
+        whole = statistics.median(sum(each[stage] for stage in STAGES) for each in starts)
+        reading = statistics.median(each[READING] for each in starts)
+        cells = " | ".join(f"{x:.1f}" for x in [*seconds, whole, reading])
         lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
 
 
 def main() -> None:
+    sys.path.insert(0, str(REPOSITORY))
+    from rcc_jax.commands import huge_pages
+
+    huge_pages.ask()  # As main.py does; the starts inherit the setting.
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--times", type=int, default=3, help="starts of each kind except cold")

@@ -17,6 +17,7 @@ CPU and of a GPU differently, so run it where you train.
 """
 
 import argparse
+import importlib.metadata
 import json
 import pathlib
 import resource
@@ -53,6 +54,7 @@ def child(variant: str, setting: argparse.Namespace) -> dict[str, float]:
     import steps
 
     from rcc_jax.methods import METHODS
+    from rcc_jax.training import timing
 
     options = VARIANTS[variant]
     if options["method"] == "torch":
@@ -71,6 +73,8 @@ def child(variant: str, setting: argparse.Namespace) -> dict[str, float]:
     )
     if options["method"] == "torch":
         step = torch_step.TorchStep(setup, setting)
+        # What JAX needed to draw the weights; `steps.Step` returns it, too.
+        timing.return_freed_memory()
     else:
         step = steps.Step(setup, METHODS[options["method"]](confidence_threshold=0.0))
     reset_peak()
@@ -166,7 +170,10 @@ def main() -> None:
     for rows in largest(arguments) if arguments.largest else measure(arguments):
         if arguments.results:
             record = {**environment.describe(), "backbone": arguments.backbone, "rows": rows}
-            record |= {"crop": arguments.largest} if arguments.largest else {}
+            if arguments.largest:
+                record["crop"] = arguments.largest
+            elif PYTORCH in (arguments.variant or VARIANTS):
+                record["torch"] = importlib.metadata.version("torch")
             arguments.results.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -79,11 +79,12 @@ class Step:
         """XLA's counts for the program; the body of a loop counts once."""
         if int(self.state.bad_step):
             sys.exit(f"not finite since step {int(self.state.bad_step)}: the times are invalid")
-        counted = self.compiled.cost_analysis()
+        counted, memory = self.compiled.cost_analysis(), self.compiled.memory_analysis()
         return {
             "flops": counted["flops"],
             "transcendentals": counted.get("transcendentals", 0.0),
-            "temporary_bytes": self.compiled.memory_analysis().temp_size_in_bytes,
+            "argument_bytes": memory.argument_size_in_bytes,
+            "temporary_bytes": memory.temp_size_in_bytes,
             "compile_seconds": round(self.compile_seconds, 1),
         }
 

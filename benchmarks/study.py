@@ -23,6 +23,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import study_tables  # noqa: E402
 from input_pipeline.files import write_atomically  # noqa: E402
+from rcc_jax.config import protocols  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.methods import METHODS  # noqa: E402
 from rcc_jax.reporting import run_record, run_results, tables  # noqa: E402
@@ -42,13 +43,22 @@ def keep(folder: pathlib.Path, results: pathlib.Path) -> int:
     """Writes a file for each finished run in or below a folder; returns their number.
 
     Raises:
-        ConfigError: If the folder has no finished run or a file is corrupt.
+        ConfigError: If the folder has no finished run, two have the same name, or a file is
+            corrupt.
     """
     run_results.gather(folder, log=print)
     records = [record for record in run_record.find([folder], log=print) if record.finished]
     results.mkdir(parents=True, exist_ok=True)
+    seen: dict[str, pathlib.Path] = {}
     for record in records:
-        path = results / f"{record.workdir.resolve().name}.json"
+        name = record.workdir.resolve().name
+        if name in seen:
+            raise ConfigError(
+                f"{seen[name]} and {record.workdir} have the same name; rename one of them, since "
+                "records are kept by name."
+            )
+        seen[name] = record.workdir
+        path = results / f"{name}.json"
         write_atomically(path, json.dumps(describe(record), indent=1) + "\n")
     return len(records)
 
@@ -60,6 +70,7 @@ def describe(record: RunRecord) -> dict:
         del config[group][name]
     config["model"]["pretrained"] = pathlib.Path(config["model"]["pretrained"]).name
     result = json.loads((record.workdir / RESULT).read_text())
+    protocol = protocols.of_line(result, config)
     curves: dict[str, list] = collections.defaultdict(list)
     for line in record.logs:
         for name, value in line.items():
@@ -75,8 +86,8 @@ def describe(record: RunRecord) -> dict:
         "seconds_per_step": statistics.median(1 / x["steps_per_second"] for x in record.timing),
         **result,
         "iou": run_record.class_scores(evaluations[-1]),
-        "test": run_results.scores_on_test(record.workdir, result["step"]),
-        "student": student_scores(record, result["step"]),
+        "test": run_results.scores_on_test(record.workdir, result["step"], protocol=protocol),
+        "student": student_scores(record, result["step"], protocol),
         "curves": curves,
         "iou_by_step": {
             name: [(step, scores[name]) for step, scores in by_class] for name in by_class[-1][1]
@@ -84,12 +95,12 @@ def describe(record: RunRecord) -> dict:
     }
 
 
-def student_scores(record: RunRecord, step: int) -> dict | None:
+def student_scores(record: RunRecord, step: int, protocol: str = "") -> dict | None:
     """The last mIoU of the student beside that of its EMA teacher; None without a teacher."""
     last = record.evaluations[-1]
     if "miou_ema" not in last:
         return None
-    tested = run_results.scores_on_test(record.workdir, step, "student")
+    tested = run_results.scores_on_test(record.workdir, step, "student", protocol=protocol)
     return {"miou": last["miou"], "test_miou": tested and tested["miou"]}
 
 
@@ -104,7 +115,7 @@ def read(results: pathlib.Path) -> list[tuple[dict, run_results.Result]]:
 
 
 def draw(kept: Sequence[tuple[dict, run_results.Result]], score: str) -> str:
-    """A picture of mIoU by number of labels; methods with only one partition have no line.
+    """A picture of mIoU by number of labels; a method with only one partition is a point.
 
     Args:
         kept: From `read`.
@@ -115,7 +126,9 @@ def draw(kept: Sequence[tuple[dict, run_results.Result]], score: str) -> str:
         value = getattr(result, score)
         if value is not None:
             points[result.method].setdefault(each["images"]["labeled"], []).append(value)
-    methods = [name for name in sorted(points, key=tables.method_order) if len(points[name]) > 1]
+    methods = sorted(points, key=tables.method_order)
+    if all(len(of_method) == 1 for of_method in points.values()):
+        return ""  # The table says it all.
     series = []
     for kind, name in enumerate(methods):
         line = sorted((count, statistics.fmean(x)) for count, x in points[name].items())

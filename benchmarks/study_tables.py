@@ -27,16 +27,36 @@ WINDOW = 5
 
 
 def against_baseline(kept: Kept) -> str:
-    """Markdown: each method minus the baseline of the same partition and seed.
+    """Markdown: each method minus the baseline of the same partition, seed and steps.
 
-    '' if the baseline or all other methods have no run.
+    A second table has each variant of RCC minus RCC itself, if there are variants. '' if the
+    baselines or all other methods have no run.
     """
-    runs = {(each.partition, each.seed, each.method): each for _, each in kept}
-    baseline = _baseline({each.method for _, each in kept})
+    methods = {each.method for _, each in kept}
+    tables_ = [_differences(kept, _baseline(methods), methods)]
+    plain = min((name for name in methods if _is_rcc(name)), key=len, default="")
+    variants = {name for name in methods if name.startswith(f"{plain}, ") and _is_rcc(name)}
+    if variants:
+        tables_.append(_differences(kept, plain, variants))
+    return "\n\n".join(filter(None, tables_))
+
+
+def _is_rcc(method: str) -> bool:
+    return method.split(",")[0].split(" + ")[-1] == "rcc"
+
+
+def _differences(kept: Kept, baseline: str, methods: Iterable[str]) -> str:
+    """A table of the methods minus a baseline, whose runs of other lengths count for those."""
+    runs = {(each.partition, each.seed, _steps(record), each.method): each for record, each in kept}
+    of_length = {
+        (each.partition, each.seed, _steps(record)): each
+        for record, each in kept
+        if _without_length(each.method) == baseline
+    }
     columns: dict = collections.defaultdict(lambda: collections.defaultdict(list))
-    for (partition, seed, method), run in runs.items():
-        base = runs.get((partition, seed, baseline))
-        if base is None or method == baseline:
+    for (partition, seed, steps, method), run in runs.items():
+        base = of_length.get((partition, seed, steps))
+        if base is None or base is run or method not in methods:
             continue
         for score in SCORES:
             pair = getattr(run, score), getattr(base, score)
@@ -45,7 +65,7 @@ def against_baseline(kept: Kept) -> str:
     if not columns:
         return ""
     lines = [
-        f"Difference from `{baseline}` with the same labels and seed, in points of mIoU on "
+        f"Difference from `{baseline}` with the same labels, seed and steps, in points of mIoU on "
         "validation and test images, mean ± standard deviation (runs ahead / runs):",
         "",
         f"| labels | method | {' | '.join(SCORES.values())} |",
@@ -59,8 +79,17 @@ def against_baseline(kept: Kept) -> str:
     return "\n".join(lines)
 
 
+def _steps(record: dict) -> int | None:
+    return record.get("config", {}).get("train", {}).get("num_steps")
+
+
+def _without_length(method: str) -> str:
+    return ", ".join(part for part in method.split(", ") if not part.startswith("num_steps = "))
+
+
 def _baseline(methods: Iterable[str]) -> str:
     """The method to compare with, with its settings as in `methods`; '' if none has runs."""
+    methods = {_without_length(method) for method in methods}
     ranks = {method: method.split(",")[0] for method in sorted(methods)}
     known = [method for method, name in ranks.items() if name in BASELINES]
     return min(known, key=lambda method: BASELINES.index(ranks[method]), default="")
@@ -76,15 +105,22 @@ def _difference(values: Sequence[float]) -> str:
 
 
 def by_class(kept: Kept) -> str:
-    """IoU by class on validation and test images, mean over the seeds, one table per partition."""
+    """IoU by class on validation and test images, mean over the seeds, one table per partition.
+
+    The heads of the columns name the seeds, which need not be the same.
+    """
     texts = []
     for partition in tables.in_order({each.partition for _, each in kept}):
         chosen = [(record, each) for record, each in kept if each.partition == partition]
         methods = sorted({each.method for _, each in chosen}, key=tables.method_order)
+        heads = []
+        for method in methods:
+            seeds = sorted(each.seed for _, each in chosen if each.method == method)
+            heads.append(f"{method} (seeds {', '.join(map(str, seeds))})")
         lines = [
             f"IoU by class, {partition}, percent: validation / test, mean over the seeds",
             "",
-            f"| class | {' | '.join(methods)} |",
+            f"| class | {' | '.join(heads)} |",
             f"| --- |{' --- |' * len(methods)}",
         ]
         for name in chosen[0][0]["iou"]:
@@ -134,22 +170,25 @@ def rare_classes(record: dict, result: run_results.Result) -> list[tuple[int, fl
 
 
 def _compared(kept: Kept) -> Kept:
-    """The runs of one partition, of the seeds that all of its methods have.
+    """The runs of one partition, of the seeds that its methods share.
 
     Of the partitions with several methods it is the one with the most such seeds, and among equals
-    the one with the fewest labels. All runs, if there is no such partition or no such seed.
+    the one with the fewest labels. Methods with fewer than half of the seeds of another are left
+    out. All runs, if there is no such partition or no such seed.
     """
     seeds: dict = collections.defaultdict(lambda: collections.defaultdict(set))
     for _, each in kept:
         seeds[each.partition][each.method].add(each.seed)
-    shared = {
-        partition: set.intersection(*seeds[partition].values())
-        for partition in tables.in_order(seeds)
-        if len(seeds[partition]) > 1
-    }
-    chosen = max(shared, key=lambda partition: len(shared[partition]), default=None)
-    of_chosen = [run for run in kept if run[1].partition == chosen]
-    return [run for run in of_chosen if run[1].seed in shared[chosen]] or kept
+    shared: dict = {}
+    for partition in tables.in_order(seeds):
+        most = max(map(len, seeds[partition].values()))
+        often = {name: x for name, x in seeds[partition].items() if 2 * len(x) >= most}
+        if len(often) > 1:
+            shared[partition] = often, set.intersection(*often.values())
+    chosen = max(shared, key=lambda partition: len(shared[partition][1]), default=None)
+    methods, common = shared.get(chosen, ((), ()))
+    of_chosen = [run for run in kept if run[1].partition == chosen and run[1].method in methods]
+    return [run for run in of_chosen if run[1].seed in common] or kept
 
 
 def _runs(kept: Kept) -> str:

@@ -3,16 +3,19 @@
     pip install torch==2.13.0 transformers
     python benchmarks/torch_dinov2_step.py
     python benchmarks/torch_dinov2_step.py --backbone=dinov2_base --dtype=bfloat16
+    python benchmarks/torch_dinov2_step.py --frozen
 
 The labels alone and UniMatch V2, at the sizes of configs/msrc.py: the same network, weights, batch
 and losses on the same device. PyTorch's step follows the public code of UniMatch V2, with fused
-attention and, in bfloat16, automatic casts. The losses of the first step are printed side by side;
+attention and, in bfloat16, automatic casts. With --frozen neither computes gradients for the
+encoder, updates it or averages it. The losses of the first step are printed side by side;
 those of the strong views differ by the channels that are drawn.
 """
 
 import argparse
 import contextlib
 import copy
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -44,18 +47,22 @@ THRESHOLD = 0.0
 class TorchStep:
     """A training step of PyTorch with its network, EMA teacher and optimizer."""
 
-    def __init__(self, setup: method_cost.Setup, backbone: str, method: str, dtype: str):
+    def __init__(self, setup: method_cost.Setup, method: str, arguments: argparse.Namespace):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-        self.network = Network(SIZES[backbone], setup.run.config.data.num_classes)
+        self.network = Network(SIZES[arguments.backbone], setup.run.config.data.num_classes)
         self.network.load(_official_weights(setup))
         self.network.to(self.device)
         self.teacher = copy.deepcopy(self.network).requires_grad_(False)
         encoder = list(self.network.encoder.parameters())
         head = [p for n, p in self.network.named_parameters() if not n.startswith("encoder.")]
-        groups = [{"params": encoder, "lr": 2e-5}, {"params": head, "lr": 1e-3}]
+        groups = [{"params": head, "lr": 1e-3}]
+        if arguments.frozen:
+            self.network.encoder.requires_grad_(False)
+        else:
+            groups.append({"params": encoder, "lr": 2e-5})
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-        self.narrow = dtype == "bfloat16"
+        self.narrow = arguments.dtype == "bfloat16"
         self.losses = self._labeled_only if method == "supervised" else self._unimatch_v2
         self.batch = self._load(jax.device_get(setup.batch))
         self.terms = self.step()
@@ -91,8 +98,9 @@ class TorchStep:
         loss.backward()
         self.optimizer.step()
         with torch.no_grad():
-            weights = self.network.parameters()
-            torch._foreach_lerp_(list(self.teacher.parameters()), list(weights), 1 - EMA)
+            pairs = zip(self.teacher.parameters(), self.network.parameters(), strict=True)
+            teachers, students = zip(*(x for x in pairs if x[1].requires_grad), strict=True)
+            torch._foreach_lerp_(teachers, students, 1 - EMA)
         return {name: float(term.detach()) for name, term in terms.items()}
 
     def _casts(self):
@@ -143,11 +151,12 @@ def compare(method: str, arguments: argparse.Namespace) -> dict:
     cell = f"configs/msrc.py:20,backbone={arguments.backbone},ema={EMA}"
     config = method_cost.configured(cell, method, arguments.dtype)
     config.data.crop_size, config.train.batch_size = arguments.crop, arguments.batch
+    config.model.freeze_encoder = arguments.frozen
     if method != "supervised":
         config.method.confidence_threshold = THRESHOLD
     setup = method_cost.Setup(config)
     ours = steps.Step(setup, setup.run.method)
-    theirs = TorchStep(setup, arguments.backbone, method, arguments.dtype)
+    theirs = TorchStep(setup, method, arguments)
     print(f"{method}, {len(theirs.batch['image'])} labelled images")
     for name, term in theirs.terms.items():
         print(f"  {name}: {ours.terms[name]:.6f}, PyTorch {term:.6f}")
@@ -173,6 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", choices=SIZES, default="dinov2_small")
     parser.add_argument("--dtype", choices=steps.DTYPES, default="float32")
+    parser.add_argument("--frozen", action="store_true", help="train the head alone")
     parser.add_argument("--crop", type=int, default=168)
     parser.add_argument("--batch", type=int, default=4, help="unlabelled images per step")
     parser.add_argument("--pairs", type=int, default=10, help="number of timed turns")
@@ -183,7 +193,8 @@ def main() -> None:
     print({**setting, "torch": torch.__version__}, flush=True)
     found = [compare(method, arguments) for method in arguments.methods.split(",")]
     if arguments.results:
-        record = {**environment.describe(), "torch": torch.__version__, "setting": setting}
+        packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
+        record = {**environment.describe(), **packages, "setting": setting}
         arguments.results.write_text(json.dumps({**record, "steps": found}, indent=1) + "\n")
 
 

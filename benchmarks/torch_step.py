@@ -8,7 +8,7 @@ Both use the same network, weights, batch, losses and type on the same device. T
 PyTorch's step follow the public code of UniMatch (channels_last, the partner's pass without
 gradients), in bfloat16 with automatic casts; --compile compiles it. The losses of the first step
 are printed side by side. They differ because of the randomly dropped channels, which share
-BatchNorm with the rest of their pass.
+BatchNorm with the rest of their pass. Both have the huge pages that main.py asks for.
 """
 
 import argparse

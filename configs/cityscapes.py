@@ -22,7 +22,7 @@ CLASS_NAMES = (
 
 def cell(arguments: str | None, labels: int, part: str):
     """A partition with `labels` labelled images; `part` is its name in the lists."""
-    chosen = common.parse_cell(arguments, stem="deep")
+    chosen = common.parse_cell(arguments, stem=str)
     config = common.get_config()
     common.apply_cell(config, chosen)
     common.use_imagenet(config, chosen["stem"])

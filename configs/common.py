@@ -179,10 +179,23 @@ def sweep(runs: Sequence[str | Stage]) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict({"runs": tuple(runs)})
 
 
-def use_imagenet(config: ml_collections.ConfigDict, stem: str) -> None:
-    """Sets the initial weights to ImageNet's, `pretrained/<backbone>_<stem>.pth`."""
-    config.model.stem = choose(stem, ("deep", "v1"), "stem")
-    config.model.pretrained = _imagenet_file(config.model.backbone, stem)
+def use_imagenet(config: ml_collections.ConfigDict, stem: str | None) -> None:
+    """Sets the initial weights to ImageNet's, `pretrained/<backbone>_<stem>.pth`.
+
+    Args:
+        config: A configuration with its backbone.
+        stem: The argument of this name; None, and 'deep', if it was not given.
+
+    Raises:
+        ConfigError: If the stem is unknown, or was given for a backbone that has none.
+    """
+    if stem is not None and schema.size_multiple(config) > 1:
+        raise ConfigError(
+            f"--config argument stem={stem!r} belongs to ResNets, not to "
+            f"backbone={config.model.backbone}; leave it out."
+        )
+    config.model.stem = choose(stem or "deep", ("deep", "v1"), "stem")
+    config.model.pretrained = _imagenet_file(config.model.backbone, config.model.stem)
 
 
 def fit_transformer(

@@ -22,13 +22,13 @@ FAMILIES = {"cps": "", "u2pl": "u2pl_"}
 
 def classic(arguments: str | None, labels: int):
     """A partition with `labels` of VOC's own 1,464 masks."""
-    chosen = common.parse_cell(arguments, stem="deep")
+    chosen = common.parse_cell(arguments, stem=str)
     return _cell(chosen, "pascal_classic", str(labels), folder=str(labels))
 
 
 def blender(arguments: str | None, labels: int, part: str):
     """A partition with `labels` of all 10,582 masks; `part` is its name in the lists."""
-    chosen = common.parse_cell(arguments, stem="deep", lists="cps")
+    chosen = common.parse_cell(arguments, stem=str, lists="cps")
     lists = common.choose(chosen["lists"], tuple(FAMILIES), "lists")
     return _cell(chosen, "pascal_blender", str(labels), folder=FAMILIES[lists] + part)
 

@@ -54,9 +54,9 @@ All others: {program} --help
 """
 _OUT_OF_MEMORY = (
     "the memory of a device is full. In training, use a smaller --config.train.batch_size or "
-    "--config.data.crop_size, --config.train.accumulation=2 or --config.model.remat=true; in "
-    "evaluation --config.eval.batch_size=1, or --config.eval.mode=sliding with a smaller "
-    "--config.eval.window. Checkpoints are kept."
+    "--config.data.crop_size, --config.train.accumulation=2 or, on a GPU or TPU, "
+    "--config.model.remat=true; in evaluation --config.eval.batch_size=1, or "
+    "--config.eval.mode=sliding with a smaller --config.eval.window. Checkpoints are kept."
 )
 
 

@@ -105,6 +105,7 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
             f"config.train.num_steps = {steps}; set --config.train.num_steps=0 too, or choose the "
             "number of steps."
         )
+    _check_recipe(config, given)
     chosen = networks.kinds(config)
     for field in given:
         declared = schema.fields().get(field)
@@ -116,6 +117,18 @@ def check_given(config: ml_collections.ConfigDict, given: Collection[str]) -> No
                 f"{config[group][name]!r} has no such field; it belongs to {declared.only}. Leave "
                 "it out, or choose another."
             )
+
+
+def _check_recipe(config: ml_collections.ConfigDict, given: Collection[str]) -> None:
+    """Rejects a transformer with the optimizer that the configuration has for a ResNet."""
+    backbone = config.model.backbone
+    is_chosen = "model.backbone" in given and "optimizer.name" not in given
+    if is_chosen and config.optimizer.name == "sgd" and schema.size_multiple(config) > 1:
+        raise ConfigError(
+            f"--config.model.backbone={backbone} keeps a ResNet's optimizer, crop and weights. "
+            f"Write --config=FILE:backbone={backbone} instead, which sets those of a "
+            "transformer, or give --config.optimizer.name too."
+        )
 
 
 def idle(config: ml_collections.ConfigDict, given: Collection[str]) -> Iterator[str]:

@@ -44,8 +44,10 @@ def recipe(
     own = METHODS[name].recipe(data, given or {}) if name in METHODS else {}
     shared = dict(_RECIPES.get(data, {}))
     if data == "cityscapes" and backbone.startswith("dinov2"):
-        # UniMatch's 0 is for ResNets; V2 has one threshold for all data sets.
-        del shared["confidence_threshold"], shared["snapshot_threshold"]
+        # UniMatch's 0 is for ResNets; V2 has one threshold for all data sets. PrevMatch weights
+        # images only where every pixel counts.
+        for field in ("confidence_threshold", "snapshot_threshold", "snapshot_weighting"):
+            del shared[field]
     found = {**shared, **alone, **own}
     if name in METHODS and not METHODS[name].recipe_threshold:
         found.pop("confidence_threshold", None)

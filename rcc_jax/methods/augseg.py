@@ -72,7 +72,7 @@ class AugSeg(FixMatch):
     summary: ClassVar[str] = "an EMA teacher, random operations, CutMix with labelled pieces"
     reference: ClassVar[str] = "Zhao et al., CVPR 2023, arXiv 2212.04976"
     views: ClassVar[Views] = Views(strong=1, recipe="augseg", box="none")
-    recipes: ClassVar = {"cityscapes": {"ema_decay": 0.996}}
+    recipes: ClassVar = {"cityscapes": {"ema_decay": 0.996, "ohem_min_kept": 25_000}}
     # An image alone would get a piece of itself.
     least_images: ClassVar[int] = 2
     ema_rule: ClassVar[staticmethod] = staticmethod(copied_first)

@@ -45,6 +45,7 @@ class ClassBalanced(FixMatch):
     summary: ClassVar[str] = "pixels of weak classes count more often, confident ones weigh more"
     reference: ClassVar[str] = "a part of AEL, Hu et al., NeurIPS 2021, arXiv 2110.05474"
     views: ClassVar[Views] = Views(strong=1, recipe="none", box="half_area")
+    recipes: ClassVar = {"cityscapes": {"ohem_min_kept": 50_000}}
     # The weights are shares of the whole batch.
     accumulates: ClassVar[bool] = False
 

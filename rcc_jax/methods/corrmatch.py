@@ -76,6 +76,7 @@ class CorrMatch(WithConsensus):
     summary: ClassVar[str] = "pseudo labels grow over regions of correlated pixels"
     reference: ClassVar[str] = "Sun et al., CVPR 2024, arXiv 2306.04300"
     views: ClassVar[Views] = Views(strong=1)
+    recipes: ClassVar = {"cityscapes": {"ohem_min_kept": 50_000}}
     recipe_threshold: ClassVar[bool] = False
     # A step reads the threshold of its own batch.
     accumulates: ClassVar[bool] = False

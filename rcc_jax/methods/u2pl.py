@@ -48,6 +48,7 @@ class U2PL(WithContrast, WithSoftLabels):
     summary: ClassVar[str] = "reliable pixels as pseudo labels, unreliable ones as negatives"
     reference: ClassVar[str] = "Wang et al., CVPR 2022, arXiv 2203.03884"
     views: ClassVar[Views] = Views(strong=1, recipe="none", box="none")
+    recipes: ClassVar = {"cityscapes": {"ohem_min_kept": 50_000}}
     # The unreliable pixels have none.
     soft_keeps_all: ClassVar[bool] = False
 

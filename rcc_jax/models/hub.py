@@ -63,8 +63,8 @@ def fetch(
 ) -> HubFile:
     """The weights of a repository, from the cache or else from the hub.
 
-    A file in the cache is used without asking the hub for a newer one. A failed download leaves
-    no part of the file there.
+    A file in the cache is used without asking the hub for a newer one; a corrupt one is deleted
+    and downloaded again. A failed download leaves no part of the file there.
 
     Args:
         repository: OWNER/NAME.
@@ -74,33 +74,37 @@ def fetch(
 
     Raises:
         HubError: The file is not in the cache, and the hub cannot be reached or does not give it;
-            or it is corrupt.
+            or what it gives is corrupt.
     """
-    with _quiet():
+    if constants.HF_HUB_OFFLINE:
+        offline = "HF_HUB_OFFLINE is set"
+    with _plain_client():
         # The client raises errors of many types, some of them of its own dependencies.
         try:
             path = huggingface_hub.try_to_load_from_cache(repository, FILE, revision=revision)
         except Exception as error:
             raise HubError(_cause(error, "{} cannot be asked for it")) from error
-        if not isinstance(path, str):
-            if constants.HF_HUB_OFFLINE:
-                offline = "HF_HUB_OFFLINE is set"
-            if offline:
-                raise HubError(f"{offline}, and the cache {constants.HF_HUB_CACHE} lacks them")
-            size = _ask(repository, revision)
-            megabytes = "" if size is None else f" ({size / 1e6:.1f} MB)"
-            log(f"downloading {address(repository, revision)}{megabytes}")
+        if isinstance(path, str):
             try:
-                path = huggingface_hub.hf_hub_download(
-                    repository, FILE, revision=revision, tqdm_class=_Bar
-                )
-            except Exception as error:
-                raise HubError(_cause(error, "the download from {} broke off")) from error
+                return _checked(path)
+            except HubError as error:
+                if offline:
+                    raise
+                log(f"{error}; it is downloaded again")
+        if offline:
+            raise HubError(f"{offline}, and the cache {constants.HF_HUB_CACHE} lacks them")
+        return _download(repository, revision, log)
+
+
+def _download(repository: str, revision: str, log: Callable[[str], None]) -> HubFile:
+    size = _ask(repository, revision)
+    megabytes = "" if size is None else f" ({size / 1e6:.1f} MB)"
+    log(f"downloading {address(repository, revision)}{megabytes}")
     try:
-        sha256 = _checked(pathlib.Path(path))
-    except OSError as error:
-        raise HubError(_cause(error)) from error
-    return HubFile(path, pathlib.Path(path).parent.name, sha256)
+        path = huggingface_hub.hf_hub_download(repository, FILE, revision=revision, tqdm_class=_Bar)
+    except Exception as error:
+        raise HubError(_cause(error, "the download from {} broke off")) from error
+    return _checked(path)
 
 
 def _ask(repository: str, revision: str) -> int | None:
@@ -159,22 +163,29 @@ class _Bar(hub_tqdm):
         return super().update(n)
 
 
-def _checked(path: pathlib.Path) -> str:
-    """The hash of a file in the cache, which must be the announced one where that is known.
+def _checked(name: str) -> HubFile:
+    """A file in the cache, whose hash must be the announced one where that is known.
 
     The hub announces the SHA-256 of large files, and the client links to a file of that name.
+
+    Raises:
+        HubError: It is corrupt, and deleted now; or it cannot be read.
     """
-    found = state_dict_files.sha256(path)
-    announced = pathlib.Path(os.readlink(path)).name if path.is_symlink() else ""
-    if _SHA256.fullmatch(announced) and announced != found:
-        blob = path.parent / os.readlink(path)
-        path.unlink()
-        blob.unlink(missing_ok=True)
-        raise HubError(
-            f"{path} was corrupt (sha256 {found[:12]}, announced {announced[:12]}) and has been "
-            "deleted; the same command downloads it again"
-        )
-    return found
+    path = pathlib.Path(name)
+    try:
+        found = state_dict_files.sha256(path)
+        announced = pathlib.Path(os.readlink(path)).name if path.is_symlink() else ""
+        if _SHA256.fullmatch(announced) and announced != found:
+            # Clients with shared blobs make the file of that name a link, too.
+            for each in (path.resolve(), path.parent / os.readlink(path), path):
+                each.unlink(missing_ok=True)
+            raise HubError(
+                f"{path} was corrupt (sha256 {found[:12]}, announced {announced[:12]}) and has "
+                "been deleted"
+            )
+    except OSError as error:
+        raise HubError(_cause(error)) from error
+    return HubFile(name, path.parent.name, found)
 
 
 def _cause(error: BaseException, otherwise: str = "no connection to {}") -> str:
@@ -202,11 +213,16 @@ def _cause(error: BaseException, otherwise: str = "no connection to {}") -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences the client's warnings of each of its tries."""
-    before = hub_logging.get_verbosity()
+def _plain_client() -> Iterator[None]:
+    """Makes the client download over plain HTTP, without a warning for each of its tries.
+
+    The hub's other protocol, Xet, has limits of its own on time and tries, of minutes.
+    """
+    before = hub_logging.get_verbosity(), constants.HF_HUB_DISABLE_XET
     hub_logging.set_verbosity_error()
+    constants.HF_HUB_DISABLE_XET = True
     try:
         yield
     finally:
-        hub_logging.set_verbosity(before)
+        hub_logging.set_verbosity(before[0])
+        constants.HF_HUB_DISABLE_XET = before[1]

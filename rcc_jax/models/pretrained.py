@@ -161,7 +161,12 @@ def check(path: str | os.PathLike[str], backbone: str | None = None) -> str:
     ]
     if unused:
         lines.append(f"unused   {', '.join(unused)}")
-    lines.append("fits     " + " ".join(f"--config.model.{k}={v}" for k, v in fields.items()))
+    flags = []
+    if families.BACKBONES[fields["backbone"]].multiple > 1:
+        # As an argument it brings the optimizer and the crop of a transformer.
+        flags.append(f"--config=FILE:backbone={fields.pop('backbone')}")
+    flags += [f"--config.model.{name}={value}" for name, value in fields.items()]
+    lines.append(f"fits     {' '.join(flags)}")
     if remark:
         lines.append(f"remark   {remark}")
     return "\n".join(lines)

@@ -234,6 +234,8 @@ def partition_name(config: Mapping[str, Any]) -> str:
 def method_name(config: Mapping[str, Any]) -> str:
     """The method with each field that differs from its default: 'rcc, N = 5', 'cc, kl'.
 
+    Frozen encoders are told apart too: they change a score as much as a method does.
+
     On some data sets, the defaults are those of the recipe with which all methods are compared.
 
     Args:
@@ -258,6 +260,8 @@ def method_name(config: Mapping[str, Any]) -> str:
     has_partner = method_group.has_partner(ml_collections.ConfigDict({"method": told}))
     if config["data"].get("cutmix_partner", "other") == "same" and has_partner:
         parts.append("CutMix of the same image")
+    if config["model"].get("freeze_encoder"):
+        parts.append("encoder frozen")
     return ", ".join(parts)
 
 

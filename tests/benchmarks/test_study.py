@@ -67,6 +67,33 @@ def test_curves_are_means_over_the_seeds_that_all_methods_have():
     assert study_tables.curves(kept + fewer) == study_tables.curves(kept)
 
 
+def test_a_method_with_few_seeds_does_not_shorten_the_curves():
+    def run(method, seed, *curve):
+        result = run_results.Result("camvid", "20", "resnet18", method, seed, 30.0, 30.0)
+        return {"curves": {"miou": [(100, value) for value in curve]}}, result
+
+    kept = [run(name, seed, 10.0) for name in ("rcc", "unimatch") for seed in range(3)]
+    assert study_tables.curves([*kept, run("rcc, N = 5", 0, 50.0)]) == study_tables.curves(kept)
+
+
+def test_variants_of_rcc_are_compared_with_rcc_and_each_length_with_its_own():
+    def run(method, last, steps=800):
+        result = run_results.Result("msrc", "20", "resnet18", method, 0, last, last, last)
+        return {"config": {"train": {"num_steps": steps}}}, result
+
+    kept = [
+        run("unimatch", 30.0), run("rcc", 32.0), run("rcc, lambda = 1", 35.0),
+        run("unimatch, num_steps = 1600", 40.0, 1600), run("rcc, num_steps = 1600", 41.0, 1600),
+    ]  # fmt: skip
+    of_unimatch, of_rcc = study_tables.against_baseline(kept).split("\n\nDifference from `rcc`")
+    assert of_unimatch.splitlines()[4:] == [
+        "| 20 | rcc | +2.0 (1 / 1) | +2.0 (1 / 1) |",
+        "| 20 | rcc, lambda = 1 | +5.0 (1 / 1) | +5.0 (1 / 1) |",
+        "| 20 | rcc, num_steps = 1600 | +1.0 (1 / 1) | +1.0 (1 / 1) |",
+    ]
+    assert of_rcc.splitlines()[4:] == ["| 20 | rcc, lambda = 1 | +3.0 (1 / 1) | +3.0 (1 / 1) |"]
+
+
 def test_the_facts_name_the_cpus_of_the_runs():
     cpus = [{"device": "cpu"}, {"device": "cpu", "cpu": {"model": "Cortex", "cores": 1}}]
     assert [study.machine(start) for start in cpus] == ["cpu", "cpu (Cortex)"]
@@ -98,7 +125,7 @@ def test_study_compares_runs_of_one_seed_alone():
     # Without UniMatch, UniMatch V2 is what the others are compared with.
     second = [run("unimatch_v2, EMA 0.99", 2, 98.0, 98.0), run("unimatch_v2 + rcc", 2, 97.0, 98.0)]
     text = study_tables.against_baseline([kept[4], *second])
-    assert text.startswith("Difference from `unimatch_v2, EMA 0.99` with the same labels and seed")
+    assert text.startswith("Difference from `unimatch_v2, EMA 0.99` with the same labels, seed")
     assert text.splitlines()[-2:] == [
         "| 1_8 | unimatch_v2 + rcc | -1.0 (0 / 1) | +0.0 (0 / 1) |",
         "| 1_8 | cc | +1.0 (1 / 1) | +1.0 (1 / 1) |",

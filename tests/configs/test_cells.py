@@ -9,6 +9,7 @@ import pytest
 from configs import cityscapes_1_16, common, pascal_1_16, pascal_blender_1_8, pascal_full
 from rcc_jax import build
 from rcc_jax.config import method_group
+from rcc_jax.errors import ConfigError
 from rcc_jax.methods import METHODS
 from rcc_jax.reporting import published, published_sources, run_results
 
@@ -90,9 +91,13 @@ def test_values_of_a_method_s_own_source():
         assert run_results.method_name(method_group.resolved(config)) == name
         _, method = built(cell, f"{arguments},cross=3")
         assert method.cross_weight == 3
-    assert built(cityscapes_1_16, "cps")[1].ohem_min_kept == 50_000
-    assert built(cityscapes_1_16, "imas")[1].ohem_min_kept == 100_000
-    assert built(cityscapes_1_16, "mean_teacher")[1].ohem_min_kept == 50_000
+    # Its sources have one number per GPU, with one to four labelled images.
+    fewer = dict.fromkeys(("cps", "mean_teacher", "u2pl", "class_balanced", "corrmatch"), 50_000)
+    for name, kept in {**fewer, "augseg": 25_000, "imas": 100_000, "unimatch": 100_000}.items():
+        assert built(cityscapes_1_16, name)[1].ohem_min_kept == kept, name
+    for backbone, found in (("resnet50", (0.0, "confidence")), ("dinov2_small", (0.9, "none"))):
+        _, method = built(cityscapes_1_16, f"prevmatch,backbone={backbone}")
+        assert (method.snapshot_threshold, method.snapshot_weighting) == found
     assert built(cityscapes_1_16, "st")[1].labeled_loss == "ce"
     assert built(cityscapes_1_16, "stpp")[1].labeled_loss == "ce"
     assert built(cityscapes_1_16, "unimatch_v2")[1].confidence_threshold == 0.95
@@ -125,7 +130,9 @@ def test_every_published_row_of_a_method_here_is_one_command():
         name, *settings = method.split(", ")
         if name in ("cc", "rcc") and settings:
             continue  # `test_ablations_are_those_of_the_paper`
-        arguments = [f"backbone={backbone}", *(each.replace("EMA ", "ema=") for each in settings)]
+        is_frozen = "encoder frozen" in settings
+        arguments = [f"backbone={backbone}"]
+        arguments += [x.replace("EMA ", "ema=") for x in settings if x != "encoder frozen"]
         if marks.lists == published_sources.U2PL_LISTS and data == "pascal_blender":
             arguments.append("lists=u2pl")
         for partition in partitions:
@@ -137,6 +144,7 @@ def test_every_published_row_of_a_method_here_is_one_command():
             else:
                 cell += f",method={name}"
             config = module(file).get_config(cell)
+            config.model.freeze_encoder = is_frozen
             if METHODS[name].stages:
                 config.data.pseudo = "masks"
             build.check(config)
@@ -146,6 +154,13 @@ def test_every_published_row_of_a_method_here_is_one_command():
             assert ("u2pl" in config.data.labeled) == ("lists=u2pl" in arguments)
             seen.add(name)
     assert seen >= {"stpp", "augseg", "imas", "daw", "unimatch_v2", "rcc"}
+
+
+@pytest.mark.parametrize("name", ["pascal_1_16", "pascal_blender_1_8", "cityscapes_1_16"])
+def test_a_transformer_has_no_stem(name):
+    assert module(name).get_config("stem=v1").model.pretrained.endswith("resnet50_v1.pth")
+    with pytest.raises(ConfigError, match="stem='v1' belongs to ResNets, not to backbone=dinov2"):
+        module(name).get_config("backbone=dinov2_small,stem=v1")
 
 
 def test_every_published_row_says_what_it_depends_on():

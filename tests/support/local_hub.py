@@ -17,6 +17,7 @@ class LocalHub:
         files: Content by repository; each is the repository's model.safetensors.
         status: What it answers instead of a file; None = the file.
         silent: Whether it accepts connections and then says nothing.
+        stalled: Whether it sends half of a file and then nothing.
         cut: How many bytes are missing at the end of what it sends.
         announced: The hash that it announces; None = that of the content.
         headers: Whether its answers are those of a hub.
@@ -28,7 +29,7 @@ class LocalHub:
     def __init__(self):
         self.files: dict[str, bytes] = {}
         self.status = self.announced = None
-        self.silent, self.cut, self.headers = False, 0, True
+        self.silent, self.stalled, self.cut, self.headers = False, False, 0, True
         self.asked: list[str] = []
         self.address = ""
         self.cache = pathlib.Path()
@@ -75,7 +76,10 @@ def serve() -> Iterator[LocalHub]:
                 digest = hub.announced or hashlib.sha256(content).hexdigest()
                 self.send_header("ETag", f'"{digest}"')
             self.end_headers()
-            if self.command == "GET":
+            if self.command == "GET" and hub.stalled:
+                self.wfile.write(content[: len(content) // 2])
+                hub.over.wait(60)
+            elif self.command == "GET":
                 self.wfile.write(content[: len(content) - hub.cut])
                 self.close_connection = True
 

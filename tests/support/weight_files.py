@@ -42,6 +42,32 @@ def backbone_state(model, folder):
     return state | {"fc.weight": np.zeros((7, 64), np.float32), "fc.bias": np.zeros(7, np.float32)}
 
 
+def official(model, folder):
+    """The encoder of a DINOv2 as in the official files, which hold a mask token."""
+    state = saved_state(model, folder)
+    return {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
+
+
+def as_transformers(state, attention="attention.attention.", names=("query", "key", "value")):
+    """The same under transformers' names."""
+    out = "attention.output.dense" if attention.count("attention") > 1 else "attention.o_proj"
+    found = {}
+    for name, value in state.items():
+        name = name.replace("blocks.", "encoder.layer.").replace("patch_embed.proj", "PATCH")
+        name = re.sub(r"^norm\.", "layernorm.", name).replace("attn.proj", out)
+        name = re.sub(r"ls([12])\.gamma", r"layer_scale\1.lambda1", name)
+        name = name.replace("PATCH", "embeddings.patch_embeddings.projection")
+        name = name.replace("pos_embed", "position_embeddings")
+        if name in ("cls_token", "mask_token", "position_embeddings"):
+            name = f"embeddings.{name}"
+        if "attn.qkv" in name:
+            for part, own in zip(names, np.split(value, 3), strict=True):
+                found[name.replace("attn.qkv", f"{attention}{part}")] = own
+        else:
+            found[name] = value
+    return found
+
+
 def published(model):
     """A backbone drawn at random, as a hub has it: matrices in half precision, counters, 'fc'.
 

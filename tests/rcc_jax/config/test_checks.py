@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import cityscapes_1_16, common
+from configs import cityscapes_1_16, common, folder
 from rcc_jax import build, models
 from rcc_jax.config import checks, method_group, schema
 from rcc_jax.errors import ConfigError
@@ -263,6 +263,19 @@ def test_thresholds_on_cityscapes_with_a_transformer(method, fields):
     config = cityscapes_1_16.get_config(f"method={method},backbone=dinov2_small")
     values = method_group.values(config)
     assert {name: values[name] for name in fields} == fields
+
+
+def test_a_transformer_with_a_resnets_recipe_is_refused():
+    config = folder.get_config()
+    config.model.backbone = "dinov2_small"
+    text = message(ConfigError, checks.check_given, config, ["model.backbone"])
+    assert "keeps a ResNet's optimizer, crop and weights" in text
+    assert "Write --config=FILE:backbone=dinov2_small instead" in text
+    checks.check_given(config, ["model.backbone", "optimizer.name"])
+    checks.check_given(config, [])  # A file of the user's own.
+    config = folder.get_config("backbone=dinov2_small")
+    config.model.backbone = "dinov2_base"
+    checks.check_given(config, ["model.backbone"])
 
 
 def test_a_method_without_its_recipe_is_refused():

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rcc_jax.methods import METHODS, daw
+from rcc_jax.methods import METHODS, daw, passes
 from rcc_jax.methods.passes import count_pixels
-from tests.support.plain import plain_cross_entropy, random_problem, softmax
+from tests.support.plain import Pixelwise, plain_cross_entropy, random_problem, softmax
+from tests.support.steps import make_batch
 
 pytestmark = pytest.mark.usefixtures("in_float64")
 crossing = jax.jit(daw.crossing, static_argnums=3)
@@ -136,6 +137,60 @@ def test_the_loss_equals_a_plain_computation():
     np.testing.assert_allclose(found(logits)[0], expected, rtol=1e-12)
     unaligned = plain_loss(logits, targets, start(threshold=memory["threshold"]))
     assert abs(unaligned - expected) > 0.001
+
+
+class OnPixels(METHODS["daw"]):
+    """DAW with logits that are functions of a pixel's colour."""
+
+    def passes(self, nets, batch, key):
+        own, partner = batch["unlabeled"], batch["partner"]
+        return passes.Logits(
+            labeled=nets.student(batch["labeled"]["image"]),
+            strong=(nets.student(own["strong1"]), nets.student(own["strong2"])),
+            weak=nets.student(own["weak"]),
+            partner=nets.teacher(partner["weak"]),
+            perturbed=nets.teacher(own["weak"]),
+        )
+
+
+def test_a_step_labels_with_its_own_statistics():
+    method, nets = OnPixels(), Pixelwise()
+    batch = make_batch(method, rows=3)
+    memory = start(mean=jnp.array([0.9, 0.6]), variance=jnp.array([0.01, 0.04]))
+
+    @jax.jit
+    def step(batch):
+        counts = method.counts(batch)
+        return method.loss(nets, batch, memory, counts=counts, parts=1, clock=None, key=None)
+
+    found = step(batch)
+    logits, targets = method.passes(nets, batch, None), passes.targets(batch, 2)
+    valid = batch["unlabeled"]["valid"], batch["partner"]["valid"]
+    probabilities = [softmax(x) for x in (logits.weak, logits.partner)]
+    new = plain_statistics(
+        memory,
+        softmax(logits.labeled),
+        np.asarray(targets.labels),
+        list(zip(probabilities, valid, strict=True)),
+    )
+    expected = plain_loss(logits, targets, new)
+    np.testing.assert_allclose(found.loss, expected, rtol=1e-12)
+    np.testing.assert_allclose(found.terms["threshold"], new["threshold"], rtol=1e-12)
+    # Those of the steps before would give another loss.
+    assert abs(plain_loss(logits, targets, memory) - expected) > 1e-6
+    after = method.update(memory, found.observations, None, None)
+    for name, value in new.items():
+        np.testing.assert_allclose(after[name], value, rtol=1e-12, err_msg=name)
+
+
+def test_with_equal_averages_and_a_fixed_threshold_it_is_unimatch():
+    logits, targets = random_problem()
+    counts, method = count_pixels(targets), METHODS["daw"]()
+    memory = start(labeled=jnp.full(5, 0.3), unlabeled=jnp.full(5, 0.3))
+    labels = (method.aligned(jax.nn.softmax(x), memory) for x in (logits.weak, logits.partner))
+    found, _ = method.sum_terms(logits, targets, counts, labels=daw.Labels(*labels))
+    expected, _ = METHODS["unimatch"](confidence_threshold=0.95).sum_terms(logits, targets, counts)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_the_average_is_only_evaluated():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rcc_jax.methods import METHODS, prevmatch
+from rcc_jax.methods import METHODS, passes, prevmatch
 from rcc_jax.methods.base import Clock
 from rcc_jax.methods.passes import count_pixels
 from tests.support.plain import (
@@ -128,6 +128,53 @@ def test_logits_are_mixed_by_weight():
 
     np.testing.assert_allclose(mixed(2), (0.25 * 100 + 0.75 * 1) * np.asarray(images, float))
     np.testing.assert_array_equal(mixed(0), 0)
+
+
+class Given(METHODS["prevmatch"]):
+    """PrevMatch with the logits of a problem."""
+
+    def passes(self, nets, batch, key):
+        return random_problem(seed=1)[0]
+
+
+class Colours:
+    """Networks of which a snapshot's logits are a linear function of the colours."""
+
+    def probe(self, source, images):
+        return images.astype(jnp.float32) @ source["w"].astype(jnp.float32)
+
+
+def test_the_loss_of_a_step_weighs_the_term_by_the_ramp():
+    method = Given(snapshot_threshold=0.4)
+    batch, key = make_batch(method, rows=4, size=9), jax.random.key(3)
+    places = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3, 5)) / 40)
+    memory = {"snapshots": {"w": places}, "taken": jnp.asarray(3)}
+
+    def step(at):
+        counts = method.counts(batch)
+        return method.loss(
+            Colours(), batch, memory, counts=counts, parts=1, clock=clock(at), key=key
+        )
+
+    targets = passes.targets(batch, 2)
+    own, _ = method.sum_terms(random_problem(seed=1)[0], targets, method.counts(batch))
+    for at, share in ((4, 0.4), (10, 1.0)):
+        found = step(at)
+        previous = float(found.terms["loss_previous"])
+        assert previous > 0
+        expected = (2 * float(own) + share * previous) / (2 + share)
+        np.testing.assert_allclose(found.loss, expected, rtol=1e-9)
+    np.testing.assert_allclose(step(0).loss, own, rtol=1e-9)
+    # The term is that of the drawn mixture of the three snapshots.
+    drawn = prevmatch.draw(jax.random.fold_in(key, prevmatch._DRAW), 3, 8, 3)
+    mixture = sum(
+        float(drawn.weights[i]) * np.asarray(places[drawn.slots[i]])
+        for i in range(int(drawn.number))
+    )
+    views = [batch[name]["weak"].astype(float) @ mixture for name in ("unlabeled", "partner")]
+    logits = random_problem(seed=1)[0]
+    plain = plain_previous(logits, views, targets, threshold=0.4, by_image=False, kind="hard")
+    np.testing.assert_allclose(previous, plain, rtol=1e-6)
 
 
 def test_a_snapshot_is_taken_after_every_epoch_and_the_oldest_gives_way():

@@ -51,6 +51,12 @@ def test_cutmix_seg_equals_a_plain_computation():
     np.testing.assert_allclose(found.loss, plain_labeled(batch) + 2 * consistency, rtol=1e-9)
 
 
+def test_a_teacher_that_is_never_sure_leaves_the_labels_alone():
+    method = METHODS["cutmix_seg"](confidence_threshold=1.0, consistency_weight=2.0)
+    batch = make_batch(method, rows=3)
+    np.testing.assert_allclose(loss_of(method, batch).loss, plain_labeled(batch), rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["mean_teacher", "cutmix_seg"])
 def test_a_teacher_like_the_student_leaves_no_difference(name):
     method = METHODS[name]()

@@ -141,6 +141,22 @@ def test_networks_that_change_places_change_their_terms(cutmix):
     np.testing.assert_allclose(found.loss, without.loss + 0.2 * consensus, rtol=1e-9)
 
 
+def test_networks_of_co_training_change_places_with_their_views():
+    method, nets = METHODS["co_training"](confidence_threshold=0.4), Two()
+    batch = make_batch(method, rows=3)
+    turned = {**batch}
+    for stream in ("unlabeled", "partner"):
+        views = batch[stream]
+        turned[stream] = {**views, "strong1": views["strong2"], "strong2": views["strong1"]}
+    turned["unlabeled"]["boxes"] = batch["unlabeled"]["boxes"][:, ::-1]
+    found, other = loss_of(method, batch, nets=nets), loss_of(method, turned, nets=swapped(nets))
+    np.testing.assert_allclose(found.loss, other.loss, rtol=1e-12)
+    for name in ("loss_labeled", "loss_strong1"):
+        assert float(found.terms[name]) != float(found.terms[f"{name}_second"])
+        np.testing.assert_allclose(found.terms[name], other.terms[f"{name}_second"], rtol=1e-12)
+        np.testing.assert_allclose(found.terms[f"{name}_second"], other.terms[name], rtol=1e-12)
+
+
 @pytest.mark.parametrize("cutmix", ["on", "off"])
 def test_equal_networks_train_themselves(cutmix):
     method, nets = METHODS["cps"](cutmix=cutmix), Two()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rcc_jax.config import checks
-from rcc_jax.methods import METHODS, passes, ring, u2pl
+from rcc_jax.methods import METHODS, contrast, passes, ring, u2pl
 from rcc_jax.methods.base import Clock
 from rcc_jax.methods.with_contrast import Watched
 from rcc_jax.models import representation
@@ -82,7 +82,7 @@ class Colours(Pixelwise):
         heads = rng.normal(size=(2, 3, FEATURES)) / 40
         self.student = self._network(self.of_student, heads[0])
         self.teacher_module = self._network(self.of_teacher, heads[1]).module
-        self.of_teacher_head = heads[1]
+        self.of_student_head, self.of_teacher_head = heads
 
     @staticmethod
     def _network(of_logits, of_head):
@@ -175,6 +175,35 @@ def test_a_step_equals_a_plain_computation_of_what_it_mixed(key):
     labels = batch["labeled"]["label"].astype(int)
     numbers = plain_push(labels, np.asarray(mixed.target), logits, valid & (entropy >= limit))
     assert found.observations.number.tolist() == numbers
+    low = valid & (entropy <= np.percentile(entropy[valid], 15))
+    expected = plain_contrast(batch, mixed, (low, valid & (entropy >= limit)), logits, key)
+    np.testing.assert_allclose(found.terms["loss_contrast"], expected, rtol=1e-9)
+
+
+def plain_contrast(batch, mixed, doubt, logits, key):
+    """L_c of a step; `test_contrast.py` checks the two functions that it calls."""
+    nets, labels = Colours(), batch["labeled"]["label"].astype(int)
+    valid = np.asarray(mixed.unlabeled)
+
+    def pixels(of_labeled, of_unlabeled):
+        """Every fourth pixel of the images, whose kinds alternate."""
+        rows = np.stack([of_labeled, of_unlabeled], 1)[:, :, ::4, ::4]
+        return jnp.asarray(rows.reshape(-1, *rows.shape[4:]))
+
+    known = labels != 255
+    described = contrast.Pixels(
+        pixels(labels, np.where(valid, logits[1].argmax(-1), 255)),
+        pixels(np.ones_like(valid), np.zeros_like(valid)),
+        *(pixels(known, each) for each in doubt),
+        pixels(*logits),
+    )
+    images = pixels(batch["labeled"]["image"], np.asarray(mixed.image)).astype(float)
+    found = contrast.parts(described, "paper")
+    of_push, of_loss = jax.random.split(jax.random.split(jax.random.key(key))[1])
+    student, teacher = images @ nets.of_student_head, images @ nets.of_teacher_head
+    push = contrast.new_negatives(found, teacher, contrast.PUSHED, of_push)
+    memory = ring.empty(CLASSES, METHOD.queue_size, FEATURES)
+    return contrast.loss(student, teacher, found, memory, push, of_loss, "paper")
 
 
 def test_the_warm_up_trains_on_labels_alone():

@@ -47,6 +47,14 @@ def loss_and_gradients(model, images, key=None):
     return loss, gradients, new_stats
 
 
+def test_each_map_of_a_transformer_loses_channels_of_its_own():
+    levels = [jnp.ones((2, 3, 3, 64))] * 4
+    kept = [np.asarray(x)[:, 0, 0] for x in drop_channels(levels, jax.random.key(0))]
+    assert all(set(np.unique(x)) == {0.0, 2.0} for x in kept)
+    rows = np.concatenate(kept)  # [images of all maps, channels]
+    assert len(np.unique(rows, axis=0)) == 8
+
+
 @pytest.mark.parametrize(
     ("backbone", "count"), [("resnet50", 40_475_957), ("resnet101", 59_468_085)]
 )

@@ -1,41 +1,18 @@
 """Files of DINOv2 by the names of four libraries, and what does not fit."""
 
-import re
-
 import numpy as np
 import pytest
 
 from rcc_jax.models import dinov2_names, families, pretrained
 from rcc_jax.models.pretrained import load_torch, save_torch
 from tests.support import tiny_vit
-from tests.support.weight_files import assert_same, error_of, saved_state
-
-
-def official(model, folder):
-    """The encoder as in the official files, which hold a mask token."""
-    state = saved_state(model, folder)
-    return {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-
-
-def as_transformers(state, attention="attention.attention.", names=("query", "key", "value")):
-    """The same under transformers' names."""
-    out = "attention.output.dense" if attention.count("attention") > 1 else "attention.o_proj"
-    found = {}
-    for name, value in state.items():
-        name = name.replace("blocks.", "encoder.layer.").replace("patch_embed.proj", "PATCH")
-        name = re.sub(r"^norm\.", "layernorm.", name).replace("attn.proj", out)
-        name = re.sub(r"ls([12])\.gamma", r"layer_scale\1.lambda1", name)
-        name = name.replace("PATCH", "embeddings.patch_embeddings.projection")
-        name = name.replace("pos_embed", "position_embeddings")
-        if name in ("cls_token", "mask_token", "position_embeddings"):
-            name = f"embeddings.{name}"
-        if "attn.qkv" in name:
-            for part, own in zip(names, np.split(value, 3), strict=True):
-                found[name.replace("attn.qkv", f"{attention}{part}")] = own
-        else:
-            found[name] = value
-    return found
-
+from tests.support.weight_files import (
+    as_transformers,
+    assert_same,
+    error_of,
+    official,
+    saved_state,
+)
 
 LIBRARIES = {
     "official": lambda state: state,
@@ -181,7 +158,8 @@ def test_command(shared_data, capsys):
     assert pretrained.main([f"--source={path}"]) == 0
     printed = capsys.readouterr().out
     assert "covers   dinov2_small, no head: 174 tensors" in printed
-    assert f"--config.model.backbone=dinov2_small --config.model.pretrained={path}" in printed
+    # As an argument, since the optimizer and the crop depend on it.
+    assert f"--config=FILE:backbone=dinov2_small --config.model.pretrained={path}" in printed
     assert pretrained.main([f"--source={path}", "--backbone=dinov2_base"]) == 2
     assert "use the backbone 'dinov2_small'" in capsys.readouterr().err
 

@@ -1,15 +1,19 @@
 """Files of a hub: fetched once and checked, and the messages if one is not available."""
 
+import errno
 import hashlib
 import os
 import pathlib
 import re
+import signal
+import threading
 import time
 
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
+from rcc_jax.distributed.interruption import exit_on_sigterm
 from rcc_jax.models import hub as client
 from tests.support.local_hub import REVISION
 
@@ -110,12 +114,43 @@ def test_a_file_that_is_not_the_announced_one(hub):
     assert hub.cached() == []
 
 
-def test_a_file_that_was_damaged_in_the_cache(hub):
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_file_that_was_damaged_in_the_cache(hub, shared):
     path = pathlib.Path(client.fetch("timm/net", "main", lambda _: None).path)
+    if shared:  # As clients with a store for all repositories leave it.
+        blob, stored = path.resolve(), hub.cache / "blobs" / "ab"
+        stored.parent.mkdir()
+        blob.rename(stored)
+        blob.symlink_to(stored)
     path.write_bytes(CONTENT[:-1])
-    assert "was corrupt" in refusal()
+    said = []
+    found = client.fetch("timm/net", "main", said.append)
+    assert (found.sha256, pathlib.Path(found.path).read_bytes()) == (SHA256, CONTENT)
+    assert "was corrupt" in said[0]
+    assert said[0].endswith("has been deleted; it is downloaded again")
+    assert said[1].startswith("downloading ")
+    assert len(hub.cached()) == 2  # The file and the link to it.
+    path.write_bytes(CONTENT[:-1])
+    assert "was corrupt" in refusal(offline="CI is set")
     assert hub.cached() == []
-    assert client.fetch("timm/net", "main", lambda _: None).sha256 == SHA256
+
+
+def test_sigterm_during_a_download_leaves_no_part_of_it(hub):
+    hub.stalled = True
+
+    def stop():
+        while not any(path.endswith(".incomplete") for path in hub.cached()):
+            time.sleep(0.01)
+        time.sleep(0.2)  # Now it waits for the rest.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(SystemExit) as caught, exit_on_sigterm():
+        client.fetch("timm/net", "main", lambda _: None)
+    assert caught.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert hub.cached() == []
 
 
 def test_offline(hub, monkeypatch):
@@ -126,7 +161,7 @@ def test_offline(hub, monkeypatch):
 
 
 @pytest.mark.parametrize("filled", [False, True])
-def test_a_cache_that_cannot_be_written(hub, filled):
+def test_a_cache_that_cannot_be_written(hub, filled, monkeypatch):
     if filled:  # What is in it can be used.
         expected = client.fetch("timm/net", "main", lambda _: None)
         for path in [hub.cache, *hub.cache.rglob("*")]:
@@ -136,6 +171,15 @@ def test_a_cache_that_cannot_be_written(hub, filled):
         hub.status = 503
         assert client.fetch("timm/net", "main", lambda _: None) == expected
     else:
+
+        def refuse(path, *_, **__):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "makedirs", refuse)
+            message = refusal()
+        assert message.startswith(f"cannot use the cache {hub.cache}")
+        assert "(Read-only file system); " in message
         hub.cache.write_text("a file")
         message = refusal()
         assert message.startswith(f"cannot use the cache {hub.cache}")

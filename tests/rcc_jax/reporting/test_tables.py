@@ -154,6 +154,18 @@ def test_runs_of_another_length_or_list_are_no_seeds_of_the_others(runs):
     assert rows["rcc, labeled = splits/others.txt"] == ["90.0 / 90.0 (1)", "-"]
 
 
+def test_frozen_encoders_have_a_row_of_their_own(tmp_path):
+    config = pascal_1_16.get_config("method=unimatch_v2,backbone=dinov2_small")
+    write_run(tmp_path / "tuned", config, 79.0, 79.0)
+    config.model.freeze_encoder = True
+    config.seed = 1
+    write_run(tmp_path / "frozen", config, 81.0, 81.5)
+    rows = rows_of(tables.write(tmp_path, print), "pascal_classic, dinov2_small")
+    assert rows["unimatch_v2"] == ["79.0 / 79.0 (1)"]
+    assert rows["unimatch_v2, encoder frozen"] == ["81.0 / 81.5 (1)"]
+    assert rows["*unimatch_v2, encoder frozen (V2's log: usual list, best)*"] == ["81.8"]
+
+
 def test_methods_go_from_the_simplest_to_the_newest():
     names = ["rcc", "daw + rcc", "unimatch, N = 5", "fixmatch + rcc", "fixmatch"]
     assert sorted(names, key=tables.method_order) == [

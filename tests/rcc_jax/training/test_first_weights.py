@@ -15,11 +15,12 @@ from rcc_jax import build
 from rcc_jax.config import named_weights
 from rcc_jax.config.named_weights import Published
 from rcc_jax.errors import ConfigError
-from rcc_jax.models import resnet_names, torch_names
+from rcc_jax.models import dinov2, resnet_names, torch_names
 from rcc_jax.training import first_weights, loop
 from rcc_jax.training.run import Run
+from tests.support import tiny_vit
 from tests.support.local_hub import REVISION
-from tests.support.weight_files import published
+from tests.support.weight_files import as_transformers, assert_same, official, published
 
 TINY = {"model.width": 4, "model.decoder_channels": 8, "model.stem": "v1"}
 BY_HAND = "put it at pretrained/net.safetensors, and give --config.model.pretrained=pretrained/net"
@@ -150,6 +151,31 @@ def test_auto_without_a_hub_is_random(hub, tmp_path, monkeypatch, cause, reason)
     assert len(hub.asked) == (cause == "down")
     assert recorded(tmp_path)["weights"] == "random"
     assert reason in recorded(tmp_path)["reason"]
+
+
+def test_a_damaged_file_in_the_cache_does_not_lead_to_random_weights(hub, tmp_path):
+    start, _ = find(tiny("imagenet"), tmp_path / "first")
+    pathlib.Path(start.path).write_bytes(b"damaged")
+    config = tiny("auto")
+    again, said = find(config, tmp_path / "second")
+    assert config.model.pretrained == "hub:timm/net"
+    assert pathlib.Path(again.path).read_bytes() == hub.files["timm/net"]
+    assert "has been deleted; it is downloaded again" in said[0]
+
+
+def test_dinov2_by_name(hub, tmp_path, monkeypatch):
+    monkeypatch.setitem(dinov2.SIZES, "dinov2_small", tiny_vit.SIZE)
+    model = tiny_vit.build()
+    state = as_transformers(official(model, tmp_path))
+    hub.files["facebook/dinov2-small"] = safetensors.numpy.save(state)
+    config = demo.get_config("method=supervised,backbone=dinov2_small")
+    config.model.pretrained, config.model.freeze_encoder = "dinov2", True
+    start, _ = find(config, tmp_path / "run")
+    assert recorded(tmp_path / "run")["weights"] == "hub:facebook/dinov2-small"
+    run = Run.build(config)
+    run.check_start(start.paths)
+    weights = run.initial_state(lambda _: None, start.paths).weights
+    assert_same(run.network.module(weights), model, prefix="backbone.")
 
 
 def test_a_start_that_was_killed_before_its_first_checkpoint(hub, tmp_path):
