@@ -29,8 +29,9 @@ class MeanTeacher(Supervised):
     networks see the same weak view, so the weights are the only perturbation. This is the 'MT' row
     of most tables, whose source is the code of CPS. There, the teacher is in training mode with
     BatchNorm statistics of its own; here it is in evaluation mode with the averaged statistics, and
-    padding does not count. There, the student is evaluated. Here, both are, and tables, prediction
-    and export take the teacher.
+    padding does not count. There, the teacher is averaged before the step's update, here after it.
+    There, the student is evaluated. Here, both are, and tables, prediction and export take the
+    teacher.
     """
 
     name: ClassVar[str] = "mean_teacher"

@@ -13,6 +13,7 @@ from rcc_jax.config import checks, recorded
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import dinov2
 from rcc_jax.models.dinov2_dpt import DinoV2DPT
+from rcc_jax.models.pretrained import save_torch
 from rcc_jax.segmenter import Segmenter
 from rcc_jax.training import loop
 from rcc_jax.training.run import Run
@@ -54,6 +55,33 @@ def test_a_run_is_trained_and_evaluated_at_multiples_of_a_patch(trained):
     # Scenes of 96 pixels are seen at 98.
     assert lines[-1]["miou_ema"] >= 0
     assert (workdir / "pictures" / "step_0000002.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rcc", "cc", "unimatch"])
+def test_methods_of_unimatch_train_a_head_on_a_frozen_encoder(trained, tmp_path, method):
+    # `trained` makes the transformer tiny.
+    before = Segmenter(*trained)
+    network = Run.build(trained[0]).network
+    save_torch(network.module(before.weights), tmp_path / "weights.npz")
+    config = demo.get_config(f"method={method},backbone=dinov2_small,steps=2")
+    shared = ("data.crop_size", "data.val", "train.log_every", "train.compilation_cache")
+    kept = {name: recorded.flatten(trained[0].to_dict())[name] for name in shared}
+    config.update_from_flattened_dict({**kept, "eval.every_steps": 2, "eval.pictures": 1})
+    config.model.pretrained = str(tmp_path / "weights.npz")
+    config.model.freeze_encoder = True
+    loop.train(config, str(tmp_path / "run"))
+    *steps, last = metrics(tmp_path / "run")
+    assert all(np.isfinite(line["loss_perturbed"]) for line in steps)
+    assert last["miou_ema"] >= 0
+    after = Segmenter(config, tmp_path / "run")
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        after.weights.params["backbone"],
+        before.weights.params["backbone"],
+    )
+    heads = (jax.tree.leaves(x.weights.params["head"]) for x in (before, after))
+    assert not all(np.array_equal(*pair) for pair in zip(*heads, strict=True))
 
 
 @pytest.mark.parametrize(

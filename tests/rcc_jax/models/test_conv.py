@@ -83,6 +83,25 @@ def test_tiles_of_several_groups_of_images_in_float32(monkeypatch):
         assert abs(ours - np.asarray(theirs)).max() < 1e-5 * abs(np.asarray(theirs)).max()
 
 
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(1, 1, 1), (3, 1, 6), (3, 2, 1)])
+def test_products_of_many_channels_in_float32(kernel, stride, dilation):
+    """As in ASPP and a ResNet's stages: the same bound as for tiles."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 11, 11, 512)).astype(np.float32)
+    weights = rng.normal(size=(kernel, kernel, 512, 64)).astype(np.float32)
+    found = _with_gradients(
+        lambda x, k: convolve(x, k, stride=stride, dilation=dilation), x, weights
+    )
+    with jax.enable_x64(True):
+        exact = _with_gradients(
+            lambda x, k: _convolution(x, k, stride, dilation),
+            *(a.astype(np.float64) for a in (x, weights)),
+        )
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours.dtype == np.float32
+        assert abs(ours - np.asarray(theirs)).max() < 1e-5 * abs(np.asarray(theirs)).max()
+
+
 def test_a_wide_kernel_in_bfloat16_has_its_tiles_in_float32():
     """The outputs differ by little more than their own rounding, 1 / 256."""
     rng = np.random.default_rng(0)
