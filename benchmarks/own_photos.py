@@ -23,6 +23,7 @@ from PIL import Image
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks import environment  # noqa: E402
 from input_pipeline.partitions import lists  # noqa: E402
 from rcc_jax.reporting import sheets  # noqa: E402
 
@@ -119,11 +120,10 @@ def main() -> None:
     found = {"steps": given.steps, "seconds": seconds}
     print(json.dumps(found))
     if given.results:
-        environment = json.loads((workdir / "environment.json").read_text())[-1]
-        del config["data"]["root"]
-        config["model"]["pretrained"] = pathlib.Path(config["model"]["pretrained"]).name
-        found |= {"images": given.images, "masks": given.masks, "config": config}
-        given.results.write_text(json.dumps({**environment, **found}, indent=1) + "\n")
+        started = json.loads((workdir / "environment.json").read_text())[-1]
+        found |= {"images": given.images, "masks": given.masks}
+        record = {**started, **found, "config": environment.without_paths(config)}
+        given.results.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from input_pipeline.files import write_atomically  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
 from rcc_jax.labels import IGNORED  # noqa: E402
 from rcc_jax.methods import passes  # noqa: E402
-from rcc_jax.reporting import figures, tables  # noqa: E402
+from rcc_jax.reporting import figures, run_results, tables  # noqa: E402
 from rcc_jax.reporting.line_chart import COLORS, INK, RULE  # noqa: E402
 from rcc_jax.training.run import Run  # noqa: E402
 
@@ -225,7 +225,8 @@ def measure_all(arguments: argparse.Namespace, record: dict[str, Any]) -> None:
         record["threshold"] = config.method.confidence_threshold
         record["classes"] = list(config.data.class_names)
         steps: dict[str, dict] = {}
-        record["runs"].append({"run": workdir.name, "method": config.method.name, "steps": steps})
+        name = run_results.method_name(config.to_dict())
+        record["runs"].append({"run": workdir.name, "method": name, "steps": steps})
         for step in sorted((path.name for path in paths), key=int):
             steps[step] = measure(workdir, step, arguments.truth, arguments.seed)
             kept, right = summary(steps[step])

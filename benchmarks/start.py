@@ -83,6 +83,17 @@ class Stages:
         setattr(owner, name, timed)
 
 
+def times_of_reading() -> list[float]:
+    """A list that gets the seconds of each program that JAX reads from its cache from now on."""
+    import jax
+
+    times: list[float] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: times.append(seconds) if event == _EVENT else None
+    )
+    return times
+
+
 def child() -> None:
     """Does what main.py does and measures the stages; stops itself after the first step."""
     sys.path.insert(0, str(REPOSITORY))
@@ -98,10 +109,7 @@ def child() -> None:
     stages.around(loop._Loop, "_initial_state", "other", "state")
     stages.around(loop._Loop, "_next_batch", "other", "first batch")
     compile_step = loop.compile_step
-    read = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: read.append(seconds) if event == _EVENT else None
-    )
+    read = times_of_reading()
 
     class Traced:
         """The jitted step, with its tracing and its compilation timed separately."""

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks import study_tables  # noqa: E402
+from benchmarks import environment, study_tables  # noqa: E402
 from input_pipeline.files import write_atomically  # noqa: E402
 from rcc_jax.config import protocols  # noqa: E402
 from rcc_jax.errors import ConfigError  # noqa: E402
@@ -33,8 +33,6 @@ from rcc_jax.workdir.folder import RESULT  # noqa: E402
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 DOCS = REPOSITORY / "docs"
-# Facts about the machine of a run.
-PRIVATE = (("data", "root"), ("train", "compilation_cache"))
 SCORES = {"last": "validation images", "test": "test images"}
 NO_RUN = "No run is recorded yet."
 
@@ -65,10 +63,7 @@ def keep(folder: pathlib.Path, results: pathlib.Path) -> int:
 
 def describe(record: RunRecord) -> dict:
     """The values of a run that are kept."""
-    config = json.loads(json.dumps(record.config))
-    for group, name in PRIVATE:
-        del config[group][name]
-    config["model"]["pretrained"] = pathlib.Path(config["model"]["pretrained"]).name
+    config = environment.without_paths(record.config)
     result = json.loads((record.workdir / RESULT).read_text())
     protocol = protocols.of_line(result, config)
     curves: dict[str, list] = collections.defaultdict(list)
@@ -95,7 +90,7 @@ def describe(record: RunRecord) -> dict:
     }
 
 
-def student_scores(record: RunRecord, step: int, protocol: str = "") -> dict | None:
+def student_scores(record: RunRecord, step: int, protocol: str) -> dict | None:
     """The last mIoU of the student beside that of its EMA teacher; None without a teacher."""
     last = record.evaluations[-1]
     if "miou_ema" not in last:

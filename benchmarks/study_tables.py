@@ -27,14 +27,15 @@ WINDOW = 5
 
 
 def against_baseline(kept: Kept) -> str:
-    """Markdown: each method minus the baseline of the same partition, seed and steps.
+    """Markdown: each method minus the baseline of the same partition, seed and length.
 
     A second table has each variant of RCC minus RCC itself, if there are variants. '' if the
     baselines or all other methods have no run.
     """
     methods = {each.method for _, each in kept}
     tables_ = [_differences(kept, _baseline(methods), methods)]
-    plain = min((name for name in methods if _is_rcc(name)), key=len, default="")
+    usual = sorted({_without_length(name) for name in methods if _is_rcc(name)})
+    plain = min(usual, key=len, default="")
     variants = {name for name in methods if name.startswith(f"{plain}, ") and _is_rcc(name)}
     if variants:
         tables_.append(_differences(kept, plain, variants))
@@ -47,25 +48,24 @@ def _is_rcc(method: str) -> bool:
 
 def _differences(kept: Kept, baseline: str, methods: Iterable[str]) -> str:
     """A table of the methods minus a baseline, whose runs of other lengths count for those."""
-    runs = {(each.partition, each.seed, _steps(record), each.method): each for record, each in kept}
-    of_length = {
-        (each.partition, each.seed, _steps(record)): each
+    bases = {
+        (each.partition, each.seed, _length(record)): each
         for record, each in kept
         if _without_length(each.method) == baseline
     }
     columns: dict = collections.defaultdict(lambda: collections.defaultdict(list))
-    for (partition, seed, steps, method), run in runs.items():
-        base = of_length.get((partition, seed, steps))
-        if base is None or base is run or method not in methods:
+    for record, run in kept:
+        base = bases.get((run.partition, run.seed, _length(record)))
+        if base is None or base is run or run.method not in methods:
             continue
         for score in SCORES:
             pair = getattr(run, score), getattr(base, score)
             if None not in pair:
-                columns[partition, method][score].append(pair[0] - pair[1])
+                columns[run.partition, run.method][score].append(pair[0] - pair[1])
     if not columns:
         return ""
     lines = [
-        f"Difference from `{baseline}` with the same labels, seed and steps, in points of mIoU on "
+        f"Difference from `{baseline}` with the same labels, seed and length, in points of mIoU on "
         "validation and test images, mean ± standard deviation (runs ahead / runs):",
         "",
         f"| labels | method | {' | '.join(SCORES.values())} |",
@@ -79,12 +79,14 @@ def _differences(kept: Kept, baseline: str, methods: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def _steps(record: dict) -> int | None:
-    return record.get("config", {}).get("train", {}).get("num_steps")
+def _length(record: dict) -> tuple:
+    train = record.get("config", {}).get("train", {})
+    return train.get("num_steps"), not train.get("num_steps") and train.get("num_epochs")
 
 
 def _without_length(method: str) -> str:
-    return ", ".join(part for part in method.split(", ") if not part.startswith("num_steps = "))
+    lengths = ("num_steps = ", "num_epochs = ")
+    return ", ".join(part for part in method.split(", ") if not part.startswith(lengths))
 
 
 def _baseline(methods: Iterable[str]) -> str:

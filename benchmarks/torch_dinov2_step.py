@@ -7,8 +7,8 @@
 
 The labels alone and UniMatch V2, at the sizes of configs/msrc.py: the same network, weights, batch
 and losses on the same device. PyTorch's step follows the public code of UniMatch V2, with fused
-attention and, in bfloat16, automatic casts. With --frozen neither computes gradients for the
-encoder, updates it or averages it. The losses of the first step are printed side by side;
+attention and, in bfloat16, automatic casts. With --frozen both leave the encoder as it is:
+no gradients, no update, no average. The losses of the first step are printed side by side;
 those of the strong views differ by the channels that are drawn.
 """
 

@@ -182,14 +182,9 @@ def sweep(runs: Sequence[str | Stage]) -> ml_collections.ConfigDict:
 def use_imagenet(config: ml_collections.ConfigDict, stem: str | None) -> None:
     """Sets the initial weights to ImageNet's, `pretrained/<backbone>_<stem>.pth`.
 
-    Args:
-        config: A configuration with its backbone.
-        stem: The argument of this name; None, and 'deep', if it was not given.
-
-    Raises:
-        ConfigError: If the stem is unknown, or was given for a backbone that has none.
+    `stem` is the argument of this name, None for 'deep'. Only a ResNet may be given one.
     """
-    if stem is not None and schema.size_multiple(config) > 1:
+    if stem is not None and all(member.multiple > 1 for member in networks.members(config)):
         raise ConfigError(
             f"--config argument stem={stem!r} belongs to ResNets, not to "
             f"backbone={config.model.backbone}; leave it out."

@@ -54,16 +54,29 @@ class Interruption:
             signal.signal(signum, handler)
 
 
+class _Stopped(BaseException):
+    """SIGTERM has arrived. No Exception, so that no library takes it for a fault of its own."""
+
+
 @contextlib.contextmanager
-def exit_on_sigterm() -> Iterator[None]:
-    """Makes SIGTERM raise SystemExit in the context, so that unfinished files are removed."""
+def stopping_at_once(message: str) -> Iterator[None]:
+    """Makes SIGTERM end the context at once, with what it has open closed and removed.
 
-    def leave(signum, frame):
-        raise SystemExit(128 + signum)
+    Args:
+        message: What the user is told.
 
-    previous = signal.signal(signal.SIGTERM, leave)
+    Raises:
+        Interrupted: If the signal arrives.
+    """
+
+    def stop(signum, frame):
+        raise _Stopped
+
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except _Stopped:
+        raise Interrupted(signal.SIGTERM, message) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -69,12 +69,13 @@ def fetch(
     Args:
         repository: OWNER/NAME.
         revision: Branch, tag or commit.
-        log: Called with a line of text if a download begins.
+        log: Called with a line of text if a file is deleted or a download begins.
         offline: Why the hub must not be asked; '' = it may be, unless HF_HUB_OFFLINE is set.
 
     Raises:
-        HubError: The file is not in the cache, and the hub cannot be reached or does not give it;
-            or what it gives is corrupt.
+        HubError: The file is not in the cache, and the hub cannot be reached or does not give it,
+            or gives a corrupt one; or the one in the cache cannot be read, or is corrupt and
+            `offline` is given.
     """
     if constants.HF_HUB_OFFLINE:
         offline = "HF_HUB_OFFLINE is set"
@@ -88,7 +89,7 @@ def fetch(
             try:
                 return _checked(path)
             except HubError as error:
-                if offline:
+                if offline or os.path.lexists(path):  # It could not be read, or not be deleted.
                     raise
                 log(f"{error}; it is downloaded again")
         if offline:
@@ -184,7 +185,8 @@ def _checked(name: str) -> HubFile:
                 "been deleted"
             )
     except OSError as error:
-        raise HubError(_cause(error)) from error
+        # A fault while reading does not name the file.
+        raise HubError(_cause(OSError(error.errno, error.strerror, name))) from error
     return HubFile(name, path.parent.name, found)
 
 

@@ -15,9 +15,8 @@ these logs, the README's number for 744 labels on Cityscapes is that of output s
 `AUGSEG_OTHERS`, `IMAS_OTHERS`: what these READMEs quote or ran of other methods.
 `U2PL`, `CORRMATCH`, `PREVMATCH`, `CO_TRAIN`: the READMEs of these repositories. Co-Train's row is
 that of two networks, whose second one sees cosine coefficients; `co_training` here is another pair.
-The paper's tables quote this row, not that of three networks; here it stands under its source
-alone. Each of its numbers is that of the
-better network.
+The paper's tables quote this row, not that of three networks; `PAPER` leaves it out. Each of its
+numbers is that of the better network.
 
 Rounded to one decimal, the Cityscapes logs equal the paper's UniMatch row in all eight cells: the
 paper quotes this baseline and did not run it again. Its U2PL row of the blender partitions is

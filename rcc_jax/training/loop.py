@@ -11,7 +11,7 @@ import ml_collections
 from rcc_jax import build
 from rcc_jax.config import method_group, protocols
 from rcc_jax.distributed import meshes, processes
-from rcc_jax.distributed.interruption import Interrupted, Interruption, exit_on_sigterm
+from rcc_jax.distributed.interruption import Interrupted, Interruption, stopping_at_once
 from rcc_jax.distributed.stop_vote import StopVote
 from rcc_jax.evaluation.scores import Scores, scores
 from rcc_jax.reporting.progress import Progress
@@ -57,7 +57,7 @@ def train(config: ml_collections.ConfigDict, workdir_path: str) -> float:
     log = functools.partial(print, flush=True) if processes.is_first() else lambda _: None
     if not any(pathlib.Path(workdir_path, "checkpoints").glob("[0-9]*")):
         # Before the folder exists: it would otherwise belong to a faulty configuration.
-        with exit_on_sigterm():
+        with stopping_at_once("stopped before the first step; the same command starts again."):
             start = first_weights.find(config, workdir_path, log)
         run.check_start(start.paths)
     else:

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from benchmarks import study, study_tables
+from benchmarks import environment, study, study_tables
 from rcc_jax.errors import ConfigError
 from rcc_jax.reporting import run_results
 from rcc_jax.workdir.folder import evaluation_name
@@ -49,11 +49,13 @@ def test_rare_classes_by_step_are_those_of_the_data_set():
     assert "images, labels 20, one seed<" in drawn["rarest.svg"]
 
 
-def test_curves_are_means_over_the_seeds_that_all_methods_have():
-    def run(method, seed, *curve, labels="20"):
-        result = run_results.Result("camvid", labels, "resnet18", method, seed, 30.0, 30.0)
-        return {"curves": {"miou": [(100, value) for value in curve]}}, result
+def run_with_curve(method, seed, value, labels="20"):
+    result = run_results.Result("camvid", labels, "resnet18", method, seed, 30.0, 30.0)
+    return {"curves": {"miou": [(100, value)]}}, result
 
+
+def test_curves_are_means_over_the_seeds_that_all_methods_have():
+    run = run_with_curve
     kept = [run("rcc", 0, 10.0), run("rcc", 1, 20.0), run("rcc", 2, 90.0)]
     kept += [run("unimatch", 1, 40.0), run("unimatch", 0, 50.0), run("unimatch", 3, 90.0)]
     (drawn,) = study_tables.curves(kept).values()
@@ -68,12 +70,25 @@ def test_curves_are_means_over_the_seeds_that_all_methods_have():
 
 
 def test_a_method_with_few_seeds_does_not_shorten_the_curves():
-    def run(method, seed, *curve):
-        result = run_results.Result("camvid", "20", "resnet18", method, seed, 30.0, 30.0)
-        return {"curves": {"miou": [(100, value) for value in curve]}}, result
+    kept = [run_with_curve(name, seed, 10.0) for name in ("rcc", "unimatch") for seed in range(3)]
+    more = [*kept, run_with_curve("rcc, N = 5", 0, 50.0)]
+    assert study_tables.curves(more) == study_tables.curves(kept)
 
-    kept = [run(name, seed, 10.0) for name in ("rcc", "unimatch") for seed in range(3)]
-    assert study_tables.curves([*kept, run("rcc, N = 5", 0, 50.0)]) == study_tables.curves(kept)
+
+def test_records_hold_no_place_of_a_machine():
+    config = {
+        "data": {"root": "/home/me/data", "name": "msrc"},
+        "train": {"compilation_cache": "/tmp/x"},
+        "model": {"pretrained": "/home/me/weights.npz"},
+        "method": {"second_pretrained": "hub:facebook/dinov2-small"},
+    }
+    assert environment.without_paths(config) == {
+        "data": {"name": "msrc"},
+        "train": {},
+        "model": {"pretrained": "weights.npz"},
+        "method": {"second_pretrained": "hub:facebook/dinov2-small"},
+    }
+    assert config["data"]["root"]
 
 
 def test_variants_of_rcc_are_compared_with_rcc_and_each_length_with_its_own():
@@ -105,9 +120,9 @@ def test_the_students_score_stands_beside_the_teachers(tmp_path):
 
     scores = {"student": {"miou": 20.0}, "ema": {"miou": 25.0}}
     (tmp_path / evaluation_name(2, "test.txt")).write_text(json.dumps(scores))
-    found = study.student_scores(record(miou=30.0, miou_ema=35.0), 2)
+    found = study.student_scores(record(miou=30.0, miou_ema=35.0), 2, "")
     assert found == {"miou": 30.0, "test_miou": 20.0}
-    assert study.student_scores(record(miou=30.0), 2) is None
+    assert study.student_scores(record(miou=30.0), 2, "") is None
 
 
 def test_study_compares_runs_of_one_seed_alone():

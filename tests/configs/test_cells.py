@@ -91,7 +91,7 @@ def test_values_of_a_method_s_own_source():
         assert run_results.method_name(method_group.resolved(config)) == name
         _, method = built(cell, f"{arguments},cross=3")
         assert method.cross_weight == 3
-    # Its sources have one number per GPU, with one to four labelled images.
+    # The methods' sources have one number per GPU, with one to four labelled images.
     fewer = dict.fromkeys(("cps", "mean_teacher", "u2pl", "class_balanced", "corrmatch"), 50_000)
     for name, kept in {**fewer, "augseg": 25_000, "imas": 100_000, "unimatch": 100_000}.items():
         assert built(cityscapes_1_16, name)[1].ohem_min_kept == kept, name
@@ -161,6 +161,11 @@ def test_a_transformer_has_no_stem(name):
     assert module(name).get_config("stem=v1").model.pretrained.endswith("resnet50_v1.pth")
     with pytest.raises(ConfigError, match="stem='v1' belongs to ResNets, not to backbone=dinov2"):
         module(name).get_config("backbone=dinov2_small,stem=v1")
+    # The second network may have one.
+    config = module(name).get_config(
+        "method=co_training,backbone=dinov2_small,second=resnet50,stem=v1"
+    )
+    assert config.method.second_pretrained == "pretrained/resnet50_v1.pth"
 
 
 def test_every_published_row_says_what_it_depends_on():

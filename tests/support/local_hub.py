@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import http.server
+import os
 import pathlib
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -49,6 +51,27 @@ class LocalHub:
             and path.suffix not in (".TAG", ".lock")
             and path.parent.name != "refs"
         ]
+
+
+@contextlib.contextmanager
+def stopped_in_a_download(hub: LocalHub) -> Iterator[None]:
+    """Sends SIGTERM to this process while it downloads a file in the context."""
+    hub.stalled, over = True, threading.Event()
+
+    def stop():
+        while not over.wait(0.02):
+            if any(path.endswith(".incomplete") for path in hub.cached()):
+                if not over.wait(0.2):  # Now it waits for the rest.
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextlib.contextmanager

@@ -5,15 +5,12 @@ import hashlib
 import os
 import pathlib
 import re
-import signal
-import threading
 import time
 
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from rcc_jax.distributed.interruption import exit_on_sigterm
 from rcc_jax.models import hub as client
 from tests.support.local_hub import REVISION
 
@@ -135,22 +132,13 @@ def test_a_file_that_was_damaged_in_the_cache(hub, shared):
     assert hub.cached() == []
 
 
-def test_sigterm_during_a_download_leaves_no_part_of_it(hub):
-    hub.stalled = True
-
-    def stop():
-        while not any(path.endswith(".incomplete") for path in hub.cached()):
-            time.sleep(0.01)
-        time.sleep(0.2)  # Now it waits for the rest.
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    before = signal.getsignal(signal.SIGTERM)
-    threading.Thread(target=stop, daemon=True).start()
-    with pytest.raises(SystemExit) as caught, exit_on_sigterm():
-        client.fetch("timm/net", "main", lambda _: None)
-    assert caught.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) == before
-    assert hub.cached() == []
+def test_a_file_in_the_cache_that_cannot_be_read(hub):
+    path = pathlib.Path(client.fetch("timm/net", "main", lambda _: None).path)
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # Even root cannot read its beginning.
+    asked = len(hub.asked)
+    assert refusal().startswith(f"cannot use the cache {path} (Input/output error)")
+    assert len(hub.asked) == asked
 
 
 def test_offline(hub, monkeypatch):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+import signal
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from configs import demo
 from rcc_jax import build
 from rcc_jax.config import named_weights
 from rcc_jax.config.named_weights import Published
+from rcc_jax.distributed.interruption import Interrupted
 from rcc_jax.errors import ConfigError
 from rcc_jax.models import dinov2, resnet_names, torch_names
 from rcc_jax.training import first_weights, loop
 from rcc_jax.training.run import Run
 from tests.support import tiny_vit
-from tests.support.local_hub import REVISION
+from tests.support.local_hub import REVISION, stopped_in_a_download
 from tests.support.weight_files import as_transformers, assert_same, official, published
 
 TINY = {"model.width": 4, "model.decoder_channels": 8, "model.stem": "v1"}
@@ -161,6 +163,17 @@ def test_a_damaged_file_in_the_cache_does_not_lead_to_random_weights(hub, tmp_pa
     assert config.model.pretrained == "hub:timm/net"
     assert pathlib.Path(again.path).read_bytes() == hub.files["timm/net"]
     assert "has been deleted; it is downloaded again" in said[0]
+
+
+def test_sigterm_during_a_download_leaves_no_part_of_it(hub, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with stopped_in_a_download(hub), pytest.raises(Interrupted) as caught:
+        loop.train(tiny("hub:timm/net"), str(tmp_path / "run"))
+    assert caught.value.exit_code == 143
+    assert str(caught.value) == "stopped before the first step; the same command starts again."
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert hub.cached() == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_dinov2_by_name(hub, tmp_path, monkeypatch):

@@ -103,7 +103,7 @@ IN_USE = {
     "daw": lambda found: (found["trained['memory']['mean']"] != 0.2).all(),
     "u2pl": lambda found: found["trained['memory'].filled"].max() > 0,
     "prevmatch": lambda found: found["trained['memory']['taken']"] == 2,
-    "cps": lambda found: any("['second']" in name for name in found),
+    "cps": lambda found: any("['second']" in name and x.any() for name, x in found.items()),
 }
 
 
