@@ -229,7 +229,7 @@ def test_study_keeps_runs_and_makes_its_text_of_them_alone(swept, tmp_path):
     text, files = study.render(results)
     assert f"| supervised, same steps | {mean:.1f} ± " in text
     assert " / 12.5 ± 0.0 (2) |" in text
-    assert "2 runs of 2 steps; cpu; jax " in text
+    assert "2 runs of 2 steps; cpu" in text
     # Of one number of labels there is no line to draw; two methods without UniMatch, no difference.
     assert list(files) == ["table.md", "classes.md", "loss_labeled.svg", "miou.svg"]
     assert (
